@@ -1,0 +1,55 @@
+"""rwkv-music: train and play with RWKV-7 models of symbolic music.
+
+The names listed in `__all__` are the ones a user types. They are loaded on first use, so that
+`import rwkv_music` itself takes a moment only (torch, music21 and pygame are heavy).
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rwkv_music.generation import continue_score
+    from rwkv_music.model import load_model
+    from rwkv_music.ops.wkv7 import wkv7
+    from rwkv_music.score import load_score, save_score, to_score
+    from rwkv_music.tokenizer import Tokenizer
+    from rwkv_music.training import TrainingConfig, attach, start_training
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Tokenizer": "tokenizer",
+    "TrainingConfig": "training",
+    "attach": "training",
+    "continue_score": "generation",
+    "load_model": "model",
+    "load_score": "score",
+    "save_score": "score",
+    "start_training": "training",
+    "to_score": "score",
+    "wkv7": "ops.wkv7",
+}
+
+__all__ = [
+    "Tokenizer",
+    "TrainingConfig",
+    "__version__",
+    "attach",
+    "continue_score",
+    "load_model",
+    "load_score",
+    "save_score",
+    "start_training",
+    "to_score",
+    "wkv7",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the room exports
+    if name not in _HOME:
+        raise AttributeError(f"module 'rwkv_music' has no attribute '{name}'")
+    return getattr(import_module(f"rwkv_music.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""What the notebook shows: piano roll, player, continuation session and training panel."""
