@@ -41,5 +41,6 @@ class MissingExtraError(InputError):
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{feature} needs {package}, which is not installed. Run: pip install 'rwkv-music[{extra}]'"
+            f"{feature} needs {package}, which is not installed. "
+            f"Run: pip install 'rwkv-music[{extra}]'"
         )

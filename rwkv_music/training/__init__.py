@@ -1,1 +1,19 @@
-"""TODO room docstring."""
+"""Training: a completion-masked trainer, its run directory, and runs in their own process.
+
+The run directory is the only interface between a trainer and whoever watches it; `TrainingRun`
+reads and steers it, whether the run belongs to this process, another one, or yesterday.
+"""
+
+from rwkv_music.training.background import TrainingRun, attach, start_training
+from rwkv_music.training.config import PRESETS, TrainingConfig
+from rwkv_music.training.trainer import StepReport, Trainer
+
+__all__ = [
+    "PRESETS",
+    "StepReport",
+    "Trainer",
+    "TrainingConfig",
+    "TrainingRun",
+    "attach",
+    "start_training",
+]

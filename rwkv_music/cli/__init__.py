@@ -1,0 +1,84 @@
+"""The command line. Results go to stdout, progress to stderr.
+
+Exit code 0; 2 with one line for something the user gave that cannot be used; 1 for a bug of ours
+(with its traceback). Every command's `--help` ends with an example.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from rwkv_music import __version__
+from rwkv_music.cli import continuing, lab, play, training
+from rwkv_music.errors import InputError
+
+_EXIT_BAD_INPUT = 2
+_EXIT_INTERRUPTED = 130
+_COMMANDS = (continuing, training, play, lab)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands; each one's arguments stand in its own module."""
+    parser = argparse.ArgumentParser(
+        prog="rwkv-music",
+        description="Train and play with RWKV-7 models of symbolic music.",
+        epilog="example: rwkv-music continue prompt.mid --bars 4 -o out/",
+    )
+    parser.add_argument(
+        "--version",
+        action="store_true",
+        help="print the version; with --verbose also where things are kept and what runs here",
+    )
+    parser.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
+    for command in _COMMANDS:
+        command.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code.
+    """
+    # Idle OpenMP threads that spin slow a busy machine down many times over. torch reads this when
+    # it is loaded, which no command has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    parser = build_parser()
+    given = parser.parse_args(arguments)
+    if given.version:
+        print(_version_text(verbose=given.verbose))
+        return 0
+    if given.command is None:
+        parser.print_help(sys.stderr)
+        return _EXIT_BAD_INPUT
+    try:
+        code: int = given.run(given)
+    except InputError as error:
+        print(f"rwkv-music: {error}", file=sys.stderr)
+        return _EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("rwkv-music: stopped by Ctrl-C", file=sys.stderr)
+        return _EXIT_INTERRUPTED
+    return code
+
+
+def _version_text(*, verbose: bool) -> str:
+    lines = [f"rwkv-music {__version__}"]
+    if verbose:
+        import platform
+        from importlib import metadata
+
+        from rwkv_music.cache import cache_folder
+        from rwkv_music.devices import choose_device
+        from rwkv_music.ops.wkv7 import available_backends
+
+        lines += [
+            f"python {platform.python_version()}, torch {metadata.version('torch')}",
+            f"device: {choose_device('auto')}",
+            f"WKV backends: {', '.join(available_backends())}",
+            f"cache folder: {cache_folder()}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""`rwkv-music continue`: a MIDI file in, several continuations out."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rwkv_music.cli.options import add_command, number, whole_number
+from rwkv_music.errors import InputError
+
+if TYPE_CHECKING:
+    from rwkv_music.generation import Continuation
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Describe the command."""
+    parser = add_command(
+        commands,
+        "continue",
+        run,
+        summary="Let a model continue PROMPT; write each candidate as MIDI and as a picture.",
+        example="rwkv-music continue prompt.mid --bars 4 --candidates 3 --seed 7 -o out/",
+    )
+    parser.add_argument("prompt", metavar="PROMPT", type=Path, help="MIDI file to continue")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", type=Path, required=True, help="where to write"
+    )
+    parser.add_argument(
+        "--model",
+        default="bach",
+        metavar="NAME|PATH",
+        help="a shipped model, a run directory or a checkpoint (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--bars",
+        type=whole_number(at_least=1),
+        default=4,
+        metavar="N",
+        help="bars to add (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--candidates",
+        type=whole_number(at_least=1),
+        default=3,
+        metavar="N",
+        help="continuations to make (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=number(at_least=0),
+        default=1.0,
+        metavar="T",
+        help="below 1 is safer, above 1 is wilder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--top-p",
+        type=number(above=0, at_most=1),
+        default=0.95,
+        metavar="P",
+        help="sample from the likeliest tokens that add up to P (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--top-k",
+        type=whole_number(at_least=1),
+        metavar="K",
+        help="sample from the K likeliest tokens only (default: all)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=whole_number(at_least=0),
+        default=0,
+        metavar="N",
+        help="repeat an earlier result exactly (default: %(default)s)",
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Continue the prompt and write candidates and report."""
+    from rwkv_music.score import load_score
+
+    prompt = load_score(given.prompt)
+    _make_folder(given.output)
+    from rwkv_music.generation import continue_score
+    from rwkv_music.model import load_model
+
+    model = load_model(given.model)
+    pieces = continue_score(
+        model,
+        prompt,
+        bars=given.bars,
+        candidates=given.candidates,
+        temperature=given.temperature,
+        top_p=given.top_p,
+        top_k=given.top_k,
+        seed=given.seed,
+    )
+    _write(pieces, given)
+    return 0
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the output folder before any work is done for it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".rwkv-music-writes-here"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"cannot write to the folder {folder} ({error.strerror}): choose another with -o"
+        ) from error
+
+
+def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
+    from rwkv_music.score import save_piano_roll, save_score
+
+    rows = []
+    for number_, piece in enumerate(pieces, start=1):
+        path = given.output / f"{given.prompt.stem}-{number_}.mid"
+        save_score(piece.score, path)
+        save_piano_roll(piece.score, path.with_suffix(".png"), seam_tick=piece.seam_tick)
+        notes = piece.new.note_num()
+        rows.append(
+            {
+                "file": path.name,
+                "seed": piece.seed,
+                "bars": given.bars,
+                "notes": notes,
+                "nats": round(piece.nats, 3),
+                "nats_per_note": round(piece.nats / notes, 3) if notes else None,
+            }
+        )
+        print(f"{path}  {notes} new notes, seed {piece.seed}")
+    settings = {
+        name: getattr(given, name)
+        for name in ("model", "bars", "candidates", "temperature", "top_p", "top_k", "seed")
+    }
+    report = {"prompt": given.prompt.name, "settings": settings, "candidates": rows}
+    path = given.output / "report.json"
+    path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(f"listen with: rwkv-music play {given.output / rows[0]['file']}", file=sys.stderr)

@@ -1,0 +1,67 @@
+"""What several commands share: number types that refuse with a sentence, and the help's example."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+
+def whole_number(*, at_least: int) -> Callable[[str], int]:
+    """An argument type: a whole number with a lower limit, both named when it is refused."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"'{text}' is not a whole number; give one of at least {at_least}"
+            ) from None
+        if value < at_least:
+            raise argparse.ArgumentTypeError(f"{value} is too small; give at least {at_least}")
+        return value
+
+    return parse
+
+
+def number(
+    *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
+) -> Callable[[str], float]:
+    """An argument type: a number within limits, named when it is refused."""
+    wanted = [
+        f"{word} {limit:g}"
+        for word, limit in (("above", above), ("at least", at_least), ("at most", at_most))
+        if limit is not None
+    ]
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+        fits = (
+            (above is None or value > above)
+            and (at_least is None or value >= at_least)
+            and (at_most is None or value <= at_most)
+        )
+        if not fits:
+            raise argparse.ArgumentTypeError(
+                f"{text} is out of range; give one {' and '.join(wanted)}"
+            )
+        return value
+
+    return parse
+
+
+def add_command(
+    commands: Any,  # noqa: ANN401 - argparse keeps the class of its subparsers private
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """A command with its summary as help and its example at the end."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, epilog=f"example: {example}"
+    )
+    parser.set_defaults(run=run)
+    return parser

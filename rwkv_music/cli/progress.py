@@ -1,0 +1,64 @@
+"""Progress on stderr: a bar while the corpus is read, a bar and lines while the model trains."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from rwkv_music.training.trainer import StepReport
+
+
+class ProgressBar:
+    """Draws what a run tells of itself.
+
+    Args:
+        steps: Optimizer steps the run will take.
+    """
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._corpus: Any = None
+        self._training: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for bar in (self._corpus, self._training):
+            if bar is not None:
+                bar.close()
+
+    @property
+    def is_training(self) -> bool:
+        """Whether the first step has been taken."""
+        return self._training is not None
+
+    def on_piece(self, done: int, total: int, name: str) -> None:
+        """A piece of the corpus was read."""
+        if self._corpus is None:
+            self._corpus = tqdm(total=total, desc="reading the corpus", unit="piece")
+        self._corpus.set_postfix_str(name, refresh=False)
+        self._corpus.update(done - self._corpus.n)
+
+    def on_step(self, report: "StepReport") -> None:
+        """An optimizer step was taken."""
+        if self._training is None:
+            self._training = tqdm(total=self._steps, desc="training", unit="step")
+        self._training.set_postfix_str(
+            f"{report.loss_train:.3f} nats/token, {report.tokens_per_second:.0f} tokens/s",
+            refresh=False,
+        )
+        self._training.update(report.step - self._training.n)
+
+    def on_evaluation(self, line: dict[str, Any]) -> None:
+        """The held-out pieces were measured."""
+        tqdm.write(
+            f"step {line['step']}: held-out completions {line['loss_valid']:.4f} nats per token, "
+            f"{line['nats_per_note_valid']:.4f} nats per note"
+        )

@@ -1,0 +1,152 @@
+"""Corpora by name: the built-in chorales, or a folder of MIDI files."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rwkv_music.cache import cache_folder
+from rwkv_music.data import chorales
+from rwkv_music.data.dataset import Corpus, Piece
+from rwkv_music.data.melody import melody_groups
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import symusic
+
+Progress = Callable[[int, int, str], None]
+"""Called with (pieces done, pieces in all, name of the piece just done)."""
+
+_RECIPE = 1
+"""Counts up when what is done to the chorales changes, so that old caches are not used."""
+
+
+def load_corpus(
+    source: str | Path, tokenizer: Tokenizer, *, progress: Progress | None = None
+) -> Corpus:
+    """The corpus called `source`: "bach", or a folder searched for MIDI files.
+
+    Args:
+        source: "bach" for the chorales in the installed music21, else a folder.
+        tokenizer: What turns the scores into ids.
+        progress: Told of each piece; a cached corpus needs none.
+
+    Raises:
+        InputError: If the folder does not exist or no file in it can be used.
+    """
+    if str(source) == "bach":
+        return bach_corpus(tokenizer, progress=progress)
+    return folder_corpus(Path(source), tokenizer, progress=progress)
+
+
+def bach_corpus(tokenizer: Tokenizer, *, progress: Progress | None = None) -> Corpus:
+    """The four-part Bach chorales of the installed music21, from the cache when they are there."""
+    cached = cache_folder() / f"bach-{_bach_key(tokenizer)}.npz"
+    if cached.exists():
+        return _read_corpus(cached, "bach", tokenizer)
+    scores: dict[str, symusic.Score] = {}
+    set_aside: dict[str, str] = {}
+    names = chorales.chorale_names()
+    for done, name in enumerate(names, start=1):
+        try:
+            scores[name] = chorales.load_chorale(name)
+        except InputError as error:
+            set_aside[name] = str(error)
+        if progress is not None:
+            progress(done, len(names), name)
+    groups = melody_groups({name: chorales.melody_of(score) for name, score in scores.items()})
+    pieces = tuple(
+        Piece(name=name, ids=tokenizer.encode(score), group=groups[name])
+        for name, score in scores.items()
+    )
+    corpus = Corpus("bach", pieces, tokenizer.settings, set_aside)
+    _write_corpus(corpus, cached)
+    return corpus
+
+
+def folder_corpus(
+    folder: Path, tokenizer: Tokenizer, *, progress: Progress | None = None
+) -> Corpus:
+    """Every MIDI file below a folder; files that cannot be used are set aside by name.
+
+    Files with the same music form one group, so that copies never stand on both sides of a split.
+    """
+    from rwkv_music.score import load_score
+
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give a folder of MIDI files, or 'bach'")
+    paths = list(_midi_files(folder))
+    if not paths:
+        raise InputError(f"{folder} holds no .mid or .midi file: give a folder of MIDI files")
+    pieces: list[Piece] = []
+    set_aside: dict[str, str] = {}
+    for done, path in enumerate(paths, start=1):
+        name = path.relative_to(folder).as_posix()
+        try:
+            ids = tokenizer.encode(load_score(path))
+        except InputError as error:
+            set_aside[name] = str(error)
+        else:
+            pieces.append(Piece(name, ids, group=hashlib.sha256(ids.tobytes()).hexdigest()))
+        if progress is not None:
+            progress(done, len(paths), name)
+    if not pieces:
+        reason = next(iter(set_aside.values()))
+        raise InputError(f"none of the {len(paths)} files in {folder} can be used; first: {reason}")
+    return Corpus(str(folder), tuple(pieces), tokenizer.settings, set_aside)
+
+
+def _midi_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in {".mid", ".midi"} and path.is_file():
+            yield path
+
+
+def prompt_names() -> list[str]:
+    """Chorales to prompt with: those the shipped model has not trained on, by catalogue number."""
+    card = resources.files("rwkv_music") / "models" / "bach.json"
+    if card.is_file():
+        held_out: list[str] = json.loads(card.read_text(encoding="utf-8"))["valid_pieces"]
+        return held_out
+    return chorales.chorale_names()
+
+
+def load_prompt(name: str) -> "symusic.Score":
+    """A built-in chorale by its catalogue name, whole."""
+    return chorales.load_chorale(name)
+
+
+def _bach_key(tokenizer: Tokenizer) -> str:
+    """Changes whenever the cached ids would."""
+    facts = [_RECIPE, metadata.version("music21"), sorted(tokenizer.settings.items())]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _write_corpus(corpus: Corpus, path: Path) -> None:
+    """Write aside, then rename: an interrupted build leaves no half file."""
+    lengths = [len(piece.ids) for piece in corpus.pieces]
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(
+        partial,
+        ids=np.concatenate([piece.ids for piece in corpus.pieces]),
+        lengths=np.array(lengths),
+        names=np.array([piece.name for piece in corpus.pieces]),
+        groups=np.array([piece.group for piece in corpus.pieces]),
+        set_aside=np.array(json.dumps(dict(corpus.set_aside))),
+    )
+    partial.replace(path)
+
+
+def _read_corpus(path: Path, name: str, tokenizer: Tokenizer) -> Corpus:
+    with np.load(path, allow_pickle=False) as stored:
+        ends = np.cumsum(stored["lengths"])
+        all_ids = np.split(stored["ids"], ends[:-1])
+        rows = zip(stored["names"].tolist(), all_ids, stored["groups"].tolist(), strict=True)
+        pieces = tuple(Piece(name=piece, ids=ids, group=group) for piece, ids, group in rows)
+        set_aside = json.loads(str(stored["set_aside"]))
+    return Corpus(name, pieces, tokenizer.settings, set_aside)

@@ -1,0 +1,180 @@
+"""Pieces, their split, and the windows of whole bars cut from them.
+
+A window is a few prompt bars followed by the bars to be completed. It always begins with the header
+in force at its first bar (tempo, time signature, parts), because `BarIndex.window` writes it there;
+nothing here slices token ids.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import UInt16
+
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer import BarIndex, Tokenizer
+
+Ids = UInt16[np.ndarray, " tokens"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of music as token ids."""
+
+    name: str
+    """What the user calls it: a file name or a catalogue number."""
+    ids: Ids
+    """The whole piece, header first."""
+    group: str
+    """Pieces that share a melody (or are the same) share a group and never part in a split."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Pieces with the tokenizer that made them, and what was set aside."""
+
+    name: str
+    pieces: tuple[Piece, ...]
+    tokenizer_settings: Mapping[str, int]
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+    """Name of each piece that could not be used -> one sentence why."""
+
+    @cached_property
+    def num_tokens(self) -> int:
+        """Tokens in all pieces."""
+        return sum(len(piece.ids) for piece in self.pieces)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over names and ids: two runs on the same data share it."""
+        digest = hashlib.sha256()
+        for piece in self.pieces:
+            digest.update(piece.name.encode())
+            digest.update(piece.ids.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example: token ids and the place where the completion begins."""
+
+    ids: Ids
+    completion_start: int
+    """Index in `ids` of the bar token that opens the completion."""
+
+
+def split_corpus(corpus: Corpus, *, valid_share: float = 0.1) -> tuple[list[Piece], list[Piece]]:
+    """Split by group into training and validation pieces.
+
+    A group's side follows from the hash of its name alone, so that it does not change when other
+    pieces are added. When chance leaves validation empty, the group with the smallest hash goes
+    there.
+
+    Args:
+        corpus: What to split; at least two groups.
+        valid_share: Share of groups to hold out, in (0, 1).
+
+    Returns:
+        Training pieces and validation pieces, each in corpus order.
+
+    Raises:
+        InputError: If there are fewer than two groups, or the share is out of range.
+    """
+    if not 0 < valid_share < 1:
+        raise InputError(f"valid_share must be in (0, 1), got {valid_share}")
+    place = {piece.group: _unit_hash(piece.group) for piece in corpus.pieces}
+    if len(place) < 2:
+        raise InputError(
+            f"corpus '{corpus.name}' has {len(corpus.pieces)} usable pieces in {len(place)} groups "
+            "(copies count once); training needs at least 2, one of them held out: add files"
+        )
+    held_out = {group for group, position in place.items() if position < valid_share}
+    if not held_out:
+        held_out = {min(place, key=lambda group: place[group])}
+    if len(held_out) == len(place):
+        held_out.remove(max(place, key=lambda group: place[group]))
+    train = [piece for piece in corpus.pieces if piece.group not in held_out]
+    valid = [piece for piece in corpus.pieces if piece.group in held_out]
+    return train, valid
+
+
+def _unit_hash(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+class Windows:
+    """All windows of whole bars that slide over a list of pieces.
+
+    The seam between prompt and completion moves through each piece in steps of `stride` bars. The
+    prompt is the `prompt_bars` before the seam (fewer near a piece's beginning, but at least one),
+    the completion the `completion_bars` after it (fewer at the end, but at least one). With `stride
+    == completion_bars` every bar is completed once, a piece's first bar excepted.
+
+    Args:
+        pieces: What to cut. Pieces of a single bar are passed over and named in `too_short`.
+        tokenizer: The one that made the ids.
+        prompt_bars: Bars given at most.
+        completion_bars: Bars to complete at most.
+        stride: Bars between two seams; `completion_bars` when None.
+
+    Raises:
+        InputError: If a number is below 1, or no piece has two bars.
+    """
+
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        tokenizer: Tokenizer,
+        *,
+        prompt_bars: int,
+        completion_bars: int,
+        stride: int | None = None,
+    ) -> None:
+        step = completion_bars if stride is None else stride
+        named = {"prompt_bars": prompt_bars, "completion_bars": completion_bars, "stride": step}
+        for name, value in named.items():
+            if value < 1:
+                raise InputError(f"{name} must be at least 1 bar, got {value}")
+        self.tokenizer = tokenizer
+        self.prompt_bars = prompt_bars
+        self.completion_bars = completion_bars
+        self.stride = step
+        indexes = {piece.name: BarIndex(piece.ids, tokenizer) for piece in pieces}
+        self.too_short = [name for name, index in indexes.items() if index.num_bars < 2]
+        self.pieces = [piece for piece in pieces if piece.name not in set(self.too_short)]
+        self._indexes = [indexes[piece.name] for piece in self.pieces]
+        if not self.pieces:
+            raise InputError(
+                f"none of the {len(pieces)} pieces has 2 bars, one to prompt with and one to "
+                f"complete ({', '.join(self.too_short[:3]) or 'no piece given'}): add longer pieces"
+            )
+
+    def seams(self, *, offset: int = 0) -> list[tuple[int, int]]:
+        """(piece, bar of the seam) of every window, the first seam of a piece at 1 + `offset`.
+
+        A piece too short for the offset keeps its first seam, so that no piece is ever left out.
+        """
+        found = []
+        for piece, index in enumerate(self._indexes):
+            first = 1 + offset if 1 + offset < index.num_bars else 1
+            found += [(piece, bar) for bar in range(first, index.num_bars, self.stride)]
+        return found
+
+    def example(self, piece: int, seam: int) -> Example:
+        """The window of one piece around one seam."""
+        index = self._indexes[piece]
+        start = max(0, seam - self.prompt_bars)
+        stop = min(index.num_bars, seam + self.completion_bars)
+        window = index.window(start, stop, seam=seam)
+        return Example(ids=window.ids, completion_start=window.completion_start)
+
+    def __len__(self) -> int:
+        """Number of windows at offset 0."""
+        return len(self.seams())
+
+    def __iter__(self) -> Iterator[Example]:
+        """Every window at offset 0, in order: what validation reads."""
+        return (self.example(piece, seam) for piece, seam in self.seams())

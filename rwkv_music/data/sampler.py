@@ -1,0 +1,63 @@
+"""The endless stream of training batches: shuffled, augmented, similar lengths together."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from rwkv_music.data.batching import Batch, collate
+from rwkv_music.data.dataset import Example, Windows
+
+Augmentation = Callable[[Example, np.random.Generator], Example]
+
+_BATCHES_SORTED_TOGETHER = 8
+
+
+def training_batches(
+    windows: Windows,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: Augmentation | None = None,
+) -> Iterator[Batch]:
+    """Batches without end; each epoch passes once over every piece, with its seams moved.
+
+    Windows of similar length are put into one batch (they are sorted within eight batches' worth),
+    so that little of it is padding; the order of batches stays random.
+
+    Args:
+        windows: Where examples come from.
+        batch_size: Sequences in a batch. A corpus smaller than that gives smaller batches.
+        seed: Fixes order, seams and augmentation.
+        augment: Applied to each example with the stream's own generator; None leaves them as cut.
+    """
+    generator = np.random.default_rng(seed)
+    while True:
+        offset = int(generator.integers(windows.stride))
+        seams = windows.seams(offset=offset)
+        order = generator.permutation(len(seams))
+        examples = (windows.example(*seams[place]) for place in order)
+        if augment is not None:
+            examples = (augment(example, generator) for example in examples)
+        yield from _similar_lengths_together(examples, batch_size, generator)
+
+
+def _similar_lengths_together(
+    examples: Iterator[Example], batch_size: int, generator: np.random.Generator
+) -> Iterator[Batch]:
+    pool: list[Example] = []
+    for example in examples:
+        pool.append(example)
+        if len(pool) == batch_size * _BATCHES_SORTED_TOGETHER:
+            yield from _batches_of(pool, batch_size, generator)
+            pool = []
+    if pool:
+        yield from _batches_of(pool, batch_size, generator)
+
+
+def _batches_of(
+    pool: list[Example], batch_size: int, generator: np.random.Generator
+) -> Iterator[Batch]:
+    pool = sorted(pool, key=lambda example: len(example.ids))
+    groups = [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
+    for place in generator.permutation(len(groups)):
+        yield collate(groups[place])

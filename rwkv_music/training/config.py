@@ -1,0 +1,141 @@
+"""The settings of one training run, and the presets people start from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rwkv_music.errors import InputError
+
+HEAD_SIZE = 64
+_PRECISIONS = ("float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """Everything needed to repeat a run, checked when it is made.
+
+    The defaults are the preset `small`, which made the shipped model.
+
+    Example:
+        >>> TrainingConfig.preset("tiny", corpus="bach", out="runs/try").steps
+        40
+    """
+
+    corpus: str
+    """"bach", or a folder of MIDI files."""
+    out: str
+    """The run directory to make; one that holds a run already is refused."""
+    seed: int = 0
+    """Fixes initial weights, data order, augmentation and dropout."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "mps"."""
+    precision: str = "float32"
+    """Of the matrix products, "float32" or "bfloat16"; weights, states and sums stay float32."""
+    steps: int = 1500
+    """Optimizer steps to take."""
+    num_layers: int = 4
+    width: int = 192
+    """Channels of the model: a multiple of the head size, 64."""
+    dropout: float = 0.1
+    prompt_bars: int = 4
+    """Bars given at most."""
+    completion_bars: int = 8
+    """Bars to complete at most; only their tokens are scored."""
+    batch_size: int = 8
+    """Windows in a step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate, reached when the warm-up ends; it falls to a tenth along a cosine."""
+    warmup_steps: int = 50
+    """Steps over which the learning rate rises linearly from zero."""
+    weight_decay: float = 0.1
+    clip: float = 1.0
+    """Largest norm of the whole gradient."""
+    valid_share: float = 0.1
+    """Share of the groups of pieces that are held out."""
+    evaluate_every: int = 150
+    """Steps between two looks at the held-out pieces, each with a checkpoint and a sample."""
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if not value > 0:
+                raise InputError(f"{name} must be above 0, got {value}")
+        if self.width % HEAD_SIZE:
+            raise InputError(
+                f"width must be a multiple of {HEAD_SIZE} (the head size), got {self.width}"
+            )
+        if not 0 <= self.warmup_steps < self.steps:
+            raise InputError(
+                f"warmup_steps must be in [0, steps), got {self.warmup_steps} with "
+                f"steps={self.steps}; the learning rate would never reach its peak"
+            )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must be in [0, 1), got {self.dropout}")
+        if not 0 < self.valid_share < 1:
+            raise InputError(f"valid_share must be in (0, 1), got {self.valid_share}")
+        if self.precision not in _PRECISIONS:
+            raise InputError(f"precision must be one of {_PRECISIONS}, got '{self.precision}'")
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> "TrainingConfig":  # noqa: ANN401
+        """A preset's settings, some of them changed.
+
+        Args:
+            name: One of `PRESETS`.
+            settings: What to change; a value of None leaves the preset's own.
+
+        Raises:
+            InputError: If there is no such preset.
+        """
+        if name not in PRESETS:
+            raise InputError(f"there is no preset '{name}': choose one of {', '.join(PRESETS)}")
+        given = {key: value for key, value in settings.items() if value is not None}
+        return cls(**{**PRESETS[name], **given})
+
+    @property
+    def out_path(self) -> Path:
+        """The run directory."""
+        return Path(self.out)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values, for config.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
+        """The settings back from config.json.
+
+        Raises:
+            InputError: If a name is unknown, as in a run directory of another version.
+        """
+        unknown = sorted(set(values) - {each.name for each in fields(cls)})
+        if unknown:
+            raise InputError(
+                f"unknown training setting '{unknown[0]}': the run was made by another version of "
+                "rwkv-music; install that one, or start a new run"
+            )
+        return cls(**values)
+
+
+_POSITIVE = (
+    "steps", "num_layers", "width", "prompt_bars", "completion_bars", "batch_size",
+    "learning_rate", "clip", "evaluate_every",
+)  # fmt: skip
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "small": {},
+    "tiny": {
+        "steps": 40,
+        "num_layers": 2,
+        "width": 64,
+        "dropout": 0.0,
+        "prompt_bars": 2,
+        "completion_bars": 2,
+        "batch_size": 4,
+        "learning_rate": 3e-3,
+        "warmup_steps": 4,
+        "evaluate_every": 20,
+    },
+}
+"""What each preset changes of the defaults: `tiny` takes seconds, for tests and a first look."""
