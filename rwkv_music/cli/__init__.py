@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rwkv_music import __version__
 from rwkv_music.cli import continuing, lab, play, training
@@ -18,9 +19,16 @@ _EXIT_INTERRUPTED = 130
 _COMMANDS = (continuing, training, play, lab)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses an argument with one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each one's arguments stand in its own module."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="rwkv-music",
         description="Train and play with RWKV-7 models of symbolic music.",
         epilog="example: rwkv-music continue prompt.mid --bars 4 -o out/",

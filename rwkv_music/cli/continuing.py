@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,27 +83,29 @@ def run(given: argparse.Namespace) -> int:
     from rwkv_music.score import load_score
 
     prompt = load_score(given.prompt)
-    _make_folder(given.output)
     from rwkv_music.generation import continue_score
     from rwkv_music.model import load_model
 
     model = load_model(given.model)
-    pieces = continue_score(
-        model,
-        prompt,
-        bars=given.bars,
-        candidates=given.candidates,
-        temperature=given.temperature,
-        top_p=given.top_p,
-        top_k=given.top_k,
-        seed=given.seed,
-    )
-    _write(pieces, given)
+    with _output_folder(given.output):
+        pieces = continue_score(
+            model,
+            prompt,
+            bars=given.bars,
+            candidates=given.candidates,
+            temperature=given.temperature,
+            top_p=given.top_p,
+            top_k=given.top_k,
+            seed=given.seed,
+        )
+        _write(pieces, given)
     return 0
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the output folder before any work is done for it."""
+@contextmanager
+def _output_folder(folder: Path) -> Iterator[None]:
+    """Make the folder before any work is done for it; take it away if the work is refused."""
+    made_here = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".rwkv-music-writes-here"
@@ -110,6 +115,12 @@ def _make_folder(folder: Path) -> None:
         raise InputError(
             f"cannot write to the folder {folder} ({error.strerror}): choose another with -o"
         ) from error
+    try:
+        yield
+    except InputError:
+        if made_here:
+            shutil.rmtree(folder)
+        raise
 
 
 def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:

@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 @contextmanager
 def _interrupt_asks_to_stop(directory: "RunDirectory", bar: ProgressBar) -> Iterator[None]:
-    """Make the first Ctrl-C finish the step and save; a second one, or an early one, ends at once."""
+    """The first Ctrl-C finishes the step and saves; a second, or an early one, ends at once."""
 
     def handle(_signal: int, _frame: object) -> None:
         if not bar.is_training or directory.stop_was_asked():

@@ -1,0 +1,102 @@
+"""Windows of whole bars, and splits that never cut through a piece."""
+
+import numpy as np
+import pytest
+import symusic
+
+from rwkv_music.data import Corpus, Piece, Windows, split_corpus
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer import Tokenizer
+from tests.music import piece, tune
+
+TOKENIZER = Tokenizer()
+
+
+def test_a_window_gives_its_prompt_bars_and_completes_the_next_ones() -> None:
+    windows = Windows([piece(9)], TOKENIZER, prompt_bars=2, completion_bars=3)
+    bar = TOKENIZER.vocabulary.BAR
+    for example in windows:
+        assert example.ids[example.completion_start] == bar
+    counts = [
+        (
+            int((example.ids[: example.completion_start] == bar).sum()),
+            int((example.ids[example.completion_start :] == bar).sum()),
+        )
+        for example in windows
+    ]
+    # Seams at bars 1, 4 and 7 of 9: the first has one bar before it, the last two bars after it.
+    assert counts == [(1, 3), (2, 3), (2, 2)]
+
+
+def test_every_bar_but_the_first_is_completed_exactly_once_at_the_default_stride() -> None:
+    whole = piece(9)
+    windows = Windows([whole], TOKENIZER, prompt_bars=2, completion_bars=3)
+    completed = np.concatenate([each.ids[each.completion_start :] for each in windows])
+    second_bar = np.flatnonzero(whole.ids == TOKENIZER.vocabulary.BAR)[1]
+    notes = TOKENIZER.vocabulary.pitch
+    expected = [token for token in whole.ids[second_bar:] if token in notes]
+    assert [token for token in completed if token in notes] == expected
+
+
+def test_every_window_begins_with_the_header_in_force() -> None:
+    score = tune(bars=6)
+    score.tempos.append(symusic.Tempo(3 * 4 * 96, qpm=61.0))
+    slowed = Piece("slowed", TOKENIZER.encode(score), "slowed")
+    windows = Windows([slowed], TOKENIZER, prompt_bars=1, completion_bars=1)
+    tempos = [int(each.ids[1]) - TOKENIZER.vocabulary.tempo.start + 8 for each in windows]
+    assert [int(each.ids[0]) for each in windows] == [TOKENIZER.vocabulary.BOS] * 5
+    assert tempos == [100, 100, 100, 61, 61]
+
+
+def test_moving_the_offset_moves_the_seams_and_leaves_no_piece_out() -> None:
+    windows = Windows([piece(9), piece(2, seed=1)], TOKENIZER, prompt_bars=2, completion_bars=3)
+    assert windows.seams(offset=0) == [(0, 1), (0, 4), (0, 7), (1, 1)]
+    assert windows.seams(offset=2) == [(0, 3), (0, 6), (1, 1)]
+
+
+def test_pieces_too_short_are_named_and_passed_over() -> None:
+    short = Piece("short.mid", piece(1).ids, "short")
+    windows = Windows([short, piece(4)], TOKENIZER, prompt_bars=2, completion_bars=2)
+    assert windows.too_short == ["short.mid"]
+    with pytest.raises(InputError, match=r"none of the 1 pieces has 2 bars.*short\.mid"):
+        Windows([short], TOKENIZER, prompt_bars=2, completion_bars=2)
+
+
+@pytest.mark.parametrize("name", ["prompt_bars", "completion_bars", "stride"])
+def test_a_window_without_bars_is_refused(name: str) -> None:
+    settings = {"prompt_bars": 2, "completion_bars": 2, "stride": 2, name: 0}
+    with pytest.raises(InputError, match=f"{name} must be at least 1 bar, got 0"):
+        Windows([piece(4)], TOKENIZER, **settings)
+
+
+def corpus_of(groups: list[str]) -> Corpus:
+    ids = np.array([1, 3, 2], dtype=np.uint16)
+    pieces = tuple(Piece(f"{place}", ids, group) for place, group in enumerate(groups))
+    return Corpus("test", pieces, {})
+
+
+def test_a_group_never_stands_on_both_sides() -> None:
+    corpus = corpus_of([f"g{number % 40}" for number in range(120)])
+    train, valid = split_corpus(corpus, valid_share=0.25)
+    assert {each.group for each in train}.isdisjoint(each.group for each in valid)
+    assert len(train) + len(valid) == 120
+    assert 0.1 < len(valid) / 120 < 0.4
+
+
+def test_adding_pieces_moves_none_of_the_old_ones() -> None:
+    few, many = corpus_of([f"g{n}" for n in range(30)]), corpus_of([f"g{n}" for n in range(60)])
+    held_out = {each.group for each in split_corpus(few, valid_share=0.3)[1]}
+    later = {each.group for each in split_corpus(many, valid_share=0.3)[1]}
+    assert held_out == {group for group in later if int(group[1:]) < 30}
+
+
+def test_two_groups_give_one_to_each_side() -> None:
+    for share in (0.001, 0.999):
+        train, valid = split_corpus(corpus_of(["a", "b", "b"]), valid_share=share)
+        assert train
+        assert valid
+
+
+def test_a_corpus_of_copies_is_refused() -> None:
+    with pytest.raises(InputError, match="2 usable pieces in 1 groups"):
+        split_corpus(corpus_of(["a", "a"]))

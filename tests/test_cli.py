@@ -1,0 +1,139 @@
+"""The command line: what it does, and one line for what it cannot use."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rwkv_music.cli import main
+from rwkv_music.score import load_score, num_bars, save_score
+from tests.music import tune
+
+
+@pytest.fixture
+def prompt(tmp_path: Path) -> Path:
+    return save_score(tune(bars=2), tmp_path / "prompt.mid")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a few steps, made by the command itself."""
+    place = tmp_path_factory.mktemp("cli")
+    for seed in range(6):
+        save_score(tune(bars=4, seed=seed), place / "tunes" / f"{seed}.mid")
+    save_score(tune(bars=1), place / "tunes" / "short.mid")
+    (place / "tunes" / "broken.mid").write_bytes(b"MThd nothing more")
+    out = place / "run"
+    arguments = ["train", "--corpus", str(place / "tunes"), "--out", str(out)]
+    assert main([*arguments, "--preset", "tiny", "--steps", "3"]) == 0
+    return out
+
+
+def test_train_names_what_it_left_out(trained: Path) -> None:
+    corpus = json.loads((trained / "config.json").read_text())["corpus"]
+    assert corpus["too_short"] == ["short.mid"]
+    assert list(corpus["set_aside"]) == ["broken.mid"]
+
+
+def test_continue_writes_music_pictures_and_a_report(
+    trained: Path, prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["continue", str(prompt), "--bars", "2", "--candidates", "2", "--seed", "7"]
+    assert main([*arguments, "--model", str(trained), "-o", str(out)]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "prompt-1.mid", "prompt-1.png", "prompt-2.mid", "prompt-2.png", "report.json",
+    }  # fmt: skip
+    report = json.loads((out / "report.json").read_text())
+    assert [row["file"] for row in report["candidates"]] == ["prompt-1.mid", "prompt-2.mid"]
+    assert report["settings"]["seed"] == 7
+    assert num_bars(load_score(out / "prompt-1.mid")) in {2, 3, 4}
+    assert "prompt-1.mid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--bars", "0"], "argument --bars: 0 is too small; give at least 1"),
+        (["--candidates", "x"], "argument --candidates: 'x' is not a whole number"),
+        (
+            ["--top-p", "1.5"],
+            "argument --top-p: 1.5 is out of range; give one above 0 and at most 1",
+        ),
+        (["--temperature", "-1"], "argument --temperature: -1 is out of range"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_in_one_line(
+    change: list[str], message: str, prompt: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["continue", str(prompt), "-o", "out", *change])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"", "empty"),
+        (b"garbage that is no MIDI", "not a MIDI file"),
+        (
+            b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\xe7\x28MTrk\x00\x00\x00\x04\x00\xff\x2f\x00",
+            "SMPTE",
+        ),
+        (
+            b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\x00\x00\x00\x04\x00\xff\x2f\x00",
+            "no notes",
+        ),
+    ],
+)
+def test_a_bad_prompt_is_refused_in_one_line_and_leaves_nothing(
+    content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.mid"
+    if content is not None:
+        bad.write_bytes(content)
+    assert main(["continue", str(bad), "-o", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "bad.mid" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(
+    prompt: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["continue", str(prompt), "--model", str(trained), "-o", str(prompt)]) == 2
+    assert "cannot write to the folder" in capsys.readouterr().err
+    assert load_score(prompt).note_num() > 0
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(
+    prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["continue", str(prompt), "--model", "mozart", "-o", str(tmp_path / "out")])
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "mozart" in said
+    assert "bach" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_taken_run_directory_is_refused(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--corpus", "bach", "--out", str(trained)]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+
+
+def test_version_tells_where_things_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version", "--verbose"]) == 0
+    said = capsys.readouterr().out
+    assert "rwkv-music 0.1.0" in said
+    assert "cache folder:" in said
+    assert "chunked" in said

@@ -1,0 +1,42 @@
+"""Settings are checked when they are made."""
+
+from typing import Any
+
+import pytest
+
+from rwkv_music.errors import InputError
+from rwkv_music.training.config import PRESETS, TrainingConfig
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_config_json(name: str) -> None:
+    config = TrainingConfig.preset(name, corpus="bach", out="runs/x", seed=3)
+    assert TrainingConfig.from_dict(config.to_dict()) == config
+
+
+def test_a_setting_of_none_leaves_the_preset_its_own() -> None:
+    config = TrainingConfig.preset("tiny", corpus="bach", out="x", steps=None, width=128)
+    assert (config.steps, config.width) == (PRESETS["tiny"]["steps"], 128)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "steps must be above 0, got 0"),
+        ({"width": 100}, r"width must be a multiple of 64 .*got 100"),
+        ({"steps": 10, "warmup_steps": 10}, r"warmup_steps must be in \[0, steps\), got 10"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"valid_share": 0.0}, r"valid_share must be in \(0, 1\), got 0.0"),
+        ({"precision": "float8"}, "precision must be one of .* got 'float8'"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TrainingConfig(corpus="bach", out="x", **settings)
+
+
+def test_an_unknown_preset_or_setting_is_refused() -> None:
+    with pytest.raises(InputError, match="no preset 'huge': choose one of small, tiny"):
+        TrainingConfig.preset("huge", corpus="bach", out="x")
+    with pytest.raises(InputError, match="unknown training setting 'flavour'"):
+        TrainingConfig.from_dict({"corpus": "bach", "out": "x", "flavour": 1})
