@@ -1,0 +1,102 @@
+"""The RWKV-7 state recurrence, step by step: the truth every other backend is compared with.
+
+Per head, with a state S of shape [value, key],
+
+    S_t = S_{t-1} diag(d_t) + (S_{t-1} alpha_t) beta_t^T + v_t k_t^T
+    y_t = S_t r_t
+
+The backward is written by hand, so that a gradient check against finite differences says something.
+With D = dL/dS_t, beginning at the final state's gradient and walking back,
+
+    dr = S_t^T dy                D <- D + dy r^T
+    d(ln d)_j = sum_i D_ij S_{t-1,ij} d_j
+    dk = D^T v        dv = D k        u = D beta
+    d(beta) = D^T (S_{t-1} alpha)     d(alpha) = S_{t-1}^T u
+    D <- D diag(d) + u alpha^T
+
+and what is left of D at the beginning is the gradient of the initial state.
+
+Source: Peng et al., "RWKV-7 'Goose' with Expressive Dynamic State Evolution", arXiv:2503.14456.
+B sequences, T steps, H heads, N channels of a head (keys and values).
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rwkv_music.ops.wkv7.decay import log_decay, log_decay_gradient
+
+Sequence = Float[Tensor, "B T H N"]
+State = Float[Tensor, "B H N N"]
+
+
+def wkv7_reference(
+    r: Sequence,
+    decay_logit: Sequence,
+    k: Sequence,
+    v: Sequence,
+    alpha: Sequence,
+    beta: Sequence,
+    state: State,
+) -> tuple[Sequence, State]:
+    """Outputs of all steps and the final state, in the precision of the state."""
+    y, final_state = _Recurrence.apply(r, decay_logit, k, v, alpha, beta, state)
+    return y, final_state
+
+
+def _rows_times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """matrix @ vector per head: [B, H, N, N], [B, H, N] -> [B, H, N]."""
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+
+
+def _columns_times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """matrix^T @ vector per head."""
+    return _rows_times(matrix.transpose(-1, -2), vector)
+
+
+def _outer(rows: Tensor, columns: Tensor) -> Tensor:
+    """rows columns^T per head."""
+    return rows.unsqueeze(-1) * columns.unsqueeze(-2)
+
+
+class _Recurrence(torch.autograd.Function):
+    """The step loop with its hand-written backward; keeps every state."""
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - torch's
+        r, decay_logit, k, v, alpha, beta, state = inputs
+        decay = log_decay(decay_logit).exp()
+        states, outputs = [state], []
+        for t in range(r.shape[1]):
+            removed = _rows_times(state, alpha[:, t])
+            state = (
+                state * decay[:, t].unsqueeze(-2)
+                + _outer(removed, beta[:, t])
+                + _outer(v[:, t], k[:, t])
+            )
+            outputs.append(_rows_times(state, r[:, t]))
+            states.append(state)
+        ctx.save_for_backward(*inputs[:6], torch.stack(states, dim=1))
+        return torch.stack(outputs, dim=1), state.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's
+        dy, d_state = gradients
+        r, decay_logit, k, v, alpha, beta, states = ctx.saved_tensors
+        decay = log_decay(decay_logit).exp()
+        d_r, d_log, d_k, d_v, d_alpha, d_beta = (torch.zeros_like(r) for _ in range(6))
+        for t in reversed(range(r.shape[1])):
+            before, after = states[:, t], states[:, t + 1]
+            d_r[:, t] = _columns_times(after, dy[:, t])
+            d_state = d_state + _outer(dy[:, t], r[:, t])
+            d_log[:, t] = (d_state * before).sum(-2) * decay[:, t]
+            d_k[:, t] = _columns_times(d_state, v[:, t])
+            d_v[:, t] = _rows_times(d_state, k[:, t])
+            u = _rows_times(d_state, beta[:, t])
+            d_beta[:, t] = _columns_times(d_state, _rows_times(before, alpha[:, t]))
+            d_alpha[:, t] = _columns_times(before, u)
+            d_state = d_state * decay[:, t].unsqueeze(-2) + _outer(u, alpha[:, t])
+        d_logit = d_log * log_decay_gradient(decay_logit)
+        return d_r, d_logit, d_k, d_v, d_alpha, d_beta, d_state
