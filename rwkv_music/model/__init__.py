@@ -1,1 +1,18 @@
-"""TODO room docstring."""
+"""The RWKV-7 model: sizes, parameters, state, initial weights, checkpoints."""
+
+from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint
+from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.initialization import initialize
+from rwkv_music.model.rwkv7 import RWKV7
+from rwkv_music.model.state import LayerState, ModelState
+
+__all__ = [
+    "RWKV7",
+    "LayerState",
+    "ModelConfig",
+    "ModelState",
+    "initialize",
+    "load_checkpoint",
+    "load_model",
+    "save_checkpoint",
+]

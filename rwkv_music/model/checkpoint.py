@@ -1,0 +1,171 @@
+"""One file a model: weights as safetensors, with sizes and tokenizer settings in its header.
+
+Nothing has to be guessed when it is loaded, and nothing in it is executed.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rwkv_music.errors import CheckpointError, InputError
+from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.rwkv7 import RWKV7
+
+_FORMAT = "rwkv-music 1"
+
+
+def save_checkpoint(
+    model: RWKV7,
+    path: str | Path,
+    *,
+    tokenizer_settings: Mapping[str, int],
+    metadata: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write a model into one file, aside first and then renamed: never half a file.
+
+    Args:
+        model: What to write.
+        path: Ends in .safetensors.
+        tokenizer_settings: Of the tokenizer whose ids the model reads.
+        metadata: Anything JSON can hold that should travel along.
+        dtype: To store the weights in, e.g. torch.bfloat16 for half the size; their own when None.
+
+    Raises:
+        CheckpointError: If the place cannot be written to.
+    """
+    path = Path(path)
+    weights = {
+        name: value.detach().to("cpu", dtype or value.dtype).contiguous()
+        for name, value in model.state_dict().items()
+    }
+    header = {
+        "format": _FORMAT,
+        "model": json.dumps(model.config.to_dict()),
+        "tokenizer": json.dumps(dict(tokenizer_settings)),
+        "metadata": json.dumps(dict(metadata or {})),
+    }
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, partial, metadata=header)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"cannot write the checkpoint {path} ({error}): free some space or choose another place"
+        ) from error
+    return path
+
+
+def load_checkpoint(
+    path: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None
+) -> RWKV7:
+    """Read a model, in float32 and evaluation mode, with its tokenizer's settings.
+
+    Args:
+        path: A file that `save_checkpoint` wrote.
+        tokenizer_settings: The settings the model must have been trained with; any when None.
+
+    Raises:
+        CheckpointError: If the file is missing, damaged, of other sizes, or of another vocabulary.
+    """
+    path = Path(path)
+    header, weights = _read(path)
+    try:
+        config = ModelConfig.from_dict(json.loads(header["model"]))
+        settings = json.loads(header["tokenizer"])
+        metadata = json.loads(header["metadata"])
+    except (KeyError, TypeError, json.JSONDecodeError, InputError) as error:
+        raise CheckpointError(
+            f"{path} is no checkpoint of rwkv-music ({error}): use a file from a run's "
+            "checkpoints folder"
+        ) from error
+    if tokenizer_settings is not None and dict(tokenizer_settings) != settings:
+        raise CheckpointError(
+            f"{path} reads tokens of another vocabulary: it was trained with {settings}, expected "
+            f"{dict(tokenizer_settings)}"
+        )
+    model = RWKV7(config)
+    _check_shapes(path, {name: value.shape for name, value in model.state_dict().items()}, weights)
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    model.tokenizer_settings = settings
+    model.metadata = metadata
+    return model.eval()
+
+
+def load_model(source: str | Path) -> RWKV7:
+    """A model by name or place.
+
+    Args:
+        source: The name of a shipped model ("bach"), a run directory (its best checkpoint), or a
+            checkpoint file.
+
+    Raises:
+        CheckpointError: If there is no such model or it cannot be read.
+    """
+    shipped = _shipped()
+    if str(source) in shipped:
+        return load_checkpoint(shipped[str(source)])
+    path = Path(source)
+    if path.is_dir():
+        for which in ("best", "last"):
+            candidate = path / "checkpoints" / f"{which}.safetensors"
+            if candidate.exists():
+                return load_checkpoint(candidate)
+        raise CheckpointError(
+            f"{path} holds no checkpoint yet: wait for the run's first evaluation, or give a "
+            ".safetensors file"
+        )
+    if not path.exists():
+        raise CheckpointError(
+            f"there is no model '{source}': give one of the shipped ones "
+            f"({', '.join(shipped) or 'none is installed'}), a run directory, or a checkpoint file"
+        )
+    return load_checkpoint(path)
+
+
+def _shipped() -> dict[str, Path]:
+    folder = Path(str(resources.files("rwkv_music"))) / "models"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.exists():
+        raise CheckpointError(f"there is no checkpoint {path}: check the path")
+    try:
+        with safe_open(path, framework="pt") as stored:
+            header = stored.metadata() or {}
+            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}): copy it again"
+        ) from error
+    return header, weights
+
+
+def _check_shapes(
+    path: Path, expected: Mapping[str, torch.Size], weights: Mapping[str, Tensor]
+) -> None:
+    for name, shape in expected.items():
+        if name not in weights:
+            raise CheckpointError(f"{path} lacks the tensor {name} {list(shape)}: it is damaged")
+        if weights[name].shape != shape:
+            raise CheckpointError(
+                f"{path}: {name} is {list(weights[name].shape)}, the sizes in its header ask for "
+                f"{list(shape)}; header and weights come from different models"
+            )
+    for name in weights:
+        if name not in expected:
+            raise CheckpointError(
+                f"{path} has a tensor {name} that its sizes do not ask for: header and weights "
+                "come from different models"
+            )

@@ -1,0 +1,74 @@
+"""The sizes of an RWKV-7 model."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from rwkv_music.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes, checked when they are made. Widths left at None follow the official trainer's rule.
+
+    Example:
+        >>> ModelConfig(vocab_size=2048, num_layers=4, width=192).gate_width
+        64
+    """
+
+    vocab_size: int
+    num_layers: int
+    width: int
+    """Channels, C: a multiple of the head size."""
+    head_size: int = 64
+    decay_width: int = 0
+    """Inner width of the low-rank branch for the decay; 0 means round32(2.5 sqrt C)."""
+    rate_width: int = 0
+    """The same for the in-context learning rate `a`; 0 means round32(2.5 sqrt C)."""
+    value_width: int = 0
+    """The same for mixing in the first layer's value; 0 means round32(1.7 sqrt C)."""
+    gate_width: int = 0
+    """The same for the gate; 0 means round32(5 sqrt C)."""
+    dropout: float = 0.0
+    """Share of each mixing's outputs dropped while training."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "num_layers", "width", "head_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.width % self.head_size:
+            raise InputError(
+                f"width must be a multiple of head_size={self.head_size}, got {self.width}"
+            )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must be in [0, 1), got {self.dropout}")
+        root = math.sqrt(self.width)
+        rule = {"decay_width": 2.5, "rate_width": 2.5, "value_width": 1.7, "gate_width": 5.0}
+        for name, factor in rule.items():
+            if not getattr(self, name):
+                object.__setattr__(self, name, max(32, 32 * round(factor * root / 32)))
+
+    @property
+    def num_heads(self) -> int:
+        """Heads of the time mixing."""
+        return self.width // self.head_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """The sizes as plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """The sizes back from a checkpoint's header; names it does not know are refused.
+
+        Raises:
+            InputError: If a name is unknown.
+        """
+        unknown = sorted(set(values) - {each.name for each in fields(cls)})
+        if unknown:
+            raise InputError(
+                f"unknown model setting '{unknown[0]}': the checkpoint was made by another version "
+                "of rwkv-music"
+            )
+        return cls(**values)

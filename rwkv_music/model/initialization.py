@@ -1,0 +1,89 @@
+"""The official initial weights of RWKV-7. Its author holds them to be part of the model.
+
+Half of the matrices begin at zero or nearly so, so that each block begins as the identity; the
+vectors spread decay and token shift over channels and layers.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.rwkv7 import RWKV7, Block, TimeMixing
+
+_LOW_RANK_GAIN = 0.1
+
+
+@torch.no_grad()
+def initialize(model: RWKV7, *, seed: int) -> None:
+    """Fill every parameter with its official initial value.
+
+    Args:
+        model: Changed in place, on the CPU.
+        seed: Fixes the random ones; torch's own generator is left alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    config = model.config
+    nn.init.uniform_(model.emb.weight, -1e-4, 1e-4, generator=generator)
+    gain = 0.5 * math.sqrt(max(1.0, config.vocab_size / config.width))
+    _orthogonal(model.head.weight, gain, generator)
+    for layer, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        _initialize_time_mixing(block.att, config, layer, generator)
+        rising = torch.arange(config.width) / config.width
+        toward_end = 1 - layer / config.num_layers
+        block.ffn.x_k.copy_((1 - rising ** (toward_end**4)).view(1, 1, -1))
+        _orthogonal(block.ffn.key.weight, 1.0, generator)
+        block.ffn.value.weight.zero_()
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+
+
+def _initialize_time_mixing(
+    att: TimeMixing, config: ModelConfig, layer: int, generator: torch.Generator
+) -> None:
+    width = config.width
+    depth = layer / max(1, config.num_layers - 1)
+    toward_end = 1 - layer / config.num_layers
+    channel = torch.arange(width)
+    rising = channel / width
+    linear = channel / (width - 1) - 0.5
+    middle = (config.head_size - 1) / 2
+    within_head = (channel % config.head_size - middle) / middle
+    zigzag = within_head * within_head.abs()
+
+    vectors = {
+        "x_r": 1 - rising ** (0.2 * toward_end),
+        "x_g": 1 - rising ** (0.2 * toward_end),
+        "x_w": 1 - rising ** (0.9 * toward_end),
+        "x_a": 1 - rising ** (0.9 * toward_end),
+        "x_k": 1 - rising ** (0.7 * toward_end),
+        "x_v": 1 - rising ** (0.7 * toward_end),
+        "w0": -6 + 6 * (channel / (width - 1)) ** (1 + depth**0.3) + 0.5 + 2.5 * zigzag,
+        "a0": -0.19 + 0.3 * zigzag + 0.4 * linear,
+        "k_k": 0.71 - 0.1 * linear,
+        "k_a": torch.full((width,), 1.02),
+    }
+    if not att.has_own_value:
+        vectors["v0"] = 0.73 - 0.4 * linear
+    for name, values in vectors.items():
+        att.get_parameter(name).copy_(values.view(1, 1, -1))
+    att.r_k.fill_(-0.04)
+
+    for branch in "wag" if att.has_own_value else "wavg":
+        att.get_parameter(f"{branch}1").zero_()
+        second = att.get_parameter(f"{branch}2")
+        rows, columns = second.shape
+        _orthogonal(second, _LOW_RANK_GAIN * math.sqrt(max(1.0, rows / columns)), generator)
+    _orthogonal(att.receptance.weight, 1.0, generator)
+    _orthogonal(att.key.weight, 0.1, generator)
+    _orthogonal(att.value.weight, 1.0, generator)
+    att.output.weight.zero_()
+    att.ln_x.weight.fill_(((layer + 1) / config.num_layers) ** 0.7)
+    att.ln_x.bias.zero_()
+
+
+def _orthogonal(matrix: Tensor, gain: float, generator: torch.Generator) -> None:
+    nn.init.orthogonal_(matrix, gain=gain, generator=generator)

@@ -1,0 +1,68 @@
+"""What an RWKV-7 model remembers: a fixed number of values, however long the music was."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rwkv_music.model.config import ModelConfig
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """What one layer carries from token to token."""
+
+    time_shift: Float[Tensor, "B C"]
+    """The time mixing's input at the last token."""
+    wkv: Float[Tensor, "B H N N"]
+    """[batch, head, value, key], in float32 whatever the weights are."""
+    channel_shift: Float[Tensor, "B C"]
+    """The channel mixing's input at the last token."""
+
+    def select(self, rows: Int[Tensor, " rows"]) -> "LayerState":
+        """The states of some sequences of the batch, in the order asked for."""
+        return LayerState(self.time_shift[rows], self.wkv[rows], self.channel_shift[rows])
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The states of all layers. Immutable: a step returns a new one, so going back costs nothing."""
+
+    layers: tuple[LayerState, ...]
+
+    @classmethod
+    def zeros(
+        cls,
+        config: ModelConfig,
+        batch_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "ModelState":
+        """The state before the first token."""
+        shift = torch.zeros(batch_size, config.width, device=device, dtype=dtype)
+        wkv = torch.zeros(
+            batch_size,
+            config.num_heads,
+            config.head_size,
+            config.head_size,
+            device=device,
+            dtype=torch.float64 if dtype == torch.float64 else torch.float32,
+        )
+        return cls(tuple(LayerState(shift, wkv, shift) for _ in range(config.num_layers)))
+
+    def select(self, rows: Int[Tensor, " rows"] | Iterable[int]) -> "ModelState":
+        """The states of some sequences: repeat a row to branch, leave one out to drop it."""
+        index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows))
+        index = index.to(self.layers[0].wkv.device)
+        return ModelState(tuple(layer.select(index) for layer in self.layers))
+
+    @property
+    def num_values(self) -> int:
+        """Numbers held for all sequences together."""
+        return sum(
+            layer.time_shift.numel() + layer.wkv.numel() + layer.channel_shift.numel()
+            for layer in self.layers
+        )

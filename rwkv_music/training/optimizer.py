@@ -1,0 +1,51 @@
+"""AdamW with the parameter groups RWKV-7 is trained with.
+
+Weight decay and learning rate differ by parameter: matrices (names ending in `.weight` with two
+dimensions) decay, everything else does not, and the decay's bias `att.w0` learns twice as fast.
+"""
+
+from typing import Any
+
+import torch
+
+from rwkv_music.model import RWKV7
+
+_BETAS = (0.9, 0.99)
+_EPS = 1e-18
+_FAST = 2.0
+
+
+def parameter_groups(model: RWKV7, *, weight_decay: float) -> list[dict[str, Any]]:
+    """Every parameter in exactly one group; a group's `lr_scale` multiplies the learning rate.
+
+    Args:
+        model: Whose parameters to group.
+        weight_decay: For the matrices.
+    """
+    fast, decayed, plain = [], [], []
+    for name, parameter in model.named_parameters():
+        if name.endswith("att.w0"):
+            fast.append(parameter)
+        elif name.endswith(".weight") and parameter.squeeze().ndim >= 2:
+            decayed.append(parameter)
+        else:
+            plain.append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay, "lr_scale": 1.0},
+        {"params": plain, "weight_decay": 0.0, "lr_scale": 1.0},
+        {"params": fast, "weight_decay": 0.0, "lr_scale": _FAST},
+    ]
+
+
+def make_optimizer(model: RWKV7, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW over all parameters, betas (0.9, 0.99), eps 1e-18.
+
+    Args:
+        model: Whose parameters to train.
+        learning_rate: Of a group with `lr_scale` 1; others are scaled.
+        weight_decay: For the matrices.
+    """
+    groups = parameter_groups(model, weight_decay=weight_decay)
+    for group in groups:
+        group["lr"] = learning_rate * group["lr_scale"]
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, eps=_EPS, fused=True)
