@@ -1,0 +1,81 @@
+"""What every test may ask for: the shared music, a real browser, a quiet and repeatable machine."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# torch reads these when it is first imported, here and in every process that a test starts. Waiting
+# threads that spin, or more threads than free cores, slow a shared machine down many times over.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine must not fail a property, and a red build must be red again when it is run again.
+hypothesis.settings.register_profile("local", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder that starts empty; `RWKV_MUSIC_CACHE`, where it is set, names a kept one."""
+    chosen = os.environ.get("RWKV_MUSIC_CACHE")
+    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("cache")
+    os.environ["RWKV_MUSIC_CACHE"] = str(folder)
+    yield folder
+    if not chosen:
+        del os.environ["RWKV_MUSIC_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of openly licensed music beside the repository, where there is one."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the shared music is not here: no folder ../shared/data beside the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> "Iterator[Browser]":
+    """A headless Chromium, driven by Playwright; each test opens a page (or context) of its own."""
+    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if program is None:
+        _no_browser(f"none of {', '.join(_BROWSERS)} is on the PATH: install Chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        _no_browser("Playwright is not installed: pip install playwright")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, headless=True, args=list(_BROWSER_FLAGS)
+        )
+        yield browser
+        browser.close()
+
+
+def _no_browser(reason: str) -> NoReturn:
+    """Skip; or fail where a browser is promised, so that a broken set-up cannot pass silently."""
+    if os.environ.get("RWKV_MUSIC_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{reason} (RWKV_MUSIC_REQUIRE_BROWSER=1 promises one)")
+    pytest.skip(reason)
