@@ -1,0 +1,64 @@
+# Everything is done by two commands: `make lab` opens the guided notebooks, `make test` checks all.
+# The first use of either installs what it needs into .venv; later ones start at once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+LAB_FLAGS ?=
+PYTEST_FLAGS ?=
+
+# Waiting OpenMP threads that spin slow a busy machine down many times over.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help lab demo test test-quick test-long lint screenshots install install-dev clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+lab: install  ## Open JupyterLab on the first notebook (LAB_FLAGS="--no-browser --port 9000")
+	$(BIN)/jupyter lab notebooks/01_continue.ipynb $(LAB_FLAGS)
+
+demo: install  ## Continue a short prompt three ways, without a notebook: music and pictures in out/
+	$(BIN)/rwkv-music continue examples/prompt.mid --bars 4 --candidates 3 -o out/
+
+test: lint  ## Check everything: style, types, floors, tests, notebooks, a real browser
+	$(BIN)/pytest -m "not long" --durations=10 $(PYTEST_FLAGS)
+
+test-quick: lint  ## The same without notebooks and browser
+	$(BIN)/pytest -m "not long and not notebook and not browser" $(PYTEST_FLAGS)
+
+test-long: install-dev  ## The tests that take minutes
+	$(BIN)/pytest -m long $(PYTEST_FLAGS)
+
+lint: install-dev  ## Style, types and floors only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+screenshots: install-dev  ## Renew the pictures under docs/images/ (needs Chromium)
+	$(BIN)/python -m tests.browser.screenshots docs/images
+
+install: $(VENV)/installed  ## What the notebooks need, in tested versions, in .venv
+install-dev: $(VENV)/installed-dev  ## What the tests need as well
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "$(PYTHON) is older than Python 3.11: name a newer one, as in make $(MAKECMDGOALS) PYTHON=python3.12"; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt -e ".[lab,playback,gpu]"
+	@# The question whether JupyterLab may fetch news would be the first thing to be seen.
+	@$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements"
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+clean:  ## Remove .venv and everything built here (not your runs/ and out/)
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
