@@ -16,7 +16,7 @@ from jaxtyping import UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import BarIndex, Tokenizer
 
-Ids = UInt16[np.ndarray, " tokens"]
+Ids = UInt16[np.ndarray, " _"]
 
 
 @dataclass(frozen=True)

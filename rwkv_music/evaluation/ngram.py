@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from rwkv_music.data import Example
 from rwkv_music.errors import InputError
@@ -48,7 +48,7 @@ class NGramModel:
     """
 
     def __init__(
-        self, streams: Sequence[Int[np.ndarray, " tokens"]], *, vocab_size: int, order: int = 5
+        self, streams: Sequence[Integer[np.ndarray, " tokens"]], *, vocab_size: int, order: int = 5
     ) -> None:
         self.vocab_size = vocab_size
         self.order = order
@@ -84,7 +84,7 @@ class NGramModel:
             keys = (keys << self._bits) | shifted
         return keys
 
-    def nats(self, ids: Int[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
+    def nats(self, ids: Integer[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
         """-ln p of every token of one stream, given the tokens before it in that stream."""
         symbols = _symbols(ids)
         probability = np.full(len(symbols), 1.0 / self.vocab_size)
@@ -100,7 +100,7 @@ class NGramModel:
         return -np.log(probability)
 
 
-def _symbols(ids: Int[np.ndarray, " tokens"]) -> Keys:
+def _symbols(ids: Integer[np.ndarray, " tokens"]) -> Keys:
     return ids.astype(np.int64) + 1
 
 

@@ -28,7 +28,7 @@ class LayerState:
 
 @dataclass(frozen=True)
 class ModelState:
-    """The states of all layers. Immutable: a step returns a new one, so going back costs nothing."""
+    """The states of all layers. A step returns a new one, so that going back costs nothing."""
 
     layers: tuple[LayerState, ...]
 

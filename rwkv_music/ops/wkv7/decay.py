@@ -11,7 +11,7 @@ DECAY_RATE = math.exp(-0.5)
 
 
 def log_decay(decay_logit: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """ln d = -exp(-1/2) sigmoid(logit); a large logit forgets fast."""
+    """Ln d = -exp(-1/2) sigmoid(logit); a large logit forgets fast."""
     return -DECAY_RATE * torch.sigmoid(decay_logit)
 
 

@@ -47,7 +47,7 @@ def wkv7_reference(
 
 
 def _rows_times(matrix: Tensor, vector: Tensor) -> Tensor:
-    """matrix @ vector per head: [B, H, N, N], [B, H, N] -> [B, H, N]."""
+    """Matrix @ vector per head: [B, H, N, N], [B, H, N] -> [B, H, N]."""
     return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
@@ -57,7 +57,7 @@ def _columns_times(matrix: Tensor, vector: Tensor) -> Tensor:
 
 
 def _outer(rows: Tensor, columns: Tensor) -> Tensor:
-    """rows columns^T per head."""
+    """Rows columns^T per head."""
     return rows.unsqueeze(-1) * columns.unsqueeze(-2)
 
 

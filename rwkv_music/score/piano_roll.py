@@ -1,0 +1,149 @@
+"""Piano rolls: as an array, and as a static picture."""
+
+import colorsys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from rwkv_music.errors import ScoreFileError
+from rwkv_music.score.instruments import program_name
+from rwkv_music.score.timing import bar_starts, beat_ticks, last_offset
+
+if TYPE_CHECKING:
+    import symusic
+    from matplotlib.axes import Axes
+
+PART_COLORS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#999933",
+)  # fmt: skip
+"""One hue a part, told apart by colour-blind readers too (after Okabe and Ito)."""
+
+_BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
+_MOST_BAR_NUMBERS = 24
+
+
+def piano_roll(
+    score: "symusic.Score", frames_per_quarter: int = 4
+) -> UInt8[np.ndarray, "128 frames"]:
+    """Velocities by pitch and frame, pitch first; 0 is silence. Of two notes the louder one counts.
+
+    Args:
+        score: In ticks; drums are left out.
+        frames_per_quarter: Columns a quarter note takes.
+    """
+    per_tick = frames_per_quarter / score.ticks_per_quarter
+    roll = np.zeros((128, int(np.ceil(last_offset(score) * per_tick))), dtype=np.uint8)
+    for track in score.tracks:
+        if track.is_drum:
+            continue
+        for note in track.notes:
+            first = int(note.time * per_tick)
+            stop = max(first + 1, int(np.ceil((note.time + note.duration) * per_tick)))
+            row = roll[note.pitch, first:stop]
+            np.maximum(row, note.velocity, out=row)
+    return roll
+
+
+def draw_piano_roll(
+    score: "symusic.Score", *, seam_tick: int | None = None, axes: "Axes | None" = None
+) -> "Axes":
+    """Draw notes over bars and pitches, one hue a part, darker when louder.
+
+    Args:
+        score: In ticks.
+        seam_tick: Where a continuation begins; drawn as a dashed line with a tint behind it.
+        axes: To draw into; a new figure's own when None.
+    """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    axes = axes if axes is not None else _new_axes()
+    quarter = score.ticks_per_quarter
+    lowest, highest = _pitch_range(score)
+    for pitch in range(lowest, highest + 1):
+        if pitch % 12 in _BLACK_KEYS:
+            axes.axhspan(pitch - 0.5, pitch + 0.5, color="#f2f2f2", zorder=0)
+    for place, track in enumerate(score.tracks):
+        hue = PART_COLORS[place % len(PART_COLORS)]
+        bars = [
+            Rectangle((note.time / quarter, note.pitch - 0.4), note.duration / quarter, 0.8)
+            for note in track.notes
+        ]
+        colors = [_shade(hue, note.velocity) for note in track.notes]
+        axes.add_collection(
+            PatchCollection(bars, facecolors=colors, edgecolors="white", linewidths=0.4, zorder=2)
+        )
+        label = track.name or program_name(track.program, is_drum=track.is_drum)
+        axes.plot([], [], color=hue, linewidth=5, label=label)
+    _draw_time(axes, score)
+    end = bar_starts(score)[-1] / quarter
+    if seam_tick is not None:
+        axes.axvline(seam_tick / quarter, color="#444444", linestyle="--", linewidth=1.2, zorder=3)
+        axes.axvspan(seam_tick / quarter, end, color="#E69F00", alpha=0.08, zorder=0)
+    axes.set_xlim(0, end)
+    axes.set_ylim(lowest - 0.5, highest + 0.5)
+    octaves = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 == 0]
+    axes.set_yticks(octaves, [f"C{pitch // 12 - 1}" for pitch in octaves])
+    if score.tracks:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    return axes
+
+
+def save_piano_roll(
+    score: "symusic.Score", path: str | Path, *, seam_tick: int | None = None
+) -> Path:
+    """Draw a score into a PNG file.
+
+    Raises:
+        ScoreFileError: If the place cannot be written to.
+    """
+    path = Path(path)
+    axes = draw_piano_roll(score, seam_tick=seam_tick)
+    try:
+        axes.get_figure().savefig(path, dpi=120, bbox_inches="tight")
+    except OSError as error:
+        raise ScoreFileError(
+            path, f"cannot be written ({error.strerror}): choose another place"
+        ) from error
+    return path
+
+
+def _new_axes() -> "Axes":
+    """Axes of a figure that pyplot does not know, so that no window and no global state is left."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.6))
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots()
+    return axes
+
+
+def _draw_time(axes: "Axes", score: "symusic.Score") -> None:
+    quarter = score.ticks_per_quarter
+    for tick in beat_ticks(score).tolist():
+        axes.axvline(tick / quarter, color="#e6e6e6", linewidth=0.5, zorder=1)
+    lines = bar_starts(score)
+    for tick in lines.tolist():
+        axes.axvline(tick / quarter, color="#aaaaaa", linewidth=0.8, zorder=1)
+    every = -(-len(lines) // _MOST_BAR_NUMBERS)
+    numbered = range(0, len(lines) - 1, every)
+    axes.set_xticks([lines[bar] / quarter for bar in numbered], [str(bar + 1) for bar in numbered])
+    axes.set_xlabel("bar")
+
+
+def _pitch_range(score: "symusic.Score") -> tuple[int, int]:
+    pitches = [note.pitch for track in score.tracks for note in track.notes]
+    if not pitches:
+        return 48, 72
+    return max(0, min(pitches) - 2), min(127, max(pitches) + 2)
+
+
+def _shade(color: str, velocity: int) -> tuple[float, float, float]:
+    """The hue, lighter for soft notes."""
+    red, green, blue = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    softness = 1 - min(velocity, 127) / 127
+    return colorsys.hls_to_rgb(hue, lightness + (0.85 - lightness) * 0.7 * softness, saturation)

@@ -1,0 +1,265 @@
+"""Score -> token ids, vectorised over notes.
+
+Every event becomes one 64-bit key whose order is the order of the stream; one sort puts them in
+place; the number of tokens of each event follows from its neighbour, and a cumulative sum says
+where they go. Absolute positions are rounded to the grid first, so that no error accumulates.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Integer, UInt16
+
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer.bars import BarGrid, signature_segments
+from rwkv_music.tokenizer.vocabulary import (
+    DENOMINATORS,
+    DRUM_PROGRAM,
+    SLOWEST_TEMPO,
+    TEMPO_FRACTIONS,
+    Vocabulary,
+    tempo_steps,
+)
+
+if TYPE_CHECKING:
+    import symusic
+
+# Ranks of what can stand at one moment. A cut belongs to the bar before the bar line.
+CUT, BAR, TEMPO, PEDAL_UP, PEDAL_DOWN, NOTE = range(6)
+
+_PAYLOAD_BITS = 5 + 7 + 7 + 11  # slot, pitch, velocity level, duration index; or a tempo
+_RANK_BITS = 3
+_LAST_TIME = (1 << 24) - 1
+_SUSTAIN_PEDAL = 64
+_DEFAULT_MICROSECONDS = 500_000
+
+Array = Integer[np.ndarray, " _"]
+
+
+class _Part(NamedTuple):
+    """A track with something in it."""
+
+    program: int
+    track: "symusic.Track"
+
+
+def encode(score: "symusic.Score", vocabulary: Vocabulary) -> UInt16[np.ndarray, " tokens"]:
+    """The canonical stream of a score; see `Tokenizer.encode`."""
+    parts = _parts(score, vocabulary.slots)
+    grid = _Grid(score.ticks_per_quarter, vocabulary.ticks_per_quarter)
+    notes, last_offset, last_onset = _note_keys(parts, grid, vocabulary)
+    pedals = _pedal_keys(parts, grid)
+    last_pedal = int((pedals >> (_RANK_BITS + _PAYLOAD_BITS)).max()) if len(pedals) else -1
+    tempo_times, tempo_values = _tempos(score, grid, until=max(last_offset, last_pedal))
+    last_event = max(last_onset, last_pedal, int(tempo_times[-1]))
+    if last_event > _LAST_TIME:
+        raise InputError(
+            f"the score is {last_event // vocabulary.ticks_per_quarter} quarters long; at most "
+            f"{_LAST_TIME // vocabulary.ticks_per_quarter} can be written: split it"
+        )
+    bars = BarGrid.of(
+        signature_segments(score, grid.round), vocabulary.ticks_per_quarter, last_event
+    )
+    keys = np.concatenate(
+        [
+            notes,
+            pedals,
+            _keys(tempo_times[1:], TEMPO, tempo_values[1:]),
+            _keys(bars.starts, BAR, np.arange(len(bars.starts))),
+            _keys(bars.starts[bars.is_cut_before], CUT, np.flatnonzero(bars.is_cut_before)),
+        ]
+    )
+    keys.sort()
+    header = _header(int(tempo_values[0]), bars, parts, vocabulary)
+    return _emit(keys, header, bars, parts, vocabulary)
+
+
+class _Grid:
+    """Rounds ticks of the score to steps of the grid."""
+
+    def __init__(self, ticks_per_quarter: int, steps_per_quarter: int) -> None:
+        if ticks_per_quarter < 1:
+            raise InputError(f"ticks per quarter must be at least 1, got {ticks_per_quarter}")
+        self._ticks, self._steps = ticks_per_quarter, steps_per_quarter
+
+    def round(self, ticks: Array) -> Array:
+        """The nearest step; halfway goes up."""
+        if self._ticks == self._steps:
+            return ticks.astype(np.int64)
+        return (2 * ticks.astype(np.int64) * self._steps + self._ticks) // (2 * self._ticks)
+
+
+def _keys(times: Array, rank: int | Array, payload: Array) -> Array:
+    return (((times << _RANK_BITS) | rank) << _PAYLOAD_BITS) | payload
+
+
+def _parts(score: "symusic.Score", slots: int) -> list[_Part]:
+    """Tracks with notes or pedals, sorted by program, drums last; not more than there are slots."""
+    parts = [
+        _Part(DRUM_PROGRAM if track.is_drum else track.program, track)
+        for track in score.tracks
+        if len(track.notes) or any(c.number == _SUSTAIN_PEDAL for c in track.controls)
+    ]
+    if not any(len(part.track.notes) for part in parts):
+        raise InputError("the score has no notes, at least 1 is needed: choose another file")
+    if len(parts) > slots:
+        raise InputError(
+            f"the score has {len(parts)} parts, at most {slots} can be written: merge some"
+        )
+    return sorted(parts, key=lambda part: part.program)
+
+
+def _note_keys(parts: list[_Part], grid: _Grid, vocabulary: Vocabulary) -> tuple[Array, int, int]:
+    """Keys of all notes, the last offset and the last onset in grid steps."""
+    tables = [part.track.notes.numpy() for part in parts]
+    counts = [len(table["time"]) for table in tables]
+    slots = np.repeat(np.arange(len(parts)), counts)
+    time, duration, pitch, velocity = (
+        np.concatenate([table[name] for table in tables]).astype(np.int64)
+        for name in ("time", "duration", "pitch", "velocity")
+    )
+    if time.min() < 0:
+        raise InputError(
+            f"a note begins at tick {time.min()}, the first tick is 0: shift the score"
+        )
+    onset = grid.round(time)
+    length = vocabulary.duration_index(grid.round(time + duration) - onset)
+    level = vocabulary.velocity_level(velocity)
+    payload = (((((slots << 7) | pitch) << 7) | level) << 11) | length
+    last_offset = int((onset + vocabulary.durations[length]).max())
+    return _keys(onset, NOTE, payload), last_offset, int(onset.max())
+
+
+def _pedal_keys(parts: list[_Part], grid: _Grid) -> Array:
+    keys = [np.zeros(0, dtype=np.int64)]
+    for slot, part in enumerate(parts):
+        table = part.track.controls.numpy()
+        pedal = table["number"] == _SUSTAIN_PEDAL
+        if pedal.any():
+            times, is_down = grid.round(table["time"][pedal]), table["value"][pedal] >= 64
+            keys.append(_switch_keys(times, is_down, slot))
+    return np.concatenate(keys)
+
+
+def _switch_keys(times: Array, is_down: np.ndarray, slot: int) -> Array:
+    """Keys of one part's pedal switches, without those that change nothing.
+
+    Several switches at one grid step become one: up, down, or both when a pedal that was down ends
+    down but was lifted in between.
+    """
+    order = np.argsort(times, kind="stable")
+    times, is_down = times[order], is_down[order]
+    first = np.flatnonzero(np.diff(times, prepend=-1))
+    last = np.append(first[1:], len(times)) - 1
+    after = is_down[last]
+    before = np.concatenate([[False], after[:-1]])
+    lifted = np.logical_or.reduceat(~is_down, first)
+    moments = times[first]
+    up = before & lifted
+    down = after & (~before | lifted)
+    payload = np.int64(slot) << 25
+    return np.concatenate(
+        [_keys(moments[up], PEDAL_UP, payload), _keys(moments[down], PEDAL_DOWN, payload)]
+    )
+
+
+def _tempos(score: "symusic.Score", grid: _Grid, *, until: int) -> tuple[Array, Array]:
+    """Times and values of tempo changes, the first at 0; none that no note or pedal hears."""
+    table = score.tempos.numpy()
+    order = np.argsort(table["time"], kind="stable")
+    times = np.concatenate([[0], grid.round(table["time"][order])])
+    micro = np.concatenate([[_DEFAULT_MICROSECONDS], table["mspq"][order]]).astype(np.int64)
+    values = tempo_steps(micro)
+    is_last_at_its_time = np.append(np.diff(times) > 0, [True])
+    times, values = times[is_last_at_its_time], values[is_last_at_its_time]
+    changes = np.diff(values, prepend=-1) != 0
+    heard = changes & ((times < until) | (times == 0))
+    return times[heard], values[heard]
+
+
+def _header(tempo: int, bars: BarGrid, parts: list[_Part], vocabulary: Vocabulary) -> list[int]:
+    tokens = [vocabulary.BOS, *tempo_tokens(tempo, vocabulary)]
+    tokens += signature_tokens(int(bars.numerators[0]), int(bars.denominators[0]), vocabulary)
+    for slot, part in enumerate(parts):
+        tokens += [vocabulary.slot[slot], vocabulary.program[part.program]]
+    return tokens
+
+
+def tempo_tokens(steps: int, vocabulary: Vocabulary) -> list[int]:
+    """TEMPO, and TEMPOF unless the fraction is 0."""
+    whole, fraction = divmod(steps, TEMPO_FRACTIONS)
+    tokens = [vocabulary.tempo[whole - SLOWEST_TEMPO]]
+    return [*tokens, vocabulary.tempo_fraction[fraction]] if fraction else tokens
+
+
+def signature_tokens(numerator: int, denominator: int, vocabulary: Vocabulary) -> list[int]:
+    """NUM DEN."""
+    return [
+        vocabulary.numerator[numerator - 1],
+        vocabulary.denominator[DENOMINATORS.index(denominator)],
+    ]
+
+
+def _emit(
+    keys: Array, header: list[int], bars: BarGrid, parts: list[_Part], vocabulary: Vocabulary
+) -> UInt16[np.ndarray, " tokens"]:
+    """Lay the sorted events out as tokens."""
+    times = keys >> (_RANK_BITS + _PAYLOAD_BITS)
+    rank = (keys >> _PAYLOAD_BITS) & ((1 << _RANK_BITS) - 1)
+    payload = keys & ((1 << _PAYLOAD_BITS) - 1)
+    is_bar, is_tempo, is_note = rank == BAR, rank == TEMPO, rank == NOTE
+    is_pedal = (rank == PEDAL_UP) | (rank == PEDAL_DOWN)
+
+    bar = np.cumsum(is_bar) - 1
+    beat, sub = np.divmod(times - bars.starts[bar], vocabulary.ticks_per_quarter)
+    new_beat = np.diff(beat, prepend=0) != 0
+    new_sub = np.diff(sub, prepend=0) != 0
+    new_beat[is_bar] = new_sub[is_bar] = False
+
+    has_slot = is_note | is_pedal
+    slot = (payload >> 25)[has_slot]
+    new_slot = np.zeros(len(keys), dtype=bool)
+    new_slot[has_slot] = np.diff(slot, prepend=-1) != 0
+
+    fraction = payload % TEMPO_FRACTIONS
+    has_fraction = is_tempo & (fraction > 0)
+    new_signature = is_bar & bars.is_new_signature[bar]
+    body = is_bar + 2 * new_signature + is_tempo + has_fraction + is_pedal + 3 * is_note
+    before = new_beat.astype(np.int64) + new_sub + new_slot
+    ends = np.cumsum(before + body) + len(header)
+    ids = np.empty(int(ends[-1]) + 1, dtype=np.uint16)
+    ids[: len(header)] = header
+    ids[-1] = vocabulary.EOS
+
+    start = ends - body  # where an event's own tokens begin
+    place = start - before
+    ids[place[new_beat]] = vocabulary.beat.start + beat[new_beat]
+    place = place + new_beat
+    ids[place[new_sub]] = vocabulary.sub.start + sub[new_sub]
+    ids[start[new_slot] - 1] = vocabulary.slot.start + (payload >> 25)[new_slot]
+
+    ids[start[is_bar]] = vocabulary.BAR
+    changed = bar[new_signature]
+    denominators = np.searchsorted(DENOMINATORS, bars.denominators[changed])
+    ids[start[new_signature] + 1] = vocabulary.numerator.start + bars.numerators[changed] - 1
+    ids[start[new_signature] + 2] = vocabulary.denominator.start + denominators
+    whole = payload[is_tempo] // TEMPO_FRACTIONS - SLOWEST_TEMPO
+    ids[start[is_tempo]] = vocabulary.tempo.start + whole
+    ids[start[has_fraction] + 1] = vocabulary.tempo_fraction.start + fraction[has_fraction]
+    ids[start[is_pedal]] = vocabulary.pedal.start + (rank[is_pedal] == PEDAL_DOWN)
+    _emit_notes(ids, start[is_note], payload[is_note], parts, vocabulary)
+    return ids
+
+
+def _emit_notes(
+    ids: UInt16[np.ndarray, " tokens"],
+    start: Array,
+    payload: Array,
+    parts: list[_Part],
+    vocabulary: Vocabulary,
+) -> None:
+    is_drum = np.array([part.program == DRUM_PROGRAM for part in parts])[payload >> 25]
+    base = np.where(is_drum, vocabulary.drum.start, vocabulary.pitch.start)
+    ids[start] = base + ((payload >> 18) & 127)
+    ids[start + 1] = vocabulary.velocity.start + ((payload >> 11) & 127)
+    ids[start + 2] = vocabulary.duration.start + (payload & 2047)

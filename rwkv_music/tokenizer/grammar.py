@@ -1,0 +1,379 @@
+"""Which token may follow: the state machine of canonical streams.
+
+It admits exactly what the encoder writes. The sampler masks a model with it, and the decoder walks
+streams that are not well-formed through it, so that both mean the same by "allowed".
+
+Times are in grid steps. Inside a bar, `beat` and `sub` are the position in force; after a BEAT or
+SUB token the position is *pending* until an event, or a BAR that cuts the bar there.
+"""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer.vocabulary import (
+    DENOMINATORS,
+    DRUM_PROGRAM,
+    MAX_BEATS,
+    Kind,
+    Vocabulary,
+)
+
+_EVENTS = (Kind.TEMPO, Kind.SLOT, Kind.PED, Kind.PITCH, Kind.DRUM)
+_AFTER_EVENT = (Kind.BEAT, Kind.SUB, *_EVENTS, Kind.BAR, Kind.EOS)
+
+FOLLOWERS: dict[Kind, tuple[Kind, ...]] = {
+    Kind.BOS: (Kind.TEMPO,),
+    Kind.TEMPO: (Kind.TEMPOF, Kind.NUM, *_AFTER_EVENT),
+    Kind.TEMPOF: (Kind.NUM, *_AFTER_EVENT),
+    Kind.NUM: (Kind.DEN,),
+    Kind.DEN: _AFTER_EVENT,
+    Kind.SLOT: (Kind.PROG, Kind.PED, Kind.PITCH, Kind.DRUM),
+    Kind.PROG: (Kind.SLOT, Kind.BAR),
+    Kind.BAR: (Kind.NUM, *_AFTER_EVENT),
+    Kind.BEAT: (Kind.SUB, *_EVENTS, Kind.BAR),
+    Kind.SUB: (*_EVENTS, Kind.BAR),
+    Kind.PITCH: (Kind.VEL,),
+    Kind.DRUM: (Kind.VEL,),
+    Kind.VEL: (Kind.DUR,),
+    Kind.DUR: _AFTER_EVENT,
+    Kind.PED: _AFTER_EVENT,
+    Kind.EOS: (),
+}
+"""Kinds that may follow a kind at all; the state decides which of their values."""
+
+# Ranks of events at one moment, as the encoder orders them.
+_TEMPO, _UP, _DOWN, _NOTE = range(4)
+
+
+class _Key(NamedTuple):
+    """Place of the last event in the order of its moment; the next one must not be before it."""
+
+    rank: int
+    slot: int = -1
+    pitch: int = -1
+    level: int = -1
+    duration: int = -1
+
+
+class Grammar:
+    """The state after some tokens; before BOS when it is made.
+
+    Args:
+        vocabulary: What the ids mean.
+
+    Example:
+        >>> grammar = Grammar(Vocabulary())
+        >>> grammar.allowed().nonzero()[0].tolist()  # only BOS
+        [1]
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._last: Kind | None = None
+        self._tempo = (0, 0)
+        self._old_tempo = (-1, -1)
+        self._signature = (0, 0)
+        self._new_numerator = 0
+        self._programs: tuple[int, ...] = ()
+        self._slot: int | None = None
+        self._bars = 0
+        self._bar_start = 0
+        self._bar_length = 0
+        self._bar_is_empty = True
+        self._was_cut = False
+        self._beat = 0
+        self._sub = 0
+        self._is_pending = False
+        self._key: _Key | None = None
+        self._note = _Key(_NOTE)
+        self._pedals: frozenset[int] = frozenset()
+        self._used: frozenset[int] = frozenset()
+        self._has_note = False
+        self._sound_end = 0
+        self._last_tempo_time = -1
+
+    def copy(self) -> "Grammar":
+        """An independent state at the same place."""
+        # Every field is immutable, so a shallow copy shares nothing that can change.
+        return copy.copy(self)
+
+    @property
+    def bars(self) -> int:
+        """Number of BAR tokens taken."""
+        return self._bars
+
+    @property
+    def finished(self) -> bool:
+        """Whether EOS was taken."""
+        return self._last is Kind.EOS
+
+    @property
+    def at_bar_end(self) -> bool:
+        """Whether the bar could end here: a BAR is admitted, and no position is pending."""
+        return self._bars > 0 and not self._is_pending and self.allows(self._vocabulary.BAR)
+
+    def feed(self, ids: Integer[np.ndarray, " tokens"]) -> None:
+        """Take a whole prompt.
+
+        Raises:
+            InputError: At the first token that is not allowed.
+        """
+        for token in ids.tolist():
+            self.advance(token)
+
+    def allows(self, token: int) -> bool:
+        """Whether a token may come next."""
+        return bool(self.allowed()[token])
+
+    def advance(self, token: int) -> None:
+        """Take one token.
+
+        Raises:
+            InputError: If it is not allowed here.
+        """
+        if not 0 <= token < self._vocabulary.size or not self.allows(token):
+            place = "the beginning" if self._last is None else self._last.name
+            raise InputError(
+                f"token {token} ({self._vocabulary.describe(token)}) cannot follow {place} here"
+            )
+        kind = Kind(int(self._vocabulary.kinds[token]))
+        self._take(kind, int(self._vocabulary.values[token]))
+        self._last = kind
+
+    def allowed(self) -> Bool[np.ndarray, " vocab"]:
+        """Which tokens may come next; all False after EOS."""
+        mask = np.zeros(self._vocabulary.size, dtype=bool)
+        if self._last is None:
+            mask[self._vocabulary.BOS] = True
+        elif self._bars == 0:
+            self._allow_header(mask)
+        elif self._last in {Kind.PITCH, Kind.DRUM}:
+            mask[self._span(Kind.VEL, self._lowest_level(), self._levels())] = True
+        elif self._last is Kind.VEL:
+            mask[self._span(Kind.DUR, self._lowest_duration())] = True
+        elif self._last is Kind.NUM:
+            self._allow_denominators(mask)
+        elif self._last is Kind.SLOT:
+            self._allow_sounds(mask, self._slot or 0)
+        elif not self.finished:
+            self._allow_in_bar(mask)
+        return mask
+
+    # What is allowed where.
+
+    def _span(self, kind: Kind, first: int = 0, stop: int | None = None) -> slice:
+        ids = self._vocabulary.ranges[kind]
+        return slice(ids.start + first, ids.stop if stop is None else ids.start + stop)
+
+    def _levels(self) -> int:
+        return self._vocabulary.num_velocities_used
+
+    def _allow_header(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        if self._last is Kind.BOS:
+            exact = self._vocabulary.exact_tempos
+            mask[self._span(Kind.TEMPO)] = exact.any(axis=1)
+        elif self._last is Kind.TEMPO:
+            self._allow_fractions(mask)
+            if self._vocabulary.exact_tempos[self._tempo]:
+                self._allow_numerators(mask)
+        elif self._last is Kind.TEMPOF:
+            self._allow_numerators(mask)
+        elif self._last is Kind.NUM:
+            self._allow_denominators(mask)
+        elif self._last is Kind.SLOT:
+            lowest = self._programs[-1] if self._programs else 0
+            mask[self._span(Kind.PROG, lowest)] = True
+        else:
+            if len(self._programs) < self._vocabulary.slots:
+                mask[self._vocabulary.slot[len(self._programs)]] = True
+            mask[self._vocabulary.BAR] = bool(self._programs)
+
+    def _allow_fractions(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        fractions = self._vocabulary.exact_tempos[self._tempo[0]].copy()
+        fractions[0] = False
+        self._forbid_same_fraction(fractions)
+        mask[self._span(Kind.TEMPOF)] = fractions
+
+    def _forbid_same_fraction(self, fractions: Bool[np.ndarray, " fractions"]) -> None:
+        if self._bars and self._old_tempo[0] == self._tempo[0]:
+            fractions[self._old_tempo[1]] = False
+
+    def _allow_numerators(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        mask[self._span(Kind.NUM)] = True
+
+    def _allow_denominators(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        for place, denominator in enumerate(DENOMINATORS):
+            is_new = (self._new_numerator, denominator) != self._signature
+            fits = 4 * self._new_numerator <= MAX_BEATS * denominator
+            mask[self._vocabulary.denominator[place]] = is_new and fits
+
+    def _allow_in_bar(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        if self._last is Kind.BAR:
+            if self._bars > 1:
+                self._allow_numerators(mask)
+            if self._was_cut:
+                return
+        if self._last is Kind.TEMPO:
+            self._allow_fractions(mask)
+            if not self._is_new_tempo():
+                return
+        if self._position() < self._bar_length:
+            self._allow_events(mask)
+        self._allow_positions(mask)
+        mask[self._vocabulary.BAR] = not self._is_pending or self._can_cut()
+        mask[self._vocabulary.EOS] = self._can_end()
+
+    def _is_new_tempo(self) -> bool:
+        """Whether the tempo just begun is whole without a fraction."""
+        return self._tempo != self._old_tempo and bool(self._vocabulary.exact_tempos[self._tempo])
+
+    def _position(self) -> int:
+        return self._beat * self._vocabulary.ticks_per_quarter + self._sub
+
+    def _can_cut(self) -> bool:
+        return 0 < self._position() < self._bar_length
+
+    def _can_end(self) -> bool:
+        return (
+            not self._is_pending
+            and not self._bar_is_empty
+            and self._has_note
+            and len(self._used) == len(self._programs)
+            and self._last_tempo_time < self._sound_end
+        )
+
+    def _allow_positions(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        grid = self._vocabulary.ticks_per_quarter
+        if self._last is Kind.SUB:
+            return
+        room = self._bar_length - self._beat * grid
+        if self._last is Kind.BEAT:
+            mask[self._span(Kind.SUB, 0, max(0, min(grid, room)))] = True
+            mask[self._vocabulary.sub[self._sub]] = False
+            return
+        mask[self._span(Kind.SUB, self._sub + 1, max(self._sub + 1, min(grid, room)))] = True
+        beats = -(-self._bar_length // grid)
+        mask[self._span(Kind.BEAT, self._beat + 1, max(self._beat + 1, beats))] = True
+
+    def _allow_events(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        is_first_moment = self._bars == 1 and self._position() == 0
+        if self._key is None and not is_first_moment:
+            exact = self._vocabulary.exact_tempos
+            mask[self._span(Kind.TEMPO)] = exact.any(axis=1)
+            self._forbid_only_tempo(mask)
+        for slot in range(len(self._programs)):
+            if slot == self._slot:
+                self._allow_sounds(mask, slot)
+            elif self._can_sound(slot):
+                mask[self._vocabulary.slot[slot]] = True
+
+    def _forbid_only_tempo(self, mask: Bool[np.ndarray, " vocab"]) -> None:
+        """The whole tempo in force may come again only if another fraction can follow it."""
+        whole, fraction = self._tempo
+        fractions = self._vocabulary.exact_tempos[whole].copy()
+        fractions[fraction] = False
+        mask[self._vocabulary.tempo[whole]] = bool(fractions.any())
+
+    def _can_sound(self, slot: int) -> bool:
+        """Whether a pedal switch or a note of this part may still come at this moment."""
+        return self._key is None or self._key.rank < _NOTE or slot >= self._key.slot
+
+    def _allow_sounds(self, mask: Bool[np.ndarray, " vocab"], slot: int) -> None:
+        is_down = slot in self._pedals
+        key = self._key or _Key(-1)
+        rank = _UP if is_down else _DOWN
+        if (rank, slot) > (key.rank, key.slot):
+            mask[self._vocabulary.pedal[0 if is_down else 1]] = True
+        kind = Kind.DRUM if self._programs[slot] == DRUM_PROGRAM else Kind.PITCH
+        if (_NOTE, slot) > (key.rank, key.slot):
+            mask[self._span(kind)] = True
+        elif (_NOTE, slot) == (key.rank, key.slot):
+            mask[self._span(kind, key.pitch)] = True
+
+    def _lowest_level(self) -> int:
+        key, note = self._key, self._note
+        is_repeat = key is not None and key[:3] == note[:3]
+        return key.level if key is not None and is_repeat else 0
+
+    def _lowest_duration(self) -> int:
+        key, note = self._key, self._note
+        is_repeat = key is not None and key[:4] == note[:4]
+        return key.duration if key is not None and is_repeat else 0
+
+    # What a token changes.
+
+    def _take(self, kind: Kind, value: int) -> None:
+        if kind is Kind.BAR:
+            self._take_bar()
+        elif kind is Kind.TEMPO:
+            self._old_tempo = self._tempo
+            self._tempo = (value, 0)
+            self._take_tempo_event()
+        elif kind is Kind.TEMPOF:
+            self._tempo = (self._tempo[0], value)
+        elif kind is Kind.NUM:
+            self._new_numerator = value + 1
+        elif kind is Kind.DEN:
+            self._signature = (self._new_numerator, DENOMINATORS[value])
+            self._bar_length = self._full_length()
+            self._was_cut = False
+        elif kind is Kind.SLOT:
+            self._slot = value
+        elif kind is Kind.PROG:
+            self._programs += (value,)
+            self._slot = None
+        elif kind is Kind.BEAT:
+            self._beat, self._is_pending, self._key = value, True, None
+        elif kind is Kind.SUB:
+            self._sub, self._is_pending, self._key = value, True, None
+        else:
+            self._take_sound(kind, value)
+
+    def _full_length(self) -> int:
+        numerator, denominator = self._signature
+        return 4 * self._vocabulary.ticks_per_quarter * numerator // denominator
+
+    def _take_bar(self) -> None:
+        if self._bars:
+            self._was_cut = self._is_pending
+            self._bar_start += self._position() if self._is_pending else self._bar_length
+        self._bars += 1
+        self._bar_length = self._full_length()
+        self._bar_is_empty = True
+        self._beat = self._sub = 0
+        self._is_pending = False
+        self._key = None
+
+    def _take_tempo_event(self) -> None:
+        if self._bars:
+            self._happens(_Key(_TEMPO))
+            self._last_tempo_time = self._bar_start + self._position()
+
+    def _take_sound(self, kind: Kind, value: int) -> None:
+        slot = self._slot or 0
+        now = self._bar_start + self._position()
+        if kind is Kind.PED:
+            is_down = value == 1
+            self._happens(_Key(_DOWN if is_down else _UP, slot))
+            self._pedals = self._pedals | {slot} if is_down else self._pedals - {slot}
+            self._sound_end = max(self._sound_end, now)
+            self._used |= {slot}
+        elif kind in {Kind.PITCH, Kind.DRUM}:
+            self._note = _Key(_NOTE, slot, value)
+        elif kind is Kind.VEL:
+            self._note = self._note._replace(level=value)
+        elif kind is Kind.DUR:
+            self._happens(self._note._replace(duration=value))
+            end = now + int(self._vocabulary.durations[value])
+            self._sound_end = max(self._sound_end, end)
+            self._has_note = True
+            self._used |= {slot}
+
+    def _happens(self, key: _Key) -> None:
+        self._key = key
+        self._is_pending = False
+        self._bar_is_empty = False

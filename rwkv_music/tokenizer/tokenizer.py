@@ -1,0 +1,111 @@
+"""The tokenizer a user holds: settings, encode, decode."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Integer, UInt16
+
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer.grammar import Grammar
+from rwkv_music.tokenizer.vocabulary import MAX_SLOTS, Vocabulary
+
+if TYPE_CHECKING:
+    import symusic
+
+
+class Tokenizer:
+    """Turns scores into token ids and back.
+
+    Args:
+        ticks_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480. An onset moves by half
+            a step at most (2.6 ms at 96 steps and 120 quarters per minute).
+        velocities: Velocity levels: 32, 64 or 128.
+        slots: Parts a piece may have, 1 to 32.
+
+    Example:
+        >>> tokenizer = Tokenizer()
+        >>> tokenizer.vocab_size
+        2048
+        >>> Tokenizer.from_settings(tokenizer.settings).settings == tokenizer.settings
+        True
+    """
+
+    def __init__(
+        self, *, ticks_per_quarter: int = 96, velocities: int = 32, slots: int = MAX_SLOTS
+    ) -> None:
+        self.vocabulary = Vocabulary(
+            ticks_per_quarter=ticks_per_quarter, velocities=velocities, slots=slots
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, rounded up to a multiple of 64."""
+        return self.vocabulary.size
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What `from_settings` needs to make the same tokenizer; a checkpoint carries it."""
+        return {
+            "ticks_per_quarter": self.vocabulary.ticks_per_quarter,
+            "velocities": self.vocabulary.velocities,
+            "slots": self.vocabulary.slots,
+        }
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, int]) -> "Tokenizer":
+        """The tokenizer with these settings.
+
+        Raises:
+            InputError: If a setting is unknown or out of range.
+        """
+        unknown = sorted(set(settings) - {"ticks_per_quarter", "velocities", "slots"})
+        if unknown:
+            raise InputError(
+                f"unknown tokenizer setting '{unknown[0]}': the checkpoint was made by another "
+                "version of rwkv-music"
+            )
+        return cls(**settings)
+
+    def encode(self, score: "symusic.Score") -> UInt16[np.ndarray, " tokens"]:
+        """The score as token ids, from BOS to EOS.
+
+        Notes are moved to the nearest grid step; nothing is dropped. The score is not changed.
+
+        Args:
+            score: In ticks, with at least one note.
+
+        Raises:
+            InputError: If there is no note, or the score cannot be written: too many parts, a time
+                signature beyond 128/64 or 128 quarters a bar, or music of more than 170,000
+                quarters.
+        """
+        from rwkv_music.tokenizer.encode import encode
+
+        return encode(score, self.vocabulary)
+
+    def decode(self, ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":
+        """Token ids as a score. Never raises: tokens that the grammar refuses are passed over.
+
+        Args:
+            ids: Any whole numbers; a piece, a window, or what a model made up.
+
+        Returns:
+            A score with `ticks_per_quarter` of this tokenizer, possibly without notes.
+        """
+        from rwkv_music.tokenizer.decode import decode
+
+        return decode(np.asarray(ids), self.vocabulary)
+
+    def grammar(self) -> Grammar:
+        """The state machine of canonical streams, before BOS."""
+        return Grammar(self.vocabulary)
+
+    def num_bars(self, ids: Integer[np.ndarray, " tokens"]) -> int:
+        """Bar tokens in a stream."""
+        return int((ids == self.vocabulary.BAR).sum())
+
+    def note_count(self, ids: Integer[np.ndarray, " tokens"]) -> int:
+        """Notes in a stream: each ends with a duration."""
+        durations = self.vocabulary.duration
+        return int(((ids >= durations.start) & (ids < durations.stop)).sum())

@@ -1,0 +1,239 @@
+"""What every token id means.
+
+Each kind of token owns a contiguous range of ids; `print(Vocabulary())` shows them all.
+"""
+
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer
+
+from rwkv_music.errors import InputError
+
+GRIDS = (48, 96, 192, 480)
+VELOCITY_COUNTS = (32, 64, 128)
+MAX_SLOTS = 32
+DRUM_PROGRAM = 128
+SLOWEST_TEMPO = 8
+FASTEST_TEMPO = 511
+TEMPO_FRACTIONS = 256
+MAX_NUMERATOR = 128
+DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
+MAX_BEATS = 128
+LONGEST_NOTE_QUARTERS = 256
+_SPECIALS = 16
+_ROUND_UP_TO = 64
+_PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+
+class Kind(IntEnum):
+    """The kinds of token, in the order of their ids."""
+
+    PAD = 0
+    BOS = 1
+    EOS = 2
+    BAR = 3
+    SPARE = 4
+    TEMPO = 5
+    TEMPOF = 6
+    NUM = 7
+    DEN = 8
+    SLOT = 9
+    PROG = 10
+    BEAT = 11
+    SUB = 12
+    PITCH = 13
+    DRUM = 14
+    VEL = 15
+    DUR = 16
+    PED = 17
+
+
+class Vocabulary:
+    """Id ranges for one choice of grid and velocity resolution.
+
+    Args:
+        ticks_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480.
+        velocities: Velocity levels: 32 (steps of 4), 64 (steps of 2) or 128 (exact).
+        slots: Parts a piece may have, 1 to 32.
+
+    Raises:
+        InputError: If a number is none of those.
+
+    Example:
+        >>> vocabulary = Vocabulary()
+        >>> vocabulary.num_used, vocabulary.size
+        (1994, 2048)
+        >>> vocabulary.describe(vocabulary.pitch[60])
+        'PITCH C4 (60)'
+    """
+
+    PAD = int(Kind.PAD)
+    BOS = int(Kind.BOS)
+    EOS = int(Kind.EOS)
+    BAR = int(Kind.BAR)
+
+    def __init__(
+        self, *, ticks_per_quarter: int = 96, velocities: int = 32, slots: int = MAX_SLOTS
+    ) -> None:
+        if ticks_per_quarter not in GRIDS:
+            raise InputError(f"ticks_per_quarter must be one of {GRIDS}, got {ticks_per_quarter}")
+        if velocities not in VELOCITY_COUNTS:
+            raise InputError(f"velocities must be one of {VELOCITY_COUNTS}, got {velocities}")
+        if not 1 <= slots <= MAX_SLOTS:
+            raise InputError(f"slots must be in [1, {MAX_SLOTS}], got {slots}")
+        self.ticks_per_quarter = ticks_per_quarter
+        self.velocities = velocities
+        self.slots = slots
+        self.durations = _duration_table(ticks_per_quarter)
+        sizes = {
+            Kind.TEMPO: FASTEST_TEMPO - SLOWEST_TEMPO + 1,
+            Kind.TEMPOF: TEMPO_FRACTIONS,
+            Kind.NUM: MAX_NUMERATOR,
+            Kind.DEN: len(DENOMINATORS),
+            Kind.SLOT: slots,
+            Kind.PROG: DRUM_PROGRAM + 1,
+            Kind.BEAT: MAX_BEATS,
+            Kind.SUB: ticks_per_quarter,
+            Kind.PITCH: 128,
+            Kind.DRUM: 128,
+            Kind.VEL: velocities,
+            Kind.DUR: len(self.durations),
+            Kind.PED: 2,
+        }
+        start = _SPECIALS
+        self.ranges: dict[Kind, range] = {}
+        for kind, size in sizes.items():
+            self.ranges[kind] = range(start, start + size)
+            start += size
+        self.num_used = start
+        self.size = -(-start // _ROUND_UP_TO) * _ROUND_UP_TO
+        self.tempo = self.ranges[Kind.TEMPO]
+        self.tempo_fraction = self.ranges[Kind.TEMPOF]
+        self.numerator = self.ranges[Kind.NUM]
+        self.denominator = self.ranges[Kind.DEN]
+        self.slot = self.ranges[Kind.SLOT]
+        self.program = self.ranges[Kind.PROG]
+        self.beat = self.ranges[Kind.BEAT]
+        self.sub = self.ranges[Kind.SUB]
+        self.pitch = self.ranges[Kind.PITCH]
+        self.drum = self.ranges[Kind.DRUM]
+        self.velocity = self.ranges[Kind.VEL]
+        self.duration = self.ranges[Kind.DUR]
+        self.pedal = self.ranges[Kind.PED]
+
+    @cached_property
+    def kinds(self) -> Int[np.ndarray, " vocab"]:
+        """The kind of every id."""
+        table = np.full(self.size, Kind.SPARE, dtype=np.int64)
+        table[: Kind.SPARE] = np.arange(Kind.SPARE)
+        for kind, span in self.ranges.items():
+            table[span.start : span.stop] = kind
+        return table
+
+    @cached_property
+    def values(self) -> Int[np.ndarray, " vocab"]:
+        """Each id's place within its kind's range."""
+        table = np.zeros(self.size, dtype=np.int64)
+        for span in self.ranges.values():
+            table[span.start : span.stop] = np.arange(len(span))
+        return table
+
+    def kind_of(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
+        """The kinds of some ids; an id beyond the vocabulary is SPARE."""
+        known = np.minimum(np.asarray(ids, dtype=np.int64), self.size - 1)
+        return self.kinds[known]
+
+    @cached_property
+    def exact_tempos(self) -> Bool[np.ndarray, "tempos fractions"]:
+        """Which (tempo, fraction) survive being stored as whole microseconds per quarter.
+
+        MIDI stores a tempo so; above 484 quarters per minute two neighbouring fractions can fall on
+        one number of microseconds.
+        """
+        tempo = np.arange(SLOWEST_TEMPO, FASTEST_TEMPO + 1)[:, None]
+        steps = tempo * TEMPO_FRACTIONS + np.arange(TEMPO_FRACTIONS)
+        return tempo_steps(tempo_microseconds(steps)) == steps
+
+    def velocity_value(self, level: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """MIDI velocity of a level: multiples of the step, 127 at most."""
+        step = 128 // self.velocities
+        return np.minimum(step * (level + 1), 127)
+
+    def velocity_level(self, velocity: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """The level nearest to a MIDI velocity."""
+        step = 128 // self.velocities
+        return np.clip((velocity + step // 2) // step, 1, self.velocities) - 1
+
+    @property
+    def num_velocities_used(self) -> int:
+        """Levels the encoder writes: with 128 levels the last would repeat velocity 127."""
+        return min(self.velocities, 127)
+
+    def duration_index(self, ticks: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+        """The entry of the duration table nearest to a number of grid steps (at least one)."""
+        middles = (self.durations[1:] + self.durations[:-1]) / 2
+        return np.searchsorted(middles, ticks, side="left")
+
+    def describe(self, token: int) -> str:
+        """An id in words."""
+        kind = Kind(int(self.kind_of(np.array([token]))[0]))
+        if kind not in self.ranges:
+            return kind.name
+        value = token - self.ranges[kind].start
+        return f"{kind.name} {self._value_in_words(kind, value)}"
+
+    def _value_in_words(self, kind: Kind, value: int) -> str:
+        words = {
+            Kind.TEMPO: f"{SLOWEST_TEMPO + value}",
+            Kind.TEMPOF: f"{value}/{TEMPO_FRACTIONS}",
+            Kind.NUM: f"{value + 1}",
+            Kind.DEN: f"{2**value}",
+            Kind.PROG: "drums" if value == DRUM_PROGRAM else f"{value}",
+            Kind.PITCH: f"{_PITCH_NAMES[value % 12]}{value // 12 - 1} ({value})",
+            Kind.VEL: f"{min((value + 1) * 128 // self.velocities, 127)}",
+            Kind.PED: "down" if value else "up",
+        }
+        if kind is Kind.DUR:
+            return f"{self.durations[value]}/{self.ticks_per_quarter}"
+        return words.get(kind, f"{value}")
+
+    def __str__(self) -> str:
+        lines = ["  first    last  size  kind", "      0       3     4  PAD BOS EOS BAR"]
+        for span in self.ranges.values():
+            first, last = self.describe(span.start), self.describe(span.stop - 1)
+            ids = f"{span.start:7d} {span.stop - 1:7d} {len(span):5d}"
+            lines.append(f"{ids}  {first} .. {last.split(' ')[1]}")
+        lines.append(f"{self.num_used} ids in use, padded to {self.size}")
+        return "\n".join(lines)
+
+
+def tempo_microseconds(steps: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+    """Microseconds per quarter of a tempo in 1/256 quarters per minute."""
+    return np.rint(60_000_000 * TEMPO_FRACTIONS / steps).astype(np.int64)
+
+
+def tempo_steps(microseconds: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
+    """A tempo in 1/256 quarters per minute, held within what the vocabulary can say."""
+    slowest = SLOWEST_TEMPO * TEMPO_FRACTIONS
+    fastest = FASTEST_TEMPO * TEMPO_FRACTIONS + TEMPO_FRACTIONS - 1
+    positive = np.maximum(microseconds, 1)
+    steps = np.rint(60_000_000 * TEMPO_FRACTIONS / positive).astype(np.int64)
+    return np.clip(steps, slowest, fastest)
+
+
+def _duration_table(grid: int) -> Int[np.ndarray, " durations"]:
+    """Durations in grid steps: exact to half a quarter, then in steps that grow with the length."""
+    bands = (
+        (1, grid // 2),
+        (2, 2 * grid),
+        (4, 4 * grid),
+        (grid // 8, 16 * grid),
+        (grid // 2, 64 * grid),
+        (4 * grid, LONGEST_NOTE_QUARTERS * grid),
+    )
+    table: list[int] = [0]
+    for step, limit in bands:
+        table += range(table[-1] + step, limit + 1, step)
+    return np.array(table[1:], dtype=np.int64)
