@@ -1,7 +1,7 @@
 """Progress on stderr: a bar while the corpus is read, a bar and lines while the model trains."""
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -21,7 +21,7 @@ class ProgressBar:
         self._corpus: Any = None
         self._training: Any = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ProgressBar":
         return self
 
     def __exit__(

@@ -36,16 +36,18 @@ _DEFAULT_MICROSECONDS = 500_000
 Array = Integer[np.ndarray, " _"]
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """A track with something in it."""
 
     program: int
+    place: int
+    """Index of the track in the score."""
     track: "symusic.Track"
 
 
 def encode(score: "symusic.Score", vocabulary: Vocabulary) -> UInt16[np.ndarray, " tokens"]:
     """The canonical stream of a score; see `Tokenizer.encode`."""
-    parts = _parts(score, vocabulary.slots)
+    parts = parts_of(score, vocabulary.slots)
     grid = _Grid(score.ticks_per_quarter, vocabulary.ticks_per_quarter)
     notes, last_offset, last_onset = _note_keys(parts, grid, vocabulary)
     pedals = _pedal_keys(parts, grid)
@@ -93,11 +95,11 @@ def _keys(times: Array, rank: int | Array, payload: Array) -> Array:
     return (((times << _RANK_BITS) | rank) << _PAYLOAD_BITS) | payload
 
 
-def _parts(score: "symusic.Score", slots: int) -> list[_Part]:
+def parts_of(score: "symusic.Score", slots: int) -> list[Part]:
     """Tracks with notes or pedals, sorted by program, drums last; not more than there are slots."""
     parts = [
-        _Part(DRUM_PROGRAM if track.is_drum else track.program, track)
-        for track in score.tracks
+        Part(DRUM_PROGRAM if track.is_drum else track.program, place, track)
+        for place, track in enumerate(score.tracks)
         if len(track.notes) or any(c.number == _SUSTAIN_PEDAL for c in track.controls)
     ]
     if not any(len(part.track.notes) for part in parts):
@@ -109,7 +111,7 @@ def _parts(score: "symusic.Score", slots: int) -> list[_Part]:
     return sorted(parts, key=lambda part: part.program)
 
 
-def _note_keys(parts: list[_Part], grid: _Grid, vocabulary: Vocabulary) -> tuple[Array, int, int]:
+def _note_keys(parts: list[Part], grid: _Grid, vocabulary: Vocabulary) -> tuple[Array, int, int]:
     """Keys of all notes, the last offset and the last onset in grid steps."""
     tables = [part.track.notes.numpy() for part in parts]
     counts = [len(table["time"]) for table in tables]
@@ -130,7 +132,7 @@ def _note_keys(parts: list[_Part], grid: _Grid, vocabulary: Vocabulary) -> tuple
     return _keys(onset, NOTE, payload), last_offset, int(onset.max())
 
 
-def _pedal_keys(parts: list[_Part], grid: _Grid) -> Array:
+def _pedal_keys(parts: list[Part], grid: _Grid) -> Array:
     keys = [np.zeros(0, dtype=np.int64)]
     for slot, part in enumerate(parts):
         table = part.track.controls.numpy()
@@ -177,7 +179,7 @@ def _tempos(score: "symusic.Score", grid: _Grid, *, until: int) -> tuple[Array, 
     return times[heard], values[heard]
 
 
-def _header(tempo: int, bars: BarGrid, parts: list[_Part], vocabulary: Vocabulary) -> list[int]:
+def _header(tempo: int, bars: BarGrid, parts: list[Part], vocabulary: Vocabulary) -> list[int]:
     tokens = [vocabulary.BOS, *tempo_tokens(tempo, vocabulary)]
     tokens += signature_tokens(int(bars.numerators[0]), int(bars.denominators[0]), vocabulary)
     for slot, part in enumerate(parts):
@@ -201,7 +203,7 @@ def signature_tokens(numerator: int, denominator: int, vocabulary: Vocabulary) -
 
 
 def _emit(
-    keys: Array, header: list[int], bars: BarGrid, parts: list[_Part], vocabulary: Vocabulary
+    keys: Array, header: list[int], bars: BarGrid, parts: list[Part], vocabulary: Vocabulary
 ) -> UInt16[np.ndarray, " tokens"]:
     """Lay the sorted events out as tokens."""
     times = keys >> (_RANK_BITS + _PAYLOAD_BITS)
@@ -255,7 +257,7 @@ def _emit_notes(
     ids: UInt16[np.ndarray, " tokens"],
     start: Array,
     payload: Array,
-    parts: list[_Part],
+    parts: list[Part],
     vocabulary: Vocabulary,
 ) -> None:
     is_drum = np.array([part.program == DRUM_PROGRAM for part in parts])[payload >> 25]

@@ -72,7 +72,7 @@ class Grammar:
     """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
+        self.vocabulary = vocabulary
         self._last: Kind | None = None
         self._tempo = (0, 0)
         self._old_tempo = (-1, -1)
@@ -107,6 +107,11 @@ class Grammar:
         return self._bars
 
     @property
+    def bar_end(self) -> int:
+        """The grid step at which the bar ends unless it is cut; 0 before the first bar."""
+        return self._bar_start + self._bar_length if self._bars else 0
+
+    @property
     def finished(self) -> bool:
         """Whether EOS was taken."""
         return self._last is Kind.EOS
@@ -114,7 +119,7 @@ class Grammar:
     @property
     def at_bar_end(self) -> bool:
         """Whether the bar could end here: a BAR is admitted, and no position is pending."""
-        return self._bars > 0 and not self._is_pending and self.allows(self._vocabulary.BAR)
+        return self._bars > 0 and not self._is_pending and self.allows(self.vocabulary.BAR)
 
     def feed(self, ids: Integer[np.ndarray, " tokens"]) -> None:
         """Take a whole prompt.
@@ -135,20 +140,20 @@ class Grammar:
         Raises:
             InputError: If it is not allowed here.
         """
-        if not 0 <= token < self._vocabulary.size or not self.allows(token):
+        if not 0 <= token < self.vocabulary.size or not self.allows(token):
             place = "the beginning" if self._last is None else self._last.name
             raise InputError(
-                f"token {token} ({self._vocabulary.describe(token)}) cannot follow {place} here"
+                f"token {token} ({self.vocabulary.describe(token)}) cannot follow {place} here"
             )
-        kind = Kind(int(self._vocabulary.kinds[token]))
-        self._take(kind, int(self._vocabulary.values[token]))
+        kind = Kind(int(self.vocabulary.kinds[token]))
+        self._take(kind, int(self.vocabulary.values[token]))
         self._last = kind
 
     def allowed(self) -> Bool[np.ndarray, " vocab"]:
         """Which tokens may come next; all False after EOS."""
-        mask = np.zeros(self._vocabulary.size, dtype=bool)
+        mask = np.zeros(self.vocabulary.size, dtype=bool)
         if self._last is None:
-            mask[self._vocabulary.BOS] = True
+            mask[self.vocabulary.BOS] = True
         elif self._bars == 0:
             self._allow_header(mask)
         elif self._last in {Kind.PITCH, Kind.DRUM}:
@@ -166,19 +171,19 @@ class Grammar:
     # What is allowed where.
 
     def _span(self, kind: Kind, first: int = 0, stop: int | None = None) -> slice:
-        ids = self._vocabulary.ranges[kind]
+        ids = self.vocabulary.ranges[kind]
         return slice(ids.start + first, ids.stop if stop is None else ids.start + stop)
 
     def _levels(self) -> int:
-        return self._vocabulary.num_velocities_used
+        return self.vocabulary.num_velocities_used
 
     def _allow_header(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         if self._last is Kind.BOS:
-            exact = self._vocabulary.exact_tempos
+            exact = self.vocabulary.exact_tempos
             mask[self._span(Kind.TEMPO)] = exact.any(axis=1)
         elif self._last is Kind.TEMPO:
             self._allow_fractions(mask)
-            if self._vocabulary.exact_tempos[self._tempo]:
+            if self.vocabulary.exact_tempos[self._tempo]:
                 self._allow_numerators(mask)
         elif self._last is Kind.TEMPOF:
             self._allow_numerators(mask)
@@ -188,12 +193,12 @@ class Grammar:
             lowest = self._programs[-1] if self._programs else 0
             mask[self._span(Kind.PROG, lowest)] = True
         else:
-            if len(self._programs) < self._vocabulary.slots:
-                mask[self._vocabulary.slot[len(self._programs)]] = True
-            mask[self._vocabulary.BAR] = bool(self._programs)
+            if len(self._programs) < self.vocabulary.slots:
+                mask[self.vocabulary.slot[len(self._programs)]] = True
+            mask[self.vocabulary.BAR] = bool(self._programs)
 
     def _allow_fractions(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        fractions = self._vocabulary.exact_tempos[self._tempo[0]].copy()
+        fractions = self.vocabulary.exact_tempos[self._tempo[0]].copy()
         fractions[0] = False
         self._forbid_same_fraction(fractions)
         mask[self._span(Kind.TEMPOF)] = fractions
@@ -209,7 +214,7 @@ class Grammar:
         for place, denominator in enumerate(DENOMINATORS):
             is_new = (self._new_numerator, denominator) != self._signature
             fits = 4 * self._new_numerator <= MAX_BEATS * denominator
-            mask[self._vocabulary.denominator[place]] = is_new and fits
+            mask[self.vocabulary.denominator[place]] = is_new and fits
 
     def _allow_in_bar(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         if self._last is Kind.BAR:
@@ -224,15 +229,15 @@ class Grammar:
         if self._position() < self._bar_length:
             self._allow_events(mask)
         self._allow_positions(mask)
-        mask[self._vocabulary.BAR] = not self._is_pending or self._can_cut()
-        mask[self._vocabulary.EOS] = self._can_end()
+        mask[self.vocabulary.BAR] = not self._is_pending or self._can_cut()
+        mask[self.vocabulary.EOS] = self._can_end()
 
     def _is_new_tempo(self) -> bool:
         """Whether the tempo just begun is whole without a fraction."""
-        return self._tempo != self._old_tempo and bool(self._vocabulary.exact_tempos[self._tempo])
+        return self._tempo != self._old_tempo and bool(self.vocabulary.exact_tempos[self._tempo])
 
     def _position(self) -> int:
-        return self._beat * self._vocabulary.ticks_per_quarter + self._sub
+        return self._beat * self.vocabulary.ticks_per_quarter + self._sub
 
     def _can_cut(self) -> bool:
         return 0 < self._position() < self._bar_length
@@ -247,13 +252,13 @@ class Grammar:
         )
 
     def _allow_positions(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        grid = self._vocabulary.ticks_per_quarter
+        grid = self.vocabulary.ticks_per_quarter
         if self._last is Kind.SUB:
             return
         room = self._bar_length - self._beat * grid
         if self._last is Kind.BEAT:
             mask[self._span(Kind.SUB, 0, max(0, min(grid, room)))] = True
-            mask[self._vocabulary.sub[self._sub]] = False
+            mask[self.vocabulary.sub[self._sub]] = False
             return
         mask[self._span(Kind.SUB, self._sub + 1, max(self._sub + 1, min(grid, room)))] = True
         beats = -(-self._bar_length // grid)
@@ -262,21 +267,21 @@ class Grammar:
     def _allow_events(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         is_first_moment = self._bars == 1 and self._position() == 0
         if self._key is None and not is_first_moment:
-            exact = self._vocabulary.exact_tempos
+            exact = self.vocabulary.exact_tempos
             mask[self._span(Kind.TEMPO)] = exact.any(axis=1)
             self._forbid_only_tempo(mask)
         for slot in range(len(self._programs)):
             if slot == self._slot:
                 self._allow_sounds(mask, slot)
             elif self._can_sound(slot):
-                mask[self._vocabulary.slot[slot]] = True
+                mask[self.vocabulary.slot[slot]] = True
 
     def _forbid_only_tempo(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         """The whole tempo in force may come again only if another fraction can follow it."""
         whole, fraction = self._tempo
-        fractions = self._vocabulary.exact_tempos[whole].copy()
+        fractions = self.vocabulary.exact_tempos[whole].copy()
         fractions[fraction] = False
-        mask[self._vocabulary.tempo[whole]] = bool(fractions.any())
+        mask[self.vocabulary.tempo[whole]] = bool(fractions.any())
 
     def _can_sound(self, slot: int) -> bool:
         """Whether a pedal switch or a note of this part may still come at this moment."""
@@ -287,7 +292,7 @@ class Grammar:
         key = self._key or _Key(-1)
         rank = _UP if is_down else _DOWN
         if (rank, slot) > (key.rank, key.slot):
-            mask[self._vocabulary.pedal[0 if is_down else 1]] = True
+            mask[self.vocabulary.pedal[0 if is_down else 1]] = True
         kind = Kind.DRUM if self._programs[slot] == DRUM_PROGRAM else Kind.PITCH
         if (_NOTE, slot) > (key.rank, key.slot):
             mask[self._span(kind)] = True
@@ -335,7 +340,7 @@ class Grammar:
 
     def _full_length(self) -> int:
         numerator, denominator = self._signature
-        return 4 * self._vocabulary.ticks_per_quarter * numerator // denominator
+        return 4 * self.vocabulary.ticks_per_quarter * numerator // denominator
 
     def _take_bar(self) -> None:
         if self._bars:
@@ -368,7 +373,7 @@ class Grammar:
             self._note = self._note._replace(level=value)
         elif kind is Kind.DUR:
             self._happens(self._note._replace(duration=value))
-            end = now + int(self._vocabulary.durations[value])
+            end = now + int(self.vocabulary.durations[value])
             self._sound_end = max(self._sound_end, end)
             self._has_note = True
             self._used |= {slot}

@@ -84,6 +84,12 @@ class Tokenizer:
 
         return encode(score, self.vocabulary)
 
+    def part_order(self, score: "symusic.Score") -> list[int]:
+        """Index of the track that each slot stands for, as `encode` numbers them."""
+        from rwkv_music.tokenizer.encode import parts_of
+
+        return [part.place for part in parts_of(score, self.vocabulary.slots)]
+
     def decode(self, ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":
         """Token ids as a score. Never raises: tokens that the grammar refuses are passed over.
 

@@ -18,7 +18,7 @@ from rwkv_music.data.augmentation import RandomAugmentation
 from rwkv_music.data.corpora import Progress
 from rwkv_music.data.dataset import Piece
 from rwkv_music.data.sampler import training_batches
-from rwkv_music.devices import DeviceSampler, choose_device
+from rwkv_music.devices import DeviceMonitor, DeviceSampler, choose_device
 from rwkv_music.evaluation import (
     CompletionLikelihood,
     NGramModel,
@@ -214,7 +214,7 @@ class _Session:
         began = time.perf_counter()
         said = 0.0
         self.say("running")
-        with DeviceSampler() as sampler:
+        with DeviceSampler(DeviceMonitor(self.device)) as sampler:
             for report in trainer:
                 self.step = report.step
                 elapsed = time.perf_counter() - began

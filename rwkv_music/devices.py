@@ -1,0 +1,203 @@
+"""Which device to compute on, and how busy it is.
+
+A GPU is asked through NVML, a CPU through the operating system. Each figure is None where the
+machine does not tell it: one that is missing never hides the others.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from rwkv_music.errors import InputError
+
+_SAMPLES_PER_SECOND = 10
+
+
+@dataclass(frozen=True)
+class DeviceReading:
+    """One look at a device."""
+
+    kind: str
+    """"cuda", "mps" or "cpu"."""
+    name: str
+    busy_percent: float | None
+    """GPU: share of time in which a kernel ran. CPU: this process's share of all cores."""
+    memory_used: int | None
+    """Bytes in use: of the GPU, or by this process."""
+    memory_total: int | None
+    """Bytes the GPU or the machine has."""
+
+    @property
+    def busy_label(self) -> str:
+        """What `busy_percent` means, for a reader."""
+        return "GPU busy" if self.kind == "cuda" else "CPU share of this process"
+
+
+def choose_device(name: str = "auto") -> str:
+    """The device to compute on: "cuda", "mps" or "cpu".
+
+    Args:
+        name: One of those, or "auto" for the fastest there is.
+
+    Raises:
+        InputError: If the device is unknown or not there.
+    """
+    import torch
+
+    present = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        return next(each for each, there in present.items() if there)
+    if not present.get(name, False):
+        usable = ", ".join(each for each, there in present.items() if there)
+        raise InputError(f"the device '{name}' is not available here: choose auto or {usable}")
+    return name
+
+
+class DeviceMonitor:
+    """Looks at a device.
+
+    Args:
+        kind: "cuda", "mps" or "cpu".
+        process_id: Whose share of a CPU to tell; this process's when None.
+    """
+
+    def __init__(self, kind: str = "cpu", *, process_id: int | None = None) -> None:
+        self.kind = kind
+        self._process = psutil.Process(process_id)
+        self._process.cpu_percent()  # the first call only begins the measurement
+        self._nvml = _Nvml.open() if kind == "cuda" else None
+
+    def sample(self) -> DeviceReading:
+        """How busy the device has been since the last look."""
+        if self._nvml is not None:
+            return self._nvml.sample()
+        if self.kind == "cpu":
+            share = self._process.cpu_percent() / (psutil.cpu_count() or 1)
+            used = int(self._process.memory_info().rss)
+            total = int(psutil.virtual_memory().total)
+            return DeviceReading("cpu", "CPU", share, used, total)
+        return self._torch_reading()
+
+    def _torch_reading(self) -> DeviceReading:
+        """What torch knows of a GPU without NVML: its memory only."""
+        import torch
+
+        if self.kind == "cuda":
+            free, total = torch.cuda.mem_get_info()
+            return DeviceReading("cuda", torch.cuda.get_device_name(), None, total - free, total)
+        used = int(torch.mps.driver_allocated_memory())
+        total = int(torch.mps.recommended_max_memory())
+        return DeviceReading("mps", "Apple GPU (utilization unknown)", None, used, total)
+
+
+class _Nvml:
+    """The first GPU torch uses, seen through NVML."""
+
+    def __init__(self, nvml: Any, handle: Any) -> None:  # noqa: ANN401 - pynvml has no types
+        self._nvml = nvml
+        self._handle = handle
+
+    @classmethod
+    def open(cls) -> "_Nvml | None":
+        """NVML and the current GPU by its UUID, since NVML numbers GPUs in its own order.
+
+        None where NVML is not installed or does not answer.
+        """
+        try:
+            import pynvml
+        except ImportError:
+            return None
+        try:
+            pynvml.nvmlInit()
+            return cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(_current_uuid()))
+        except pynvml.NVMLError:
+            return None
+
+    def sample(self) -> DeviceReading:
+        """Every figure NVML gives; None for one it refuses."""
+        memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo)
+        name = self._ask(self._nvml.nvmlDeviceGetName)
+        utilization = self._ask(self._nvml.nvmlDeviceGetUtilizationRates)
+        return DeviceReading(
+            kind="cuda",
+            name="GPU" if name is None else str(name),
+            busy_percent=None if utilization is None else float(utilization.gpu),
+            memory_used=None if memory is None else int(memory.used),
+            memory_total=None if memory is None else int(memory.total),
+        )
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+        try:
+            return question(self._handle)
+        except self._nvml.NVMLError:
+            return None
+
+
+def _current_uuid() -> str:
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+
+
+class DeviceSampler:
+    """Looks at a device ten times a second in a thread of its own.
+
+    Args:
+        monitor: What to look with; one for the CPU and this process when None.
+
+    Example:
+        with DeviceSampler() as sampler:
+            ...
+            sampler.mean_busy_percent()
+    """
+
+    def __init__(self, monitor: DeviceMonitor | None = None) -> None:
+        self._monitor = monitor or DeviceMonitor()
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._busy: list[float] = []
+        self._latest: DeviceReading | None = None
+        self._thread = threading.Thread(target=self._run, name="device-sampler", daemon=True)
+
+    def __enter__(self) -> "DeviceSampler":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(1 / _SAMPLES_PER_SECOND):
+            reading = self._monitor.sample()
+            with self._lock:
+                self._latest = reading
+                if reading.busy_percent is not None:
+                    self._busy.append(reading.busy_percent)
+
+    def latest(self) -> DeviceReading | None:
+        """The newest reading; None before the first."""
+        with self._lock:
+            return self._latest
+
+    def mean_busy_percent(self) -> float | None:
+        """Mean since the last call; the newest value if none came since, None if none at all."""
+        with self._lock:
+            if self._busy:
+                mean = sum(self._busy) / len(self._busy)
+                self._busy = []
+                return round(mean, 1)
+            return self._latest.busy_percent if self._latest is not None else None
