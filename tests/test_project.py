@@ -1,0 +1,184 @@
+"""What holds for the repository as a whole: documents, notebooks, pins, imports and the wheel."""
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import rwkv_music
+from rwkv_music.cli import build_parser
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = (REPOSITORY / "rwkv_music", REPOSITORY / "widgets" / "rwkv_music_widgets")
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+DOCUMENTS = [REPOSITORY / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING")]
+
+MOST_LINES = 400
+HEAVY = {"torch", "music21", "pygame", "matplotlib", "symusic", "pretty_midi"}
+
+
+def project() -> dict:
+    """What pyproject.toml says."""
+    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def pins() -> dict[str, Requirement]:
+    """The lines of constraints.txt by the name of the package."""
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    parsed = (Requirement(line) for line in lines if not line.startswith("#"))
+    return {canonicalize_name(pin.name): pin for pin in parsed}
+
+
+def command_lines(document: Path, command: str) -> list[str]:
+    """Lines of a document's code blocks that begin with a command."""
+    text = document.read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", text, flags=re.DOTALL)
+    lines = (line.split("  #")[0].strip() for block in blocks for line in block.splitlines())
+    return [line for line in lines if line.split(" ")[0] == command]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_committed_as_if_never_run(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        assert re.fullmatch(r"[a-z][a-z0-9-]*", cell.id), "give the cell an id that says what it is"
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+            ast.parse(cell.source)
+
+
+@pytest.mark.parametrize("line", command_lines(DOCUMENTS[0], "rwkv-music"))
+def test_every_command_in_the_readme_is_understood(line: str) -> None:
+    assert build_parser().parse_args(shlex.split(line)[1:]).command
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_make_target_in_the_documents_exists(document: Path) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    wanted = set(re.findall(r"\bmake ([a-z]+-?[a-z]+)`", document.read_text(encoding="utf-8")))
+    assert wanted <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_within_the_documents_leads_somewhere(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    places = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(
+        r'(?:src|srcset)="([^"]+)"', text
+    )
+    missing = [
+        place for place in places if "://" not in place and not (document.parent / place).exists()
+    ]
+    assert missing == []
+
+
+def test_the_readme_shows_every_room() -> None:
+    readme = DOCUMENTS[0].read_text(encoding="utf-8")
+    rooms = [path.parent.name for path in PACKAGES[0].glob("*/__init__.py")]
+    assert rooms
+    assert [room for room in rooms if f"{room}/" not in readme] == []
+
+
+def test_no_file_of_code_is_long() -> None:
+    folders = ("rwkv_music", "widgets", "tests", "examples", "benchmarks")
+    suffixes = {".py", ".js", ".mjs", ".css", ".cpp"}
+    lengths = {
+        path.relative_to(REPOSITORY).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for path in (REPOSITORY / folder).rglob("*")
+        if path.suffix in suffixes
+    }
+    assert lengths
+    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = project()["project"]["version"]
+    assert rwkv_music.__version__ == version
+    assert f"## [{version}]" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    metadata = project()["project"]
+    extras = metadata["optional-dependencies"]
+    asked = [*metadata["dependencies"], *extras["lab"], *extras["playback"], *extras["dev"]]
+    pinned = pins()
+    for text in asked:
+        requirement = Requirement(text)
+        if requirement.name == metadata["name"]:
+            continue
+        pin = pinned[canonicalize_name(requirement.name)]
+        (version,) = pin.specifier
+        assert version.operator == "=="
+        assert version.version in requirement.specifier, f"{pin} is outside {text}"
+
+
+@pytest.mark.parametrize(
+    ("name", "platforms"),
+    [
+        ("appnope", {"darwin"}),
+        ("colorama", {"win32"}),
+        ("pexpect", {"darwin", "linux"}),
+        ("ptyprocess", {"darwin", "linux"}),
+        ("pywinpty", {"win32"}),
+    ],
+)
+def test_a_pin_of_some_platforms_stays_out_of_the_others_way(
+    name: str, platforms: set[str]
+) -> None:
+    marker = pins()[name].marker
+    assert marker is not None
+    base = dict(default_environment())
+    for platform in ("darwin", "linux", "win32"):
+        assert marker.evaluate({**base, "sys_platform": platform}) == (platform in platforms)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, rwkv_music, rwkv_music.score, rwkv_music.tokenizer; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert HEAVY & set(done.stdout.split()) == set()
+
+
+def test_the_wheel_holds_every_file_and_works_elsewhere(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*build, str(REPOSITORY)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    expected = {
+        path.relative_to(package.parent).as_posix()
+        for package in PACKAGES
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {"rwkv_music/py.typed", "rwkv_music_widgets/py.typed"} <= expected
+    with zipfile.ZipFile(wheel) as archive:
+        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+        archive.extractall(tmp_path / "site")
+    assert inside == expected
+    code = (
+        "import rwkv_music, rwkv_music_widgets; "
+        "print(rwkv_music.__file__); print(rwkv_music_widgets.__file__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(line.startswith(str(tmp_path)) for line in done.stdout.splitlines())
