@@ -55,7 +55,7 @@ class ModelState:
 
     def select(self, rows: Int[Tensor, " rows"] | Iterable[int]) -> "ModelState":
         """The states of some sequences: repeat a row to branch, leave one out to drop it."""
-        index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows))
+        index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
         index = index.to(self.layers[0].wkv.device)
         return ModelState(tuple(layer.select(index) for layer in self.layers))
 
