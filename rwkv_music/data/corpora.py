@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 """Called with (pieces done, pieces in all, name of the piece just done)."""
 
-_RECIPE = 1
+_RECIPE = 2
 """Counts up when what is done to the chorales changes, so that old caches are not used."""
 
 

@@ -6,9 +6,11 @@ nothing here slices token ids.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt16
@@ -105,20 +107,28 @@ def _unit_hash(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
+class Span(NamedTuple):
+    """A completion's place: the bars from `seam` up to but not including `stop` of a piece."""
+
+    piece: int
+    """Index in `Windows.pieces`."""
+    seam: int
+    stop: int
+
+
 class Windows:
     """All windows of whole bars that slide over a list of pieces.
 
-    The seam between prompt and completion moves through each piece in steps of `stride` bars. The
-    prompt is the `prompt_bars` before the seam (fewer near a piece's beginning, but at least one),
-    the completion the `completion_bars` after it (fewer at the end, but at least one). With `stride
-    == completion_bars` every bar is completed once, a piece's first bar excepted.
+    The bars of a piece, its first one excepted, are tiled with completions of `completion_bars`
+    (fewer at the end). Each window is one completion and the `prompt_bars` before it (fewer near
+    the piece's beginning, but at least one). Moving the tiles by an offset slides the windows; at
+    every offset each bar is completed exactly once.
 
     Args:
         pieces: What to cut. Pieces of a single bar are passed over and named in `too_short`.
         tokenizer: The one that made the ids.
         prompt_bars: Bars given at most.
         completion_bars: Bars to complete at most.
-        stride: Bars between two seams; `completion_bars` when None.
 
     Raises:
         InputError: If a number is below 1, or no piece has two bars.
@@ -131,50 +141,47 @@ class Windows:
         *,
         prompt_bars: int,
         completion_bars: int,
-        stride: int | None = None,
     ) -> None:
-        step = completion_bars if stride is None else stride
-        named = {"prompt_bars": prompt_bars, "completion_bars": completion_bars, "stride": step}
-        for name, value in named.items():
+        for name, value in {"prompt_bars": prompt_bars, "completion_bars": completion_bars}.items():
             if value < 1:
                 raise InputError(f"{name} must be at least 1 bar, got {value}")
         self.tokenizer = tokenizer
         self.prompt_bars = prompt_bars
         self.completion_bars = completion_bars
-        self.stride = step
-        indexes = {piece.name: BarIndex(piece.ids, tokenizer) for piece in pieces}
-        self.too_short = [name for name, index in indexes.items() if index.num_bars < 2]
-        self.pieces = [piece for piece in pieces if piece.name not in set(self.too_short)]
-        self._indexes = [indexes[piece.name] for piece in self.pieces]
-        if not self.pieces:
+        indexes = [(piece, BarIndex(piece.ids, tokenizer)) for piece in pieces]
+        self.too_short = [piece.name for piece, index in indexes if index.num_bars < 2]
+        usable = [(piece, index) for piece, index in indexes if index.num_bars >= 2]
+        if not usable:
             raise InputError(
                 f"none of the {len(pieces)} pieces has 2 bars, one to prompt with and one to "
                 f"complete ({', '.join(self.too_short[:3]) or 'no piece given'}): add longer pieces"
             )
+        self.pieces = [piece for piece, _ in usable]
+        self._indexes = [index for _, index in usable]
 
-    def seams(self, *, offset: int = 0) -> list[tuple[int, int]]:
-        """(piece, bar of the seam) of every window, the first seam of a piece at 1 + `offset`.
+    def spans(self, *, offset: int = 0) -> list[Span]:
+        """Where every window's completion lies, in the order of the pieces.
 
-        A piece too short for the offset keeps its first seam, so that no piece is ever left out.
+        Args:
+            offset: Bars in the first completion of each piece, if not 0; the others follow.
         """
         found = []
         for piece, index in enumerate(self._indexes):
-            first = 1 + offset if 1 + offset < index.num_bars else 1
-            found += [(piece, bar) for bar in range(first, index.num_bars, self.stride)]
+            cuts = {1, *range(1 + offset, index.num_bars, self.completion_bars), index.num_bars}
+            places = sorted(cut for cut in cuts if cut <= index.num_bars)
+            found += [Span(piece, *ends) for ends in itertools.pairwise(places)]
         return found
 
-    def example(self, piece: int, seam: int) -> Example:
-        """The window of one piece around one seam."""
-        index = self._indexes[piece]
-        start = max(0, seam - self.prompt_bars)
-        stop = min(index.num_bars, seam + self.completion_bars)
-        window = index.window(start, stop, seam=seam)
+    def example(self, span: Span) -> Example:
+        """The window that completes a span."""
+        start = max(0, span.seam - self.prompt_bars)
+        window = self._indexes[span.piece].window(start, span.stop, seam=span.seam)
         return Example(ids=window.ids, completion_start=window.completion_start)
 
     def __len__(self) -> int:
         """Number of windows at offset 0."""
-        return len(self.seams())
+        return len(self.spans())
 
     def __iter__(self) -> Iterator[Example]:
         """Every window at offset 0, in order: what validation reads."""
-        return (self.example(piece, seam) for piece, seam in self.seams())
+        return (self.example(span) for span in self.spans())

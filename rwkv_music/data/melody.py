@@ -11,11 +11,12 @@ from jaxtyping import Int
 
 Melody = Int[np.ndarray, " notes"]
 
-_RUN = 9
+_RUN = 11
 """Two pieces share a melody when this many successive intervals agree, in any key.
 
-A chorale's phrase has about eight notes, so that a run of nine intervals reaches into the next
-phrase; shorter runs are stepwise commonplaces.
+A chorale's phrase has about eight notes, so that such a run reaches into the next phrase. Runs of
+nine are commonplaces: they chain 223 of the 359 chorales into one group, runs of eleven make 186
+groups of 21 pieces at most, and longer ones hardly change the groups any more.
 """
 
 

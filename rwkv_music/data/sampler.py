@@ -19,7 +19,7 @@ def training_batches(
     seed: int,
     augment: Augmentation | None = None,
 ) -> Iterator[Batch]:
-    """Batches without end; each epoch passes once over every piece, with its seams moved.
+    """Batches without end; each epoch completes every bar once, with the windows moved.
 
     Windows of similar length are put into one batch (they are sorted within eight batches' worth),
     so that little of it is padding; the order of batches stays random.
@@ -27,15 +27,13 @@ def training_batches(
     Args:
         windows: Where examples come from.
         batch_size: Sequences in a batch. A corpus smaller than that gives smaller batches.
-        seed: Fixes order, seams and augmentation.
+        seed: Fixes order, offsets and augmentation.
         augment: Applied to each example with the stream's own generator; None leaves them as cut.
     """
     generator = np.random.default_rng(seed)
     while True:
-        offset = int(generator.integers(windows.stride))
-        seams = windows.seams(offset=offset)
-        order = generator.permutation(len(seams))
-        examples = (windows.example(*seams[place]) for place in order)
+        spans = windows.spans(offset=int(generator.integers(windows.completion_bars)))
+        examples = (windows.example(spans[place]) for place in generator.permutation(len(spans)))
         if augment is not None:
             examples = (augment(example, generator) for example in examples)
         yield from _similar_lengths_together(examples, batch_size, generator)

@@ -21,7 +21,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.evaluation.likelihood import CompletionLikelihood
 from rwkv_music.tokenizer import Vocabulary
 
-Keys = Int[np.ndarray, " positions"]
+Keys = Int[np.ndarray, " _"]
 
 
 class _Counts(NamedTuple):

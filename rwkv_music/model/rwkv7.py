@@ -79,7 +79,7 @@ class TimeMixing(nn.Module):
             value_first = v
         else:
             share = torch.sigmoid(self.v0 + (v_input @ self.v1) @ self.v2)
-            v = torch.lerp(v, value_first, share)
+            v = v + (value_first - v) * share
         rate = torch.sigmoid(self.a0 + ((x + change * self.x_a) @ self.a1) @ self.a2)
         gate = torch.sigmoid((x + change * self.x_g) @ self.g1) @ self.g2
 

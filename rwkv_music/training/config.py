@@ -32,7 +32,7 @@ class TrainingConfig:
     """"auto", "cpu", "cuda" or "mps"."""
     precision: str = "float32"
     """Of the matrix products, "float32" or "bfloat16"; weights, states and sums stay float32."""
-    steps: int = 1500
+    steps: int = 1200
     """Optimizer steps to take."""
     num_layers: int = 4
     width: int = 192

@@ -164,6 +164,7 @@ class _Session:
                 dropout=self.config.dropout,
             )
         )
+        model.tokenizer_settings = self.tokenizer.settings
         initialize(model, seed=self.config.seed)
         return model.to(self.device)
 

@@ -24,14 +24,16 @@ def test_a_window_gives_its_prompt_bars_and_completes_the_next_ones() -> None:
         )
         for example in windows
     ]
-    # Seams at bars 1, 4 and 7 of 9: the first has one bar before it, the last two bars after it.
+    # Completions from bars 1, 4 and 7 of 9: one bar before the first, two bars in the last.
     assert counts == [(1, 3), (2, 3), (2, 2)]
 
 
-def test_every_bar_but_the_first_is_completed_exactly_once_at_the_default_stride() -> None:
+@pytest.mark.parametrize("offset", [0, 1, 2])
+def test_every_bar_but_the_first_is_completed_exactly_once(offset: int) -> None:
     whole = piece(9)
     windows = Windows([whole], TOKENIZER, prompt_bars=2, completion_bars=3)
-    completed = np.concatenate([each.ids[each.completion_start :] for each in windows])
+    examples = [windows.example(span) for span in windows.spans(offset=offset)]
+    completed = np.concatenate([each.ids[each.completion_start :] for each in examples])
     second_bar = np.flatnonzero(whole.ids == TOKENIZER.vocabulary.BAR)[1]
     notes = TOKENIZER.vocabulary.pitch
     expected = [token for token in whole.ids[second_bar:] if token in notes]
@@ -48,10 +50,10 @@ def test_every_window_begins_with_the_header_in_force() -> None:
     assert tempos == [100, 100, 100, 61, 61]
 
 
-def test_moving_the_offset_moves_the_seams_and_leaves_no_piece_out() -> None:
+def test_moving_the_offset_moves_the_completions() -> None:
     windows = Windows([piece(9), piece(2, seed=1)], TOKENIZER, prompt_bars=2, completion_bars=3)
-    assert windows.seams(offset=0) == [(0, 1), (0, 4), (0, 7), (1, 1)]
-    assert windows.seams(offset=2) == [(0, 3), (0, 6), (1, 1)]
+    assert windows.spans(offset=0) == [(0, 1, 4), (0, 4, 7), (0, 7, 9), (1, 1, 2)]
+    assert windows.spans(offset=2) == [(0, 1, 3), (0, 3, 6), (0, 6, 9), (1, 1, 2)]
 
 
 def test_pieces_too_short_are_named_and_passed_over() -> None:
@@ -62,9 +64,9 @@ def test_pieces_too_short_are_named_and_passed_over() -> None:
         Windows([short], TOKENIZER, prompt_bars=2, completion_bars=2)
 
 
-@pytest.mark.parametrize("name", ["prompt_bars", "completion_bars", "stride"])
+@pytest.mark.parametrize("name", ["prompt_bars", "completion_bars"])
 def test_a_window_without_bars_is_refused(name: str) -> None:
-    settings = {"prompt_bars": 2, "completion_bars": 2, "stride": 2, name: 0}
+    settings = {"prompt_bars": 2, "completion_bars": 2, name: 0}
     with pytest.raises(InputError, match=f"{name} must be at least 1 bar, got 0"):
         Windows([piece(4)], TOKENIZER, **settings)
 

@@ -23,7 +23,9 @@ def test_a_shared_run_one_interval_too_short_does_not_join() -> None:
     ninth = TUNE[:9]
     extended = np.concatenate([ninth, [50, 40]])
     differently = np.concatenate([ninth, [90, 95]])
-    assert melody_groups({"a": extended, "b": differently}) == {"a": "a", "b": "b"}
+    tunes = {"a": extended, "b": differently}
+    assert melody_groups(tunes, run=9) == {"a": "a", "b": "b"}
+    assert melody_groups(tunes, run=8) == {"a": "a", "b": "a"}
 
 
 def test_a_monotone_is_no_melody() -> None:
