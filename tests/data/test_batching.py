@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rwkv_music.ops.cross_entropy import completion_loss
 
 from rwkv_music.data import Example, collate
 from rwkv_music.errors import InputError
+from rwkv_music.ops.cross_entropy import completion_loss
 
 
 def example(ids: list[int], completion_start: int) -> Example:
