@@ -1,0 +1,26 @@
+"""The examples run, and give what stands beside them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rwkv_music.score import load_score, num_bars
+from rwkv_music.tokenizer import Tokenizer
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def test_the_prompt_is_what_its_script_writes(tmp_path: Path) -> None:
+    script = EXAMPLES / "write_prompt.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
+    assert (tmp_path / "prompt.mid").read_bytes() == (EXAMPLES / "prompt.mid").read_bytes()
+
+
+def test_the_prompt_is_four_bars_that_the_tokenizer_keeps() -> None:
+    score = load_score(EXAMPLES / "prompt.mid")
+    assert num_bars(score) == 4
+    assert [track.name for track in score.tracks] == ["Soprano", "Alto", "Tenor", "Bass"]
+    tokenizer = Tokenizer()
+    ids = tokenizer.encode(score)
+    assert tokenizer.note_count(ids) == score.note_num() == 56
+    assert (tokenizer.encode(tokenizer.decode(ids)) == ids).all()
