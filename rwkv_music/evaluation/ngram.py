@@ -48,7 +48,7 @@ class NGramModel:
     """
 
     def __init__(
-        self, streams: Sequence[Integer[np.ndarray, " tokens"]], *, vocab_size: int, order: int = 5
+        self, streams: Sequence[Integer[np.ndarray, " _"]], *, vocab_size: int, order: int = 5
     ) -> None:
         self.vocab_size = vocab_size
         self.order = order
