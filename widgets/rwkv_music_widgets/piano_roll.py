@@ -1,0 +1,104 @@
+"""The piano roll: a score on a canvas, with its seam, a selection and a moving playhead."""
+
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import symusic
+import traitlets
+
+from rwkv_music.errors import InputError
+from rwkv_music.score import save_piano_roll, to_score
+from rwkv_music_widgets.bundle import bundled, style
+from rwkv_music_widgets.packing import (
+    packed_lines,
+    packed_notes,
+    part_names,
+    signature_rows,
+    summary,
+    tempo_rows,
+)
+
+_STOPPED = {"state": "stopped", "from_tick": 0, "stop_tick": -1, "sound": False, "count": 0}
+
+
+class PianoRoll(anywidget.AnyWidget):  # type: ignore[misc] # anywidget has no types
+    """Shows a score; drag to select, Ctrl+wheel to zoom, Shift+wheel to scroll.
+
+    Args:
+        music: A score, a path, a pretty_midi object or a music21 stream.
+        seam_tick: Where a continuation begins; nowhere when None.
+        height: In pixels.
+
+    Example:
+        roll = PianoRoll("prompt.mid")
+        roll.selection  # [start_tick, end_tick] of the region dragged, or []
+    """
+
+    _esm = bundled("piano_roll.mjs")
+    _css = style("piano_roll.css")
+
+    notes = traitlets.Bytes(b"").tag(sync=True)
+    bars = traitlets.Bytes(b"").tag(sync=True)
+    beats = traitlets.Bytes(b"").tag(sync=True)
+    signatures = traitlets.List().tag(sync=True)
+    tempos = traitlets.List().tag(sync=True)
+    parts = traitlets.List().tag(sync=True)
+    summary = traitlets.Unicode("").tag(sync=True)
+    ticks_per_quarter = traitlets.Int(480).tag(sync=True)
+    seam_tick = traitlets.Int(-1).tag(sync=True)
+    height = traitlets.Int(260).tag(sync=True)
+    selection = traitlets.List().tag(sync=True)
+    playback = traitlets.Dict(_STOPPED).tag(sync=True)
+
+    def __init__(
+        self, music: Any = None, *, seam_tick: int | None = None, height: int = 260
+    ) -> None:
+        if height < 80:
+            raise InputError(f"height must be at least 80 pixels, got {height}")
+        super().__init__(height=height)
+        self.score = symusic.Score(480)
+        self._plays = 0
+        if music is not None:
+            self.set_score(music, seam_tick=seam_tick)
+
+    def set_score(self, music: Any, *, seam_tick: int | None = None) -> None:
+        """Show another score."""
+        score = to_score(music)
+        self.score = score
+        bars, beats = packed_lines(score)
+        with self.hold_sync():
+            self.bars, self.beats = bars, beats
+            self.signatures, self.tempos = signature_rows(score), tempo_rows(score)
+            self.parts = part_names(score)
+            self.summary = summary(score, seam_tick)
+            self.ticks_per_quarter = score.ticks_per_quarter
+            self.seam_tick = -1 if seam_tick is None else seam_tick
+            self.selection = []
+            self.playback = dict(_STOPPED)
+            self.notes = packed_notes(score)
+
+    def show_playback(
+        self, state: str, *, from_tick: int = 0, stop_tick: int | None = None, sound: bool = False
+    ) -> None:
+        """Move the playhead.
+
+        Args:
+            state: "playing", "paused" or "stopped".
+            from_tick: Where it is now.
+            stop_tick: Where playing ends; the end of the piece when None.
+            sound: Whether the browser itself is to sound.
+        """
+        self._plays += 1
+        self.playback = {
+            "state": state,
+            "from_tick": from_tick,
+            "stop_tick": -1 if stop_tick is None else stop_tick,
+            "sound": sound,
+            "count": self._plays,
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Save a static picture (PNG), which also survives a restarted kernel."""
+        seam = None if self.seam_tick < 0 else self.seam_tick
+        return save_piano_roll(self.score, path, seam_tick=seam)

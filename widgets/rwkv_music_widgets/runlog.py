@@ -1,0 +1,83 @@
+"""Follows a run directory: new lines of metrics.jsonl, the status, the samples. No widgets here."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rwkv_music.training.background import TrainingRun
+from rwkv_music.training.run import RunDirectory
+
+
+class RunLog:
+    """What a run has said so far; `refresh` reads on from where it stopped.
+
+    A directory that is missing or half there is read as far as it goes.
+
+    Args:
+        run: A run, or the path of its directory.
+    """
+
+    def __init__(self, run: TrainingRun | str | Path) -> None:
+        self.run = run if isinstance(run, TrainingRun) else TrainingRun(run)
+        self.directory: RunDirectory = self.run.directory
+        self.train: list[tuple[float, float]] = []
+        """(step, nats per completion token) of every training step."""
+        self.valid: list[tuple[float, float]] = []
+        """The same on the held-out pieces, at every evaluation."""
+        self.samples: list[tuple[int, Path]] = []
+        """Step and file of every completed sample."""
+        self.latest: dict[str, Any] = {}
+        """The newest line of a training step."""
+        self.latest_evaluation: dict[str, Any] = {}
+        self._read_bytes = 0
+
+    def refresh(self) -> bool:
+        """Read what is new; True if there was anything."""
+        path = self.directory.metrics_path
+        if not path.exists():
+            return False
+        with path.open("rb") as lines:
+            lines.seek(self._read_bytes)
+            new = lines.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        for line in whole.splitlines():
+            self._take(json.loads(line))
+        return bool(whole)
+
+    def _take(self, line: dict[str, Any]) -> None:
+        if "loss_train" in line:
+            self.train.append((line["step"], line["loss_train"]))
+            self.latest = line
+        if "loss_valid" in line:
+            self.valid.append((line["step"], line["loss_valid"]))
+            self.latest_evaluation = line
+        if "sample" in line:
+            self.samples.append((line["step"], self.directory.path / line["sample"]))
+
+    def status(self) -> dict[str, Any] | None:
+        """The run's status; None while there is none."""
+        return self.run.status() if self.directory.status_path.exists() else None
+
+    def config(self) -> dict[str, Any] | None:
+        """config.json; None while there is none."""
+        return self.directory.config() if self.directory.config_path.exists() else None
+
+
+def packed_points(points: list[tuple[float, float]], most: int = 4000) -> bytes:
+    """Points as pairs of 32-bit floats; of many, evenly spaced ones and the last."""
+    if len(points) > most:
+        kept = np.unique(np.linspace(0, len(points) - 1, most).astype(int))
+        points = [points[place] for place in kept]
+    return bytes(np.array(points, dtype="<f4").tobytes())
+
+
+def seconds_left(log: RunLog, step: int, steps: int, describe: Callable[[float], str]) -> str:
+    """How long the rest will take at the mean speed of the last steps; empty if unknown."""
+    elapsed = log.latest.get("elapsed_seconds")
+    if not elapsed or not step:
+        return ""
+    return describe((steps - step) * elapsed / step)

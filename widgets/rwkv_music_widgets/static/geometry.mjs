@@ -1,0 +1,166 @@
+// Pure geometry of the piano roll: ticks and pitches to pixels, snapping, labels. No DOM here.
+
+/** Bytes per note in the packed trait: u32 onset, u32 duration, u8 pitch, velocity, part, flags. */
+export const NOTE_BYTES = 12;
+
+/**
+ * Unpack notes sorted by onset.
+ * @param {DataView} view
+ */
+export function unpackNotes(view) {
+  const count = Math.floor(view.byteLength / NOTE_BYTES);
+  const notes = {
+    count,
+    onset: new Uint32Array(count),
+    duration: new Uint32Array(count),
+    pitch: new Uint8Array(count),
+    velocity: new Uint8Array(count),
+    part: new Uint8Array(count),
+    isDrum: new Uint8Array(count),
+    longest: 0,
+    lowest: 127,
+    highest: 0,
+  };
+  for (let i = 0; i < count; i += 1) {
+    const at = i * NOTE_BYTES;
+    notes.onset[i] = view.getUint32(at, true);
+    notes.duration[i] = view.getUint32(at + 4, true);
+    notes.pitch[i] = view.getUint8(at + 8);
+    notes.velocity[i] = view.getUint8(at + 9);
+    notes.part[i] = view.getUint8(at + 10);
+    notes.isDrum[i] = view.getUint8(at + 11);
+    notes.longest = Math.max(notes.longest, notes.duration[i]);
+    notes.lowest = Math.min(notes.lowest, notes.pitch[i]);
+    notes.highest = Math.max(notes.highest, notes.pitch[i]);
+  }
+  return notes;
+}
+
+/** The 32-bit whole numbers of a binary trait. */
+export function unpackTicks(view) {
+  const ticks = [];
+  for (let at = 0; at + 4 <= view.byteLength; at += 4) ticks.push(view.getInt32(at, true));
+  return ticks;
+}
+
+/** First place whose value is not below `wanted`, in a sorted list. */
+export function lowerBound(sorted, wanted) {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Places [first, stop) of the notes that may touch the ticks [from, to]. */
+export function visibleNotes(notes, from, to) {
+  return [lowerBound(notes.onset, from - notes.longest), lowerBound(notes.onset, to + 1)];
+}
+
+/** Ticks to pixels from `left` to `right`. Immutable: zooming gives a new one. */
+export class TimeScale {
+  constructor(first, last, left, right) {
+    this.first = first;
+    this.last = Math.max(last, first + 1);
+    this.left = left;
+    this.right = Math.max(right, left + 1);
+  }
+  get pixelsPerTick() {
+    return (this.right - this.left) / (this.last - this.first);
+  }
+  toX(tick) {
+    return this.left + (tick - this.first) * this.pixelsPerTick;
+  }
+  toTick(x) {
+    return this.first + (x - this.left) / this.pixelsPerTick;
+  }
+  /** Zoom around the pixel x, between `shortest` ticks and the whole piece. */
+  zoomed(factor, x, end, shortest) {
+    const length = Math.min(end, Math.max(shortest, (this.last - this.first) / factor));
+    const anchor = this.toTick(x);
+    const share = (x - this.left) / (this.right - this.left);
+    return this.clampedTo(anchor - share * length, length, end);
+  }
+  /** Move by some ticks, staying within the piece. */
+  moved(ticks, end) {
+    return this.clampedTo(this.first + ticks, this.last - this.first, end);
+  }
+  clampedTo(first, length, end) {
+    const start = Math.min(Math.max(0, first), Math.max(0, end - length));
+    return new TimeScale(start, start + length, this.left, this.right);
+  }
+}
+
+/** Pitches to pixels, high ones on top. */
+export class PitchScale {
+  constructor(lowest, highest, top, bottom) {
+    this.lowest = lowest;
+    this.highest = highest;
+    this.top = top;
+    this.rowHeight = (bottom - top) / (highest - lowest + 1);
+  }
+  toY(pitch) {
+    return this.top + (this.highest - pitch) * this.rowHeight;
+  }
+  toPitch(y) {
+    return this.highest - Math.floor((y - this.top) / this.rowHeight);
+  }
+}
+
+/** Label every n-th bar so that labels stand at least `room` pixels apart; n is a power of two. */
+export function labelEvery(pixelsPerBar, room = 26) {
+  let every = 1;
+  while (pixelsPerBar * every < room && every < 4096) every *= 2;
+  return every;
+}
+
+/** The line nearest to a tick. */
+export function snap(tick, lines) {
+  if (!lines.length) return Math.max(0, Math.round(tick));
+  const after = lowerBound(lines, tick);
+  if (after === 0) return lines[0];
+  if (after === lines.length) return lines[lines.length - 1];
+  return tick - lines[after - 1] <= lines[after] - tick ? lines[after - 1] : lines[after];
+}
+
+const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
+
+/** "C4" for 60. */
+export function pitchName(pitch) {
+  return `${NAMES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;
+}
+
+/** Whether a pitch is a black key. */
+export function isBlackKey(pitch) {
+  return [1, 3, 6, 8, 10].includes(pitch % 12);
+}
+
+/** "bar 3, beat 2.5" of a tick. */
+export function placeInWords(tick, bars, beats) {
+  const bar = Math.max(0, lowerBound(bars, tick + 1) - 1);
+  const first = lowerBound(beats, bars[bar] ?? 0);
+  const beat = Math.max(first, lowerBound(beats, tick + 1) - 1);
+  const length = (beats[beat + 1] ?? beats[beat] + (beats[1] ?? 1)) - beats[beat];
+  const part = beat - first + 1 + (tick - beats[beat]) / length;
+  return `bar ${bar + 1}, beat ${Number(part.toFixed(2))}`;
+}
+
+/** Ticks to seconds along rows of [tick, seconds at that tick, seconds per tick]. */
+export class TempoMap {
+  constructor(rows) {
+    this.rows = rows.length ? rows : [[0, 0, 1]];
+  }
+  toSeconds(tick) {
+    let row = this.rows[0];
+    for (const each of this.rows) if (each[0] <= tick) row = each;
+    return row[1] + (tick - row[0]) * row[2];
+  }
+  toTick(seconds) {
+    let row = this.rows[0];
+    for (const each of this.rows) if (each[1] <= seconds) row = each;
+    return row[0] + (seconds - row[1]) / row[2];
+  }
+}

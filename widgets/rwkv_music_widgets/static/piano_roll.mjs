@@ -1,0 +1,302 @@
+// The piano roll widget: keeps view and model together, and listens to pointer and keys.
+
+import { BrowserSynth } from "./synth.mjs";
+import { KEY_WIDTH, RULER_HEIGHT, drawRoll } from "./drawing.mjs";
+import {
+  PitchScale, TempoMap, TimeScale, pitchName, placeInWords, snap, unpackNotes, unpackTicks,
+  visibleNotes,
+} from "./geometry.mjs";
+import { noteColor, onThemeChange, themeColors } from "./theme.mjs";
+
+const SHORTEST_QUARTERS = 2;
+const DRAG_PIXELS = 4;
+
+class PianoRollView {
+  constructor(model, el) {
+    this.model = model;
+    this.synth = new BrowserSynth();
+    this.build(el);
+    this.cleanups = [onThemeChange(() => this.draw())];
+    const resize = new ResizeObserver(() => this.draw());
+    resize.observe(this.frame);
+    this.cleanups.push(() => resize.disconnect());
+    this.listen();
+    this.readScore();
+  }
+
+  build(el) {
+    el.classList.add("rwkv-roll");
+    this.frame = document.createElement("div");
+    this.frame.className = "rwkv-roll-frame";
+    this.canvas = document.createElement("canvas");
+    this.canvas.tabIndex = 0;
+    this.canvas.setAttribute("role", "img");
+    this.playhead = document.createElement("div");
+    this.playhead.className = "rwkv-roll-playhead";
+    this.playhead.hidden = true;
+    this.legend = document.createElement("div");
+    this.legend.className = "rwkv-roll-legend";
+    this.status = document.createElement("div");
+    this.status.className = "rwkv-roll-status";
+    this.status.setAttribute("role", "status");
+    this.frame.append(this.canvas, this.playhead);
+    el.append(this.legend, this.frame, this.status);
+  }
+
+  on(target, event, handle, options) {
+    target.addEventListener(event, handle, options);
+    this.cleanups.push(() => target.removeEventListener(event, handle, options));
+  }
+
+  listen() {
+    const model = this.model;
+    const score = () => this.readScore();
+    const play = () => this.followPlayback();
+    const select = () => this.draw();
+    model.on("change:notes", score);
+    model.on("change:playback", play);
+    model.on("change:selection", select);
+    this.cleanups.push(() => {
+      model.off("change:notes", score);
+      model.off("change:playback", play);
+      model.off("change:selection", select);
+    });
+    this.on(this.canvas, "wheel", (event) => this.wheel(event), { passive: false });
+    this.on(this.canvas, "pointerdown", (event) => this.press(event));
+    this.on(this.canvas, "pointermove", (event) => this.move(event));
+    this.on(this.canvas, "pointerup", (event) => this.release(event));
+    this.on(this.canvas, "pointerleave", () => this.say(""));
+    this.on(this.canvas, "dblclick", () => this.fit());
+    this.on(this.canvas, "keydown", (event) => this.key(event));
+  }
+
+  readScore() {
+    const model = this.model;
+    const seam = model.get("seam_tick");
+    this.score = {
+      notes: unpackNotes(model.get("notes")),
+      bars: unpackTicks(model.get("bars")),
+      beats: unpackTicks(model.get("beats")),
+      signatures: model.get("signatures"),
+      ticksPerQuarter: model.get("ticks_per_quarter"),
+      seam: seam < 0 ? null : seam,
+    };
+    this.end = Math.max(1, this.score.bars[this.score.bars.length - 1] ?? 1);
+    this.tempo = new TempoMap(model.get("tempos"));
+    this.canvas.setAttribute("aria-label", model.get("summary"));
+    this.drawLegend();
+    this.fit();
+    this.followPlayback();
+  }
+
+  drawLegend() {
+    this.legend.replaceChildren(
+      ...this.model.get("parts").map((name, part) => {
+        const entry = document.createElement("span");
+        const swatch = document.createElement("i");
+        swatch.style.background = noteColor(part, 100, themeColors().dark);
+        entry.append(swatch, name);
+        return entry;
+      }),
+    );
+  }
+
+  fit() {
+    this.time = new TimeScale(0, this.end, KEY_WIDTH, Math.max(KEY_WIDTH + 1, this.width() - 6));
+    this.draw();
+  }
+
+  width() {
+    return this.frame.clientWidth || 700;
+  }
+
+  draw() {
+    if (!this.score) return;
+    const width = this.width();
+    const height = this.model.get("height");
+    const ratio = window.devicePixelRatio || 1;
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round(height * ratio);
+    this.canvas.style.height = `${height}px`;
+    this.time = new TimeScale(this.time.first, this.time.last, KEY_WIDTH, width - 6);
+    const { lowest, highest, count } = this.score.notes;
+    const [low, high] = count ? [lowest, highest] : [55, 65];
+    this.pitch = new PitchScale(Math.max(0, low - 2), Math.min(127, high + 2), RULER_HEIGHT, height);
+    const colors = themeColors();
+    const pen = this.canvas.getContext("2d");
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const chosen = this.dragged ?? this.model.get("selection");
+    const selection = chosen && chosen.length === 2 ? chosen : null;
+    const view = { width, height, time: this.time, pitch: this.pitch, colors, selection };
+    const drawn = drawRoll(pen, this.score, view);
+    this.playhead.style.background = colors.playhead;
+    this.playhead.style.height = `${height}px`;
+    Object.assign(this.canvas.dataset, {
+      notes: drawn,
+      total: count,
+      seam: this.score.seam ?? "",
+      theme: colors.dark ? "dark" : "light",
+    });
+    if (this.theme !== colors.dark) {
+      this.theme = colors.dark;
+      this.drawLegend();
+    }
+  }
+
+  // Pointer and keys.
+
+  place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  }
+
+  wheel(event) {
+    // A plain wheel belongs to the notebook.
+    if (!(event.ctrlKey || event.metaKey || event.shiftKey)) return;
+    event.preventDefault();
+    const amount = event.deltaY || event.deltaX;
+    if (event.shiftKey) {
+      this.time = this.time.moved((amount / 600) * (this.time.last - this.time.first), this.end);
+    } else {
+      this.zoom(amount < 0 ? 1.25 : 0.8, this.place(event)[0]);
+    }
+    this.draw();
+  }
+
+  zoom(factor, x) {
+    const shortest = SHORTEST_QUARTERS * this.score.ticksPerQuarter;
+    this.time = this.time.zoomed(factor, x, this.end, shortest);
+  }
+
+  press(event) {
+    if (event.button !== 0) return;
+    this.canvas.focus({ preventScroll: true });
+    this.canvas.setPointerCapture(event.pointerId);
+    this.pressedAt = this.place(event)[0];
+  }
+
+  move(event) {
+    const [x, y] = this.place(event);
+    if (this.pressedAt === undefined) {
+      this.hover(x, y);
+      return;
+    }
+    if (this.dragged === undefined && Math.abs(x - this.pressedAt) < DRAG_PIXELS) return;
+    const lines = event.altKey ? [] : [...this.score.beats, this.end];
+    const ends = [this.pressedAt, x].map((each) => this.time.toTick(each));
+    const [from, to] = ends.map((each) => snap(Math.min(Math.max(0, each), this.end), lines));
+    this.dragged = [Math.min(from, to), Math.max(from, to)];
+    this.draw();
+  }
+
+  release() {
+    const wasDrag = this.dragged !== undefined;
+    const chosen = wasDrag && this.dragged[0] < this.dragged[1] ? this.dragged : [];
+    this.pressedAt = undefined;
+    this.dragged = undefined;
+    this.select(chosen);
+  }
+
+  select(chosen) {
+    this.model.set("selection", chosen);
+    this.model.save_changes();
+    this.draw();
+    if (chosen.length) {
+      const { bars, beats } = this.score;
+      this.say(`selected from ${placeInWords(chosen[0], bars, beats)} to ${placeInWords(chosen[1], bars, beats)}`);
+    }
+  }
+
+  hover(x, y) {
+    const tick = this.time.toTick(x);
+    const pitch = this.pitch.toPitch(y);
+    const { notes, bars, beats } = this.score;
+    const [first, stop] = visibleNotes(notes, tick, tick);
+    for (let i = stop - 1; i >= first; i -= 1) {
+      if (notes.pitch[i] === pitch && tick < notes.onset[i] + notes.duration[i]) {
+        const part = this.model.get("parts")[notes.part[i]];
+        const where = placeInWords(notes.onset[i], bars, beats);
+        this.say(`${pitchName(pitch)} (${pitch}), velocity ${notes.velocity[i]}, ${where}, ${part}`);
+        return;
+      }
+    }
+    this.say("");
+  }
+
+  say(text) {
+    if (this.status.textContent !== text) this.status.textContent = text;
+  }
+
+  key(event) {
+    const step = (this.time.last - this.time.first) / 8;
+    const middle = (this.time.left + this.time.right) / 2;
+    const actions = {
+      ArrowLeft: () => (this.time = this.time.moved(-step, this.end)),
+      ArrowRight: () => (this.time = this.time.moved(step, this.end)),
+      Home: () => (this.time = this.time.moved(-this.end, this.end)),
+      End: () => (this.time = this.time.moved(this.end, this.end)),
+      "+": () => this.zoom(1.25, middle),
+      "=": () => this.zoom(1.25, middle),
+      "-": () => this.zoom(0.8, middle),
+      0: () => this.fit(),
+    };
+    const act = actions[event.key];
+    if (!act || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    act();
+    this.draw();
+  }
+
+  // Playback: Python says what plays from where; the browser moves the playhead, and sounds if asked.
+
+  followPlayback() {
+    const { state, from_tick: from, stop_tick: stop, sound } = this.model.get("playback");
+    cancelAnimationFrame(this.frameRequest);
+    this.synth.stop();
+    if (state === "playing") {
+      const last = stop >= 0 ? stop : this.end;
+      if (sound) this.synth.play(this.score.notes, this.model.get("tempos"), from, last, () => {});
+      const began = performance.now();
+      const offset = this.tempo.toSeconds(from);
+      const follow = () => {
+        const tick = this.tempo.toTick(offset + (performance.now() - began) / 1000);
+        if (tick >= last) {
+          this.playhead.hidden = true;
+          this.canvas.dataset.playing = "false";
+          return;
+        }
+        this.showPlayhead(tick);
+        this.frameRequest = requestAnimationFrame(follow);
+      };
+      this.canvas.dataset.playing = "true";
+      follow();
+    } else {
+      this.canvas.dataset.playing = "false";
+      if (state === "paused") this.showPlayhead(from);
+      else this.playhead.hidden = true;
+    }
+  }
+
+  showPlayhead(tick) {
+    if (tick > this.time.last || tick < this.time.first) {
+      this.time = this.time.moved(tick - this.time.first, this.end);
+      this.draw();
+    }
+    this.playhead.hidden = false;
+    this.playhead.style.transform = `translateX(${this.time.toX(tick)}px)`;
+  }
+
+  destroy() {
+    cancelAnimationFrame(this.frameRequest);
+    this.synth.close();
+    for (const cleanup of this.cleanups) cleanup();
+  }
+}
+
+export default {
+  render({ model, el }) {
+    const view = new PianoRollView(model, el);
+    return () => view.destroy();
+  },
+};
