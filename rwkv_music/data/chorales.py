@@ -104,7 +104,7 @@ def _time_signatures(measures: list[Any], shift: int, ticks_per_quarter: int) ->
     """The printed signatures at the bars they stand at; the first one from the beginning."""
     import symusic
 
-    signatures = []
+    signatures: list[Any] = []
     for measure in measures:
         printed = measure.timeSignature
         if printed is None:
@@ -157,5 +157,5 @@ def melody_of(score: "symusic.Score") -> np.ndarray:
     onsets, pitches = table["time"], table["pitch"]
     quarters = np.arange(0, int(onsets[-1]) + 1, score.ticks_per_quarter)
     sounding = np.searchsorted(onsets, quarters, side="right") - 1
-    line = pitches[sounding[sounding >= 0]].astype(np.int64)
+    line: np.ndarray = pitches[sounding[sounding >= 0]].astype(np.int64)
     return line[np.flatnonzero(np.diff(line, prepend=-1))]

@@ -97,7 +97,8 @@ class NGramModel:
             known = total > 0
             interpolated = seen[known] + distinct[known] * probability[known]
             probability[known] = interpolated / (total[known] + distinct[known])
-        return -np.log(probability)
+        nats: np.ndarray = -np.log(probability)
+        return nats
 
 
 def _symbols(ids: Integer[np.ndarray, " tokens"]) -> Keys:

@@ -170,9 +170,8 @@ class _Prompt:
 
     def _ticks(self, steps: int) -> int:
         """Grid steps as ticks of the prompt, to the nearest."""
-        return round(
-            steps * self.score.ticks_per_quarter / self.tokenizer.vocabulary.ticks_per_quarter
-        )
+        own, grid = self.score.ticks_per_quarter, self.tokenizer.vocabulary.ticks_per_quarter
+        return round(float(steps * own / grid))
 
     def _add_timing(self, new: "symusic.Score", decoded: "symusic.Score", seam: int) -> None:
         """State the tempo and signature in force at the seam, then what changes behind it."""

@@ -49,8 +49,10 @@ class TimeMixing(nn.Module):
         super().__init__()
         width = config.width
         self.config = config
-        for name in ("x_r", "x_w", "x_k", "x_v", "x_a", "x_g", "w0", "a0", "k_k", "k_a"):
-            self.register_parameter(name, _empty(1, 1, width))
+        self.x_r, self.x_w, self.x_k = (_empty(1, 1, width) for _ in range(3))
+        self.x_v, self.x_a, self.x_g = (_empty(1, 1, width) for _ in range(3))
+        self.w0, self.a0 = _empty(1, 1, width), _empty(1, 1, width)
+        self.k_k, self.k_a = _empty(1, 1, width), _empty(1, 1, width)
         self.w1, self.w2 = _empty(width, config.decay_width), _empty(config.decay_width, width)
         self.a1, self.a2 = _empty(width, config.rate_width), _empty(config.rate_width, width)
         if layer > 0:
@@ -96,7 +98,8 @@ class TimeMixing(nn.Module):
         return self.output(y * gate), value_first, wkv
 
     def _heads(self, x: Hidden) -> Float[Tensor, "B T H N"]:
-        return x.unflatten(-1, (self.config.num_heads, self.config.head_size))
+        heads: Tensor = x.unflatten(-1, (self.config.num_heads, self.config.head_size))
+        return heads
 
 
 class ChannelMixing(nn.Module):

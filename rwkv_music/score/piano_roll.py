@@ -2,7 +2,7 @@
 
 import colorsys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +14,7 @@ from rwkv_music.score.timing import bar_starts, beat_ticks, last_offset
 if TYPE_CHECKING:
     import symusic
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 PART_COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#999933",
@@ -59,7 +60,7 @@ def draw_piano_roll(
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    axes = axes if axes is not None else _new_axes()
+    axes = axes if axes is not None else _new_figure().subplots()
     quarter = score.ticks_per_quarter
     lowest, highest = _pitch_range(score)
     for pitch in range(lowest, highest + 1):
@@ -100,9 +101,10 @@ def save_piano_roll(
         ScoreFileError: If the place cannot be written to.
     """
     path = Path(path)
-    axes = draw_piano_roll(score, seam_tick=seam_tick)
+    figure = _new_figure()
+    draw_piano_roll(score, seam_tick=seam_tick, axes=figure.subplots())
     try:
-        axes.get_figure().savefig(path, dpi=120, bbox_inches="tight")
+        figure.savefig(path, dpi=120, bbox_inches="tight")
     except OSError as error:
         raise ScoreFileError(
             path, f"cannot be written ({error.strerror}): choose another place"
@@ -110,15 +112,14 @@ def save_piano_roll(
     return path
 
 
-def _new_axes() -> "Axes":
-    """Axes of a figure that pyplot does not know, so that no window and no global state is left."""
+def _new_figure() -> "Figure":
+    """A figure that pyplot does not know, so that no window and no global state is left."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.6))
     FigureCanvasAgg(figure)
-    axes: Any = figure.subplots()
-    return axes
+    return figure
 
 
 def _draw_time(axes: "Axes", score: "symusic.Score") -> None:

@@ -126,11 +126,13 @@ class TempoMap:
         ticks = np.atleast_1d(np.asarray(ticks, dtype=np.float64))
         place = np.maximum(np.searchsorted(self._ticks, ticks, side="right") - 1, 0)
         since = (ticks - self._ticks[place]) * self._seconds_per_tick[place]
-        return self._seconds[place] + since
+        moments: Seconds = self._seconds[place] + since
+        return moments
 
     def seconds_to_ticks(self, seconds: Seconds | float) -> Ticks:
         """The tick nearest to each moment."""
         seconds = np.atleast_1d(np.asarray(seconds, dtype=np.float64))
         place = np.maximum(np.searchsorted(self._seconds, seconds, side="right") - 1, 0)
         since = (seconds - self._seconds[place]) / self._seconds_per_tick[place]
-        return np.rint(self._ticks[place] + since).astype(np.int64)
+        nearest: Ticks = np.rint(self._ticks[place] + since).astype(np.int64)
+        return nearest

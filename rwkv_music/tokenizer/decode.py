@@ -121,7 +121,7 @@ def _bar_signatures(kinds: Ids, values: Ids, bar_tokens: Ids) -> tuple[Ids, Ids]
 def _bar_lengths(kinds: Ids, values: Ids, bar_tokens: Ids, position: Ids, grid: int) -> Ids:
     """Length of every bar: its signature's, or the position at which it is cut."""
     numerators, denominators = _bar_signatures(kinds, values, bar_tokens)
-    lengths = 4 * grid * numerators // denominators
+    lengths: Ids = 4 * grid * numerators // denominators
     next_bars = bar_tokens[1:]
     is_cut = np.isin(kinds[next_bars - 1], (Kind.BEAT, Kind.SUB))
     lengths[:-1][is_cut] = position[next_bars - 1][is_cut]

@@ -88,10 +88,11 @@ class _Grid:
         """The nearest step; halfway goes up."""
         if self._ticks == self._steps:
             return ticks.astype(np.int64)
-        return (2 * ticks.astype(np.int64) * self._steps + self._ticks) // (2 * self._ticks)
+        doubled: Array = 2 * ticks.astype(np.int64) * self._steps
+        return (doubled + self._ticks) // (2 * self._ticks)
 
 
-def _keys(times: Array, rank: int | Array, payload: Array) -> Array:
+def _keys(times: Array, rank: int | Array, payload: int | Array) -> Array:
     return (((times << _RANK_BITS) | rank) << _PAYLOAD_BITS) | payload
 
 
@@ -159,7 +160,7 @@ def _switch_keys(times: Array, is_down: np.ndarray, slot: int) -> Array:
     moments = times[first]
     up = before & lifted
     down = after & (~before | lifted)
-    payload = np.int64(slot) << 25
+    payload = slot << 25
     return np.concatenate(
         [_keys(moments[up], PEDAL_UP, payload), _keys(moments[down], PEDAL_DOWN, payload)]
     )

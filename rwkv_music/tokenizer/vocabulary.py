@@ -154,17 +154,21 @@ class Vocabulary:
         """
         tempo = np.arange(SLOWEST_TEMPO, FASTEST_TEMPO + 1)[:, None]
         steps = tempo * TEMPO_FRACTIONS + np.arange(TEMPO_FRACTIONS)
-        return tempo_steps(tempo_microseconds(steps)) == steps
+        stored = tempo_steps(tempo_microseconds(steps))
+        exact: Bool[np.ndarray, "tempos fractions"] = stored == steps
+        return exact
 
     def velocity_value(self, level: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         """MIDI velocity of a level: multiples of the step, 127 at most."""
         step = 128 // self.velocities
-        return np.minimum(step * (level + 1), 127)
+        velocity: Int[np.ndarray, "*shape"] = np.minimum(step * (level + 1), 127)
+        return velocity
 
     def velocity_level(self, velocity: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         """The level nearest to a MIDI velocity."""
         step = 128 // self.velocities
-        return np.clip((velocity + step // 2) // step, 1, self.velocities) - 1
+        level: Int[np.ndarray, "*shape"] = (velocity + step // 2) // step
+        return level.clip(1, self.velocities) - 1
 
     @property
     def num_velocities_used(self) -> int:
@@ -220,7 +224,8 @@ def tempo_steps(microseconds: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*sh
     fastest = FASTEST_TEMPO * TEMPO_FRACTIONS + TEMPO_FRACTIONS - 1
     positive = np.maximum(microseconds, 1)
     steps = np.rint(60_000_000 * TEMPO_FRACTIONS / positive).astype(np.int64)
-    return np.clip(steps, slowest, fastest)
+    held: Int[np.ndarray, "*shape"] = np.clip(steps, slowest, fastest)
+    return held
 
 
 def _duration_table(grid: int) -> Int[np.ndarray, " durations"]:

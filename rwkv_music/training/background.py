@@ -55,7 +55,8 @@ class TrainingRun:
     def _process_is_alive(self, pid: int) -> bool:
         if self._process is not None:
             return self._process.poll() is None
-        return psutil.pid_exists(pid)
+        exists: bool = psutil.pid_exists(pid)
+        return exists
 
     @property
     def is_running(self) -> bool:

@@ -42,7 +42,9 @@ def wkv7_reference(
     state: State,
 ) -> tuple[Sequence, State]:
     """Outputs of all steps and the final state, in the precision of the state."""
-    y, final_state = _Recurrence.apply(r, decay_logit, k, v, alpha, beta, state)
+    y, final_state = _Recurrence.apply(  # type: ignore[no-untyped-call] # torch's own
+        r, decay_logit, k, v, alpha, beta, state
+    )
     return y, final_state
 
 
