@@ -59,7 +59,8 @@ def save_checkpoint(
         save_file(weights, partial, metadata=header)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
+        if partial.exists():
+            partial.unlink()
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}): free some space or choose another place"
         ) from error

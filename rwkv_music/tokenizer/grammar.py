@@ -107,6 +107,11 @@ class Grammar:
         return self._bars
 
     @property
+    def bar_start(self) -> int:
+        """The grid step at which the bar begins."""
+        return self._bar_start
+
+    @property
     def bar_end(self) -> int:
         """The grid step at which the bar ends unless it is cut; 0 before the first bar."""
         return self._bar_start + self._bar_length if self._bars else 0

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from playwright.sync_api import BrowserContext, Page
+    from playwright.sync_api import BrowserContext, Locator, Page
 
 START_SECONDS = 60
 CELL_SECONDS = 120
@@ -54,6 +54,14 @@ _CELL = """(id) => {
   const index = notebook.widgets.findIndex(cell => cell.model.id === id);
   if (index >= 0) notebook.activeCellIndex = index;
   return index;
+}"""
+
+_REPLACE = """([id, old, replacement]) => {
+  const notebook = window.jupyterapp.shell.currentWidget.content;
+  const source = notebook.widgets.find(cell => cell.model.id === id).model.sharedModel;
+  const before = source.getSource();
+  source.setSource(before.replace(old, replacement));
+  return before.includes(old);
 }"""
 
 _ERRORS = """() => {
@@ -193,6 +201,10 @@ class NotebookPage:
         self.command("notebook:run-cell")
         self._raise_errors()
 
+    def replace_in_cell(self, cell_id: str, old: str, new: str) -> None:
+        """Change a cell's text, as a reader would by typing."""
+        assert self.page.evaluate(_REPLACE, [cell_id, old, new]), f"'{old}' is not in {cell_id}"
+
     def _raise_errors(self) -> None:
         errors = self.page.evaluate(_ERRORS)
         if errors:
@@ -204,6 +216,11 @@ class NotebookPage:
         if reply["status"] != "ok":
             raise RuntimeError(f"{expression}: {reply['ename']}: {reply['evalue']}")
         return ast.literal_eval(reply["data"]["text/plain"])
+
+    def output(self, cell_id: str) -> "Locator":
+        """The output area of a cell."""
+        place = self.page.evaluate(_CELL, cell_id)
+        return self.page.locator(".jp-NotebookPanel .jp-Cell").nth(place).locator(".jp-OutputArea")
 
     def wait_for_python(self, expression: str, *, seconds: float = CELL_SECONDS) -> None:
         """Wait until an expression is true in the kernel."""

@@ -1,7 +1,7 @@
 """One ES module out of several: anywidget loads a single file, and there is no bundler here.
 
-Each widget's module is put behind the modules it imports from this folder. Import lines and the word
-`export` go; only `export default` stays. Names are therefore unique across the folder.
+Each widget's module is put behind the modules it imports from this folder. Import lines and the
+word `export` go; only `export default` stays. Names are therefore unique across the folder.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Prompt, continue, listen, keep, undo, export: the main job, in one widget.
 
-The widget is a face on `rwkv_music.generation.Session`, a tree in which nothing is lost. Handlers of
-buttons only start a thread; every mistake of a user becomes a message.
+The widget is a face on `rwkv_music.generation.Session`, a tree in which nothing is lost. Buttons
+only start a thread; every mistake of a user becomes a message.
 """
 
 import html

@@ -131,7 +131,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     def _show_buttons(self) -> None:
         self.play_new_button.disabled = self.roll.seam_tick < 0
 
-    def _do(self, action: Any) -> None:  # noqa: ANN401 - one of the methods above
+    def _do(self, action: Any) -> None:
         try:
             action()
         except InputError as error:

@@ -17,6 +17,7 @@ from rwkv_music_widgets.player import Player
 from rwkv_music_widgets.runlog import RunLog, seconds_left
 
 _NONE_YET = ("none yet", -1)
+_CHIP = "color:white;border-radius:9px;padding:1px 9px"
 _COLORS = {"running": "#2e7d32", "finished": "#1565c0", "failed": "#c62828"}
 
 
@@ -106,7 +107,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         chip = _COLORS.get(state, "#6d4c41")
         left = seconds_left(self.log, step, steps, _duration) if state == "running" else ""
         words = [
-            f'<b style="color:white;background:{chip};border-radius:9px;padding:1px 9px">{state}</b>',
+            f'<b style="{_CHIP};background:{chip}">{state}</b>',
             f"step {step} of {steps}" if steps else "",
             f"about {left} left" if left else "",
             html.escape(status["device"]),

@@ -1,0 +1,102 @@
+"""Checkpoints: what is written comes back, and what does not fit is refused in one line."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from rwkv_music.errors import CheckpointError
+from rwkv_music.model import (
+    RWKV7,
+    ModelConfig,
+    initialize,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+)
+
+SETTINGS = {"ticks_per_quarter": 96, "velocities": 32, "slots": 32}
+
+
+def model(width: int = 64) -> RWKV7:
+    made = RWKV7(ModelConfig(vocab_size=11, num_layers=2, width=width))
+    initialize(made, seed=0)
+    return made
+
+
+def saved(path: Path, **settings: torch.dtype) -> Path:
+    return save_checkpoint(
+        model(), path, tokenizer_settings=SETTINGS, metadata={"step": 3}, **settings
+    )
+
+
+def test_weights_sizes_tokenizer_and_metadata_come_back(tmp_path: Path) -> None:
+    back = load_checkpoint(saved(tmp_path / "deep" / "model.safetensors"))
+    expected = dict(model().named_parameters())
+    for name, value in back.named_parameters():
+        assert torch.equal(value, expected[name]), name
+    assert back.tokenizer_settings == SETTINGS
+    assert back.metadata == {"step": 3}
+    assert not back.training
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_bfloat16_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
+    full = saved(tmp_path / "full.safetensors")
+    half = saved(tmp_path / "half.safetensors", dtype=torch.bfloat16)
+    assert half.stat().st_size < 0.6 * full.stat().st_size
+    back = load_checkpoint(half)
+    assert back.head.weight.dtype == torch.float32
+    torch.testing.assert_close(back.head.weight, model().head.weight, rtol=2**-7, atol=0)
+
+
+def test_a_run_directory_gives_its_best_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no checkpoint yet: wait"):
+        load_model(tmp_path)
+    saved(tmp_path / "checkpoints" / "last.safetensors")
+    assert load_model(tmp_path).metadata == {"step": 3}
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"nothing of the kind")
+    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+        load_checkpoint(bad)
+    whole = saved(tmp_path / "whole.safetensors").read_bytes()
+    bad.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+        load_checkpoint(bad)
+    save_file({"x": torch.zeros(2)}, bad)
+    with pytest.raises(CheckpointError, match=r"is no checkpoint of rwkv-music"):
+        load_checkpoint(bad)
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        load_checkpoint(tmp_path / "nowhere.safetensors")
+
+
+def test_weights_of_other_sizes_are_refused_with_both_shapes(tmp_path: Path) -> None:
+    import json
+
+    path = saved(tmp_path / "model.safetensors")
+    header = {
+        "format": "rwkv-music 1",
+        "model": json.dumps(ModelConfig(vocab_size=11, num_layers=2, width=128).to_dict()),
+        "tokenizer": json.dumps(SETTINGS),
+        "metadata": "{}",
+    }
+    save_file(load_file(path), path, metadata=header)
+    with pytest.raises(CheckpointError, match=r"emb.weight is \[11, 64\], .* ask for \[11, 128\]"):
+        load_checkpoint(path)
+
+
+def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="reads tokens of another vocabulary"):
+        load_checkpoint(path, tokenizer_settings={**SETTINGS, "ticks_per_quarter": 480})
+
+
+def test_a_place_that_cannot_be_written_is_refused_and_left_clean(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
+        saved(tmp_path / "file" / "model.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

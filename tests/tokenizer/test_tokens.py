@@ -1,0 +1,222 @@
+"""Scores and token ids: a tune written out by hand, round trips, and odd music."""
+
+import numpy as np
+import pytest
+import symusic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer import Kind, Tokenizer
+from tests.tokens import notes_of, random_score
+
+TOKENIZER = Tokenizer()
+
+
+def words(ids: np.ndarray, tokenizer: Tokenizer = TOKENIZER) -> list[str]:
+    return [tokenizer.vocabulary.describe(int(token)) for token in ids]
+
+
+def score_of(
+    *notes: tuple[int, int, int], program: int = 0, is_drum: bool = False
+) -> symusic.Score:
+    """Notes as (onset, duration, pitch) at 480 ticks per quarter, velocity 80."""
+    score = symusic.Score(480)
+    track = symusic.Track("", program, is_drum)
+    for onset, duration, pitch in notes:
+        track.notes.append(symusic.Note(onset, duration, pitch, 80))
+    score.tracks.append(track)
+    return score
+
+
+def test_a_tune_token_by_token() -> None:
+    score = score_of((0, 480, 60), (240, 240, 64), (2400, 960, 67))
+    score.tempos.append(symusic.Tempo(0, qpm=90.5))
+    score.tempos.append(symusic.Tempo(480, qpm=60.0))
+    drums = symusic.Track("", 0, True)
+    drums.notes.append(symusic.Note(1920, 120, 36, 100))
+    score.tracks.insert(0, drums)
+    score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
+    score.time_signatures.append(symusic.TimeSignature(1920, 3, 4))
+    score.tracks[1].controls.append(symusic.ControlChange(480, 64, 127))
+    score.tracks[1].controls.append(symusic.ControlChange(960, 64, 0))
+    ids = TOKENIZER.encode(score)
+    assert words(ids) == [
+        "BOS", "TEMPO 90", "TEMPOF 128/256", "NUM 4", "DEN 4",
+        "SLOT 0", "PROG 0", "SLOT 1", "PROG drums",
+        "BAR", "SLOT 0", "PITCH C4 (60)", "VEL 80", "DUR 96/96",
+        "SUB 48", "PITCH E4 (64)", "VEL 80", "DUR 48/96",
+        "BEAT 1", "SUB 0", "TEMPO 60", "PED down",
+        "BEAT 2", "PED up",
+        "BAR", "NUM 3", "DEN 4", "SLOT 1", "DRUM 36", "VEL 100", "DUR 24/96",
+        "BEAT 1", "SLOT 0", "PITCH G4 (67)", "VEL 80", "DUR 192/96",
+        "EOS",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(ids)), ids)
+
+
+def test_a_signature_in_the_middle_of_a_bar_cuts_it() -> None:
+    score = score_of((0, 240, 60), (720, 240, 62))
+    score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
+    score.time_signatures.append(symusic.TimeSignature(720, 6, 8))
+    ids = TOKENIZER.encode(score)
+    assert words(ids)[6:] == [
+        "BAR", "SLOT 0", "PITCH C4 (60)", "VEL 80", "DUR 48/96", "BEAT 1", "SUB 48",
+        "BAR", "NUM 6", "DEN 8", "PITCH D4 (62)", "VEL 80", "DUR 48/96", "EOS",
+    ]  # fmt: skip
+    back = TOKENIZER.decode(ids)
+    signs = [(each.time, each.numerator, each.denominator) for each in back.time_signatures]
+    assert signs == [(0, 4, 4), (144, 6, 8)]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_decoding_gives_back_the_music_on_the_grid(seed: int) -> None:
+    score = random_score(np.random.default_rng(seed))
+    ids = TOKENIZER.encode(score)
+    back = TOKENIZER.decode(ids)
+    assert notes_of(back) == notes_of(score)
+    np.testing.assert_array_equal(TOKENIZER.encode(back), ids)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([24, 120, 220, 480, 960, 1024]))
+def test_an_onset_moves_by_half_a_step_at_most_and_nothing_is_lost(seed: int, ticks: int) -> None:
+    score = random_score(np.random.default_rng(seed), ticks=ticks, free=True)
+    back = TOKENIZER.decode(TOKENIZER.encode(score))
+    before = sorted((n.pitch, n.time / ticks) for t in score.tracks for n in t.notes)
+    after = sorted((n.pitch, n.time / 96) for t in back.tracks for n in t.notes)
+    assert [pitch for pitch, _ in before] == [pitch for pitch, _ in after]
+    moved = [abs(a - b) for (_, a), (_, b) in zip(before, after, strict=True)]
+    assert max(moved) <= 0.5 / 96 + 1e-9
+
+
+@settings(max_examples=100)
+@given(st.lists(st.integers(-5, 2100), max_size=120))
+def test_arbitrary_ids_never_raise_and_decode_to_canonical_music(ids: list[int]) -> None:
+    score = TOKENIZER.decode(np.array(ids, dtype=np.int64))
+    if score.note_num():
+        again = TOKENIZER.encode(score)
+        np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(again)), again)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.2))
+def test_a_damaged_stream_keeps_what_is_still_sense(seed: int, damage: float) -> None:
+    rng = np.random.default_rng(seed)
+    ids = TOKENIZER.encode(random_score(rng)).astype(np.int64)
+    hit = rng.random(len(ids)) < damage
+    ids[hit] = rng.integers(0, TOKENIZER.vocab_size, hit.sum())
+    score = TOKENIZER.decode(ids)
+    if not hit.any():
+        np.testing.assert_array_equal(TOKENIZER.encode(score), ids)
+
+
+def test_velocities_are_exact_at_multiples_of_four() -> None:
+    score = score_of((0, 480, 60))
+    for velocity, expected in ((64, 64), (80, 80), (100, 100), (127, 127), (63, 64), (3, 4)):
+        score.tracks[0].notes[0].velocity = velocity
+        back = TOKENIZER.decode(TOKENIZER.encode(score))
+        assert back.tracks[0].notes[0].velocity == expected
+
+
+@pytest.mark.parametrize("velocities", [32, 64, 128])
+def test_the_velocity_error_has_the_bound_of_its_resolution(velocities: int) -> None:
+    vocabulary = Tokenizer(velocities=velocities).vocabulary
+    played = np.arange(2, 128)
+    error = np.abs(vocabulary.velocity_value(vocabulary.velocity_level(played)) - played)
+    assert error.max() == 64 // velocities
+
+
+def test_durations_are_exact_to_half_a_quarter_then_within_two_percent_and_a_step() -> None:
+    vocabulary = TOKENIZER.vocabulary
+    assert len(vocabulary.durations) == 408
+    ticks = np.arange(1, 256 * 96)
+    error = np.abs(vocabulary.durations[vocabulary.duration_index(ticks)] - ticks)
+    assert error[:48].max() == 0
+    assert error[: 2 * 96].max() == 1
+    assert error[: 16 * 96].max() == 6
+    assert error.max() == 192
+
+
+def test_the_vocabulary_has_the_sizes_of_its_layout() -> None:
+    vocabulary = TOKENIZER.vocabulary
+    assert (vocabulary.num_used, vocabulary.size) == (1994, 2048)
+    assert [len(span) for span in vocabulary.ranges.values()] == [
+        504, 256, 128, 7, 32, 129, 128, 96, 128, 128, 32, 408, 2,
+    ]  # fmt: skip
+    every = np.arange(vocabulary.size)
+    assert vocabulary.kind_of(every)[[0, 1, 2, 3]].tolist() == [0, 1, 2, 3]
+    assert vocabulary.kind_of(np.array([1993]))[0] == Kind.PED
+    assert "DUR" in str(vocabulary)
+
+
+def test_tracks_of_one_program_stay_apart_and_drums_come_last() -> None:
+    score = score_of((0, 480, 60), program=40)
+    for program, is_drum, pitch in ((0, True, 36), (5, False, 50), (40, False, 70)):
+        track = symusic.Track("", program, is_drum)
+        track.notes.append(symusic.Note(0, 480, pitch, 80))
+        score.tracks.append(track)
+    back = TOKENIZER.decode(TOKENIZER.encode(score))
+    rows = [(each.program, each.is_drum, each.notes[0].pitch) for each in back.tracks]
+    assert rows == [(5, False, 50), (40, False, 60), (40, False, 70), (0, True, 36)]
+    assert TOKENIZER.part_order(score) == [2, 0, 3, 1]
+
+
+def test_a_retaken_pedal_is_kept_and_a_redundant_one_is_not() -> None:
+    score = score_of((0, 480, 60), (1920, 480, 60))
+    for time, value in ((0, 127), (480, 100), (960, 0), (960, 127), (1440, 0), (1500, 10)):
+        score.tracks[0].controls.append(symusic.ControlChange(time, 64, value))
+    back = TOKENIZER.decode(TOKENIZER.encode(score))
+    switches = [(each.time, each.value) for each in back.tracks[0].controls]
+    assert switches == [(0, 127), (192, 0), (192, 127), (288, 0)]
+
+
+def test_music_that_cannot_be_written_is_refused() -> None:
+    with pytest.raises(InputError, match="the score has no notes, at least 1 is needed"):
+        TOKENIZER.encode(symusic.Score(480))
+    score = score_of((0, 480, 60))
+    score.time_signatures.append(symusic.TimeSignature(0, 200, 4))
+    with pytest.raises(InputError, match="time signature 200/4 cannot be written"):
+        TOKENIZER.encode(score)
+    many = symusic.Score(480)
+    for _ in range(33):
+        track = symusic.Track("", 0, False)
+        track.notes.append(symusic.Note(0, 480, 60, 80))
+        many.tracks.append(track)
+    with pytest.raises(InputError, match="has 33 parts, at most 32 can be written"):
+        TOKENIZER.encode(many)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "message"),
+    [
+        ({"ticks_per_quarter": 100}, r"ticks_per_quarter must be one of .*, got 100"),
+        ({"velocities": 50}, r"velocities must be one of .*, got 50"),
+        ({"slots": 0}, r"slots must be in \[1, 32\], got 0"),
+    ],
+)
+def test_settings_that_make_no_vocabulary_are_refused(
+    settings_: dict[str, int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Tokenizer(**settings_)
+    with pytest.raises(InputError, match="unknown tokenizer setting 'flavour'"):
+        Tokenizer.from_settings({"flavour": 1})
+
+
+@pytest.mark.parametrize("grid", [48, 96, 192, 480])
+def test_every_grid_and_velocity_resolution_round_trips(grid: int) -> None:
+    for velocities in (32, 64, 128):
+        tokenizer = Tokenizer(ticks_per_quarter=grid, velocities=velocities, slots=8)
+        for seed in range(5):
+            score = random_score(np.random.default_rng(seed), ticks=480, free=True, parts=4)
+            ids = tokenizer.encode(score)
+            np.testing.assert_array_equal(tokenizer.encode(tokenizer.decode(ids)), ids)
+
+
+def test_encoding_does_not_change_the_score() -> None:
+    score = random_score(np.random.default_rng(0))
+    before = score.dumps_midi()
+    TOKENIZER.encode(score)
+    assert score.dumps_midi() == before
