@@ -1,4 +1,4 @@
-"""Figures of music that cannot flatter: the same ones for what a model wrote and for real pieces."""
+"""Figures of music that cannot flatter: the same for what a model wrote and for real pieces."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

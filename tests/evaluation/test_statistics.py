@@ -19,7 +19,7 @@ def score_of(*notes: tuple[int, int, int]) -> symusic.Score:
 
 def test_a_bar_and_a_half_by_hand() -> None:
     # Two notes together for a quarter, a rest of two quarters, one note in the second bar.
-    row = music_statistics(score_of((0, 100, 60), (0, 200, 64), (400, 200, 66)))
+    row = music_statistics(score_of((0, 100, 60), (0, 200, 64), (400, 200, 61)))
     assert (row.notes, row.notes_per_bar) == (3, 1.5)
     assert row.polyphony == pytest.approx(500 / 400)
     assert row.scale_consistency == pytest.approx(2 / 3)
