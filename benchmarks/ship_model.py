@@ -3,7 +3,7 @@
     python benchmarks/ship_model.py runs/bach
 
 Writes rwkv_music/models/bach.safetensors (bfloat16), bach.json (everything measured) and bach.md
-(the card). All figures are measured on the weights that are shipped, on the pieces the run held out.
+(the card). All figures are measured on the shipped weights, on the pieces the run held out.
 """
 
 import argparse
@@ -156,10 +156,10 @@ def continuation_figures(model: RWKV7, material: Material) -> dict[str, Any]:
             rows[name].append(row)
             runs[name].append(index.longest_shared_run(score, start_tick=seam))
     figures: dict[str, Any] = {"without_notes": without_notes}
-    for name in rows:
+    for name, found in rows.items():
         copied = runs[name]
         figures[name] = {
-            **{key: round(value, 3) for key, value in mean_statistics(rows[name]).items()},
+            **{key: round(value, 3) for key, value in mean_statistics(found).items()},
             "longest_copied_run_median": float(np.median(copied)),
             "longest_copied_run_max": max(copied),
         }
@@ -193,9 +193,10 @@ page; `{facts["name"]}.json` beside it holds the settings and versions in full.
     {facts["command"]}
 
 Seed {config["seed"]}, {config["steps"]} steps of {config["batch_size"]} windows (at most
-{config["prompt_bars"]} prompt bars, {config["completion_bars"]} completion bars), best checkpoint at
-step {facts["step"]}, {facts["training_seconds"] / 60:.0f} minutes on {facts["machine"]} of a machine
-that did other work too. Windows are put into another key, tempo, loudness and instrument at random.
+{config["prompt_bars"]} prompt bars, {config["completion_bars"]} completion bars), best checkpoint
+at step {facts["step"]}, {facts["training_seconds"] / 60:.0f} minutes on {facts["machine"]} of a
+machine that did other work too. Windows are put into another key, tempo, loudness and instrument at
+random.
 
 ## Data
 
@@ -208,12 +209,12 @@ encodings with the permission of their encoders; some may not be used commercial
 of this project: the corpus is read on the user's machine. Ask about those terms before you use this
 model's weights commercially.
 
-The JSB Chorales data set holds the same repertoire, so no figure on it can be quoted for this model.
+The JSB Chorales data set holds the same repertoire: no figure on it can be quoted for this model.
 
 ## Likelihood of held-out completions
 
-Completions of up to {config["completion_bars"]} bars after up to {config["prompt_bars"]} prompt bars,
-in nats. The 5-gram models are interpolated (Witten-Bell) and read the same tokens at the same
+Completions of up to {config["completion_bars"]} bars after up to {config["prompt_bars"]} prompt
+bars, in nats. The 5-gram models are interpolated (Witten-Bell) and read the same tokens at the same
 positions; the second one has seen the training pieces in all twelve keys.
 
 | | per token | per note |

@@ -49,10 +49,12 @@ _VALUE = """async (expression) => {
   return reply.content.user_expressions.value;
 }"""
 
-_CELL = """(id) => {
+_CELL = """async (id) => {
   const notebook = window.jupyterapp.shell.currentWidget.content;
   const index = notebook.widgets.findIndex(cell => cell.model.id === id);
-  if (index >= 0) notebook.activeCellIndex = index;
+  if (index < 0) throw new Error(`there is no cell '${id}'`);
+  notebook.activeCellIndex = index;
+  await notebook.scrollToItem(index);
   return index;
 }"""
 
@@ -197,7 +199,7 @@ class NotebookPage:
 
     def run_cell(self, cell_id: str) -> None:
         """Run the cell of this id and wait for it; raises if it failed."""
-        assert self.page.evaluate(_CELL, cell_id) >= 0, f"there is no cell '{cell_id}'"
+        self.page.evaluate(_CELL, cell_id)
         self.command("notebook:run-cell")
         self._raise_errors()
 
@@ -218,9 +220,10 @@ class NotebookPage:
         return ast.literal_eval(reply["data"]["text/plain"])
 
     def output(self, cell_id: str) -> "Locator":
-        """The output area of a cell."""
+        """The output of a cell, scrolled into view: JupyterLab leaves out what nobody sees."""
         place = self.page.evaluate(_CELL, cell_id)
-        return self.page.locator(".jp-NotebookPanel .jp-Cell").nth(place).locator(".jp-OutputArea")
+        cell = self.page.locator(f'.jp-Cell[data-windowed-list-index="{place}"]')
+        return cell.locator(".jp-Cell-outputArea")
 
     def wait_for_python(self, expression: str, *, seconds: float = CELL_SECONDS) -> None:
         """Wait until an expression is true in the kernel."""

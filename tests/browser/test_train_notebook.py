@@ -43,7 +43,8 @@ def test_training_is_started_watched_and_stopped(open_notebook: OpenNotebook) ->
         )
         assert notebook.python_value("run.is_running")
 
-        panel.get_by_role("button", name="Stop", exact=True).first.click()
+        panel = notebook.output("start-training")
+        panel.get_by_role("button", name="Stop").first.click()
         notebook.wait_for_python("panel.state == 'stopped'")
         assert run.status()["state"] == "stopped"
         trained = [line["step"] for line in run.metrics() if "loss_train" in line]

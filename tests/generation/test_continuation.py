@@ -1,0 +1,205 @@
+"""Continuations: whole bars behind an untouched prompt, the same for the same seed."""
+
+import numpy as np
+import pytest
+import symusic
+import torch
+
+from rwkv_music.errors import InputError
+from rwkv_music.generation import continue_score
+from rwkv_music.generation.decoder import candidate_seed, prefill
+from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.score import bar_starts
+from rwkv_music.tokenizer import Tokenizer
+from tests.music import tune
+from tests.tokens import notes_of
+
+TOKENIZER = Tokenizer()
+
+
+def model(seed: int = 0) -> RWKV7:
+    """A model that has learnt nothing, but is not degenerate."""
+    made = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, width=64))
+    initialize(made, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for value in made.parameters():
+            value.add_(torch.randn(value.shape, generator=generator), alpha=0.05)
+    made.tokenizer_settings = TOKENIZER.settings
+    return made.eval()
+
+
+MODEL = model()
+
+
+def in_signature(numerator: int, denominator: int, bars: int) -> symusic.Score:
+    """A tune of quarters that fills some bars of a signature."""
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, qpm=77.7))
+    score.time_signatures.append(symusic.TimeSignature(0, numerator, denominator))
+    track = symusic.Track("melody", 11, False)
+    end = bars * 4 * 480 * numerator // denominator
+    for onset in range(0, end, 240):
+        track.notes.append(symusic.Note(onset, 240, 60 + onset // 240 % 7, 81))
+    score.tracks.append(track)
+    return score
+
+
+@pytest.mark.parametrize("sign", [(4, 4), (3, 4), (6, 8), (5, 4)])
+def test_exactly_the_bars_asked_for_are_added_at_the_bar_line(sign: tuple[int, int]) -> None:
+    prompt = in_signature(*sign, 2)
+    length = 4 * 480 * sign[0] // sign[1]
+    for piece in continue_score(MODEL, prompt, bars=3, candidates=2, seed=1):
+        assert piece.seam_tick == 2 * length
+        assert TOKENIZER.num_bars(piece.tokens) == 3
+        assert piece.tokens[0] == TOKENIZER.vocabulary.BAR
+        assert all(note[2] >= 0 for note in notes_of(piece.new))
+
+
+def test_the_prompt_comes_back_untouched() -> None:
+    prompt = in_signature(4, 4, 2)
+    prompt.tracks[0].notes[3].velocity = 83
+    prompt.tracks[0].notes[4].time += 7
+    before = prompt.dumps_midi()
+    for piece in continue_score(MODEL, prompt, bars=1, candidates=2):
+        kept = [note for note in notes_of(piece.score) if note[2] < piece.seam_tick]
+        assert kept == notes_of(prompt)
+        assert round(piece.score.tempos[0].qpm, 1) == 77.7
+        assert len(piece.score.tempos) >= 1
+    assert prompt.dumps_midi() == before
+
+
+def test_no_note_sounds_beyond_the_last_bar_line() -> None:
+    prompt = in_signature(4, 4, 1)
+    clipped = 0
+    for piece in continue_score(MODEL, prompt, bars=2, candidates=6, seed=3):
+        signs = [(each.numerator, each.denominator) for each in piece.new.time_signatures]
+        if signs == [(4, 4)]:
+            ends = [onset + duration for _, _, onset, duration, _, _ in notes_of(piece.new)]
+            assert max(ends, default=0) <= 2 * 1920
+            clipped += 2 * 1920 in ends
+    assert clipped > 0
+
+
+def test_a_prompt_that_ends_inside_a_bar_goes_on_at_the_next_line() -> None:
+    prompt = in_signature(4, 4, 2)
+    del prompt.tracks[0].notes[-3:]
+    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].seam_tick == 3840
+
+
+def test_a_last_note_that_hangs_over_a_little_makes_no_bar_and_a_long_one_does() -> None:
+    prompt = in_signature(4, 4, 2)
+    prompt.tracks[0].notes[-1].duration += 60
+    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].seam_tick == 3840
+    prompt.tracks[0].notes[-1].duration += 900
+    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].seam_tick == 5760
+
+
+def test_the_same_seed_makes_the_same_music_however_many_candidates() -> None:
+    prompt = tune(bars=2)
+    three = continue_score(MODEL, prompt, bars=1, candidates=3, seed=5)
+    one = continue_score(MODEL, prompt, bars=1, candidates=1, seed=5)
+    other = continue_score(MODEL, prompt, bars=1, candidates=1, seed=6)
+    np.testing.assert_array_equal(three[0].tokens, one[0].tokens)
+    assert three[0].nats == pytest.approx(one[0].nats, rel=1e-5)
+    assert not np.array_equal(one[0].tokens, other[0].tokens)
+    # A candidate's own seed makes it again, alone.
+    again = continue_score(MODEL, prompt, bars=1, candidates=1, seed=three[2].seed)
+    np.testing.assert_array_equal(three[2].tokens, again[0].tokens)
+    assert three[2].seed == candidate_seed(5, 2)
+
+
+def test_every_candidate_is_a_valid_score() -> None:
+    for piece in continue_score(MODEL, tune(bars=2), bars=2, candidates=4, seed=2):
+        ids = TOKENIZER.encode(piece.score)
+        np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(ids)), ids)
+        grammar = TOKENIZER.grammar()
+        grammar.feed(np.concatenate([TOKENIZER.encode(tune(bars=2))[:-1], piece.tokens]))
+
+
+def test_nats_equal_those_of_one_parallel_forward() -> None:
+    prompt = tune(bars=2)
+    piece = continue_score(MODEL, prompt, bars=2, candidates=2, seed=4)[1]
+    whole = np.concatenate([TOKENIZER.encode(prompt)[:-1], piece.tokens]).astype(np.int64)
+    with torch.no_grad():
+        logits, _ = MODEL(torch.from_numpy(whole)[None])
+    nats = torch.log_softmax(logits[0, :-1], -1)[torch.arange(len(whole) - 1), whole[1:]]
+    expected = -float(nats[-len(piece.tokens) :].sum())
+    assert piece.nats == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_long_prompt_is_read_in_pieces_into_the_same_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = TOKENIZER.encode(tune(bars=6))
+    logits, state = prefill(MODEL, ids)
+    monkeypatch.setattr("rwkv_music.generation.decoder.PREFILL_CHUNK", 50)
+    in_pieces, same = prefill(MODEL, ids)
+    assert len(ids) > 100
+    torch.testing.assert_close(in_pieces, logits, rtol=1e-4, atol=1e-4)
+    assert same.num_values == state.num_values
+
+
+def test_the_state_has_one_size_whatever_its_past() -> None:
+    _, short = prefill(MODEL, TOKENIZER.encode(tune(bars=1)))
+    _, long = prefill(MODEL, TOKENIZER.encode(tune(bars=40)))
+    assert short.num_values == long.num_values
+
+
+def test_stopping_early_keeps_what_there_is() -> None:
+    asked: list[int] = []
+
+    def enough() -> bool:
+        asked.append(1)
+        return len(asked) > 10
+
+    pieces = continue_score(MODEL, tune(bars=1), bars=8, candidates=2, should_stop=enough)
+    assert [len(piece.tokens) for piece in pieces] == [11, 11]
+
+
+def test_progress_counts_whole_bars() -> None:
+    told: list[int] = []
+    continue_score(MODEL, tune(bars=1), bars=2, candidates=2, on_bar=told.append)
+    assert told == sorted(told)
+    assert set(told) <= {0, 1}
+
+
+def test_empty_tracks_of_the_prompt_stay_in_their_place() -> None:
+    prompt = tune(bars=1, parts=2, program=19)
+    prompt.tracks.insert(0, symusic.Track("empty", 19, False))
+    piece = continue_score(MODEL, prompt, bars=1, candidates=1)[0]
+    assert [track.name for track in piece.score.tracks] == ["empty", "part 0", "part 1"]
+    assert not len(piece.score.tracks[0].notes)
+
+
+def test_a_prompt_on_another_grid_keeps_its_ticks() -> None:
+    prompt = symusic.Score(120)
+    track = symusic.Track("", 0, False)
+    track.notes.append(symusic.Note(0, 480, 60, 80))
+    prompt.tracks.append(track)
+    piece = continue_score(MODEL, prompt, bars=1, candidates=1, seed=1)[0]
+    assert piece.score.ticks_per_quarter == piece.new.ticks_per_quarter == 120
+    assert bar_starts(piece.score)[1] == piece.seam_tick == 480
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"bars": 0}, "bars must be at least 1, got 0"),
+        ({"candidates": 0}, "candidates must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"top_p": 2.0}, "top_p must be in"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        continue_score(MODEL, tune(bars=1), **arguments)
+
+
+def test_an_empty_prompt_and_a_model_without_tokenizer_are_refused() -> None:
+    with pytest.raises(InputError, match="the score has no notes"):
+        continue_score(MODEL, symusic.Score(480))
+    bare = model()
+    bare.tokenizer_settings = None
+    with pytest.raises(InputError, match="does not say which tokenizer"):
+        continue_score(bare, tune(bars=1))

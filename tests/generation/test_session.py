@@ -1,0 +1,86 @@
+"""The tree of a session: nothing is lost, nothing is overwritten."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rwkv_music.errors import InputError
+from rwkv_music.generation import Continuation, Session
+from rwkv_music.generation.session import unused_path
+from rwkv_music.score import load_score, splice
+from tests.music import BAR, tune
+from tests.tokens import notes_of
+
+
+def continuation(seed: int) -> Continuation:
+    new = tune(bars=1, seed=seed)
+    return Continuation(
+        score=splice(tune(bars=2), new, 2 * BAR),
+        new=new,
+        seam_tick=2 * BAR,
+        nats=1.5,
+        tokens=np.zeros(1, dtype=np.uint16),
+        seed=seed,
+    )
+
+
+def grown() -> Session:
+    session = Session(tune(bars=2))
+    session.add([continuation(1), continuation(2)], bars=1)
+    return session
+
+
+def test_adding_leaves_the_prompt_and_keeping_moves_it() -> None:
+    session = grown()
+    assert session.current.id == 0
+    assert [node.settings["seed"] for node in session.children(0)] == [1, 2]
+    kept = session.keep(2)
+    assert session.current is kept
+    assert kept.settings == {"bars": 1, "seed": 2, "nats": 1.5}
+
+
+def test_undo_goes_back_and_loses_nothing() -> None:
+    session = grown()
+    session.keep(1)
+    session.add([continuation(3)])
+    assert session.undo().id == 0
+    assert session.undo().id == 0
+    assert [node.parent for node in session.nodes] == [None, 0, 0, 1]
+    assert session.keep(3).parent == 1
+
+
+def test_a_node_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no node 9: choose one of 0 to 2"):
+        grown().keep(9)
+
+
+def test_export_never_overwrites(tmp_path: Path) -> None:
+    session = grown()
+    with pytest.raises(InputError, match="nothing has been continued yet"):
+        session.export(tmp_path / "x.mid", part="new")
+    session.keep(1)
+    paths = [session.export(tmp_path / "x.mid") for _ in range(3)]
+    assert [path.name for path in paths] == ["x.mid", "x-2.mid", "x-3.mid"]
+    assert notes_of(load_score(paths[2])) == notes_of(session.current.score)
+    new = session.export(tmp_path / "x.mid", part="new")
+    assert session.current.new is not None
+    assert notes_of(load_score(new)) == notes_of(session.current.new)
+    assert unused_path(tmp_path / "y.mid") == tmp_path / "y.mid"
+
+
+def test_a_saved_session_comes_back_whole(tmp_path: Path) -> None:
+    session = grown()
+    session.keep(2)
+    back = Session.load(session.save(tmp_path / "session"))
+    assert back.current.id == 2
+    for old, new in zip(session.nodes, back.nodes, strict=True):
+        assert (old.parent, old.seam_tick, old.settings) == (
+            new.parent, new.seam_tick, new.settings,
+        )  # fmt: skip
+        assert notes_of(old.score) == notes_of(new.score)
+    assert back.nodes[1].new is not None
+    assert session.nodes[1].new is not None
+    assert notes_of(back.nodes[1].new) == notes_of(session.nodes[1].new)
+    with pytest.raises(InputError, match="holds no session"):
+        Session.load(tmp_path)
