@@ -33,13 +33,15 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
     """
 
     def __init__(self, run: TrainingRun | str | Path, *, refresh_seconds: float = 0.5) -> None:
+        # First of all: a panel that is refused here is closed, too.
+        self._end = threading.Event()
         if refresh_seconds < 0.25:
             raise InputError(
                 f"refresh_seconds must be at least 0.25, got {refresh_seconds}: Jupyter drops "
                 "messages that come too fast"
             )
-        self.log = RunLog(run)
-        self.run = self.log.run
+        self.run_log = RunLog(run)
+        self.run = self.run_log.run
         self.state = "waiting"
         self.chart = LossChart()
         self.header = widgets.HTML()
@@ -58,7 +60,6 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         )
         self.sample_choice.observe(lambda _change: self._show_sample(), names=["value"])
         self._shown_sample = -1
-        self._end = threading.Event()
         self._refresh_seconds = refresh_seconds
         top = widgets.HBox([self.header, self.stop_button])
         below = widgets.VBox([self.sample_choice, self.roll, self.player])
@@ -88,12 +89,12 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
 
     def refresh(self) -> None:
         """Read what is new and show it."""
-        status = self.log.status()
+        status = self.run_log.status()
         # The status is read first: a final state is then never shown without the last lines.
-        if self.log.refresh() or self.chart.version == 0:
-            config = self.log.config()
+        if self.run_log.refresh() or self.chart.version == 0:
+            config = self.run_log.config()
             floor = config["floor"]["nats_per_token"] if config else 0.0
-            self.chart.show(self.log.train, self.log.valid, floor)
+            self.chart.show(self.run_log.train, self.run_log.valid, floor)
             self._offer_samples()
         self._show_status(status)
         self.figures.value = self._figures_html()
@@ -105,7 +106,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             return
         state, step, steps = status["state"], status["step"], status["steps"]
         chip = _COLORS.get(state, "#6d4c41")
-        left = seconds_left(self.log, step, steps, _duration) if state == "running" else ""
+        left = seconds_left(self.run_log, step, steps, _duration) if state == "running" else ""
         words = [
             f'<b style="{_CHIP};background:{chip}">{state}</b>',
             f"step {step} of {steps}" if steps else "",
@@ -120,10 +121,10 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         self.state = state
 
     def _figures_html(self) -> str:
-        line, held_out = self.log.latest, self.log.latest_evaluation
+        line, held_out = self.run_log.latest, self.run_log.latest_evaluation
         if not line:
             return ""
-        config = self.log.config()
+        config = self.run_log.config()
         floor = config["floor"] if config else None
         cells = [
             ("training", f"{line['loss_train']:.3f} nats per token"),
@@ -138,7 +139,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         return " &nbsp; ".join(f"<b>{name}</b> {value}" for name, value in cells)
 
     def _offer_samples(self) -> None:
-        samples = [(f"step {step}", step) for step, _ in self.log.samples]
+        samples = [(f"step {step}", step) for step, _ in self.run_log.samples]
         if not samples or self.sample_choice.options[-1] == samples[-1]:
             return
         was_at_end = self.sample_choice.value == self.sample_choice.options[-1][1]
@@ -150,8 +151,8 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
 
     def _show_sample(self) -> None:
         chosen = self.sample_choice.value
-        path = dict(self.log.samples).get(chosen)
-        config = self.log.config()
+        path = dict(self.run_log.samples).get(chosen)
+        config = self.run_log.config()
         if path is None or config is None or chosen == self._shown_sample:
             return
         self.roll.set_score(load_score(path), seam_tick=config["sample"]["seam_tick"])

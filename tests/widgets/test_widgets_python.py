@@ -1,0 +1,208 @@
+"""The Python side of the widgets: what they send, follow and refuse."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import symusic
+from rwkv_music_widgets import PianoRoll, Player, TrainingPanel
+from rwkv_music_widgets.bundle import bundled
+from rwkv_music_widgets.packing import packed_notes, tempo_rows
+from rwkv_music_widgets.runlog import RunLog, packed_points
+
+from rwkv_music.errors import InputError
+from rwkv_music.playback import Player as SoundPlayer
+from rwkv_music.score import load_score, save_score
+from rwkv_music.training.run import RunDirectory
+from tests.music import BAR, tune
+
+HERE = Path(__file__).parent
+
+
+def test_the_geometry_passes_its_own_tests_in_node() -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed; the browser tests still draw with this code")
+    done = subprocess.run(
+        [node, "--test", str(HERE / "geometry.test.mjs")],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "# pass 13" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["piano_roll.mjs", "chart.mjs"])
+def test_a_bundle_is_one_module_without_imports_and_with_one_export(name: str) -> None:
+    text = bundled(name)
+    assert "\nimport " not in text
+    assert text.count("\nexport ") == 1
+    assert text.count("export function themeColors") == 0
+    assert text.count("function themeColors") == 1
+
+
+def test_notes_are_packed_in_twelve_bytes_sorted_by_onset() -> None:
+    score = tune(bars=2, parts=2)
+    table = np.frombuffer(packed_notes(score), dtype="<u4").reshape(-1, 3)
+    assert len(table) == score.note_num()
+    assert (np.diff(table[:, 0].astype(np.int64)) >= 0).all()
+    first = table[0, 2].item().to_bytes(4, "little")
+    assert first[0] in {note.pitch for track in score.tracks for note in track.notes}
+    assert first[1] == 80
+
+
+def test_tempos_are_told_in_seconds() -> None:
+    score = tune(bars=2, qpm=60.0)
+    score.tempos.append(symusic.Tempo(96, qpm=120.0))
+    rows = tempo_rows(score)
+    np.testing.assert_allclose(rows, [[0, 0, 1 / 96], [96, 1, 0.5 / 96]])
+
+
+def test_a_roll_tells_its_score_in_a_sentence_and_saves_a_picture(tmp_path: Path) -> None:
+    roll = PianoRoll(tune(bars=4), seam_tick=2 * BAR)
+    assert roll.summary.endswith("4 bars; the continuation begins at bar 3")
+    assert roll.parts == ["part 0", "part 1"]
+    assert roll.signatures == [[0, "4/4"]]
+    assert roll.save(tmp_path / "roll.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(InputError, match="height must be at least 80 pixels, got 10"):
+        PianoRoll(tune(bars=1), height=10)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'hieght'"):
+        PianoRoll(tune(bars=1), hieght=100)
+
+
+def test_without_a_sound_device_the_browser_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
+    silent = SoundPlayer()
+    roll = PianoRoll(tune(bars=4), seam_tick=2 * BAR)
+    player = Player(roll, sound=silent)
+    assert player.where.options == ("This browser",)
+    assert "nowhere.sf2" in player.message
+    player.play_new_button.click()
+    assert roll.playback["state"] == "playing"
+    assert (roll.playback["from_tick"], roll.playback["sound"]) == (2 * BAR, True)
+    player.pause_button.click()
+    assert player.state == roll.playback["state"] == "paused"
+    assert roll.playback["from_tick"] >= 2 * BAR
+    player.pause_button.click()
+    assert player.state == "playing"
+    player.stop_button.click()
+    assert roll.playback["state"] == "stopped"
+
+
+def test_a_selection_is_what_play_plays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
+    roll = PianoRoll(tune(bars=4))
+    player = Player(roll)
+    assert player.play_new_button.disabled
+    roll.selection = [96, 480]
+    player.play_button.click()
+    assert (roll.playback["from_tick"], roll.playback["stop_tick"]) == (96, 480)
+
+
+def test_a_mistake_becomes_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
+    player = Player(PianoRoll())
+    player.play_button.click()
+    assert "there is no music to play" in player.message
+
+
+def some_run(path: Path, *, steps: int) -> RunDirectory:
+    run = RunDirectory.create(path)
+    run.write_config(
+        {
+            "floor": {"nats_per_token": 0.9, "nats_per_note": 4.0},
+            "sample": {"seam_tick": 2 * BAR},
+        }
+    )
+    for step in range(1, steps + 1):
+        run.append_metrics(
+            {
+                "step": step,
+                "loss_train": 5.0 / step,
+                "tokens_per_second": 1000.0,
+                "device_busy_percent": None,
+                "memory_gib": 0.5,
+                "elapsed_seconds": float(step),
+            }
+        )
+    return run
+
+
+def finish(run: RunDirectory) -> None:
+    save_score(tune(bars=4), run.sample_path(5))
+    run.append_metrics(
+        {
+            "step": 5,
+            "loss_valid": 1.5,
+            "nats_per_note_valid": 6.0,
+            "sample": "samples/step-000005.mid",
+        }
+    )
+    run.write_status("finished", step=5, steps=5, device="cpu")
+
+
+def test_the_log_reads_on_from_where_it_stopped(tmp_path: Path) -> None:
+    run = some_run(tmp_path / "run", steps=2)
+    log = RunLog(run.path)
+    assert log.refresh()
+    assert not log.refresh()
+    with run.metrics_path.open("a", encoding="utf-8") as lines:
+        lines.write('{"step": 3, "loss_tr')
+    assert not log.refresh()
+    with run.metrics_path.open("a", encoding="utf-8") as lines:
+        lines.write('ain": 1.0}\n')
+    assert log.refresh()
+    assert [step for step, _ in log.train] == [1, 2, 3]
+
+
+def test_many_points_are_thinned_and_the_last_stays() -> None:
+    points = [(float(step), 1.0) for step in range(10_000)]
+    thinned = np.frombuffer(packed_points(points, most=100), dtype="<f4").reshape(-1, 2)
+    assert len(thinned) == 100
+    assert thinned[-1, 0] == 9999
+
+
+def test_the_panel_shows_a_run_from_nothing_to_its_end(tmp_path: Path) -> None:
+    panel = TrainingPanel(tmp_path / "run", refresh_seconds=60)
+    assert "waiting for a run" in panel.header.value
+    run = some_run(tmp_path / "run", steps=5)
+    panel.refresh()
+    assert panel.state == "preparing"
+    assert len(np.frombuffer(panel.chart.train, dtype="<f4")) == 2 * 5
+    assert panel.chart.floor == 0.9
+    assert "unknown" in panel.figures.value
+    finish(run)
+    panel.refresh()
+    assert panel.state == "finished"
+    assert panel.stop_button.disabled
+    assert panel.sample_choice.options == (("step 5", 5),)
+    assert panel.roll.seam_tick == 2 * BAR
+    assert panel.roll.score.note_num() == load_score(run.sample_path(5)).note_num()
+    assert "6.000 nats per note (5-gram: 4.000)" in panel.figures.value
+    panel.close()
+
+
+def test_the_panel_asks_the_trainer_to_stop(tmp_path: Path) -> None:
+    run = some_run(tmp_path / "run", steps=1)
+    run.write_status("running", step=1, steps=9, device="cpu")
+    panel = TrainingPanel(run.path, refresh_seconds=60)
+    assert "step 1 of 9" in panel.header.value
+    panel.stop_button.click()
+    assert run.stop_was_asked()
+    assert panel.stop_button.description == "stopping …"
+    panel.close()
+
+
+def test_a_failed_run_says_why(tmp_path: Path) -> None:
+    run = some_run(tmp_path / "run", steps=1)
+    run.write_status("failed", step=1, steps=9, message="the loss is <nan>")
+    panel = TrainingPanel(run.path, refresh_seconds=60)
+    assert panel.state == "failed"
+    assert "the loss is &lt;nan&gt;" in panel.header.value
+    panel.close()
+
+
+def test_a_panel_that_looks_too_often_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"refresh_seconds must be at least 0\.25, got 0\.1"):
+        TrainingPanel(tmp_path, refresh_seconds=0.1)
