@@ -1,13 +1,14 @@
 """What every test may ask for: the shared music, a real browser, a quiet and repeatable machine."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hypothesis
 import pytest
+
+from tests.browser.lab import BROWSER_FLAGS, BROWSERS, find_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -23,17 +24,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_BROWSER_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -59,16 +49,16 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> "Iterator[Browser]":
     """A headless Chromium, driven by Playwright; each test opens a page (or context) of its own."""
-    program = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    program = find_browser()
     if program is None:
-        _no_browser(f"none of {', '.join(_BROWSERS)} is on the PATH: install Chromium")
+        _no_browser(f"none of {', '.join(BROWSERS)} is on the PATH: install Chromium")
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
         _no_browser("Playwright is not installed: pip install playwright")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program, headless=True, args=list(_BROWSER_FLAGS)
+            executable_path=program, headless=True, args=BROWSER_FLAGS
         )
         yield browser
         browser.close()

@@ -13,6 +13,7 @@ import ast
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +29,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSER_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 START_SECONDS = 60
 CELL_SECONDS = 120
@@ -72,6 +84,11 @@ _ERRORS = """() => {
   return outputs.filter(output => output.output_type === 'error')
                 .map(output => `${output.ename}: ${output.evalue}`);
 }"""
+
+
+def find_browser() -> str | None:
+    """A Chromium of this machine; None if there is none."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 class LabServer:

@@ -1,0 +1,85 @@
+"""Renew the pictures that the README shows: `make screenshots`.
+
+    python -m tests.browser.screenshots FOLDER
+
+Opens both notebooks in JupyterLab, brings them to where there is something to see, and takes a
+picture of the widget, once in the light and once in the dark theme.
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.lab import (
+    BROWSER_FLAGS,
+    CELL_SECONDS,
+    LabServer,
+    NotebookPage,
+    find_browser,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TRAINING_SECONDS = 600
+
+
+def show_continuation(notebook: NotebookPage) -> str:
+    """Open the session and generate; returns the cell to take a picture of."""
+    notebook.run_cell("open-session")
+    notebook.python_value("session.wait()")
+    session = notebook.output("open-session")
+    session.get_by_role("button", name="Generate").click()
+    rolls = session.locator("canvas[data-notes]")
+    wait_until(lambda: rolls.count() > 1, CELL_SECONDS, "candidates")
+    return "open-session"
+
+
+def show_training(notebook: NotebookPage) -> str:
+    """Train to the end; returns the cell to take a picture of."""
+    for cell in ("choose-music", "show-exercise", "start-training"):
+        notebook.run_cell(cell)
+    notebook.wait_for_python("panel.state == 'finished'", seconds=TRAINING_SECONDS)
+    return "start-training"
+
+
+SHOWS = {"01_continue": show_continuation, "03_train": show_training}
+
+
+def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path) -> None:
+    """One notebook, light and dark."""
+    context = browser.new_context(viewport={"width": 1100, "height": 1000}, device_scale_factor=1.5)
+    notebook = NotebookPage(server, context, f"notebooks/{name}.ipynb")
+    notebook.command("application:toggle-left-area")
+    cell = SHOWS[name](notebook)
+    for theme in ("dark", "light"):
+        notebook.set_theme(theme)
+        output = notebook.output(cell)
+        output.locator(f'canvas[data-theme="{theme}"]').first.wait_for()
+        path = folder / f"{name}-{theme}.png"
+        output.screenshot(path=path)
+        print(path)
+    context.close()
+
+
+def main(folder: Path) -> None:
+    """Take all pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        for part in ("notebooks", "examples"):
+            shutil.copytree(REPOSITORY / part, Path(place) / part)
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
+        with LabServer(Path(place)) as server:
+            for name in SHOWS:
+                take_pictures(server, browser, name, folder)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
