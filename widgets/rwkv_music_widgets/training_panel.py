@@ -60,6 +60,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         )
         self.sample_choice.observe(lambda _change: self._show_sample(), names=["value"])
         self._shown_sample = -1
+        self._is_offering = False
         self._refresh_seconds = refresh_seconds
         top = widgets.HBox([self.header, self.stop_button])
         below = widgets.VBox([self.sample_choice, self.roll, self.player])
@@ -144,16 +145,17 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             return
         was_at_end = self.sample_choice.value == self.sample_choice.options[-1][1]
         kept = self.sample_choice.value
-        with self.sample_choice.hold_trait_notifications():
-            self.sample_choice.options = samples
-            self.sample_choice.value = samples[-1][1] if was_at_end else kept
+        self._is_offering = True  # new options choose the first of them for a moment
+        self.sample_choice.options = samples
+        self.sample_choice.value = samples[-1][1] if was_at_end else kept
+        self._is_offering = False
         self._show_sample()
 
     def _show_sample(self) -> None:
         chosen = self.sample_choice.value
         path = dict(self.run_log.samples).get(chosen)
         config = self.run_log.config()
-        if path is None or config is None or chosen == self._shown_sample:
+        if path is None or config is None or chosen == self._shown_sample or self._is_offering:
             return
         self.roll.set_score(load_score(path), seam_tick=config["sample"]["seam_tick"])
         self._shown_sample = chosen
