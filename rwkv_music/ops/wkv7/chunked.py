@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from rwkv_music.ops.wkv7.decay import log_decay
-from rwkv_music.ops.wkv7.reference import Sequence, State
+from rwkv_music.ops.wkv7.reference import Sequence, State, recurrence_step
 
 CHUNK = 32
 """Steps of a chunk. Fastest on CPUs, and with smaller rounding errors than 64."""
@@ -37,6 +37,10 @@ def wkv7_chunked(
     float32, where 0.545 ** -chunk comes near its largest number.
     """
     steps = r.shape[1]
+    if steps == 1:  # as when generating: a chunk of one would be all overhead
+        sequences = (r, log_decay(decay_logit).exp(), k, v, alpha, beta)
+        y, state = recurrence_step(*(each.squeeze(1) for each in sequences), state)
+        return y.unsqueeze(1), state
     length = min(chunk, steps)
     decay_log = _in_chunks(log_decay(decay_logit), length)
     r, k, v, alpha, beta = (_in_chunks(each, length) for each in (r, k, v, alpha, beta))

@@ -48,6 +48,21 @@ def wkv7_reference(
     return y, final_state
 
 
+def recurrence_step(
+    r: Float[Tensor, "B H N"],
+    decay: Float[Tensor, "B H N"],
+    k: Float[Tensor, "B H N"],
+    v: Float[Tensor, "B H N"],
+    alpha: Float[Tensor, "B H N"],
+    beta: Float[Tensor, "B H N"],
+    state: State,
+) -> tuple[Float[Tensor, "B H N"], State]:
+    """One step of the formula above: its output and the new state. `decay` is the factor d."""
+    removed = _rows_times(state, alpha)
+    state = state * decay.unsqueeze(-2) + _outer(removed, beta) + _outer(v, k)
+    return _rows_times(state, r), state
+
+
 def _rows_times(matrix: Tensor, vector: Tensor) -> Tensor:
     """Matrix @ vector per head: [B, H, N, N], [B, H, N] -> [B, H, N]."""
     return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
@@ -72,13 +87,9 @@ class _Recurrence(torch.autograd.Function):
         decay = log_decay(decay_logit).exp()
         states, outputs = [state], []
         for t in range(r.shape[1]):
-            removed = _rows_times(state, alpha[:, t])
-            state = (
-                state * decay[:, t].unsqueeze(-2)
-                + _outer(removed, beta[:, t])
-                + _outer(v[:, t], k[:, t])
-            )
-            outputs.append(_rows_times(state, r[:, t]))
+            now = (each[:, t] for each in (r, decay, k, v, alpha, beta))
+            y, state = recurrence_step(*now, state)
+            outputs.append(y)
             states.append(state)
         ctx.save_for_backward(*inputs[:6], torch.stack(states, dim=1))
         return torch.stack(outputs, dim=1), state.clone()
