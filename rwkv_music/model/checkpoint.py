@@ -59,11 +59,12 @@ def save_checkpoint(
         save_file(weights, partial, metadata=header)
         partial.replace(path)
     except (OSError, SafetensorError) as error:
-        if partial.exists():
-            partial.unlink()
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}): free some space or choose another place"
         ) from error
+    finally:
+        if partial.exists():
+            partial.unlink()
     return path
 
 
@@ -142,6 +143,8 @@ def _shipped() -> dict[str, Path]:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.exists():
         raise CheckpointError(f"there is no checkpoint {path}: check the path")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no file: give the .safetensors file inside it")
     try:
         with safe_open(path, framework="pt") as stored:
             header = stored.metadata() or {}

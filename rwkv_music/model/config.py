@@ -10,7 +10,7 @@ from rwkv_music.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Sizes, checked when they are made. Widths left at None follow the official trainer's rule.
+    """Sizes, checked when they are made. Inner widths left at 0 follow the official trainer's rule.
 
     Example:
         >>> ModelConfig(vocab_size=2048, num_layers=4, width=192).gate_width
@@ -37,6 +37,8 @@ class ModelConfig:
         for name in ("vocab_size", "num_layers", "width", "head_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.head_size < 2:
+            raise InputError(f"head_size must be at least 2, got {self.head_size}")
         if self.width % self.head_size:
             raise InputError(
                 f"width must be a multiple of head_size={self.head_size}, got {self.width}"
@@ -46,6 +48,11 @@ class ModelConfig:
         root = math.sqrt(self.width)
         rule = {"decay_width": 2.5, "rate_width": 2.5, "value_width": 1.7, "gate_width": 5.0}
         for name, factor in rule.items():
+            if getattr(self, name) < 0:
+                raise InputError(
+                    f"{name} must be at least 1, or 0 for the official trainer's rule, got "
+                    f"{getattr(self, name)}"
+                )
             if not getattr(self, name):
                 object.__setattr__(self, name, max(32, 32 * round(factor * root / 32)))
 

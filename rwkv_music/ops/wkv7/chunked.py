@@ -39,7 +39,7 @@ def wkv7_chunked(
     steps = r.shape[1]
     if steps == 1:  # as when generating: a chunk of one would be all overhead
         sequences = (r, log_decay(decay_logit).exp(), k, v, alpha, beta)
-        y, state = recurrence_step(*(each.squeeze(1) for each in sequences), state)
+        y, state = recurrence_step(state, *(each.squeeze(1) for each in sequences))
         return y.unsqueeze(1), state
     length = min(chunk, steps)
     decay_log = _in_chunks(log_decay(decay_logit), length)

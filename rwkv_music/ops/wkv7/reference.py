@@ -49,13 +49,13 @@ def wkv7_reference(
 
 
 def recurrence_step(
+    state: State,
     r: Float[Tensor, "B H N"],
     decay: Float[Tensor, "B H N"],
     k: Float[Tensor, "B H N"],
     v: Float[Tensor, "B H N"],
     alpha: Float[Tensor, "B H N"],
     beta: Float[Tensor, "B H N"],
-    state: State,
 ) -> tuple[Float[Tensor, "B H N"], State]:
     """One step of the formula above: its output and the new state. `decay` is the factor d."""
     removed = _rows_times(state, alpha)
@@ -88,7 +88,7 @@ class _Recurrence(torch.autograd.Function):
         states, outputs = [state], []
         for t in range(r.shape[1]):
             now = (each[:, t] for each in (r, decay, k, v, alpha, beta))
-            y, state = recurrence_step(*now, state)
+            y, state = recurrence_step(state, *now)
             outputs.append(y)
             states.append(state)
         ctx.save_for_backward(*inputs[:6], torch.stack(states, dim=1))
