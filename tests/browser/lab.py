@@ -53,12 +53,12 @@ _WHEN_READY = """async () => {
   while (!(kernel() && kernel().status === 'idle')) await new Promise(go => setTimeout(go, 50));
 }"""
 
-_VALUE = """async (expression) => {
+_VALUE = """async ([code, expression]) => {
   const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
   const reply = await kernel.requestExecute(
-    {code: '', silent: true, user_expressions: {value: expression}}
+    {code, silent: true, user_expressions: {value: expression}}
   ).done;
-  return reply.content.user_expressions.value;
+  return reply.content.status === 'ok' ? reply.content.user_expressions.value : reply.content;
 }"""
 
 _CELL = """async (id) => {
@@ -231,9 +231,16 @@ class NotebookPage:
 
     def python_value(self, expression: str) -> Any:
         """What an expression is worth in the kernel; it must be a plain value (a literal)."""
-        reply = self.page.evaluate(_VALUE, expression)
+        return self._ask("", expression)
+
+    def run_python(self, code: str) -> None:
+        """Run statements in the kernel that no cell holds."""
+        self._ask(code, "None")
+
+    def _ask(self, code: str, expression: str) -> Any:
+        reply = self.page.evaluate(_VALUE, [code, expression])
         if reply["status"] != "ok":
-            raise RuntimeError(f"{expression}: {reply['ename']}: {reply['evalue']}")
+            raise RuntimeError(f"{code or expression}: {reply['ename']}: {reply['evalue']}")
         return ast.literal_eval(reply["data"]["text/plain"])
 
     def output(self, cell_id: str) -> "Locator":

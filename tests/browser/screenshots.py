@@ -34,6 +34,7 @@ def show_continuation(notebook: NotebookPage) -> str:
     """Open the session and generate; returns the cell to take a picture of."""
     notebook.run_cell("open-session")
     notebook.python_value("session.wait()")
+    notebook.run_python("session.controls.number.value, session.controls.new_seed.value = 2, False")
     session = notebook.output("open-session")
     session.get_by_role("button", name="Generate").click()
     rolls = session.locator("canvas[data-notes]")
@@ -54,7 +55,8 @@ SHOWS = {"01_continue": show_continuation, "03_train": show_training}
 
 def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path) -> None:
     """One notebook, light and dark."""
-    context = browser.new_context(viewport={"width": 1100, "height": 1000}, device_scale_factor=1.5)
+    # Tall enough for all of it: what is out of sight is not drawn.
+    context = browser.new_context(viewport={"width": 1100, "height": 2000}, device_scale_factor=1.5)
     notebook = NotebookPage(server, context, f"notebooks/{name}.ipynb")
     notebook.command("application:toggle-left-area")
     cell = SHOWS[name](notebook)
@@ -63,7 +65,7 @@ def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path
         output = notebook.output(cell)
         output.locator(f'canvas[data-theme="{theme}"]').first.wait_for()
         path = folder / f"{name}-{theme}.png"
-        output.screenshot(path=path)
+        output.locator(".widget-vbox").first.screenshot(path=path)
         print(path)
     context.close()
 
