@@ -151,11 +151,11 @@ def _read(stream: _Stream, vocabulary: Vocabulary) -> "symusic.Score":
             notes.velocities[own].astype(np.int8),
         )
         switched = pedals.slots == slot
-        for time, is_down in zip(
-            pedals.times[switched].tolist(), pedals.is_down[switched].tolist(), strict=True
-        ):
-            value = 127 if is_down else 0
-            track.controls.append(symusic.ControlChange(time, _SUSTAIN_PEDAL, value))
+        track.controls = symusic.core.ControlChangeTickList.from_numpy(
+            pedals.times[switched].astype(np.int32),
+            np.full(int(switched.sum()), _SUSTAIN_PEDAL, dtype=np.uint8),
+            np.where(pedals.is_down[switched], 127, 0).astype(np.uint8),
+        )
         if len(track.notes) or len(track.controls):
             score.tracks.append(track)
     return score
