@@ -6,9 +6,12 @@ first. It also "plays" a broken file without a word: whatever is played here was
 
 import io
 import os
+import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,13 +173,33 @@ def _open_mixer() -> Any:  # noqa: ANN401 - pygame.mixer.music is a module
         )
     if not pygame.mixer.get_init():
         try:
-            pygame.mixer.init()
+            with _quiet_alsa():
+                pygame.mixer.init()
         except pygame.error as error:
             raise InputError(
                 f"this computer has no sound device that can be opened ({error}): play in the "
                 "browser, or export the MIDI file"
             ) from error
     return pygame.mixer.music
+
+
+@contextmanager
+def _quiet_alsa() -> Iterator[None]:
+    """Keep ALSA's own words off the terminal and the notebook: the exception says them too.
+
+    Linux's sound library writes to the file descriptor, past Python.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _import_pygame() -> Any:  # noqa: ANN401

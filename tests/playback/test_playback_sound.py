@@ -143,6 +143,15 @@ def test_without_a_sound_device_there_is_one_plain_sentence() -> None:
     assert "play in the browser" in done.stdout
 
 
+def test_the_sound_library_writes_nothing_past_python() -> None:
+    environment = {**os.environ, "SDL_AUDIODRIVER": "alsa", "ALSA_CONFIG_PATH": "nowhere.conf"}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_DEVICE], env=environment, check=True, timeout=60,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
 def test_a_named_backend_raises_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
     with pytest.raises(InputError, match=r"RWKV_MUSIC_SOUNDFONT names nowhere\.sf2, which is no"):
