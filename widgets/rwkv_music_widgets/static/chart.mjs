@@ -140,7 +140,9 @@ class ChartView {
   }
 
   draw() {
-    const width = this.canvas.parentElement.clientWidth || 700;
+    // JupyterLab takes cells that nobody sees out of the page: they have no width then.
+    const width = this.canvas.parentElement.clientWidth || this.lastWidth || 700;
+    this.lastWidth = width;
     const height = this.model.get("height");
     const ratio = window.devicePixelRatio || 1;
     this.canvas.width = Math.round(width * ratio);

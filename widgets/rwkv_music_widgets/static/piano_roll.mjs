@@ -107,7 +107,9 @@ class PianoRollView {
   }
 
   width() {
-    return this.frame.clientWidth || 700;
+    // JupyterLab takes cells that nobody sees out of the page: they have no width then.
+    this.lastWidth = this.frame.clientWidth || this.lastWidth || 700;
+    return this.lastWidth;
   }
 
   draw() {
