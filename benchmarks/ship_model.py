@@ -2,8 +2,8 @@
 
     python benchmarks/ship_model.py runs/bach
 
-Writes rwkv_music/models/bach.safetensors (bfloat16), bach.json (everything measured) and bach.md
-(the card). All figures are measured on the shipped weights, on the pieces the run held out.
+Writes into rwkv_music/models: bach.safetensors (bfloat16), bach.json (everything measured), and
+README.md (the card). All figures are of the shipped weights, on the pieces the run held out.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> None:
     best = load_model(given.run)
     path = MODELS / f"{given.name}.safetensors"
     assert best.tokenizer_settings is not None
-    facts = {"command": config["command"], "step": best.metadata["step"], "card": f"{path.stem}.md"}
+    facts = {"command": config["command"], "step": best.metadata["step"], "card": "README.md"}
     save_checkpoint(
         best, path, tokenizer_settings=best.tokenizer_settings, metadata=facts, dtype=torch.bfloat16
     )
@@ -83,7 +83,7 @@ def main() -> None:
         "music": continuation_figures(shipped, material),
     }
     (MODELS / f"{given.name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    (MODELS / f"{given.name}.md").write_text(card(facts), encoding="utf-8")
+    (MODELS / "README.md").write_text(card(facts), encoding="utf-8")
     print(card(facts))
 
 

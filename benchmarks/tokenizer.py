@@ -3,7 +3,7 @@
     pip install -e '.[bench]'
     python benchmarks/tokenizer.py FOLDER [FOLDER ...] --every 10 --json tokenizer.json
 
-REMI runs at its finest grid (48 positions a quarter) with tempos, signatures and pedals on. Encoding
+REMI runs at its finest grid (48 positions a quarter) with tempos, signatures and pedals. Encoding
 and decoding of both alternate file by file in one process; times are medians of three. Notes are
 kept if the decoded score has as many of each part and pitch; they are compared in time order.
 """
