@@ -1,5 +1,6 @@
 """The model, on parameters that are all random: the official init would make most tests empty."""
 
+import pytest
 import torch
 
 from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
@@ -81,3 +82,53 @@ def test_states_can_be_repeated_and_dropped() -> None:
     alone, _ = model.step(torch.tensor([4]), state.select([0]))
     torch.testing.assert_close(logits[2:], alone)
     assert chosen.num_values * 2 == state.num_values * 3
+
+
+def test_dropout_falls_on_both_mixings_and_only_while_training() -> None:
+    model = perturbed(ModelConfig(vocab_size=23, num_layers=1, width=128, dropout=0.5))
+    torch.testing.assert_close(model(IDS)[0], perturbed(model_without_dropout(model))(IDS)[0])
+    seen: list[torch.Tensor] = []
+    model.blocks[0].dropout.register_forward_hook(lambda _, __, output: seen.append(output))
+    model.train()
+    torch.manual_seed(0)
+    model(IDS)
+    assert len(seen) == 2
+    for dropped in seen:
+        assert (dropped == 0).double().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def model_without_dropout(model: RWKV7) -> ModelConfig:
+    return ModelConfig.from_dict({**model.config.to_dict(), "dropout": 0.0})
+
+
+def test_bfloat16_products_stay_near_and_keep_the_state_in_float32() -> None:
+    model = perturbed().float()
+    exact, _ = model(IDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, state = model(IDS)
+    assert all(layer.wkv.dtype == torch.float32 for layer in state.layers)
+    error = (logits.float() - exact).square().mean().sqrt() / exact.square().mean().sqrt()
+    assert error.item() < 0.05
+
+
+def test_a_state_made_by_chunks_of_any_length_is_the_same() -> None:
+    model = perturbed()
+    _, whole = model(IDS)
+    state = None
+    for piece in IDS.split([1, 2, 31, 32, 4], dim=1):
+        _, state = model(piece, state)
+    assert state is not None
+    for found, expected in zip(state.layers, whole.layers, strict=True):
+        torch.testing.assert_close(found.wkv, expected.wkv)
+
+
+def test_gradients_flow_through_the_state() -> None:
+    model = perturbed()
+    empty = ModelState.zeros(CONFIG, 2, dtype=torch.float64)
+    for layer in empty.layers:
+        layer.wkv.requires_grad_()
+    logits, _ = model(IDS, empty)
+    logits[:, -1].sum().backward()
+    for layer in empty.layers:
+        assert layer.wkv.grad is not None
+        assert layer.wkv.grad.abs().max() > 0

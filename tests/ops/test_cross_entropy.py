@@ -44,3 +44,40 @@ def test_a_mask_that_marks_nothing_is_refused() -> None:
     mask = torch.zeros(1, 2, dtype=torch.bool)
     with pytest.raises(InputError, match="marks none of the 2 positions"):
         completion_loss(torch.randn(1, 2, 4), torch.randn(5, 4), torch.zeros(1, 2).long(), mask)
+
+
+def test_only_scored_positions_have_a_gradient_and_the_rest_may_be_nan() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(2, 4, 8, generator=generator)
+    head = torch.randn(11, 8, generator=generator, requires_grad=True)
+    mask = torch.tensor([[True, False, False, True], [False, False, True, False]])
+    hidden[~mask] = float("nan")
+    hidden.requires_grad_()
+    completion_loss(hidden, head, torch.full((2, 4), 7), mask).backward()
+    assert hidden.grad is not None
+    assert head.grad is not None
+    assert not hidden.grad[~mask].any()
+    assert hidden.grad[mask].isfinite().all()
+    assert (hidden.grad[mask] != 0).any(dim=-1).all()
+    assert head.grad.isfinite().all()
+
+
+def test_targets_that_are_not_scored_do_not_matter() -> None:
+    hidden, head = torch.randn(2, 3, 4), torch.randn(5, 4)
+    mask = torch.tensor([[False, True, True], [False, False, True]])
+    targets = torch.tensor([[4, 1, 2], [4, 4, 3]])
+    others = torch.tensor([[0, 1, 2], [3, 1, 3]])
+    loss = completion_loss(hidden, head, targets, mask)
+    assert torch.equal(loss, completion_loss(hidden, head, others, mask))
+
+
+def test_nats_come_in_reading_order_and_the_loss_is_their_mean() -> None:
+    # One channel, head rows 0 and 1: logits (0, h); the target is entry 0, which costs ln(1 + e^h).
+    hidden = torch.tensor([[[0.0], [1.0]], [[2.0], [3.0]]])
+    head = torch.tensor([[0.0], [1.0]])
+    mask = torch.tensor([[True, False], [True, True]])
+    expected = [math.log1p(math.exp(value)) for value in (0.0, 2.0, 3.0)]
+    zeros = torch.zeros(2, 2).long()
+    assert completion_nats(hidden, head, zeros, mask).tolist() == pytest.approx(expected)
+    loss = completion_loss(hidden, head, zeros, mask)
+    assert loss.item() == pytest.approx(sum(expected) / 3)
