@@ -9,6 +9,7 @@ README.md (the card). All figures are of the shipped weights, on the pieces the 
 import argparse
 import json
 import platform
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ def main() -> None:
         "music": continuation_figures(shipped, material),
     }
     (MODELS / f"{given.name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    (MODELS / "README.md").write_text(card(facts), encoding="utf-8")
+    (MODELS / "README.md").write_text(card(facts) + "\n", encoding="utf-8")
     print(card(facts))
 
 
@@ -181,7 +182,7 @@ def card(facts: dict[str, Any]) -> str:
         f"| {key.replace('_', ' ')} | {value:.3g} | {music['held-out'][key]:.3g} |"
         for key, value in music["continuations"].items()
     )
-    return f"""# {facts["name"]}: a small RWKV-7 that continues four-part chorales
+    return reflowed(f"""# {facts["name"]}: a small RWKV-7 that continues four-part chorales
 
 {facts["parameters"] / 1e6:.2f} million parameters ({config["num_layers"]} layers of
 {config["width"]} channels), stored as bfloat16 in {facts["weights_bytes"] / 1e6:.1f} MB. Every
@@ -237,8 +238,17 @@ a training piece.
 ## What it cannot do
 
 It knows chorales: four voices that move together, four or three quarters to a bar. A prompt in
-another style is continued as if it were one. It was trained at one loudness and hears no words.
-"""
+another style is continued as if it were one. Its music keeps one loudness from beginning to end.
+""")
+
+
+def reflowed(text: str) -> str:
+    """The same Markdown with its paragraphs broken anew; headings, tables and code stay."""
+    blocks = text.split("\n\n")
+    kept = ("#", "|", " ")
+    return "\n\n".join(
+        block if block.startswith(kept) else textwrap.fill(block, 100) for block in blocks
+    )
 
 
 if __name__ == "__main__":
