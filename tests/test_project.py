@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -66,6 +67,14 @@ def test_notebooks_are_committed_as_if_never_run(path: Path) -> None:
 def test_every_command_in_the_readme_is_understood(line: str) -> None:
     given = build_parser().parse_args(shlex.split(line)[1:])
     assert given.command or given.version
+
+
+def test_the_python_in_the_readme_runs(tmp_path: Path) -> None:
+    text = DOCUMENTS[0].read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert len(list(tmp_path.glob("out/*.mid"))) == 3
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
