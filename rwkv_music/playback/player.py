@@ -168,8 +168,8 @@ def _open_mixer() -> Any:  # noqa: ANN401 - pygame.mixer.music is a module
         os.environ["SDL_SOUNDFONTS"] = str(soundfont)
     elif needs_soundfont():
         raise InputError(
-            "no SoundFont was found, so that MIDI cannot sound: install pretty_midi, which has one,"
-            " or set RWKV_MUSIC_SOUNDFONT to a .sf2 file"
+            "No SoundFont was found, so that MIDI cannot sound: install pretty_midi, which has one,"
+            " or set RWKV_MUSIC_SOUNDFONT to a .sf2 file."
         )
     if not pygame.mixer.get_init():
         try:
@@ -177,8 +177,7 @@ def _open_mixer() -> Any:  # noqa: ANN401 - pygame.mixer.music is a module
                 pygame.mixer.init()
         except pygame.error as error:
             raise InputError(
-                f"this computer has no sound device that can be opened ({error}): play in the "
-                "browser, or export the MIDI file"
+                "This computer has no sound device: play in the browser, or export the MIDI file."
             ) from error
     return pygame.mixer.music
 

@@ -138,7 +138,7 @@ def test_without_a_sound_device_there_is_one_plain_sentence() -> None:
         [sys.executable, "-c", NO_DEVICE], env=environment, check=True, timeout=60,
         capture_output=True, text=True,
     )  # fmt: skip
-    assert done.stdout.startswith("False | this computer has no sound device")
+    assert done.stdout.startswith("False | This computer has no sound device")
     assert done.stdout.count("\n") == 1
     assert "play in the browser" in done.stdout
 

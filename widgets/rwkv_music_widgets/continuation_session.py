@@ -7,6 +7,7 @@ only start a thread; every mistake of a user becomes a message.
 import html
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -282,8 +283,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             CandidateRow(
                 node,
                 place,
-                keep=lambda node=node: self._guarded(lambda: self._keep_node(node.id)),
-                export=lambda node=node: self._guarded(lambda: self._export_node(node.id)),
+                keep=partial(self._guarded, partial(self._keep_node, node.id)),
+                export=partial(self._guarded, partial(self._export_node, node.id)),
                 sound=self.player.sound,
             )
             for place, node in enumerate(self.candidates)

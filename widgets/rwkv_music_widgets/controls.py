@@ -52,7 +52,7 @@ class Controls:
         self.seed = widgets.BoundedIntText(
             0,
             min=0,
-            max=_LARGEST_SEED,
+            max=2**31 - 1,
             description="Seed",
             style=_STYLE,
             layout=widgets.Layout(width="140px"),

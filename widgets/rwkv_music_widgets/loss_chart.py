@@ -7,7 +7,7 @@ from rwkv_music_widgets.bundle import bundled, style
 from rwkv_music_widgets.runlog import packed_points
 
 
-class LossChart(anywidget.AnyWidget):  # type: ignore[misc] # anywidget has no types
+class LossChart(anywidget.AnyWidget):
     """Draws nats per completion token over optimizer steps."""
 
     _esm = bundled("chart.mjs")

@@ -22,7 +22,7 @@ from rwkv_music_widgets.packing import (
 _STOPPED = {"state": "stopped", "from_tick": 0, "stop_tick": -1, "sound": False, "count": 0}
 
 
-class PianoRoll(anywidget.AnyWidget):  # type: ignore[misc] # anywidget has no types
+class PianoRoll(anywidget.AnyWidget):
     """Shows a score; drag to select, Ctrl+wheel to zoom, Shift+wheel to scroll.
 
     Args:
@@ -41,14 +41,14 @@ class PianoRoll(anywidget.AnyWidget):  # type: ignore[misc] # anywidget has no t
     notes = traitlets.Bytes(b"").tag(sync=True)
     bars = traitlets.Bytes(b"").tag(sync=True)
     beats = traitlets.Bytes(b"").tag(sync=True)
-    signatures = traitlets.List().tag(sync=True)
-    tempos = traitlets.List().tag(sync=True)
-    parts = traitlets.List().tag(sync=True)
+    signatures: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    tempos: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    parts: traitlets.List[Any] = traitlets.List().tag(sync=True)
     summary = traitlets.Unicode("").tag(sync=True)
     ticks_per_quarter = traitlets.Int(480).tag(sync=True)
     seam_tick = traitlets.Int(-1).tag(sync=True)
     height = traitlets.Int(260).tag(sync=True)
-    selection = traitlets.List().tag(sync=True)
+    selection: traitlets.List[Any] = traitlets.List().tag(sync=True)
     playback = traitlets.Dict(_STOPPED).tag(sync=True)
 
     def __init__(
