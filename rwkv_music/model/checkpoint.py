@@ -83,10 +83,10 @@ def load_checkpoint(
     path = Path(path)
     header, weights = _read(path)
     try:
-        config = ModelConfig.from_dict(json.loads(header["model"]))
-        settings = json.loads(header["tokenizer"])
-        metadata = json.loads(header["metadata"])
-    except (KeyError, TypeError, json.JSONDecodeError, InputError) as error:
+        config = ModelConfig.from_dict(_entry(header, "model"))
+        settings = _entry(header, "tokenizer")
+        metadata = _entry(header, "metadata")
+    except (TypeError, InputError) as error:
         raise CheckpointError(
             f"{path} is no checkpoint of rwkv-music ({error}): use a file from a run's "
             "checkpoints folder"
@@ -154,6 +154,16 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path} is not a whole safetensors file ({error}): copy it again"
         ) from error
     return header, weights
+
+
+def _entry(header: Mapping[str, str], name: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(header.get(name, "null"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"its header's '{name}' is not JSON, {error}") from error
+    if not isinstance(entry, dict):
+        raise InputError(f"its header has no '{name}'")
+    return entry
 
 
 def _check_shapes(

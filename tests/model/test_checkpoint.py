@@ -1,9 +1,11 @@
 """Checkpoints: what is written comes back, and what does not fit is refused in one line."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from rwkv_music.errors import CheckpointError
@@ -75,8 +77,6 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_of_other_sizes_are_refused_with_both_shapes(tmp_path: Path) -> None:
-    import json
-
     path = saved(tmp_path / "model.safetensors")
     header = {
         "format": "rwkv-music 1",
@@ -100,3 +100,96 @@ def test_a_place_that_cannot_be_written_is_refused_and_left_clean(tmp_path: Path
     with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
         saved(tmp_path / "file" / "model.safetensors")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("problem", [SafetensorError("disk full"), OSError("disk full")])
+def test_a_write_that_fails_half_way_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    old = saved(tmp_path / "model.safetensors").read_bytes()
+    interrupted(monkeypatch, problem)
+    with pytest.raises(CheckpointError, match=r"cannot write .* \(disk full\): free some space"):
+        saved(tmp_path / "model.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    assert (tmp_path / "model.safetensors").read_bytes() == old
+
+
+def test_an_interruption_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(monkeypatch, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        saved(tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, problem: BaseException) -> None:
+    """From now on weights are written by half, then the problem comes."""
+
+    def write(_: object, path: Path, **__: object) -> None:
+        path.write_bytes(b"half")
+        raise problem
+
+    monkeypatch.setattr("rwkv_music.model.checkpoint.save_file", write)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("head.weight", r"lacks the tensor head.weight \[11, 64\]: it is damaged"),
+        (None, r"has a tensor blocks.0.att.v0 that its sizes do not ask for"),
+    ],
+)
+def test_missing_and_surplus_tensors_are_named(
+    tmp_path: Path, name: str | None, message: str
+) -> None:
+    path = saved(tmp_path / "model.safetensors")
+    with safe_open(path, framework="pt") as stored:
+        header = stored.metadata()
+    weights = load_file(path)
+    if name is None:
+        weights["blocks.0.att.v0"] = torch.zeros(1, 1, 64)
+    else:
+        del weights[name]
+    save_file(weights, path, metadata=header)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", ["model", "tokenizer", "metadata"])
+@pytest.mark.parametrize("value", [None, "{", "[]"])
+def test_a_header_without_what_a_model_needs_is_refused(
+    tmp_path: Path, key: str, value: str | None
+) -> None:
+    path = saved(tmp_path / "model.safetensors")
+    with safe_open(path, framework="pt") as stored:
+        header = {name: text for name, text in stored.metadata().items() if name != key}
+    if value is not None:
+        header[key] = value
+    save_file(load_file(path), path, metadata=header)
+    with pytest.raises(CheckpointError, match=f"no checkpoint .* header.* '{key}'") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_no_model_is_refused_with_the_choices(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no model 'bahc': give one of the shipped ones \("):
+        load_model("bahc")
+    with pytest.raises(CheckpointError, match=r"is no file: give the .safetensors file inside it"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_file_and_its_best_and_last_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    for step, name in enumerate(("last", "best")):
+        save_checkpoint(
+            model(), folder / f"{name}.safetensors", tokenizer_settings={}, metadata={"step": step}
+        )
+    assert load_model(tmp_path).metadata == {"step": 1}
+    assert load_model(str(folder / "last.safetensors")).metadata == {"step": 0}
+
+
+def test_a_loaded_model_says_what_the_saved_one_said(tmp_path: Path) -> None:
+    source = model().eval()
+    ids = torch.tensor([[3, 1, 4, 1, 5]])
+    assert torch.equal(load_checkpoint(saved(tmp_path / "m.safetensors"))(ids)[0], source(ids)[0])
