@@ -110,7 +110,13 @@ def _tokenizer_of(model: RWKV7) -> Tokenizer:
             "the model does not say which tokenizer made its ids: load it with load_model, or set "
             "model.tokenizer_settings"
         )
-    return Tokenizer.from_settings(model.tokenizer_settings)
+    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise InputError(
+            f"the model knows {model.config.vocab_size} tokens, its tokenizer's settings make "
+            f"{tokenizer.vocab_size}: they come from different models; load another checkpoint"
+        )
+    return tokenizer
 
 
 class _Prompt:

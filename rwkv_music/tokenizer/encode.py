@@ -1,8 +1,8 @@
 """Score -> token ids, vectorised over notes.
 
 Every event becomes one 64-bit key whose order is the order of the stream; one sort puts them in
-place; the number of tokens of each event follows from its neighbour, and a cumulative sum says
-where they go. Absolute positions are rounded to the grid first, so that no error accumulates.
+place; then each event writes its tokens into a row, and the empty places are squeezed out. Absolute
+positions are rounded to the grid first, so that no error accumulates.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,6 +34,7 @@ _SUSTAIN_PEDAL = 64
 _DEFAULT_MICROSECONDS = 500_000
 
 Array = Integer[np.ndarray, " _"]
+Rows = Integer[np.ndarray, "_ 6"]
 
 
 class Part(NamedTuple):
@@ -206,63 +207,76 @@ def signature_tokens(numerator: int, denominator: int, vocabulary: Vocabulary) -
 def _emit(
     keys: Array, header: list[int], bars: BarGrid, parts: list[Part], vocabulary: Vocabulary
 ) -> UInt16[np.ndarray, " tokens"]:
-    """Lay the sorted events out as tokens."""
-    times = keys >> (_RANK_BITS + _PAYLOAD_BITS)
+    """Lay the sorted events out as tokens.
+
+    Each event gets a row of six places: BEAT, SUB, SLOT and up to three tokens of its own. Places
+    that stay empty hold 0 (PAD, which no event writes) and are squeezed out at the end.
+    """
     rank = (keys >> _PAYLOAD_BITS) & ((1 << _RANK_BITS) - 1)
     payload = keys & ((1 << _PAYLOAD_BITS) - 1)
-    is_bar, is_tempo, is_note = rank == BAR, rank == TEMPO, rank == NOTE
-    is_pedal = (rank == PEDAL_UP) | (rank == PEDAL_DOWN)
+    rows = np.zeros((len(keys), 6), dtype=np.int64)
+    _write_positions(rows, keys >> (_RANK_BITS + _PAYLOAD_BITS), rank, bars, vocabulary)
+    sounding = np.flatnonzero(rank >= PEDAL_UP)
+    slot = payload[sounding] >> 25
+    is_new = np.empty(len(slot), dtype=bool)
+    is_new[0], is_new[1:] = True, slot[1:] != slot[:-1]
+    rows[sounding, 2] = (vocabulary.slot.start + slot) * is_new
+    _write_notes(rows, np.flatnonzero(rank == NOTE), payload, parts, vocabulary)
+    _write_pedals(rows, rank, vocabulary)
+    _write_tempos(rows, np.flatnonzero(rank == TEMPO), payload, vocabulary)
+    _write_bars(rows, np.flatnonzero(rank == BAR), bars, vocabulary)
+    flat = rows.ravel()
+    body = flat[flat != vocabulary.PAD]
+    return np.concatenate([header, body, [vocabulary.EOS]]).astype(np.uint16)
 
+
+def _write_positions(
+    rows: Rows, times: Array, rank: Array, bars: BarGrid, vocabulary: Vocabulary
+) -> None:
+    """BEAT and SUB where they differ from the event before; a bar begins with both at 0."""
+    is_bar = rank == BAR
     bar = np.cumsum(is_bar) - 1
     beat, sub = np.divmod(times - bars.starts[bar], vocabulary.ticks_per_quarter)
-    new_beat = np.diff(beat, prepend=0) != 0
-    new_sub = np.diff(sub, prepend=0) != 0
-    new_beat[is_bar] = new_sub[is_bar] = False
-
-    has_slot = is_note | is_pedal
-    slot = (payload >> 25)[has_slot]
-    new_slot = np.zeros(len(keys), dtype=bool)
-    new_slot[has_slot] = np.diff(slot, prepend=-1) != 0
-
-    fraction = payload % TEMPO_FRACTIONS
-    has_fraction = is_tempo & (fraction > 0)
-    new_signature = is_bar & bars.is_new_signature[bar]
-    body = is_bar + 2 * new_signature + is_tempo + has_fraction + is_pedal + 3 * is_note
-    before = new_beat.astype(np.int64) + new_sub + new_slot
-    ends = np.cumsum(before + body) + len(header)
-    ids = np.empty(int(ends[-1]) + 1, dtype=np.uint16)
-    ids[: len(header)] = header
-    ids[-1] = vocabulary.EOS
-
-    start = ends - body  # where an event's own tokens begin
-    place = start - before
-    ids[place[new_beat]] = vocabulary.beat.start + beat[new_beat]
-    place = place + new_beat
-    ids[place[new_sub]] = vocabulary.sub.start + sub[new_sub]
-    ids[start[new_slot] - 1] = vocabulary.slot.start + (payload >> 25)[new_slot]
-
-    ids[start[is_bar]] = vocabulary.BAR
-    changed = bar[new_signature]
-    denominators = np.searchsorted(DENOMINATORS, bars.denominators[changed])
-    ids[start[new_signature] + 1] = vocabulary.numerator.start + bars.numerators[changed] - 1
-    ids[start[new_signature] + 2] = vocabulary.denominator.start + denominators
-    whole = payload[is_tempo] // TEMPO_FRACTIONS - SLOWEST_TEMPO
-    ids[start[is_tempo]] = vocabulary.tempo.start + whole
-    ids[start[has_fraction] + 1] = vocabulary.tempo_fraction.start + fraction[has_fraction]
-    ids[start[is_pedal]] = vocabulary.pedal.start + (rank[is_pedal] == PEDAL_DOWN)
-    _emit_notes(ids, start[is_note], payload[is_note], parts, vocabulary)
-    return ids
+    for column, value, ids in ((0, beat, vocabulary.beat), (1, sub, vocabulary.sub)):
+        changes = np.empty(len(value), dtype=bool)
+        changes[0], changes[1:] = False, value[1:] != value[:-1]
+        changes &= ~is_bar
+        rows[:, column] = (ids.start + value) * changes
 
 
-def _emit_notes(
-    ids: UInt16[np.ndarray, " tokens"],
-    start: Array,
-    payload: Array,
-    parts: list[Part],
-    vocabulary: Vocabulary,
+def _write_notes(
+    rows: Rows, places: Array, payload: Array, parts: list[Part], vocabulary: Vocabulary
 ) -> None:
-    is_drum = np.array([part.program == DRUM_PROGRAM for part in parts])[payload >> 25]
-    base = np.where(is_drum, vocabulary.drum.start, vocabulary.pitch.start)
-    ids[start] = base + ((payload >> 18) & 127)
-    ids[start + 1] = vocabulary.velocity.start + ((payload >> 11) & 127)
-    ids[start + 2] = vocabulary.duration.start + (payload & 2047)
+    """PITCH or DRUM, VEL, DUR."""
+    note = payload[places]
+    base = np.array(
+        [
+            (vocabulary.drum if part.program == DRUM_PROGRAM else vocabulary.pitch).start
+            for part in parts
+        ]
+    )
+    rows[places, 3] = base[note >> 25] + ((note >> 18) & 127)
+    rows[places, 4] = vocabulary.velocity.start + ((note >> 11) & 127)
+    rows[places, 5] = vocabulary.duration.start + (note & 2047)
+
+
+def _write_pedals(rows: Rows, rank: Array, vocabulary: Vocabulary) -> None:
+    """PED."""
+    rows[rank == PEDAL_UP, 3] = vocabulary.pedal[0]
+    rows[rank == PEDAL_DOWN, 3] = vocabulary.pedal[1]
+
+
+def _write_tempos(rows: Rows, places: Array, payload: Array, vocabulary: Vocabulary) -> None:
+    """TEMPO, and TEMPOF unless the fraction is 0."""
+    whole, fraction = np.divmod(payload[places], TEMPO_FRACTIONS)
+    rows[places, 3] = vocabulary.tempo.start + whole - SLOWEST_TEMPO
+    rows[places, 4] = (vocabulary.tempo_fraction.start + fraction) * (fraction > 0)
+
+
+def _write_bars(rows: Rows, places: Array, bars: BarGrid, vocabulary: Vocabulary) -> None:
+    """BAR, and NUM DEN where the signature is new."""
+    rows[places, 3] = vocabulary.BAR
+    changed = np.flatnonzero(bars.is_new_signature)
+    denominators = np.searchsorted(DENOMINATORS, bars.denominators[changed])
+    rows[places[changed], 4] = vocabulary.numerator.start + bars.numerators[changed] - 1
+    rows[places[changed], 5] = vocabulary.denominator.start + denominators

@@ -175,10 +175,18 @@ class Vocabulary:
         """Levels the encoder writes: with 128 levels the last would repeat velocity 127."""
         return min(self.velocities, 127)
 
+    @cached_property
+    def _nearest_durations(self) -> Int[np.ndarray, " ticks"]:
+        """For every number of grid steps, the nearest entry of the duration table."""
+        middles = (self.durations[1:] + self.durations[:-1]) / 2
+        return np.searchsorted(middles, np.arange(self.durations[-1] + 1), side="left")
+
     def duration_index(self, ticks: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         """The entry of the duration table nearest to a number of grid steps (at least one)."""
-        middles = (self.durations[1:] + self.durations[:-1]) / 2
-        return np.searchsorted(middles, ticks, side="left")
+        nearest: Int[np.ndarray, "*shape"] = self._nearest_durations[
+            np.clip(ticks, 0, self.durations[-1])
+        ]
+        return nearest
 
     def describe(self, token: int) -> str:
         """An id in words."""

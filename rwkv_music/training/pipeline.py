@@ -222,14 +222,14 @@ class _Session:
                 self._log(report, sampler, elapsed)
                 if on_step is not None:
                     on_step(report)
-                stop = self.directory.stop_was_asked()
-                if stop or self._is_time_to_evaluate():
-                    self.say("stopping" if stop else "running", "measuring the held-out pieces")
+                if self.directory.stop_was_asked():
+                    self._save_and_stop()
+                    break
+                if self._is_time_to_evaluate():
+                    self.say("running", "measuring the held-out pieces")
                     line = self._evaluate(elapsed)
                     if on_evaluation is not None:
                         on_evaluation(line)
-                if stop:
-                    break
                 if elapsed - said > _STATUS_SECONDS:
                     self.say("running")
                     said = elapsed
@@ -269,12 +269,20 @@ class _Session:
         self.directory.append_metrics(line)
         return line
 
-    def _save(self, which: str, line: dict[str, Any]) -> None:
+    def _save_and_stop(self) -> None:
+        """Keep what was learnt, without the time it takes to measure it."""
+        self.say("stopping", "saving")
+        facts = {"step": self.step}
+        self._save("last", facts)
+        if not self.directory.checkpoint_path("best").exists():
+            self._save("best", facts)
+
+    def _save(self, which: str, facts: dict[str, Any]) -> None:
         save_checkpoint(
             self.model,
             self.directory.checkpoint_path(which),
             tokenizer_settings=self.tokenizer.settings,
-            metadata={"run": self.config.to_dict(), **line},
+            metadata={"run": self.config.to_dict(), **facts},
         )
 
 

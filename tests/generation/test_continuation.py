@@ -203,3 +203,6 @@ def test_an_empty_prompt_and_a_model_without_tokenizer_are_refused() -> None:
     bare.tokenizer_settings = None
     with pytest.raises(InputError, match="does not say which tokenizer"):
         continue_score(bare, tune(bars=1))
+    bare.tokenizer_settings = {**TOKENIZER.settings, "ticks_per_quarter": 480}
+    with pytest.raises(InputError, match="knows 2048 tokens, its tokenizer's settings make 3072"):
+        continue_score(bare, tune(bars=1))
