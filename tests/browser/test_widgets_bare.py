@@ -1,0 +1,228 @@
+"""The canvases alone in a browser, their model played by the test: pointer, keys, theme, end."""
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page
+from rwkv_music_widgets import LossChart, PianoRoll
+
+from tests.music import BAR, tune
+
+pytestmark = pytest.mark.browser
+
+# What anywidget gives a widget: a model with get, set, on, off and save_changes.
+HARNESS = """
+async ([source, style, state]) => {
+  document.body.innerHTML = `<style>${style}</style><div id="root" style="width:800px"></div>`;
+  document.body.dataset.jpThemeLight = "true";
+  const bytes = (text) => {
+    const raw = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+    return new DataView(raw.buffer);
+  };
+  const values = Object.fromEntries(Object.entries(state).map(
+    ([name, value]) => [name, value && value.bytes !== undefined ? bytes(value.bytes) : value]));
+  const handlers = {};
+  window.saves = 0;
+  window.model = {
+    values,
+    get: (name) => values[name],
+    set: (name, value) => { values[name] = value; },
+    on: (event, handle) => (handlers[event] ??= new Set()).add(handle),
+    off: (event, handle) => handlers[event]?.delete(handle),
+    save_changes: () => { window.saves += 1; },
+    fire: (event) => [...(handlers[event] ?? [])].forEach((handle) => handle()),
+    listeners: () => Object.values(handlers).reduce((sum, each) => sum + each.size, 0),
+  };
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const module = await import(url);
+  const el = document.getElementById("root");
+  window.cleanup = module.default.render({ model: window.model, el });
+}
+"""
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    context = chromium.new_context(viewport={"width": 900, "height": 500})
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
+    )
+    yield opened
+    context.close()
+    assert complaints == []
+
+
+def show(page: Page, widget: Any, names: tuple[str, ...]) -> None:
+    """Render a Python widget's state in the bare page."""
+    state = {}
+    for name in names:
+        value = getattr(widget, name)
+        is_bytes = isinstance(value, bytes)
+        state[name] = {"bytes": base64.b64encode(value).decode()} if is_bytes else value
+    page.goto("about:blank")
+    page.evaluate(HARNESS, [widget._esm, widget._css, json.loads(json.dumps(state))])
+
+
+ROLL = (
+    "notes", "bars", "beats", "signatures", "tempos", "parts", "summary", "ticks_per_quarter",
+    "seam_tick", "height", "selection", "playback",
+)  # fmt: skip
+
+
+def roll_on(page: Page, **settings: Any) -> PianoRoll:
+    roll = PianoRoll(tune(bars=8), **settings)
+    show(page, roll, ROLL)
+    return roll
+
+
+def data(page: Page, name: str) -> str:
+    return page.locator("canvas").get_attribute(f"data-{name}") or ""
+
+
+def tick_x(page: Page, tick: int) -> float:
+    """Where a tick is on the page; the keyboard takes 46 pixels, the right margin 6."""
+    box = page.locator("canvas").bounding_box()
+    assert box is not None
+    return box["x"] + 46 + (box["width"] - 52) * tick / (8 * BAR)
+
+
+def test_every_note_is_drawn_and_the_picture_has_a_description(page: Page) -> None:
+    roll = roll_on(page, seam_tick=4 * BAR)
+    assert int(data(page, "notes")) == roll.score.note_num()
+    assert data(page, "seam") == str(4 * BAR)
+    label = page.locator("canvas").get_attribute("aria-label")
+    assert label == roll.summary
+    assert page.locator(".rwkv-roll-legend span").count() == 2
+
+
+def test_a_drag_selects_whole_beats_and_a_click_clears(page: Page) -> None:
+    roll_on(page)
+    y = 150
+    page.mouse.move(tick_x(page, 100), y)
+    page.mouse.down()
+    page.mouse.move(tick_x(page, 300), y, steps=4)
+    page.mouse.move(tick_x(page, 500), y, steps=4)
+    page.mouse.up()
+    assert page.evaluate("model.values.selection") == [96, 480]
+    assert (
+        "selected from bar 1, beat 2 to bar 2, beat 2" in page.locator("[role=status]").inner_text()
+    )
+    page.mouse.click(tick_x(page, 700), y)
+    assert page.evaluate("model.values.selection") == []
+    assert page.evaluate("saves") == 2
+
+
+def test_hovering_tells_the_note(page: Page) -> None:
+    roll = roll_on(page)
+    note = roll.score.tracks[0].notes[0]
+    box = page.locator("canvas").bounding_box()
+    assert box is not None
+    pitches = [each.pitch for track in roll.score.tracks for each in track.notes]
+    rows = max(pitches) + 2 - (min(pitches) - 2) + 1
+    row_height = (box["height"] - 26) / rows
+    y = box["y"] + 26 + (max(pitches) + 2 - note.pitch + 0.5) * row_height
+    page.mouse.move(tick_x(page, note.time + note.duration // 2), y)
+    said = page.locator("[role=status]").inner_text()
+    assert f"({note.pitch}), velocity 80, bar 1, beat 1, part 0" in said
+
+
+def test_ctrl_and_wheel_zoom_and_a_plain_wheel_is_left_to_the_notebook(page: Page) -> None:
+    roll = roll_on(page)
+    page.mouse.move(tick_x(page, BAR), 150)
+    page.mouse.wheel(0, -300)
+    assert int(data(page, "notes")) == roll.score.note_num()
+    page.keyboard.down("Control")
+    for _ in range(6):
+        page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    page.wait_for_function(
+        "(all) => Number(document.querySelector('canvas').dataset.notes) < all",
+        arg=roll.score.note_num(),
+    )
+    page.mouse.dblclick(tick_x(page, BAR), 150)
+    assert int(data(page, "notes")) == roll.score.note_num()
+
+
+def test_keys_zoom_scroll_and_fit(page: Page) -> None:
+    roll = roll_on(page)
+    page.locator("canvas").focus()
+    for _ in range(8):
+        page.keyboard.press("+")
+    zoomed = int(data(page, "notes"))
+    assert zoomed < roll.score.note_num()
+    page.keyboard.press("End")
+    page.keyboard.press("0")
+    assert int(data(page, "notes")) == roll.score.note_num()
+
+
+def test_the_theme_is_followed(page: Page) -> None:
+    roll_on(page)
+    corner = """() => {
+      const pen = document.querySelector('canvas').getContext('2d');
+      return [...pen.getImageData(200, 4, 1, 1).data];
+    }"""
+    light = page.evaluate(corner)
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_selector("canvas[data-theme=dark]")
+    dark = page.evaluate(corner)
+    assert sum(light[:3]) > 600
+    assert sum(dark[:3]) < 200
+
+
+def test_the_playhead_moves_and_hides_at_the_end(page: Page) -> None:
+    roll = roll_on(page)
+    roll.show_playback("playing", from_tick=8 * BAR - 40)
+    page.evaluate(
+        "(value) => { model.values.playback = value; model.fire('change:playback'); }",
+        roll.playback,
+    )
+    page.wait_for_selector("canvas[data-playing=true]")
+    assert page.locator(".rwkv-roll-playhead").is_visible()
+    page.wait_for_selector("canvas[data-playing=false]")
+    assert not page.locator(".rwkv-roll-playhead").is_visible()
+
+
+def test_cleaning_up_leaves_no_listener(page: Page) -> None:
+    roll_on(page)
+    assert page.evaluate("model.listeners()") == 3
+    page.evaluate("cleanup()")
+    assert page.evaluate("model.listeners()") == 0
+
+
+def test_two_hundred_thousand_notes_are_drawn(page: Page) -> None:
+    roll = PianoRoll(tune(bars=8))
+    rows = np.zeros((200_000, 3), dtype="<u4")
+    rows[:, 0] = np.arange(200_000) * 8 * BAR // 200_000
+    rows[:, 1] = 10
+    rows[:, 2] = 60 + (np.arange(200_000) % 24) + (80 << 8)
+    roll.notes = rows.tobytes()
+    show(page, roll, ROLL)
+    assert int(data(page, "notes")) == 200_000
+
+
+def test_the_chart_draws_its_points_and_grows(page: Page) -> None:
+    chart = LossChart()
+    chart.show([(float(step), 5 / step) for step in range(1, 40)], [(20.0, 0.8)], 0.9)
+    show(page, chart, ("train", "valid", "floor", "height", "summary", "version"))
+    assert (data(page, "points"), data(page, "valid")) == ("39", "1")
+    more = base64.b64encode(np.ones(200, dtype="<f4").tobytes()).decode()
+    page.evaluate(
+        """(text) => {
+          const raw = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+          model.values.train = new DataView(raw.buffer);
+          model.fire("change:version");
+        }""",
+        more,
+    )
+    assert data(page, "points") == "100"
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_selector("canvas[data-theme=dark]")
+    page.evaluate("cleanup()")
+    assert page.evaluate("model.listeners()") == 0
