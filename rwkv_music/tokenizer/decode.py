@@ -27,22 +27,23 @@ if TYPE_CHECKING:
 Ids = Integer[np.ndarray, " _"]
 _SUSTAIN_PEDAL = 64
 _DEFAULT_QPM_STEPS = 120 * TEMPO_FRACTIONS
+_IS_MOVE = np.isin(list(Kind), (Kind.BAR, Kind.BEAT, Kind.SUB))
 
 
 def decode(ids: Ids, vocabulary: Vocabulary) -> "symusic.Score":
     """A score from any ids; see `Tokenizer.decode`."""
-    ids = ids.astype(np.int64)
     if not _is_well_formed(ids, vocabulary):
         ids = _admitted(ids, vocabulary)
     return _read(_Stream.of(ids, vocabulary), vocabulary)
 
 
 @cache
-def _follower_table() -> Bool[np.ndarray, "kinds kinds"]:
+def _follower_table() -> Bool[np.ndarray, " pairs"]:
+    """Whether a kind may be followed by another, at place `kind * number of kinds + other`."""
     table = np.zeros((len(Kind), len(Kind)), dtype=bool)
     for kind, followers in FOLLOWERS.items():
         table[kind, list(followers)] = True
-    return table
+    return table.ravel()
 
 
 def _is_well_formed(ids: Ids, vocabulary: Vocabulary) -> bool:
@@ -50,7 +51,7 @@ def _is_well_formed(ids: Ids, vocabulary: Vocabulary) -> bool:
     if not len(ids) or ids[0] != vocabulary.BOS or ids.min() < 0 or ids.max() >= vocabulary.size:
         return False
     kinds = vocabulary.kinds[ids]
-    return bool(_follower_table()[kinds[:-1], kinds[1:]].all())
+    return bool(_follower_table()[kinds[:-1] * len(Kind) + kinds[1:]].all())
 
 
 def _admitted(ids: Ids, vocabulary: Vocabulary) -> Ids:
@@ -67,46 +68,87 @@ def _admitted(ids: Ids, vocabulary: Vocabulary) -> Ids:
 
 
 class _Stream(NamedTuple):
-    """A well-formed stream with what is in force at each token."""
+    """A well-formed stream, and the tokens that move time or choose a part."""
 
+    ids: Ids
     kinds: Ids
-    values: Ids
-    first_bar: int
-    """Index of the first BAR; everything before it is the header."""
-    bar_starts: Ids
-    """Where each bar begins, in grid steps."""
+    table: Ids
+    """Each id's place within its kind's range."""
     bar_tokens: Ids
     """Index of each BAR."""
-    times: Ids
-    slots: Ids
+    bar_starts: Ids
+    """Where each bar begins, in grid steps."""
+    numerators: Ids
+    denominators: Ids
+    move_times: Ids
+    """The time behind each BAR, BEAT and SUB."""
+    moves: Ids
+    """How many of those there are up to each token."""
 
     @classmethod
     def of(cls, ids: Ids, vocabulary: Vocabulary) -> "_Stream":
-        """Look up kinds and values, and carry position and slot forward."""
-        kinds, values = vocabulary.kinds[ids], vocabulary.values[ids]
+        """Find bars and moves, and the time behind each."""
+        kinds, table = vocabulary.kinds[ids], vocabulary.values
         grid = vocabulary.ticks_per_quarter
-        is_bar = kinds == Kind.BAR
-        bar_tokens = np.flatnonzero(is_bar)
-        first_bar = int(bar_tokens[0]) if len(bar_tokens) else len(ids)
-        beat = _carried(kinds == Kind.BEAT, is_bar, values)
-        position = beat * grid + _carried(kinds == Kind.SUB, is_bar, values)
-        lengths = _bar_lengths(kinds, values, bar_tokens, position, grid)
-        bar_starts = np.concatenate([[0], np.cumsum(lengths)])[: len(bar_tokens)]
-        bar = np.maximum(np.cumsum(is_bar) - 1, 0)
-        starts = bar_starts[bar] if len(bar_starts) else np.zeros(len(ids), dtype=np.int64)
-        slots = _carried(kinds == Kind.SLOT, np.zeros(len(ids), dtype=bool), values)
-        return cls(kinds, values, first_bar, bar_starts, bar_tokens, starts + position, slots)
+        is_move = _IS_MOVE[kinds]
+        moved = np.flatnonzero(is_move)
+        kind, value = kinds[moved], table[ids[moved]]
+        is_bar = kind == Kind.BAR
+        beat = _carried(kind == Kind.BEAT, is_bar, value)
+        position = beat * grid + _carried(kind == Kind.SUB, is_bar, value)
+        opens = np.flatnonzero(is_bar)
+        bar_tokens = moved[opens]
+        numerators, denominators = _bar_signatures(ids, kinds, table, bar_tokens)
+        lengths: Ids = 4 * grid * numerators // denominators
+        # A position right before a BAR says where the bar before it is cut.
+        before = opens[1:] - 1
+        is_cut = (moved[before] == bar_tokens[1:] - 1) & ~is_bar[before]
+        lengths[:-1][is_cut] = position[before][is_cut]
+        bar_starts = np.cumsum(lengths) - lengths
+        bar = np.cumsum(is_bar) - 1
+        times = bar_starts[bar] + position if len(bar_starts) else position
+        return cls(
+            ids, kinds, table, bar_tokens, bar_starts, numerators, denominators, times,
+            np.cumsum(is_move),
+        )  # fmt: skip
+
+    def where(self, kind: Kind) -> Ids:
+        """Indices of all tokens of a kind."""
+        return np.flatnonzero(self.kinds == kind)
+
+    def values(self, places: Ids) -> Ids:
+        """Values of the tokens at some indices."""
+        found: Ids = self.table[self.ids[places]]
+        return found
+
+    def times(self, places: Ids) -> Ids:
+        """The time in force at some indices; 0 in the header."""
+        behind = self.moves[places] - 1
+        if not len(self.move_times):
+            return np.zeros(len(places), dtype=np.int64)
+        found: Ids = np.where(behind >= 0, self.move_times[behind], 0)
+        return found
+
+    def slots(self, places: Ids) -> Ids:
+        """The part in force at some indices; 0 if none was chosen."""
+        is_slot = self.kinds == Kind.SLOT
+        chosen = self.values(np.flatnonzero(is_slot))
+        if not len(chosen):
+            return np.zeros(len(places), dtype=np.int64)
+        found: Ids = chosen[np.maximum(np.cumsum(is_slot)[places] - 1, 0)]
+        return found
 
 
 def _carried(
-    sets: Bool[np.ndarray, " tokens"], resets: Bool[np.ndarray, " tokens"], values: Ids
+    sets: Bool[np.ndarray, " moves"], resets: Bool[np.ndarray, " moves"], values: Ids
 ) -> Ids:
-    """At each token the value set last; 0 after a reset."""
-    latest = np.maximum.accumulate(np.where(sets | resets, np.arange(len(values)), -1))
-    return np.where((latest >= 0) & sets[latest], values[latest], 0)
+    """At each move the value set last; 0 after a reset."""
+    latest = np.maximum.accumulate(np.where(sets | resets, np.arange(len(values)), 0))
+    carried: Ids = (values * sets)[latest]
+    return carried
 
 
-def _bar_signatures(kinds: Ids, values: Ids, bar_tokens: Ids) -> tuple[Ids, Ids]:
+def _bar_signatures(ids: Ids, kinds: Ids, table: Ids, bar_tokens: Ids) -> tuple[Ids, Ids]:
     """Numerator and denominator of every bar; those of the header until one changes them."""
     places = np.flatnonzero(kinds == Kind.NUM)
     places = places[places + 1 < len(kinds)]
@@ -115,17 +157,8 @@ def _bar_signatures(kinds: Ids, values: Ids, bar_tokens: Ids) -> tuple[Ids, Ids]
     # The signature of a bar stands right behind its BAR.
     latest = np.searchsorted(places, bar_tokens + 1, side="right") - 1
     chosen = places[np.maximum(latest, 0)]
-    return values[chosen] + 1, np.array(DENOMINATORS)[values[chosen + 1]]
-
-
-def _bar_lengths(kinds: Ids, values: Ids, bar_tokens: Ids, position: Ids, grid: int) -> Ids:
-    """Length of every bar: its signature's, or the position at which it is cut."""
-    numerators, denominators = _bar_signatures(kinds, values, bar_tokens)
-    lengths: Ids = 4 * grid * numerators // denominators
-    next_bars = bar_tokens[1:]
-    is_cut = np.isin(kinds[next_bars - 1], (Kind.BEAT, Kind.SUB))
-    lengths[:-1][is_cut] = position[next_bars - 1][is_cut]
-    return lengths
+    denominators = np.array(DENOMINATORS)[table[ids[chosen + 1]]]
+    return table[ids[chosen]] + 1, denominators
 
 
 def _read(stream: _Stream, vocabulary: Vocabulary) -> "symusic.Score":
@@ -137,26 +170,15 @@ def _read(stream: _Stream, vocabulary: Vocabulary) -> "symusic.Score":
     _read_tempos(score, stream)
     _read_signatures(score, stream)
     programs = _programs(stream)
-    notes = _notes(stream, vocabulary)
-    pedals = _pedals(stream)
-    for slot, stated in enumerate(programs):
+    notes = _notes(stream, vocabulary, len(programs))
+    pedals = _pedals(stream, len(programs))
+    for stated, own, switches in zip(programs, notes, pedals, strict=True):
         is_drum = stated == DRUM_PROGRAM
         program = 0 if is_drum else stated
         track = symusic.Track(program_name(program, is_drum=is_drum), program, is_drum)
-        own = notes.slots == slot
-        track.notes = symusic.core.NoteTickList.from_numpy(
-            notes.onsets[own].astype(np.int32),
-            notes.durations[own].astype(np.int32),
-            notes.pitches[own].astype(np.int8),
-            notes.velocities[own].astype(np.int8),
-        )
-        switched = pedals.slots == slot
-        track.controls = symusic.core.ControlChangeTickList.from_numpy(
-            pedals.times[switched].astype(np.int32),
-            np.full(int(switched.sum()), _SUSTAIN_PEDAL, dtype=np.uint8),
-            np.where(pedals.is_down[switched], 127, 0).astype(np.uint8),
-        )
-        if len(track.notes) or len(track.controls):
+        track.notes = symusic.core.NoteTickList.from_numpy(*own)
+        track.controls = symusic.core.ControlChangeTickList.from_numpy(*switches)
+        if len(own[0]) or len(switches[0]):
             score.tracks.append(track)
     return score
 
@@ -164,25 +186,28 @@ def _read(stream: _Stream, vocabulary: Vocabulary) -> "symusic.Score":
 def _read_tempos(score: "symusic.Score", stream: _Stream) -> None:
     import symusic
 
-    places = np.flatnonzero(stream.kinds == Kind.TEMPO)
-    steps = (stream.values[places] + SLOWEST_TEMPO) * TEMPO_FRACTIONS
+    places = stream.where(Kind.TEMPO)
+    steps = (stream.values(places) + SLOWEST_TEMPO) * TEMPO_FRACTIONS
     behind = np.minimum(places + 1, len(stream.kinds) - 1)
-    steps = steps + np.where(stream.kinds[behind] == Kind.TEMPOF, stream.values[behind], 0)
+    has_fraction = stream.kinds[behind] == Kind.TEMPOF
+    steps = steps + np.where(has_fraction, stream.values(behind), 0)
+    times = stream.times(places)
     if not len(steps):
-        places, steps = np.array([0]), np.array([_DEFAULT_QPM_STEPS])
-    times = stream.times[places] if len(stream.times) else places
-    for time, micro in zip(times.tolist(), tempo_microseconds(steps).tolist(), strict=True):
-        score.tempos.append(symusic.Tempo(time, mspq=micro))
+        times, steps = np.array([0]), np.array([_DEFAULT_QPM_STEPS])
+    score.tempos = symusic.core.TempoTickList.from_numpy(
+        times.astype(np.int32), tempo_microseconds(steps).astype(np.int32)
+    )
 
 
 def _read_signatures(score: "symusic.Score", stream: _Stream) -> None:
     import symusic
 
-    numerators, denominators = _bar_signatures(stream.kinds, stream.values, stream.bar_tokens)
+    numerators, denominators = stream.numerators, stream.denominators
     if not len(numerators):
         score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
         return
-    changes = (np.diff(numerators, prepend=0) != 0) | (np.diff(denominators, prepend=0) != 0)
+    changes = np.ones(len(numerators), dtype=bool)
+    changes[1:] = (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
     for bar in np.flatnonzero(changes).tolist():
         score.time_signatures.append(
             symusic.TimeSignature(
@@ -192,39 +217,44 @@ def _read_signatures(score: "symusic.Score", stream: _Stream) -> None:
 
 
 def _programs(stream: _Stream) -> list[int]:
-    header = slice(0, stream.first_bar)
-    is_program = stream.kinds[header] == Kind.PROG
-    programs: list[int] = stream.values[header][is_program].tolist()
+    first_bar = stream.bar_tokens[0] if len(stream.bar_tokens) else len(stream.ids)
+    places = stream.where(Kind.PROG)
+    programs: list[int] = stream.values(places[places < first_bar]).tolist()
     return programs
 
 
-class _Notes(NamedTuple):
-    slots: Ids
-    onsets: Ids
-    durations: Ids
-    pitches: Ids
-    velocities: Ids
-
-
-def _notes(stream: _Stream, vocabulary: Vocabulary) -> _Notes:
-    """Whole notes: a pitch, a velocity and a duration in a row."""
-    ends = np.flatnonzero(stream.kinds == Kind.DUR)
+def _notes(stream: _Stream, vocabulary: Vocabulary, num_slots: int) -> list[tuple[np.ndarray, ...]]:
+    """Notes of each slot, as symusic's arrays; a note is a pitch, a velocity and a duration."""
+    ends = stream.where(Kind.DUR)
     pitches = ends - 2
-    return _Notes(
-        slots=stream.slots[pitches],
-        onsets=stream.times[pitches],
-        durations=vocabulary.durations[stream.values[ends]],
-        pitches=stream.values[pitches],
-        velocities=vocabulary.velocity_value(stream.values[ends - 1]),
+    columns = (
+        stream.times(pitches).astype(np.int32),
+        vocabulary.durations[stream.values(ends)].astype(np.int32),
+        stream.values(pitches).astype(np.int8),
+        vocabulary.velocity_value(stream.values(ends - 1)).astype(np.int8),
     )
+    return _by_slot(stream.slots(pitches), columns, num_slots)
 
 
-class _Pedals(NamedTuple):
-    slots: Ids
-    times: Ids
-    is_down: Bool[np.ndarray, " switches"]
+def _pedals(stream: _Stream, num_slots: int) -> list[tuple[np.ndarray, ...]]:
+    """Switches of the sustain pedal of each slot, as symusic's arrays."""
+    places = stream.where(Kind.PED)
+    columns = (
+        stream.times(places).astype(np.int32),
+        np.full(len(places), _SUSTAIN_PEDAL, dtype=np.uint8),
+        (stream.values(places) * 127).astype(np.uint8),
+    )
+    return _by_slot(stream.slots(places), columns, num_slots)
 
 
-def _pedals(stream: _Stream) -> _Pedals:
-    places = np.flatnonzero(stream.kinds == Kind.PED)
-    return _Pedals(stream.slots[places], stream.times[places], stream.values[places] == 1)
+def _by_slot(
+    slots: Ids, columns: tuple[np.ndarray, ...], num_slots: int
+) -> list[tuple[np.ndarray, ...]]:
+    """Rows of each slot, in their order; rows of a slot that was not declared are left out."""
+    order = np.argsort(slots, kind="stable")
+    ends = np.searchsorted(slots[order], np.arange(num_slots + 1)).tolist()
+    ordered = [column[order] for column in columns]
+    return [
+        tuple(column[ends[slot] : ends[slot + 1]] for column in ordered)
+        for slot in range(num_slots)
+    ]

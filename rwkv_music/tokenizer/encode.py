@@ -214,7 +214,7 @@ def _emit(
     """
     rank = (keys >> _PAYLOAD_BITS) & ((1 << _RANK_BITS) - 1)
     payload = keys & ((1 << _PAYLOAD_BITS) - 1)
-    rows = np.zeros((len(keys), 6), dtype=np.int64)
+    rows = np.zeros((len(keys), 6), dtype=np.uint16)
     _write_positions(rows, keys >> (_RANK_BITS + _PAYLOAD_BITS), rank, bars, vocabulary)
     sounding = np.flatnonzero(rank >= PEDAL_UP)
     slot = payload[sounding] >> 25
@@ -227,7 +227,8 @@ def _emit(
     _write_bars(rows, np.flatnonzero(rank == BAR), bars, vocabulary)
     flat = rows.ravel()
     body = flat[flat != vocabulary.PAD]
-    return np.concatenate([header, body, [vocabulary.EOS]]).astype(np.uint16)
+    opening = np.array(header, dtype=np.uint16)
+    return np.concatenate([opening, body, np.array([vocabulary.EOS], dtype=np.uint16)])
 
 
 def _write_positions(

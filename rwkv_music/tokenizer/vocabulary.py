@@ -126,7 +126,7 @@ class Vocabulary:
     @cached_property
     def kinds(self) -> Int[np.ndarray, " vocab"]:
         """The kind of every id."""
-        table = np.full(self.size, Kind.SPARE, dtype=np.int64)
+        table = np.full(self.size, Kind.SPARE, dtype=np.int16)
         table[: Kind.SPARE] = np.arange(Kind.SPARE)
         for kind, span in self.ranges.items():
             table[span.start : span.stop] = kind

@@ -111,6 +111,8 @@ def start_training(config: TrainingConfig) -> TrainingRun:
             env=environment,
             start_new_session=True,
         )
+    # Should this process end before the other has said a word, the run is still known to be alive.
+    directory.write_status("preparing", message="starting", process_id=process.pid)
     return TrainingRun(directory.path, process=process)
 
 

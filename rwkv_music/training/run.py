@@ -123,9 +123,16 @@ class RunDirectory:
         return [json.loads(line) for line in whole]
 
     def write_status(
-        self, state: str, *, step: int = 0, steps: int = 0, message: str = "", device: str = ""
+        self,
+        state: str,
+        *,
+        step: int = 0,
+        steps: int = 0,
+        message: str = "",
+        device: str = "",
+        process_id: int | None = None,
     ) -> None:
-        """Replace status.json; the process is the one that calls."""
+        """Replace status.json; the process that trains is this one unless another is named."""
         _replace_json(
             self.status_path,
             {
@@ -133,7 +140,7 @@ class RunDirectory:
                 "step": step,
                 "steps": steps,
                 "message": message,
-                "pid": os.getpid(),
+                "pid": os.getpid() if process_id is None else process_id,
                 "device": device,
             },
         )

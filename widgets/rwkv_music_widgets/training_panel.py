@@ -83,10 +83,13 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         super().close()
 
     def _watch(self) -> None:
-        while not self._end.wait(self._refresh_seconds):
-            self.refresh()
-            if self.state in FINAL_STATES:
-                return
+        try:
+            while self.state not in FINAL_STATES and not self._end.wait(self._refresh_seconds):
+                self.refresh()
+        except BaseException as error:
+            # A thread's exception is easily missed: say it where the user looks, then let it out.
+            self.header.value = f"this panel has stopped: {html.escape(repr(error))}"
+            raise
 
     def refresh(self) -> None:
         """Read what is new and show it."""
