@@ -261,6 +261,8 @@ class NotebookPage:
         )
         is_light = json.dumps(theme == "light")
         self.page.wait_for_selector(f'body[data-jp-theme-light="{is_light}"]', state="attached")
+        # JupyterLab covers the page while it loads a theme, and fades the cover out.
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
 
 
 def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:

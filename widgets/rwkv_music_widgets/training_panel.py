@@ -59,6 +59,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             options=(_NONE_YET,), description="sample of", layout=widgets.Layout(width="60%")
         )
         self.sample_choice.observe(lambda _change: self._show_sample(), names=["value"])
+        self._busy_label = "device busy"
         self._shown_sample = -1
         self._is_offering = False
         self._refresh_seconds = refresh_seconds
@@ -109,6 +110,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             self.header.value = f"waiting for a run in <code>{path}</code> …"
             return
         state, step, steps = status["state"], status["step"], status["steps"]
+        self._busy_label = "GPU busy" if status["device"].startswith("cuda") else "CPU share"
         chip = _COLORS.get(state, "#6d4c41")
         left = seconds_left(self.run_log, step, steps, _duration) if state == "running" else ""
         words = [
@@ -133,7 +135,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         cells = [
             ("training", f"{line['loss_train']:.3f} nats per token"),
             ("speed", f"{line['tokens_per_second']:,.0f} tokens/s"),
-            ("device busy", _percent(line["device_busy_percent"])),
+            (self._busy_label, _percent(line["device_busy_percent"])),
             ("memory", _gib(line["memory_gib"])),
         ]
         if held_out:
