@@ -1,7 +1,7 @@
 """Twenty losses of a tiny run, written down: a change that should not change numbers must not.
 
-Written anew by `python -m tests.training.test_golden_losses` from the repository's root. A change of
-these numbers needs its reason in the commit message.
+Written anew by `python -m tests.training.test_golden_losses` from the repository's root. A change
+of these numbers needs its reason in the commit message.
 """
 
 import json
