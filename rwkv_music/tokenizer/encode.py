@@ -8,7 +8,7 @@ positions are rounded to the grid first, so that no error accumulates.
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Integer, UInt16
+from jaxtyping import Bool, Integer, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.bars import BarGrid, signature_segments
@@ -93,6 +93,13 @@ class _Grid:
         return (doubled + self._ticks) // (2 * self._ticks)
 
 
+def _differs_from_before(values: Array) -> Bool[np.ndarray, " _"]:
+    """Whether each value differs from the one before; the first one does."""
+    differs = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=differs[1:])
+    return differs
+
+
 def _keys(times: Array, rank: int | Array, payload: int | Array) -> Array:
     return (((times << _RANK_BITS) | rank) << _PAYLOAD_BITS) | payload
 
@@ -153,8 +160,8 @@ def _switch_keys(times: Array, is_down: np.ndarray, slot: int) -> Array:
     """
     order = np.argsort(times, kind="stable")
     times, is_down = times[order], is_down[order]
-    first = np.flatnonzero(np.diff(times, prepend=-1))
-    last = np.append(first[1:], len(times)) - 1
+    first = np.flatnonzero(_differs_from_before(times))
+    last = np.concatenate([first[1:], [len(times)]]) - 1
     after = is_down[last]
     before = np.concatenate([[False], after[:-1]])
     lifted = np.logical_or.reduceat(~is_down, first)
@@ -174,10 +181,9 @@ def _tempos(score: "symusic.Score", grid: _Grid, *, until: int) -> tuple[Array, 
     times = np.concatenate([[0], grid.round(table["time"][order])])
     micro = np.concatenate([[_DEFAULT_MICROSECONDS], table["mspq"][order]]).astype(np.int64)
     values = tempo_steps(micro)
-    is_last_at_its_time = np.append(np.diff(times) > 0, [True])
+    is_last_at_its_time = _differs_from_before(times[::-1])[::-1]
     times, values = times[is_last_at_its_time], values[is_last_at_its_time]
-    changes = np.diff(values, prepend=-1) != 0
-    heard = changes & ((times < until) | (times == 0))
+    heard = _differs_from_before(values) & ((times < until) | (times == 0))
     return times[heard], values[heard]
 
 
@@ -218,9 +224,7 @@ def _emit(
     _write_positions(rows, keys >> (_RANK_BITS + _PAYLOAD_BITS), rank, bars, vocabulary)
     sounding = np.flatnonzero(rank >= PEDAL_UP)
     slot = payload[sounding] >> 25
-    is_new = np.empty(len(slot), dtype=bool)
-    is_new[0], is_new[1:] = True, slot[1:] != slot[:-1]
-    rows[sounding, 2] = (vocabulary.slot.start + slot) * is_new
+    rows[sounding, 2] = (vocabulary.slot.start + slot) * _differs_from_before(slot)
     _write_notes(rows, np.flatnonzero(rank == NOTE), payload, parts, vocabulary)
     _write_pedals(rows, rank, vocabulary)
     _write_tempos(rows, np.flatnonzero(rank == TEMPO), payload, vocabulary)
@@ -239,10 +243,8 @@ def _write_positions(
     bar = np.cumsum(is_bar) - 1
     beat, sub = np.divmod(times - bars.starts[bar], vocabulary.ticks_per_quarter)
     for column, value, ids in ((0, beat, vocabulary.beat), (1, sub, vocabulary.sub)):
-        changes = np.empty(len(value), dtype=bool)
-        changes[0], changes[1:] = False, value[1:] != value[:-1]
-        changes &= ~is_bar
-        rows[:, column] = (ids.start + value) * changes
+        # The first event is a bar, so that it never counts as a change.
+        rows[:, column] = (ids.start + value) * (_differs_from_before(value) & ~is_bar)
 
 
 def _write_notes(

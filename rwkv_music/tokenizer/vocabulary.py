@@ -166,9 +166,14 @@ class Vocabulary:
 
     def velocity_level(self, velocity: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         """The level nearest to a MIDI velocity."""
+        level: Int[np.ndarray, "*shape"] = self._nearest_levels[velocity]
+        return level
+
+    @cached_property
+    def _nearest_levels(self) -> Int[np.ndarray, " velocities"]:
+        """For every MIDI velocity, the nearest level."""
         step = 128 // self.velocities
-        level: Int[np.ndarray, "*shape"] = (velocity + step // 2) // step
-        return level.clip(1, self.velocities) - 1
+        return ((np.arange(128) + step // 2) // step).clip(1, self.velocities) - 1
 
     @property
     def num_velocities_used(self) -> int:
@@ -184,7 +189,7 @@ class Vocabulary:
     def duration_index(self, ticks: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         """The entry of the duration table nearest to a number of grid steps (at least one)."""
         nearest: Int[np.ndarray, "*shape"] = self._nearest_durations[
-            np.clip(ticks, 0, self.durations[-1])
+            np.minimum(ticks, self.durations[-1])
         ]
         return nearest
 
