@@ -84,6 +84,10 @@ class _Stream(NamedTuple):
     """The time behind each BAR, BEAT and SUB."""
     moves: Ids
     """How many of those there are up to each token."""
+    slot_choices: Ids
+    """The part that each SLOT names."""
+    choices: Ids
+    """How many of those there are up to each token."""
 
     @classmethod
     def of(cls, ids: Ids, vocabulary: Vocabulary) -> "_Stream":
@@ -107,10 +111,20 @@ class _Stream(NamedTuple):
         bar_starts = np.cumsum(lengths) - lengths
         bar = np.cumsum(is_bar) - 1
         times = bar_starts[bar] + position if len(bar_starts) else position
+        is_slot = kinds == Kind.SLOT
         return cls(
-            ids, kinds, table, bar_tokens, bar_starts, numerators, denominators, times,
-            np.cumsum(is_move),
-        )  # fmt: skip
+            ids=ids,
+            kinds=kinds,
+            table=table,
+            bar_tokens=bar_tokens,
+            bar_starts=bar_starts,
+            numerators=numerators,
+            denominators=denominators,
+            move_times=times,
+            moves=np.cumsum(is_move, dtype=np.int32),
+            slot_choices=table[ids[is_slot]],
+            choices=np.cumsum(is_slot, dtype=np.int32),
+        )
 
     def where(self, kind: Kind) -> Ids:
         """Indices of all tokens of a kind."""
@@ -131,11 +145,9 @@ class _Stream(NamedTuple):
 
     def slots(self, places: Ids) -> Ids:
         """The part in force at some indices; 0 if none was chosen."""
-        is_slot = self.kinds == Kind.SLOT
-        chosen = self.values(np.flatnonzero(is_slot))
-        if not len(chosen):
+        if not len(self.slot_choices):
             return np.zeros(len(places), dtype=np.int64)
-        found: Ids = chosen[np.maximum(np.cumsum(is_slot)[places] - 1, 0)]
+        found: Ids = self.slot_choices[np.maximum(self.choices[places] - 1, 0)]
         return found
 
 

@@ -135,7 +135,7 @@ class Vocabulary:
     @cached_property
     def values(self) -> Int[np.ndarray, " vocab"]:
         """Each id's place within its kind's range."""
-        table = np.zeros(self.size, dtype=np.int64)
+        table = np.zeros(self.size, dtype=np.int32)
         for span in self.ranges.values():
             table[span.start : span.stop] = np.arange(len(span))
         return table
