@@ -127,8 +127,8 @@ def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
     from rwkv_music.score import save_piano_roll, save_score
 
     rows = []
-    for number_, piece in enumerate(pieces, start=1):
-        path = given.output / f"{given.prompt.stem}-{number_}.mid"
+    for place, piece in enumerate(pieces, start=1):
+        path = given.output / f"{given.prompt.stem}-{place}.mid"
         save_score(piece.score, path)
         save_piano_roll(piece.score, path.with_suffix(".png"), seam_tick=piece.seam_tick)
         notes = piece.new.note_num()
