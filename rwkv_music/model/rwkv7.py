@@ -6,21 +6,23 @@ Parameter names and shapes are those of the official checkpoints. Low-rank matri
 Source: Peng et al., "RWKV-7 'Goose' with Expressive Dynamic State Evolution", arXiv:2503.14456.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
-from rwkv_music.ops.wkv7 import wkv7
-
-_GROUP_NORM_EPS = 64e-5
-_NORMALISE_EPS = 1e-12
+from rwkv_music.ops.checks import check_finite
+from rwkv_music.ops.squared_relu import squared_relu
+from rwkv_music.ops.time_mixing import GROUP_NORM_EPS, HeadParameters, Mixed, mix_heads
+from rwkv_music.ops.token_shift import LAYER_NORM_EPS, token_shift
 
 Hidden = Float[Tensor, "B T C"]
+Resets = Bool[Tensor, "B T"] | None
+"""True where a piece begins inside a packed sequence: nothing came before that token."""
 
 
 def _empty(*shape: int) -> nn.Parameter:
@@ -32,9 +34,8 @@ def _matrix(inputs: int, outputs: int) -> nn.Linear:
     return nn.Linear(inputs, outputs, bias=False)
 
 
-def _shift(x: Hidden, before: Float[Tensor, "B C"]) -> Hidden:
-    """Each token's predecessor minus the token itself; `before` is the first one's predecessor."""
-    return torch.cat([before.to(x.dtype).unsqueeze(1), x[:, :-1]], dim=1) - x
+def _layer_norm(width: int) -> nn.LayerNorm:
+    return nn.LayerNorm(width, eps=LAYER_NORM_EPS)
 
 
 class TimeMixing(nn.Module):
@@ -65,41 +66,48 @@ class TimeMixing(nn.Module):
         self.key = _matrix(width, width)
         self.value = _matrix(width, width)
         self.output = _matrix(width, width)
-        self.ln_x = nn.GroupNorm(config.num_heads, width, eps=_GROUP_NORM_EPS)
+        self.ln_x = nn.GroupNorm(config.num_heads, width, eps=GROUP_NORM_EPS)
 
     def forward(
-        self, x: Hidden, value_first: Hidden | None, state: LayerState
-    ) -> tuple[Hidden, Hidden, Float[Tensor, "B H N N"]]:
-        """Outputs, the first layer's value, and the WKV state after the last token."""
-        change = _shift(x, state.time_shift)
-        decay_logit = self.w0 + torch.tanh((x + change * self.x_w) @ self.w1) @ self.w2
-        r = self.receptance(x + change * self.x_r)
-        k = self.key(x + change * self.x_k)
-        v_input = x + change * self.x_v
-        v = self.value(v_input)
-        if value_first is None:
-            value_first = v
-        else:
-            share = torch.sigmoid(self.v0 + (v_input @ self.v1) @ self.v2)
-            v = v + (value_first - v) * share
-        rate = torch.sigmoid(self.a0 + ((x + change * self.x_a) @ self.a1) @ self.a2)
-        gate = torch.sigmoid((x + change * self.x_g) @ self.g1) @ self.g2
+        self,
+        x: Hidden,
+        norm: nn.LayerNorm,
+        value_first: Hidden | None,
+        state: LayerState,
+        resets: Resets = None,
+    ) -> tuple[Hidden, Hidden, Float[Tensor, "B C"], Float[Tensor, "B H N N"]]:
+        """Mixes over time what `norm` makes of the layer's input.
 
-        removal = F.normalize(self._heads(k * self.k_k), dim=-1, eps=_NORMALISE_EPS)
-        k = k * (1 + (rate - 1) * self.k_a)
-        # The recurrence runs in the precision of its state, also under autocast.
-        r, decay_logit, k, v, rate, removal = (
-            each.to(state.wkv.dtype)
-            for each in (*map(self._heads, (r, decay_logit, k, v, rate)), removal)
+        Returns:
+            Outputs, the first layer's value, and after the last token its normalised input and
+            the WKV state.
+        """
+        mixes = [each.flatten() for each in self._mixes()]
+        shifted, last = token_shift(x, norm.weight, norm.bias, mixes, state.time_shift, resets)
+        x_r, x_w, x_k, x_v, x_a, x_g = shifted
+        v = self.value(x_v)
+        mixed = Mixed(
+            r=self.receptance(x_r),
+            decay=torch.tanh(x_w @ self.w1) @ self.w2,
+            k=self.key(x_k),
+            v=v,
+            rate=(x_a @ self.a1) @ self.a2,
+            gate=torch.sigmoid(x_g @ self.g1) @ self.g2,
+            share=None if value_first is None else (x_v @ self.v1) @ self.v2,
+            value_first=value_first,
         )
-        y, wkv = wkv7(r, decay_logit, k, v, -removal, removal * rate, state.wkv)
-        bonus = (r * k * self.r_k).sum(-1, keepdim=True) * v
-        y = self.ln_x(y.flatten(0, 1).flatten(1)).view_as(x) + bonus.flatten(2)
-        return self.output(y * gate), value_first, wkv
+        y, wkv = mix_heads(mixed, self.head_parameters(), state.wkv, resets)
+        return self.output(y), v if value_first is None else value_first, last, wkv
 
-    def _heads(self, x: Hidden) -> Float[Tensor, "B T H N"]:
-        heads: Tensor = x.unflatten(-1, (self.config.num_heads, self.config.head_size))
-        return heads
+    def head_parameters(self) -> HeadParameters:
+        """The learned vectors that act on each channel by itself."""
+        w0, a0, k_k, k_a = (each.flatten() for each in (self.w0, self.a0, self.k_k, self.k_a))
+        v0 = None if self.has_own_value else self.v0.flatten()
+        norm = self.ln_x
+        return HeadParameters(w0, a0, v0, k_k, k_a, self.r_k.flatten(), norm.weight, norm.bias)
+
+    def _mixes(self) -> tuple[nn.Parameter, ...]:
+        return self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g
 
 
 class ChannelMixing(nn.Module):
@@ -111,11 +119,14 @@ class ChannelMixing(nn.Module):
         self.key = _matrix(config.width, 4 * config.width)
         self.value = _matrix(4 * config.width, config.width)
 
-    def forward(self, x: Hidden, before: Float[Tensor, "B C"]) -> Hidden:
-        """Outputs; `before` is the input of the token before the first."""
-        hidden = F.relu(self.key(x + _shift(x, before) * self.x_k))
-        mixed: Tensor = self.value(hidden * hidden)
-        return mixed
+    def forward(
+        self, x: Hidden, norm: nn.LayerNorm, before: Float[Tensor, "B C"], resets: Resets = None
+    ) -> tuple[Hidden, Float[Tensor, "B C"]]:
+        """Outputs, and the last token's normalised input; `before` is the one before the first."""
+        [shifted], last = token_shift(
+            x, norm.weight, norm.bias, [self.x_k.flatten()], before, resets
+        )
+        return self.value(squared_relu(self.key(shifted))), last
 
 
 class Block(nn.Module):
@@ -124,27 +135,37 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         if layer == 0:
-            self.ln0 = nn.LayerNorm(config.width)
+            self.ln0 = _layer_norm(config.width)
         self.is_first = layer == 0
-        self.ln1 = nn.LayerNorm(config.width)
-        self.ln2 = nn.LayerNorm(config.width)
+        self.ln1 = _layer_norm(config.width)
+        self.ln2 = _layer_norm(config.width)
         self.att = TimeMixing(config, layer)
         self.ffn = ChannelMixing(config)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Hidden, value_first: Hidden | None, state: LayerState
+        self, x: Hidden, value_first: Hidden | None, state: LayerState, resets: Resets = None
     ) -> tuple[Hidden, Hidden, LayerState]:
         """Outputs, the first layer's value, and the layer's state after the last token."""
         if self.is_first:
             x = self.ln0(x)
-        time_input = self.ln1(x)
-        mixed, value_first, wkv = self.att(time_input, value_first, state)
+        mixed, value_first, time_shift, wkv = self.att(x, self.ln1, value_first, state, resets)
         x = x + self.dropout(mixed)
-        channel_input = self.ln2(x)
-        x = x + self.dropout(self.ffn(channel_input, state.channel_shift))
-        after = LayerState(time_input[:, -1], wkv, channel_input[:, -1])
-        return x, value_first, after
+        mixed, channel_shift = self.ffn(x, self.ln2, state.channel_shift, resets)
+        x = x + self.dropout(mixed)
+        return x, value_first, LayerState(time_shift, wkv, channel_shift)
+
+
+def check_layer(number: int, block: nn.Module, x: Hidden, state: LayerState) -> None:
+    """Refuse numbers that are not finite in what a layer reads.
+
+    Raises:
+        InputError: Names the layer and the tensor.
+    """
+    where = f"layer {number}'s "
+    states = {f"{where}{each.name} state": getattr(state, each.name) for each in fields(state)}
+    weights = {f"{where}{name}": weight.detach() for name, weight in block.named_parameters()}
+    check_finite({f"{where}input": x.detach(), **states, **weights})
 
 
 class RWKV7(nn.Module):
@@ -175,13 +196,24 @@ class RWKV7(nn.Module):
         self.head = _matrix(config.width, config.vocab_size)
 
     def hidden(
-        self, ids: Int[Tensor, "B T"], state: ModelState | None = None
+        self,
+        ids: Int[Tensor, "B T"],
+        state: ModelState | None = None,
+        *,
+        resets: Resets = None,
+        check: bool = False,
     ) -> tuple[Hidden, ModelState]:
         """What the head reads at each position, and the state after the last token.
 
         Args:
             ids: Token ids.
             state: What came before; nothing when None.
+            resets: True where a piece begins inside a packed sequence.
+            check: Refuse numbers that are not finite, layer by layer.
+
+        Raises:
+            InputError: With `check`, names the first layer and tensor that holds a NaN or an
+                infinity.
         """
         if state is None:
             weight = self.emb.weight
@@ -191,16 +223,28 @@ class RWKV7(nn.Module):
         x = self.emb(ids)
         value_first: Tensor | None = None
         after = []
-        for block, layer in zip(self.blocks, state.layers, strict=True):
-            x, value_first, layer_after = block(x, value_first, layer)
+        for number, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
+            if check:
+                check_layer(number, block, x, layer)
+            x, value_first, layer_after = block(x, value_first, layer, resets)
             after.append(layer_after)
+        if check:
+            check_finite({"the last layer's output": x})
         return self.ln_out(x), ModelState(tuple(after))
 
     def forward(
-        self, ids: Int[Tensor, "B T"], state: ModelState | None = None
+        self,
+        ids: Int[Tensor, "B T"],
+        state: ModelState | None = None,
+        *,
+        resets: Resets = None,
+        check: bool = False,
     ) -> tuple[Float[Tensor, "B T V"], ModelState]:
-        """Logits of the token after each position, and the state after the last token."""
-        hidden, after = self.hidden(ids, state)
+        """Logits of the token after each position, and the state after the last token.
+
+        Takes and raises what `hidden` does.
+        """
+        hidden, after = self.hidden(ids, state, resets=resets, check=check)
         return self.head(hidden), after
 
     def step(

@@ -11,6 +11,7 @@ decay is never below 0.545.
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rwkv_music.ops.wkv7.decay import log_decay
@@ -28,6 +29,7 @@ def wkv7_chunked(
     alpha: Sequence,
     beta: Sequence,
     state: State,
+    resets: Bool[Tensor, "B T"] | None = None,
     *,
     chunk: int = CHUNK,
 ) -> tuple[Sequence, State]:
@@ -38,6 +40,8 @@ def wkv7_chunked(
     """
     steps = r.shape[1]
     if steps == 1:  # as when generating: a chunk of one would be all overhead
+        if resets is not None:
+            state = state * (~resets).view(-1, 1, 1, 1)
         sequences = (r, log_decay(decay_logit).exp(), k, v, alpha, beta)
         y, state = recurrence_step(state, *(each.squeeze(1) for each in sequences))
         return y.unsqueeze(1), state
@@ -52,18 +56,20 @@ def wkv7_chunked(
     beta, k = beta * growth, k * growth
 
     # What step t removes is U_t = of_state_t S^T + of_values_t, with (I - removal) as its system.
-    removal = (alpha @ beta.mT).tril(-1)
+    pieces = _Pieces.of(resets, length)
+    removal = pieces.within((alpha @ beta.mT).tril(-1))
     identity = torch.eye(length, dtype=r.dtype, device=r.device)
     solution = torch.linalg.solve_triangular(
         identity - removal, identity.expand_as(removal), upper=False, unitriangular=True
     )
-    of_state = solution @ alpha
-    of_values = solution @ ((alpha @ k.mT).tril(-1) @ v)
+    of_state = solution @ pieces.first(alpha)
+    of_values = solution @ (pieces.within((alpha @ k.mT).tril(-1)) @ v)
 
     # Everything relative to the state at the chunk's end.
     whole_decay = until.narrow(-2, length - 1, 1).exp()
-    beta_end = beta * whole_decay
-    added = v.mT @ (k * whole_decay)
+    beta_end = pieces.last(beta * whole_decay)
+    added = v.mT @ pieces.last(k * whole_decay)
+    whole_decay = pieces.throughout(whole_decay)
 
     # Taken apart with unbind, whose gradients are put together in one step; the gradient of each
     # slice by index would be a whole tensor of zeros with the slice filled in.
@@ -77,9 +83,51 @@ def wkv7_chunked(
         removals.append(removed)
         state = state * decay + removed.mT @ beta_here + new
 
-    y = r @ torch.stack(starts).mT
-    y = y + (r @ beta.mT).tril() @ torch.stack(removals) + (r @ k.mT).tril() @ v
+    y = pieces.first(r) @ torch.stack(starts).mT
+    y = y + pieces.within((r @ beta.mT).tril()) @ torch.stack(removals)
+    y = y + pieces.within((r @ k.mT).tril()) @ v
     return _out_of_chunks(y)[:, :steps], state
+
+
+class _Pieces:
+    """Which steps of a chunk belong together when sequences begin anew inside it.
+
+    Args:
+        number: [chunks, B, 1, length], how many resets came in the chunk up to each step; None
+            without resets, where everything belongs together.
+    """
+
+    def __init__(self, number: Float[Tensor, "chunks B 1 length"] | None) -> None:
+        self._number = number
+
+    @classmethod
+    def of(cls, resets: Bool[Tensor, "B T"] | None, length: int) -> "_Pieces":
+        if resets is None:
+            return cls(None)
+        marks = _in_chunks(resets.float()[:, :, None, None], length).squeeze(-1)
+        return cls(marks.cumsum(-1))
+
+    def within(self, matrix: Tensor) -> Tensor:
+        """Only what a step has from steps of its own piece."""
+        if self._number is None:
+            return matrix
+        return matrix * (self._number.unsqueeze(-1) == self._number.unsqueeze(-2))
+
+    def first(self, rows: Tensor) -> Tensor:
+        """Only the steps that see the state before the chunk."""
+        return rows if self._number is None else rows * (self._number == 0).unsqueeze(-1)
+
+    def last(self, rows: Tensor) -> Tensor:
+        """Only the steps that the state behind the chunk knows of."""
+        if self._number is None:
+            return rows
+        return rows * (self._number == self._number[..., -1:]).unsqueeze(-1)
+
+    def throughout(self, rows: Tensor) -> Tensor:
+        """Zeros for chunks through which no state passes."""
+        if self._number is None:
+            return rows
+        return rows * (self._number[..., -1:] == 0).unsqueeze(-1)
 
 
 def _in_chunks(sequence: Tensor, length: int) -> Tensor:

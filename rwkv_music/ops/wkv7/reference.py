@@ -23,7 +23,7 @@ B sequences, T steps, H heads, N channels of a head (keys and values).
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from rwkv_music.ops.wkv7.decay import log_decay, log_decay_gradient
@@ -40,10 +40,17 @@ def wkv7_reference(
     alpha: Sequence,
     beta: Sequence,
     state: State,
+    resets: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[Sequence, State]:
-    """Outputs of all steps and the final state, in the precision of the state."""
+    """Outputs of all steps and the final state, in the precision of the state.
+
+    Before a step with a reset the state is set to zeros, S_{t-1} = 0, and D after it.
+    """
+    kept = torch.ones(r.shape[:2], dtype=state.dtype, device=r.device)
+    if resets is not None:
+        kept = (~resets).to(state.dtype)
     y, final_state = _Recurrence.apply(  # type: ignore[no-untyped-call] # torch's own
-        r, decay_logit, k, v, alpha, beta, state
+        r, decay_logit, k, v, alpha, beta, state, kept
     )
     return y, final_state
 
@@ -83,25 +90,26 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - torch's
-        r, decay_logit, k, v, alpha, beta, state = inputs
+        r, decay_logit, k, v, alpha, beta, state, kept = inputs
         decay = log_decay(decay_logit).exp()
-        states, outputs = [state], []
+        found, left, outputs = [], [], []
         for t in range(r.shape[1]):
+            found.append(state * kept[:, t, None, None, None])
             now = (each[:, t] for each in (r, decay, k, v, alpha, beta))
-            y, state = recurrence_step(state, *now)
+            y, state = recurrence_step(found[-1], *now)
             outputs.append(y)
-            states.append(state)
-        ctx.save_for_backward(*inputs[:6], torch.stack(states, dim=1))
+            left.append(state)
+        ctx.save_for_backward(*inputs[:6], kept, torch.stack(found, 1), torch.stack(left, 1))
         return torch.stack(outputs, dim=1), state.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         dy, d_state = gradients
-        r, decay_logit, k, v, alpha, beta, states = ctx.saved_tensors
+        r, decay_logit, k, v, alpha, beta, kept, found, left = ctx.saved_tensors
         decay = log_decay(decay_logit).exp()
         d_r, d_log, d_k, d_v, d_alpha, d_beta = (torch.zeros_like(r) for _ in range(6))
         for t in reversed(range(r.shape[1])):
-            before, after = states[:, t], states[:, t + 1]
+            before, after = found[:, t], left[:, t]
             d_r[:, t] = _columns_times(after, dy[:, t])
             d_state = d_state + _outer(dy[:, t], r[:, t])
             d_log[:, t] = (d_state * before).sum(-2) * decay[:, t]
@@ -111,5 +119,6 @@ class _Recurrence(torch.autograd.Function):
             d_beta[:, t] = _columns_times(d_state, _rows_times(before, alpha[:, t]))
             d_alpha[:, t] = _columns_times(before, u)
             d_state = d_state * decay[:, t].unsqueeze(-2) + _outer(u, alpha[:, t])
+            d_state = d_state * kept[:, t, None, None, None]
         d_logit = d_log * log_decay_gradient(decay_logit)
-        return d_r, d_logit, d_k, d_v, d_alpha, d_beta, d_state
+        return d_r, d_logit, d_k, d_v, d_alpha, d_beta, d_state, None

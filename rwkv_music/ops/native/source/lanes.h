@@ -1,0 +1,167 @@
+// Vectors of as many numbers as the instruction set holds, in the extensions GCC and Clang share.
+// Everything here is written once; the file is compiled once per instruction set.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+namespace rwkv_music {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+#if defined(__clang__)
+#define RM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define RM_UNROLL _Pragma("GCC unroll 64")
+#endif
+#define RM_INLINE inline __attribute__((always_inline))
+
+template <typename Real>
+struct IntegerOf;
+template <>
+struct IntegerOf<float> {
+  using type = int32_t;
+};
+template <>
+struct IntegerOf<double> {
+  using type = int64_t;
+};
+
+template <typename Real>
+struct Lanes {
+  using Integer = typename IntegerOf<Real>::type;
+  static constexpr int count = kVectorBytes / static_cast<int>(sizeof(Real));
+  typedef Real Vector __attribute__((vector_size(kVectorBytes)));
+  typedef Integer Integers __attribute__((vector_size(kVectorBytes)));
+};
+
+template <typename Real>
+using Vector = typename Lanes<Real>::Vector;
+template <typename Real>
+using Integers = typename Lanes<Real>::Integers;
+
+// bfloat16: the upper half of a float32.
+struct bfloat16 {
+  uint16_t bits;
+};
+
+template <typename Real>
+RM_INLINE Vector<Real> load(const Real* from) {
+  Vector<Real> x;
+  std::memcpy(&x, from, sizeof(x));
+  return x;
+}
+
+typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+
+RM_INLINE Vector<float> load(const bfloat16* from) {
+  Halves halves;
+  std::memcpy(&halves, from, sizeof(halves));
+  return (Vector<float>)(__builtin_convertvector(halves, Words) << 16);
+}
+
+template <typename Real>
+RM_INLINE void store(Real* to, Vector<Real> x) {
+  std::memcpy(to, &x, sizeof(x));
+}
+
+// Rounds to the nearest, to even between two; a NaN stays one.
+RM_INLINE void store(bfloat16* to, Vector<float> x) {
+  const Words bits = (Words)x;
+  Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Words is_nan = (Words)(x != x);
+  rounded = (is_nan & 0x7fc0u) | (~is_nan & rounded);
+  const Halves halves = __builtin_convertvector(rounded, Halves);
+  std::memcpy(to, &halves, sizeof(halves));
+}
+
+template <typename Real>
+RM_INLINE Vector<Real> fill(Real x) {
+  return x - Vector<Real>{};
+}
+
+template <typename Real>
+RM_INLINE Vector<Real> maximum(Vector<Real> x, Vector<Real> y) {
+  return x > y ? x : y;
+}
+
+template <typename Real>
+RM_INLINE Vector<Real> minimum(Vector<Real> x, Vector<Real> y) {
+  return x < y ? x : y;
+}
+
+// Seen as two rows of a matrix of tiles `Step` wide, x and y exchange x's odd tiles for y's even ones.
+template <int Step, typename Real, int... I>
+RM_INLINE void exchange(Vector<Real>& x, Vector<Real>& y, std::integer_sequence<int, I...>) {
+  constexpr int count = Lanes<Real>::count;
+#if defined(__clang__)
+  const auto first = __builtin_shufflevector(x, y, ((I & Step) ? count + I - Step : I)...);
+  y = __builtin_shufflevector(x, y, ((I & Step) ? count + I : I + Step)...);
+#else
+  const auto first = __builtin_shuffle(x, y, Integers<Real>{((I & Step) ? count + I - Step : I)...});
+  y = __builtin_shuffle(x, y, Integers<Real>{((I & Step) ? count + I : I + Step)...});
+#endif
+  x = first;
+}
+
+template <int Step, typename Real>
+RM_INLINE void exchange(Vector<Real>& x, Vector<Real>& y) {
+  exchange<Step, Real>(x, y, std::make_integer_sequence<int, Lanes<Real>::count>{});
+}
+
+// Transposes a square of as many vectors as there are lanes.
+template <typename Real, int Step = 1>
+RM_INLINE void transpose_tile(Vector<Real> (&tile)[Lanes<Real>::count]) {
+  constexpr int lanes = Lanes<Real>::count;
+  if constexpr (Step < lanes) {
+    RM_UNROLL
+    for (int i = 0; i < lanes; ++i)
+      if (!(i & Step)) exchange<Step, Real>(tile[i], tile[i + Step]);
+    transpose_tile<Real, 2 * Step>(tile);
+  }
+}
+
+template <typename Real, int Count, int Step>
+RM_INLINE Vector<Real> sums_from(Vector<Real>* parts) {
+  constexpr int lanes = Lanes<Real>::count;
+  if constexpr (Step == lanes) {
+    return parts[0];
+  } else {
+    constexpr int left = Count > 1 ? Count / 2 : 1;
+    RM_UNROLL
+    for (int i = 0; i < left; ++i) {
+      Vector<Real> x = parts[Count > 1 ? 2 * i : 0], y = parts[Count > 1 ? 2 * i + 1 : 0];
+      exchange<Step, Real>(x, y);
+      parts[i] = x + y;
+    }
+    return sums_from<Real, left, 2 * Step>(parts);
+  }
+}
+
+template <typename Real>
+RM_INLINE Real sum(Vector<Real> x) {
+  return sums_from<Real, 1, 1>(&x)[0];
+}
+
+// to[i] is the sum over the lanes of parts[i]; Count is a power of two. Cheaper by far than one sum
+// after the other. `parts` is used up.
+template <typename Real, int Count>
+RM_INLINE void sums_to(Vector<Real> (&parts)[Count], Real* to) {
+  constexpr int lanes = Lanes<Real>::count;
+  constexpr int at_once = Count < lanes ? Count : lanes;
+  RM_UNROLL
+  for (int i = 0; i < Count; i += at_once) {
+    const Vector<Real> totals = sums_from<Real, at_once, 1>(parts + i);
+    std::memcpy(to + i, &totals, at_once * sizeof(Real));
+  }
+}
+
+}  // namespace rwkv_music

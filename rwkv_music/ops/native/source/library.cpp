@@ -1,0 +1,73 @@
+// The native library of rwkv-music: one translation unit, plain C functions, no headers but C++'s.
+// It is compiled once for each instruction set; the one to use is chosen when it is loaded.
+
+#include <algorithm>
+#include <memory>
+
+#include "squared_relu.h"
+#include "time_mixing_backward.h"
+#include "token_shift.h"
+#include "wkv7.h"
+
+using namespace rwkv_music;
+
+// Raised whenever a structure or the meaning of a function changes.
+RM_EXPORT int32_t rwkv_music_abi() { return 1; }
+
+// The best instruction set of this machine: 0 the architecture's own, 1 AVX2, 2 AVX-512.
+RM_EXPORT int32_t rwkv_music_level() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    return 2;
+  return has_avx2 ? 1 : 0;
+#else
+  return 0;
+#endif
+}
+
+RM_EXPORT void rwkv_music_wkv7_forward(const Wkv7Forward* x) {
+  if (x->sizes.type == kFloat64) return wkv7_forward<double>(*x);
+  if (x->sizes.type == kBFloat16) return wkv7_forward<bfloat16>(*x);
+  wkv7_forward<float>(*x);
+}
+
+RM_EXPORT void rwkv_music_wkv7_backward(const Wkv7Backward* x) {
+  if (x->forward.sizes.type == kFloat64) return wkv7_backward<double>(*x);
+  if (x->forward.sizes.type == kBFloat16) return wkv7_backward<bfloat16>(*x);
+  wkv7_backward<float>(*x);
+}
+
+RM_EXPORT void rwkv_music_time_mixing_forward(const TimeMixingForward* x) {
+  if (x->sizes.type == kFloat64) return time_mixing_forward<double>(*x);
+  if (x->sizes.type == kBFloat16) return time_mixing_forward<bfloat16>(*x);
+  time_mixing_forward<float>(*x);
+}
+
+RM_EXPORT void rwkv_music_time_mixing_backward(const TimeMixingBackward* x) {
+  if (x->forward.sizes.type == kFloat64) return time_mixing_backward<double>(*x);
+  if (x->forward.sizes.type == kBFloat16) return time_mixing_backward<bfloat16>(*x);
+  time_mixing_backward<float>(*x);
+}
+
+RM_EXPORT void rwkv_music_token_shift_forward(const TokenShift* x) {
+  if (x->type_in == kFloat64) return token_shift_forward<double, double>(*x);
+  if (x->type_in == kBFloat16) return token_shift_forward<bfloat16, bfloat16>(*x);
+  if (x->type_out == kBFloat16) return token_shift_forward<float, bfloat16>(*x);
+  token_shift_forward<float, float>(*x);
+}
+
+RM_EXPORT void rwkv_music_token_shift_backward(const TokenShiftBackward* x) {
+  if (x->forward.type_in == kFloat64) return token_shift_backward<double, double>(*x);
+  if (x->forward.type_in == kBFloat16) return token_shift_backward<bfloat16, bfloat16>(*x);
+  if (x->forward.type_out == kBFloat16) return token_shift_backward<float, bfloat16>(*x);
+  token_shift_backward<float, float>(*x);
+}
+
+RM_EXPORT void rwkv_music_squared_relu(const SquaredRelu* x) {
+  if (x->type == kFloat64) return squared_relu<double>(*x);
+  if (x->type == kBFloat16) return squared_relu<bfloat16>(*x);
+  squared_relu<float>(*x);
+}

@@ -1,0 +1,148 @@
+// Gradients of time_mixing.h, walked through in the opposite order.
+#pragma once
+
+#include "time_mixing.h"
+
+namespace rwkv_music {
+
+// Through gate, bonus and group norm. `now.y` holds the recurrence's output and becomes its gradient;
+// `d` is filled with what the bonus gives to r, k and v.
+template <typename Stored, typename Real>
+RM_INLINE void back_through_output(
+    const HeadParameters<Real>& p, const Stored* gate, const Stored* d_out, Step<Real>& now,
+    Stored* d_gate, StepGradient<Real>& d, HeadParameters<Real>& dp) {
+  Real mean, scale;
+  mean_and_scale(now.y, mean, scale);
+  const Real bonus = bonus_of(now, p);
+  Vector<Real> d_bonus_parts{}, d_normed_parts{}, products{};
+  RM_FOR_CHANNELS {
+    const Vector<Real> normed = (load(now.y + c) - mean) * scale, v = load(now.v + c);
+    const Vector<Real> weight = load(p.norm_weight + c), d_gated = load(d_out + c);
+    const Vector<Real> d_sum = d_gated * load(gate + c);
+    store(d_gate + c, d_gated * (normed * weight + load(p.norm_bias + c) + v * bonus));
+    store(dp.norm_weight + c, load(dp.norm_weight + c) + d_sum * normed);
+    store(dp.norm_bias + c, load(dp.norm_bias + c) + d_sum);
+    store(d.v + c, d_sum * bonus);
+    d_bonus_parts += d_sum * v;
+    const Vector<Real> d_normed = d_sum * weight;
+    d_normed_parts += d_normed;
+    products += d_normed * normed;
+    store(d.f + c, d_normed);  // kept here for the second round
+  }
+  const Real d_bonus = sum<Real>(d_bonus_parts);
+  const Real d_mean = sum<Real>(d_normed_parts) / kHead, projection = sum<Real>(products) / kHead;
+  RM_FOR_CHANNELS {
+    const Vector<Real> r = load(now.r + c), k = load(now.k + c), r_k = load(p.r_k + c);
+    const Vector<Real> normed = (load(now.y + c) - mean) * scale;
+    store(now.y + c, (load(d.f + c) - d_mean - normed * projection) * scale);
+    store(d.r + c, k * r_k * d_bonus);
+    store(d.k + c, r * r_k * d_bonus);
+    store(dp.r_k + c, load(dp.r_k + c) + r * k * d_bonus);
+    store(d.f + c, Vector<Real>{});
+    store(d.alpha + c, Vector<Real>{});
+    store(d.beta + c, Vector<Real>{});
+  }
+}
+
+// Through the value mixed with the first layer's.
+template <typename Stored, typename Real>
+RM_INLINE void back_through_value(
+    const TimeMixingBackward& b, int64_t batch, int64_t t, int64_t head,
+    const HeadParameters<Real>& p, const StepGradient<Real>& d, HeadParameters<Real>& dp) {
+  Stored* d_v = at<Stored>(b.d_v, batch, t, head);
+  if (!b.forward.share.data) return store_head(d_v, d.v);
+  const Stored* v = at<Stored>(b.forward.v, batch, t, head);
+  const Stored* value_first = at<Stored>(b.forward.value_first, batch, t, head);
+  const Stored* share = at<Stored>(b.forward.share, batch, t, head);
+  Stored* d_share = at<Stored>(b.d_share, batch, t, head);
+  Stored* d_value_first = at<Stored>(b.d_value_first, batch, t, head);
+  RM_FOR_CHANNELS {
+    const Vector<Real> s = sigmoid<Real>(load(p.v0 + c) + load(share + c)), dv = load(d.v + c);
+    const Vector<Real> d_logit =
+        dv * (load(value_first + c) - load(v + c)) * s * (Real(1) - s);
+    store(d_v + c, dv * (Real(1) - s));
+    store(d_value_first + c, dv * s);
+    store(d_share + c, d_logit);
+    store(dp.v0 + c, load(dp.v0 + c) + d_logit);
+  }
+}
+
+// Through the keys and their normalisation, the rate and the decay.
+template <typename Stored, typename Real>
+RM_INLINE void back_through_keys(
+    const TimeMixingBackward& b, int64_t batch, int64_t t, int64_t head,
+    const HeadParameters<Real>& p, Step<Real>& now, const StepGradient<Real>& d,
+    HeadParameters<Real>& dp) {
+  const Stored* k_memory = at<Stored>(b.forward.k, batch, t, head);
+  const Stored* rate = at<Stored>(b.forward.rate, batch, t, head);
+  const Stored* decay = at<Stored>(b.forward.decay, batch, t, head);
+  const Real inverse = inverse_norm<Real>(k_memory, p.k_k);
+  // d(q) = rate d(beta) - d(alpha); with q = k k_k / norm, its part along q does not count, unless
+  // the norm was too small to divide by.
+  Vector<Real> along{};
+  RM_FOR_CHANNELS {
+    const Vector<Real> a = sigmoid<Real>(load(p.a0 + c) + load(rate + c));
+    along += (load(d.beta + c) * a - load(d.alpha + c)) * load(now.alpha + c);
+    store(now.removed + c, a);  // not needed any more: kept here for the second round
+  }
+  const Real projection = inverse < Real(1 / kNormaliseEps) ? sum<Real>(along) : Real(0);
+  RM_FOR_CHANNELS {
+    const Vector<Real> a = load(now.removed + c), q = -load(now.alpha + c);
+    const Vector<Real> k = load(k_memory + c), k_a = load(p.k_a + c), k_k = load(p.k_k + c);
+    const Vector<Real> dk_used = load(d.k + c), d_beta = load(d.beta + c);
+    const Vector<Real> d_scaled = (d_beta * a - load(d.alpha + c) + q * projection) * inverse;
+    const Vector<Real> d_a = (d_beta * q + dk_used * k * k_a) * a * (Real(1) - a);
+    store(
+        at<Stored>(b.d_k, batch, t, head) + c,
+        dk_used * (Real(1) + (a - Real(1)) * k_a) + d_scaled * k_k);
+    store(at<Stored>(b.d_rate, batch, t, head) + c, d_a);
+    store(dp.a0 + c, load(dp.a0 + c) + d_a);
+    store(dp.k_k + c, load(dp.k_k + c) + d_scaled * k);
+    store(dp.k_a + c, load(dp.k_a + c) + dk_used * k * (a - Real(1)));
+    Vector<Real> f, slope;
+    forgetting_and_slope<Real>(load(p.w0 + c) + load(decay + c), f, slope);
+    const Vector<Real> d_logit = load(d.f + c) * slope;
+    store(at<Stored>(b.d_decay, batch, t, head) + c, d_logit);
+    store(dp.w0 + c, load(dp.w0 + c) + d_logit);
+  }
+}
+
+template <typename Stored>
+void time_mixing_backward(const TimeMixingBackward& b) {
+  using Real = typename ComputedIn<Stored>::type;
+  const TimeMixingForward& x = b.forward;
+  const int64_t chunks = ceil_div(x.sizes.steps, kChunk), steps = x.sizes.steps;
+  for_each_task(x.sizes.batch * x.sizes.heads, x.sizes.threads, [&](int64_t task) {
+    const int64_t batch = task / x.sizes.heads, head = task % x.sizes.heads;
+    const auto& p = static_cast<const HeadParameters<Real>*>(x.parameters)[head];
+    HeadParameters<Real> dp{};
+    alignas(64) Real start[kState], ds[kState];
+    const auto memory = std::make_unique<ChunkMemory<Real>>();  // a thread's stack may be small
+    auto& [chunk, gradients, found] = *memory;
+    std::memcpy(ds, static_cast<const Real*>(b.d_final_state) + task * kState, sizeof(ds));
+    for (int64_t number = chunks - 1; number >= 0; --number) {
+      const int64_t first = number * kChunk;
+      load_chunk<Stored>(x, batch, head, first, p, chunk);
+      transpose(static_cast<const Real*>(x.starts) + (task * chunks + number) * kState, start);
+      for (int i = 0; i < chunk.count; ++i) {
+        const int64_t t = first + i, place = (task * steps + t) * kHead;
+        load_head(static_cast<const Real*>(x.removed) + place, chunk.steps[i].removed);
+        load_head(static_cast<const Real*>(x.y) + place, chunk.steps[i].y);
+        back_through_output(
+            p, at<Stored>(x.gate, batch, t, head), at<Stored>(b.d_out, batch, t, head),
+            chunk.steps[i], at<Stored>(b.d_gate, batch, t, head), gradients[i], dp);
+      }
+      backward_chunk(chunk, start, ds, gradients, found);
+      for (int i = 0; i < chunk.count; ++i) {
+        const int64_t t = first + i;
+        store_head(at<Stored>(b.d_r, batch, t, head), gradients[i].r);
+        back_through_value<Stored>(b, batch, t, head, p, gradients[i], dp);
+        back_through_keys<Stored>(b, batch, t, head, p, chunk.steps[i], gradients[i], dp);
+      }
+    }
+    std::memcpy(static_cast<Real*>(b.d_state) + task * kState, ds, sizeof(ds));
+    static_cast<HeadParameters<Real>*>(b.d_parameters)[task] = dp;
+  });
+}
+
+}  // namespace rwkv_music

@@ -1,0 +1,220 @@
+// LayerNorm and RWKV's token shift in one pass: every token, normalised, is mixed with the one
+// before it in `count` different shares,
+//
+//     n_t = layer_norm(x_t)        out_j,t = n_t + (n_{t-1} - n_t) mix_j
+//
+// each written in the type that the matrix product behind it wants.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "sequences.h"
+#include "threads.h"
+
+namespace rwkv_music {
+
+constexpr int kMaxMixes = 6;
+constexpr double kLayerNormEps = 1e-5;
+constexpr int64_t kTokensPerTask = 32;
+
+struct TokenShift {
+  int64_t batch, steps, channels;
+  int32_t count, type_in, type_out, threads;
+  const void* x;  // [B, T, C], of type_in
+  const void *weight, *bias, *mixes;  // [C], [C], [count, C]; like all below in the compute type
+  const void* before;                 // [B, C]: n of the token before the first
+  const uint8_t* resets;              // [B, T]: the token has nothing before it; or null
+  void* last;                         // [B, C]: n of the last token
+  void* out[kMaxMixes];               // [B, T, C] each, of type_out; in the backward their gradients
+};
+
+struct TokenShiftBackward {
+  TokenShift forward;
+  const void* d_last;  // [B, C]
+  void* d_x;           // [B, T, C], of type_in
+  void* d_parameters;  // [tasks, 2 + count, C]: each task's share for weight, bias and mixes
+  void* d_before;      // [B, C]
+};
+
+inline int64_t tasks_of(const TokenShift& x) {
+  return x.batch * ceil_div(x.steps, kTokensPerTask);
+}
+
+template <typename Real>
+struct Moments {
+  Real mean, scale;
+};
+
+template <typename Real, typename In>
+RM_INLINE Moments<Real> normalise(const In* x, const TokenShift& s, Real* n) {
+  const int64_t channels = s.channels;
+  Vector<Real> total{}, squares{};
+  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) total += load(x + c);
+  const Real mean = sum<Real>(total) / channels;
+  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
+    const Vector<Real> centred = load(x + c) - mean;
+    squares += centred * centred;
+  }
+  const Real scale = Real(1) / std::sqrt(sum<Real>(squares) / channels + Real(kLayerNormEps));
+  const Real *weight = static_cast<const Real*>(s.weight), *bias = static_cast<const Real*>(s.bias);
+  for (int64_t c = 0; c < channels; c += Lanes<Real>::count)
+    store(n + c, (load(x + c) - mean) * scale * load(weight + c) + load(bias + c));
+  return {mean, scale};
+}
+
+// A stretch of one sequence, with the normalised tokens in it and the one before.
+template <typename Real, typename In>
+struct Stretch {
+  int64_t batch, first, end;
+  std::vector<Real> normed;  // [1 + tokens, C]
+  std::vector<Moments<Real>> moments;
+
+  Stretch(const TokenShift& s, int64_t task) {
+    const int64_t stretches = ceil_div(s.steps, kTokensPerTask), channels = s.channels;
+    batch = task / stretches;
+    first = task % stretches * kTokensPerTask;
+    end = std::min(first + kTokensPerTask, s.steps);
+    normed.resize((end - first + 1) * channels);
+    moments.resize(end - first);
+    const In* x = static_cast<const In*>(s.x) + (batch * s.steps + first) * channels;
+    if (first)
+      normalise<Real>(x - channels, s, normed.data());
+    else
+      std::memcpy(
+          normed.data(), static_cast<const Real*>(s.before) + batch * channels,
+          channels * sizeof(Real));
+    for (int64_t i = 0; i < end - first; ++i)
+      moments[i] = normalise<Real>(x + i * channels, s, normed.data() + (i + 1) * channels);
+  }
+
+  const Real* at(int64_t t, int64_t channels) const {
+    return normed.data() + (t - first + 1) * channels;
+  }
+};
+
+inline bool is_reset(const TokenShift& s, int64_t batch, int64_t t) {
+  return s.resets && s.resets[batch * s.steps + t];
+}
+
+template <typename In, typename Out>
+void token_shift_forward(const TokenShift& s) {
+  using Real = typename ComputedIn<In>::type;
+  const int64_t channels = s.channels;
+  for_each_task(tasks_of(s), s.threads, [&](int64_t task) {
+    const Stretch<Real, In> stretch(s, task);
+    const std::vector<Real> nothing(channels);
+    for (int64_t t = stretch.first; t < stretch.end; ++t) {
+      const int64_t place = (stretch.batch * s.steps + t) * channels;
+      const Real* n = stretch.at(t, channels);
+      const Real* previous =
+          is_reset(s, stretch.batch, t) ? nothing.data() : stretch.at(t - 1, channels);
+      for (int j = 0; j < s.count; ++j) {
+        const Real* mix = static_cast<const Real*>(s.mixes) + j * channels;
+        Out* out = static_cast<Out*>(s.out[j]) + place;
+        for (int64_t c = 0; c < channels; c += Lanes<Real>::count)
+          store(out + c, load(n + c) + (load(previous + c) - load(n + c)) * load(mix + c));
+      }
+    }
+    if (stretch.end == s.steps)
+      std::memcpy(
+          static_cast<Real*>(s.last) + stretch.batch * channels, stretch.at(s.steps - 1, channels),
+          channels * sizeof(Real));
+  });
+}
+
+// What the token behind t gives to n_t: sum_j d_j,t+1 mix_j.
+template <typename Real, typename Out>
+void gradient_from_behind(const TokenShift& s, int64_t batch, int64_t t, Real* d_n) {
+  const int64_t channels = s.channels, place = (batch * s.steps + t + 1) * channels;
+  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
+    Vector<Real> total{};
+    for (int j = 0; j < s.count; ++j)
+      total += load(static_cast<const Out*>(s.out[j]) + place + c) *
+               load(static_cast<const Real*>(s.mixes) + j * channels + c);
+    store(d_n + c, total);
+  }
+}
+
+// Through the mixes of token t. `d_n` holds the gradient of n_t from behind and becomes the whole;
+// `d_previous` is filled with that of the token before.
+template <typename Real, typename Out>
+void back_through_mixes(
+    const TokenShift& s, int64_t place, const Real* n, const Real* previous, Real* d_n,
+    Real* d_previous, Real* d_mixes) {
+  const int64_t channels = s.channels;
+  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
+    const Vector<Real> change = load(previous + c) - load(n + c);
+    Vector<Real> whole{}, shifted{};
+    for (int j = 0; j < s.count; ++j) {
+      const Vector<Real> d = load(static_cast<const Out*>(s.out[j]) + place + c);
+      whole += d;
+      shifted += d * load(static_cast<const Real*>(s.mixes) + j * channels + c);
+      Real* d_mix = d_mixes + j * channels + c;
+      store(d_mix, load(d_mix) + d * change);
+    }
+    store(d_n + c, load(d_n + c) + whole - shifted);
+    store(d_previous + c, shifted);
+  }
+}
+
+template <typename Real, typename In>
+void back_through_norm(
+    const TokenShift& s, const In* x, Moments<Real> of, const Real* d_n, In* d_x, Real* d_weight,
+    Real* d_bias) {
+  const int64_t channels = s.channels;
+  const Real* weight = static_cast<const Real*>(s.weight);
+  Vector<Real> total{}, products{};
+  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
+    const Vector<Real> centred = (load(x + c) - of.mean) * of.scale, d = load(d_n + c);
+    const Vector<Real> d_centred = d * load(weight + c);
+    total += d_centred;
+    products += d_centred * centred;
+    store(d_weight + c, load(d_weight + c) + d * centred);
+    store(d_bias + c, load(d_bias + c) + d);
+  }
+  const Real mean = sum<Real>(total) / channels, projection = sum<Real>(products) / channels;
+  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
+    const Vector<Real> centred = (load(x + c) - of.mean) * of.scale;
+    const Vector<Real> d_centred = load(d_n + c) * load(weight + c);
+    store(d_x + c, (d_centred - mean - centred * projection) * of.scale);
+  }
+}
+
+template <typename In, typename Out>
+void token_shift_backward(const TokenShiftBackward& b) {
+  using Real = typename ComputedIn<In>::type;
+  const TokenShift& s = b.forward;
+  const int64_t channels = s.channels;
+  for_each_task(tasks_of(s), s.threads, [&](int64_t task) {
+    const Stretch<Real, In> stretch(s, task);
+    std::vector<Real> d_n(channels), d_previous(channels);
+    const std::vector<Real> nothing(channels);
+    Real* d_weight = static_cast<Real*>(b.d_parameters) + task * (2 + s.count) * channels;
+    std::fill(d_weight, d_weight + (2 + s.count) * channels, Real(0));
+    if (stretch.end == s.steps)
+      std::memcpy(
+          d_n.data(), static_cast<const Real*>(b.d_last) + stretch.batch * channels,
+          channels * sizeof(Real));
+    else if (!is_reset(s, stretch.batch, stretch.end))
+      gradient_from_behind<Real, Out>(s, stretch.batch, stretch.end - 1, d_n.data());
+    for (int64_t t = stretch.end - 1; t >= stretch.first; --t) {
+      const int64_t place = (stretch.batch * s.steps + t) * channels;
+      const bool reset = is_reset(s, stretch.batch, t);
+      back_through_mixes<Real, Out>(
+          s, place, stretch.at(t, channels), reset ? nothing.data() : stretch.at(t - 1, channels),
+          d_n.data(), d_previous.data(), d_weight + 2 * channels);
+      back_through_norm<Real>(
+          s, static_cast<const In*>(s.x) + place, stretch.moments[t - stretch.first], d_n.data(),
+          static_cast<In*>(b.d_x) + place, d_weight, d_weight + channels);
+      d_n.swap(d_previous);
+      if (reset) std::fill(d_n.begin(), d_n.end(), Real(0));
+    }
+    if (stretch.first == 0)
+      std::memcpy(
+          static_cast<Real*>(b.d_before) + stretch.batch * channels, d_n.data(),
+          channels * sizeof(Real));
+  });
+}
+
+}  // namespace rwkv_music

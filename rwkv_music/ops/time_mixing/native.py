@@ -1,0 +1,199 @@
+"""The native pass behind `mix_heads`, as a torch operator with its backward."""
+
+import ctypes
+from collections.abc import Sequence as Many
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from rwkv_music.ops.native import load_library
+from rwkv_music.ops.native.arguments import (
+    Sequence,
+    Sizes,
+    address,
+    channels_together,
+    contiguous,
+    sequence,
+    sizes_of,
+)
+
+_CHUNK = 32
+"""Steps between two stored states, as in recurrence.h."""
+_NAMES = ("r", "decay", "k", "v", "rate", "gate")
+_OPTIONAL = ("share", "value_first")
+
+
+class _Forward(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("sizes", Sizes),
+        *((name, Sequence) for name in (*_NAMES, "out", *_OPTIONAL)),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("resets", "parameters", "state", "final_state", "starts", "removed", "y")
+        ),
+    ]
+
+
+class _Backward(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("forward", _Forward),
+        *((f"d_{name}", Sequence) for name in ("out", *_NAMES, *_OPTIONAL)),
+        *((name, ctypes.c_void_p) for name in ("d_parameters", "d_final_state", "d_state")),
+    ]
+
+
+def mix_heads_native(
+    r: Tensor,
+    decay: Tensor,
+    k: Tensor,
+    v: Tensor,
+    rate: Tensor,
+    gate: Tensor,
+    share: Tensor | None,
+    value_first: Tensor | None,
+    parameters: Tensor,
+    state: Tensor,
+    resets: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Outputs in the dtype of the sequences, and the final state.
+
+    Takes what `mix_heads` takes: the fields of `Mixed` and `HeadParameters.by_head`.
+    """
+    sequences = [r, decay, k, v, rate, gate]
+    if share is not None and value_first is not None:
+        sequences += [share, value_first]
+    sequences = [each.to(r.dtype) for each in sequences]
+    keep = torch.is_grad_enabled() and any(
+        each.requires_grad for each in (*sequences, parameters, state)
+    )
+    out, final_state, *_ = torch.ops.rwkv_music.mix_heads(
+        sequences, parameters.contiguous(), state.contiguous(), contiguous(resets), keep
+    )
+    return out, final_state
+
+
+@torch.library.custom_op("rwkv_music::mix_heads", mutates_args=(), device_types="cpu")
+def _mix_heads(
+    sequences: Many[Tensor],
+    parameters: Tensor,
+    state: Tensor,
+    resets: Tensor | None,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Outputs, final state, and with `keep` what the backward needs."""
+    sequences = [channels_together(each) for each in sequences]
+    results = _empty_results(sequences, state, keep=keep)
+    arguments = _forward_arguments(sequences, parameters, state, resets, results)
+    load_library().call("time_mixing_forward", arguments)
+    return results
+
+
+def _empty_results(
+    sequences: Many[Tensor], state: Tensor, *, keep: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    batch, heads, width, _ = state.shape
+    steps = sequences[0].shape[1] if keep else 0
+    starts = state.new_empty(batch, heads, -(-steps // _CHUNK), width, width)
+    removed, y = (state.new_empty(batch, heads, steps, width) for _ in range(2))
+    out = sequences[0].new_empty(sequences[0].shape)
+    return out, torch.empty_like(state), starts, removed, y
+
+
+def _forward_arguments(
+    sequences: Many[Tensor],
+    parameters: Tensor,
+    state: Tensor | None,
+    resets: Tensor | None,
+    results: tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor],
+) -> _Forward:
+    out, final_state, *kept = results
+    heads = parameters.shape[0]
+    return _Forward(
+        sizes_of(_in_heads(out, heads)),
+        *_structures([*sequences[:6], out, *sequences[6:]], heads, count=9),
+        address(resets),
+        address(parameters),
+        address(state),
+        address(final_state),
+        *(address(each) if each.numel() else None for each in kept),
+    )
+
+
+def _structures(tensors: Many[Tensor], heads: int, *, count: int) -> list[Sequence]:
+    """`count` of them; those that are missing hold a null pointer."""
+    found = [sequence(_in_heads(each, heads)) for each in tensors]
+    return found + [Sequence()] * (count - len(found))
+
+
+def _in_heads(x: Tensor, heads: int) -> Tensor:
+    return x.view(*x.shape[:-1], heads, -1)
+
+
+@_mix_heads.register_fake
+def _(
+    sequences: Many[Tensor], parameters: Tensor, state: Tensor, resets: Tensor | None,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    return _empty_results(sequences, state, keep=keep)
+
+
+@torch.library.custom_op("rwkv_music::mix_heads_backward", mutates_args=(), device_types="cpu")
+def _mix_heads_backward(
+    d_out: Tensor,
+    d_final_state: Tensor,
+    sequences: Many[Tensor],
+    parameters: Tensor,
+    resets: Tensor | None,
+    starts: Tensor,
+    removed: Tensor,
+    y: Tensor,
+) -> list[Tensor]:
+    """Gradients of the sequences, then of the parameters and of the initial state."""
+    sequences = [channels_together(each) for each in sequences]
+    d_out, d_final_state = channels_together(d_out), d_final_state.contiguous()
+    gradients = [each.new_empty(each.shape) for each in sequences]
+    shares = parameters.new_empty(d_out.shape[0], *parameters.shape)
+    d_state = torch.empty_like(d_final_state)
+    arguments = _Backward(
+        _forward_arguments(sequences, parameters, None, resets, (d_out, None, starts, removed, y)),
+        *_structures([d_out, *gradients], parameters.shape[0], count=9),
+        *map(address, (shares, d_final_state, d_state)),
+    )
+    load_library().call("time_mixing_backward", arguments)
+    return [*gradients, shares.sum(0), d_state]
+
+
+@_mix_heads_backward.register_fake
+def _(
+    d_out: Tensor, d_final_state: Tensor, sequences: Many[Tensor], parameters: Tensor,
+    resets: Tensor | None, starts: Tensor, removed: Tensor, y: Tensor,
+) -> list[Tensor]:  # fmt: skip
+    gradients = [each.new_empty(each.shape) for each in sequences]
+    return [*gradients, torch.empty_like(parameters), d_final_state.new_empty(d_final_state.shape)]
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+    sequences, parameters, _, resets, _ = inputs
+    kept = output[2:]
+    ctx.set_materialize_grads(False)  # else it fills tensors of zeros for what is kept
+    ctx.save_for_backward(*sequences, parameters, resets, *kept)
+
+
+def _gradients(
+    ctx: Any,  # noqa: ANN401 - torch's
+    d_out: Tensor | None,
+    d_final_state: Tensor | None,
+    *_kept: None,
+) -> tuple[Any, ...]:
+    *sequences, parameters, resets, starts, removed, y = ctx.saved_tensors
+    d_out = torch.zeros_like(sequences[0]) if d_out is None else d_out
+    if d_final_state is None:
+        d_final_state = torch.zeros_like(starts[:, :, 0])
+    *d_sequences, d_parameters, d_state = torch.ops.rwkv_music.mix_heads_backward(
+        d_out, d_final_state, sequences, parameters, resets, starts, removed, y
+    )
+    return d_sequences, d_parameters, d_state, None, None
+
+
+_mix_heads.register_autograd(_gradients, setup_context=_keep_for_backward)
