@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "level.h"
 #include "squared_relu.h"
 #include "time_mixing_backward.h"
 #include "token_shift.h"
@@ -15,18 +16,7 @@ using namespace rwkv_music;
 RM_EXPORT int32_t rwkv_music_abi() { return 1; }
 
 // The best instruction set of this machine: 0 the architecture's own, 1 AVX2, 2 AVX-512.
-RM_EXPORT int32_t rwkv_music_level() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return 2;
-  return has_avx2 ? 1 : 0;
-#else
-  return 0;
-#endif
-}
+RM_EXPORT int32_t rwkv_music_level() { return level_of_this_machine(); }
 
 RM_EXPORT void rwkv_music_wkv7_forward(const Wkv7Forward* x) {
   if (x->sizes.type == kFloat64) return wkv7_forward<double>(*x);

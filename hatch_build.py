@@ -1,0 +1,76 @@
+"""Hatchling's build hook: compiles the native CPU library into the wheel.
+
+Without a compiler the wheel is a pure one, which works everywhere with the PyTorch form of the
+kernels. `RWKV_MUSIC_WHEEL=linux-arm64` (or another name of `TARGETS` in
+`rwkv_music/ops/native/build.py`) compiles for another machine with Zig; `RWKV_MUSIC_WHEEL=any`
+makes the pure wheel.
+"""
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+NATIVE = "rwkv_music/ops/native"
+
+
+class NativeLibraryHook(BuildHookInterface):
+    """Runs before a wheel is put together."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Compiles the library and puts its files and the platform's tag into the wheel.
+
+        Args:
+            version: "standard", or "editable", for which it is compiled in its place.
+            build_data: What hatchling makes the wheel of.
+        """
+        build = self._load_build()
+        chosen = os.environ.get("RWKV_MUSIC_WHEEL", "")
+        if chosen == "any":
+            return
+        if chosen and chosen not in build.TARGETS:
+            known = ", ".join(build.TARGETS)
+            raise ValueError(f"RWKV_MUSIC_WHEEL is '{chosen}': choose any, {known}")
+        paths = self._cross_compile(build, chosen) if chosen else self._compile(build)
+        if not paths:
+            return
+        self.app.display_info(f"Native CPU library: {', '.join(path.name for path in paths)}")
+        if version == "standard":
+            target = build.TARGETS[chosen] if chosen else build.host_target()
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{target.tag}"
+            shipped = [*paths, paths[0].with_name(build.STAMP)]
+            build_data["force_include"].update(
+                {str(path): f"{NATIVE}/lib/{path.name}" for path in shipped}
+            )
+
+    def _load_build(self) -> ModuleType:
+        """The module that compiles, by its path: the package cannot be imported yet."""
+        path = Path(self.root) / NATIVE / "build.py"
+        spec = importlib.util.spec_from_file_location("rwkv_music_native_build", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    def _cross_compile(self, build: ModuleType, name: str) -> list[Path]:
+        """A wheel that was asked for by name is made as asked, or not at all."""
+        folder = Path(self.root) / "build" / "native" / name
+        paths: list[Path] = build.renew_library(folder, target=build.TARGETS[name])
+        if not paths:
+            raise ValueError(f"compiling for {name} needs the package ziglang")
+        return paths
+
+    def _compile(self, build: ModuleType) -> list[Path]:
+        """An installation goes on without the library: it is faster, not more able."""
+        try:
+            paths: list[Path] = build.renew_library()
+        except build.BuildError as error:
+            self.app.display_warning(str(error))
+            self.app.display_warning("The native CPU library is left out of this installation.")
+            return []
+        return paths

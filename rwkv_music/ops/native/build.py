@@ -1,0 +1,259 @@
+"""Compiles the native CPU library, once for each set of instructions that processors have.
+
+`python rwkv_music/ops/native/build.py` renews it in a checkout. The build hook of the wheel loads
+this file by its path before anything is installed: it needs the standard library only.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SOURCE = HERE / "source"
+LIBRARY = HERE / "lib"
+STAMP = "sources.sha256"
+
+VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86-64": {
+        "baseline": (),
+        "avx2": ("-mavx2", "-mfma", "-mf16c"),
+        "avx512": (
+            *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"),
+            "-mprefer-vector-width=512",
+        ),
+    },
+    "arm64": {"baseline": ()},
+}
+"""The compiler's flags for each variant of an architecture, from the most modest on."""
+
+SUFFIXES = {"linux": ".so", "macos": ".dylib", "windows": ".dll"}
+FLAGS = (
+    *("-O3", "-std=c++17", "-pthread", "-fvisibility=hidden"),
+    *("-ffp-contract=fast", "-fno-math-errno"),
+)
+NO_COMPILER = (
+    "No C++ compiler was found (CXX, c++, g++, clang++ or the package ziglang), so the native CPU "
+    "library is left out and the slower PyTorch form is used."
+)
+
+
+class BuildError(Exception):
+    """A compiler was there and failed; the text is what it said."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of machine to compile for."""
+
+    system: str
+    """"linux", "macos", "windows"; any other name is built as for Linux."""
+    architecture: str
+    """"x86-64", "arm64"; any other name gets the baseline only."""
+    tag: str
+    """Platform tag of a wheel for it."""
+    triple: str = ""
+    """Zig's name for it; empty for the machine this runs on."""
+
+    @property
+    def variants(self) -> dict[str, tuple[str, ...]]:
+        """Names and compiler flags of the variants to build."""
+        return VARIANTS.get(self.architecture, {"baseline": ()})
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the library's files, the most modest variant first."""
+        suffix = SUFFIXES.get(self.system, ".so")
+        return [f"rwkv_music-{variant}{suffix}" for variant in self.variants]
+
+
+TARGETS = {
+    "linux-x86-64": Target(
+        "linux", "x86-64", "manylinux_2_17_x86_64.manylinux2014_x86_64", "x86_64-linux-gnu.2.17"
+    ),
+    "linux-arm64": Target(
+        "linux", "arm64", "manylinux_2_17_aarch64.manylinux2014_aarch64", "aarch64-linux-gnu.2.17"
+    ),
+    "windows-x86-64": Target("windows", "x86-64", "win_amd64", "x86_64-windows-gnu"),
+    "macos-x86-64": Target("macos", "x86-64", "macosx_11_0_x86_64", "x86_64-macos.11.0"),
+    "macos-arm64": Target("macos", "arm64", "macosx_11_0_arm64", "aarch64-macos.11.0"),
+}
+"""What the wheels that we publish are compiled for."""
+
+
+def host_target() -> Target:
+    """The machine this runs on."""
+    names = {"amd64": "x86-64", "x86_64": "x86-64", "aarch64": "arm64", "arm64": "arm64"}
+    machine = platform.machine().lower()
+    system = platform.system().lower().replace("darwin", "macos")
+    tag = re.sub(r"[-.]", "_", sysconfig.get_platform())
+    if system == "macos":  # Python's own tag may promise both architectures, or an older system
+        tag = f"macosx_11_0_{machine}"
+    return Target(system, names.get(machine, machine), tag)
+
+
+def exported_functions() -> list[str]:
+    """The functions that Python may call, in the order of the source files."""
+    found = [
+        name
+        for path in sorted(SOURCE.iterdir())
+        for name in re.findall(r"^RM_EXPORT\b[^(;]*?(\w+)\s*\(", path.read_text("utf-8"), re.M)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def find_compiler(target: Target) -> list[str] | None:
+    """The command that compiles C++ for a machine, None if there is none.
+
+    Any other machine than this one needs Zig's compiler.
+    """
+    if not target.triple:
+        if chosen := os.environ.get("CXX"):
+            return shlex.split(chosen)
+        for name in ("c++", "g++", "clang++"):
+            if path := shutil.which(name):
+                return [path]
+    if importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "c++"]
+    return None
+
+
+def compile_library(
+    folder: Path = LIBRARY,
+    *,
+    compiler: list[str] | None = None,
+    target: Target | None = None,
+) -> list[Path]:
+    """Compiles every variant of the library.
+
+    Args:
+        folder: Where the files go; what an earlier build left there is removed.
+        compiler: Command of a GCC or Clang; the one `find_compiler` finds when None.
+        target: The machine to compile for; this one when None.
+
+    Returns:
+        The files, the most modest variant first; none, after a sentence that says so, where there
+        is no compiler.
+
+    Raises:
+        BuildError: If the compiler fails; the folder is then empty.
+    """
+    target = target or host_target()
+    compiler = compiler or find_compiler(target)
+    remove_library(folder)
+    if compiler is None:
+        print(NO_COMPILER)
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as name:
+        for variant, file in zip(target.variants, target.names, strict=True):
+            _compile_variant(compiler, target, variant, Path(name), file)
+        for file in target.names:
+            (Path(name) / file).replace(folder / file)
+    (folder / STAMP).write_text(_fingerprint(target) + "\n", encoding="utf-8")
+    return [folder / file for file in target.names]
+
+
+def present_library(folder: Path = LIBRARY, *, target: Target | None = None) -> list[Path]:
+    """The library's files, if they were built from the present sources for this machine."""
+    target = target or host_target()
+    stamp = folder / STAMP
+    paths = [folder / file for file in target.names]
+    if not stamp.is_file() or not all(path.is_file() for path in paths):
+        return []
+    return paths if stamp.read_text(encoding="utf-8").strip() == _fingerprint(target) else []
+
+
+def remove_library(folder: Path = LIBRARY) -> None:
+    """Removes what an earlier build left: a library that fits no source is worse than none."""
+    for path in folder.glob("rwkv_music-*"):
+        path.unlink()
+    (folder / STAMP).unlink(missing_ok=True)
+
+
+def _compile_variant(
+    compiler: list[str], target: Target, variant: str, folder: Path, file: str
+) -> None:
+    # Two steps, so that Zig builds its C++ runtime once and not for each set of instructions.
+    common = [*compiler, *_machine_flags(target)]
+    shared = [] if target.system == "windows" else ["-fPIC"]
+    item = folder / f"{variant}.o"
+    source = str(SOURCE / "library.cpp")
+    _run([*common, *FLAGS, *shared, *target.variants[variant], "-c", source, "-o", str(item)])
+    link = [*_runtime_flags(compiler, target), *_export_flags(target, folder)]
+    _run([*common, "-shared", "-pthread", *shared, *link, str(item), "-o", str(folder / file)])
+
+
+def _machine_flags(target: Target) -> Iterator[str]:
+    if target.triple:
+        yield from ("-target", target.triple)
+    elif target.system == "macos":
+        yield from ("-arch", platform.machine(), "-mmacosx-version-min=11.0")
+
+
+def _runtime_flags(compiler: list[str], target: Target) -> Iterator[str]:
+    """The C++ runtime goes into the library: the user's may be another, or an older one."""
+    if "ziglang" in compiler:
+        yield "-s"  # which drops the symbols of that runtime
+    elif target.system == "windows":
+        yield "-static"
+    elif target.system != "macos":
+        yield from ("-static-libgcc", "-static-libstdc++", "-s")
+
+
+def _export_flags(target: Target, folder: Path) -> Iterator[str]:
+    """Hides the C++ runtime, which would else be shared with the one that torch has loaded."""
+    if target.system in ("macos", "windows"):
+        return
+    names = " ".join(f"{name};" for name in exported_functions())
+    script = folder / "exports.map"
+    script.write_text(f"{{ global: {names} local: *; }};\n", encoding="utf-8")
+    yield f"-Wl,--version-script={script}"
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
+
+
+def _fingerprint(target: Target) -> str:
+    """A hash of all that decides what the library is, except the compiler."""
+    digest = hashlib.sha256(repr(target).encode())
+    for path in [Path(__file__), *sorted(SOURCE.iterdir())]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def renew_library(folder: Path = LIBRARY, *, target: Target | None = None) -> list[Path]:
+    """The library's files, compiled if they do not fit the sources any more; as compile_library."""
+    return present_library(folder, target=target) or compile_library(folder, target=target)
+
+
+def main() -> int:
+    """Compiles the library in the checkout and says what was built."""
+    parser = argparse.ArgumentParser(description="Compile the native CPU library in this folder.")
+    parser.add_argument("--if-changed", action="store_true", help="only if the sources changed")
+    try:
+        paths = renew_library() if parser.parse_args().if_changed else compile_library()
+    except BuildError as error:
+        print(f"{error}\nThe native CPU library was not built; the slower PyTorch form is used.")
+        return 1
+    if paths:
+        print("Native CPU library:", ", ".join(path.name for path in paths))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
