@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,9 +157,9 @@ def compile_library(
         print(NO_COMPILER)
         return []
     folder.mkdir(parents=True, exist_ok=True)
+    # What was there is replaced, not overwritten: another process may be running it.
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as name:
-        for variant, file in zip(target.variants, target.names, strict=True):
-            _compile_variant(compiler, target, variant, Path(name), file)
+        _compile_variants(compiler, target, Path(name))
         for file in target.names:
             (Path(name) / file).replace(folder / file)
     (folder / STAMP).write_text(_fingerprint(target) + "\n", encoding="utf-8")
@@ -182,17 +183,25 @@ def remove_library(folder: Path = LIBRARY) -> None:
     (folder / STAMP).unlink(missing_ok=True)
 
 
-def _compile_variant(
-    compiler: list[str], target: Target, variant: str, folder: Path, file: str
-) -> None:
+def _compile_variants(compiler: list[str], target: Target, folder: Path) -> None:
     # Two steps, so that Zig builds its C++ runtime once and not for each set of instructions.
     common = [*compiler, *_machine_flags(target)]
     shared = [] if target.system == "windows" else ["-fPIC"]
-    item = folder / f"{variant}.o"
     source = str(SOURCE / "library.cpp")
-    _run([*common, *FLAGS, *shared, *target.variants[variant], "-c", source, "-o", str(item)])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        steps = [
+            pool.submit(
+                _run,
+                [*common, *FLAGS, *shared, *flags, "-c", source, "-o", f"{folder / variant}.o"],
+            )
+            for variant, flags in target.variants.items()
+        ]
+        for step in steps:
+            step.result()
     link = [*_runtime_flags(compiler, target), *_export_flags(target, folder)]
-    _run([*common, "-shared", "-pthread", *shared, *link, str(item), "-o", str(folder / file)])
+    for variant, file in zip(target.variants, target.names, strict=True):
+        into = ["-shared", "-pthread", *shared, *link, *_name_flags(target, file)]
+        _run([*common, *into, f"{folder / variant}.o", "-o", str(folder / file)])
 
 
 def _machine_flags(target: Target) -> Iterator[str]:
@@ -214,12 +223,17 @@ def _runtime_flags(compiler: list[str], target: Target) -> Iterator[str]:
 
 def _export_flags(target: Target, folder: Path) -> Iterator[str]:
     """Hides the C++ runtime, which would else be shared with the one that torch has loaded."""
-    if target.system in ("macos", "windows"):
+    if target.system in ("macos", "windows"):  # which do so on their own
         return
     names = " ".join(f"{name};" for name in exported_functions())
     script = folder / "exports.map"
     script.write_text(f"{{ global: {names} local: *; }};\n", encoding="utf-8")
     yield f"-Wl,--version-script={script}"
+
+
+def _name_flags(target: Target, file: str) -> Iterator[str]:
+    if target.system == "macos":  # else the library would carry the path it was built at
+        yield f"-Wl,-install_name,@rpath/{file}"
 
 
 def _run(command: list[str]) -> None:
