@@ -12,8 +12,11 @@ PYTEST_FLAGS ?=
 # Waiting OpenMP threads that spin slow a busy machine down many times over.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# Compiled for by `make wheels`; "any" is the pure wheel for every other machine.
+WHEELS ?= linux-x86-64 linux-arm64 windows-x86-64 macos-x86-64 macos-arm64 any
+
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test test-quick test-long lint screenshots install install-dev clean
+.PHONY: help lab demo test test-quick test-long lint screenshots wheels native install install-dev install-wheels clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,8 +45,20 @@ lint: install-dev  ## Style, types and floors only
 screenshots: install-dev  ## Renew the pictures under docs/images/ (needs Chromium)
 	$(BIN)/python -m tests.browser.screenshots docs/images
 
-install: $(VENV)/installed  ## What the notebooks need, in tested versions, in .venv
-install-dev: $(VENV)/installed-dev  ## What the tests need as well
+wheels: install-wheels  ## Compile wheels for five kinds of machines into dist/, and check them
+	rm -f dist/*.whl
+	@for wheel in $(WHEELS); do \
+	  RWKV_MUSIC_WHEEL=$$wheel ZIG_GLOBAL_CACHE_DIR="$(CURDIR)/build/zig" \
+	    nice -n 10 $(BIN)/python -m build --wheel --no-isolation || exit 1; \
+	done
+	$(BIN)/python tools/check_wheels.py dist/*.whl
+
+native: $(VENV)/installed  ## Compile the native CPU library here if its sources changed
+	-@$(BIN)/python rwkv_music/ops/native/build.py --if-changed
+
+install: $(VENV)/installed native  ## What the notebooks need, in tested versions, in .venv
+install-dev: $(VENV)/installed-dev native  ## What the tests need as well
+install-wheels: $(VENV)/installed-wheels
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
@@ -59,6 +74,10 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $@
 
+$(VENV)/installed-wheels: $(VENV)/installed
+	$(PIP) install -c constraints.txt -e ".[wheels]"
+	@touch $@
+
 clean:  ## Remove .venv and everything built here (not your runs/ and out/)
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist rwkv_music/ops/native/lib .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
