@@ -1,0 +1,217 @@
+"""What all benchmarks share: describing the machine, timing in turns, memory, writing results.
+
+Contestants run in turns within one process, so that whatever else slows the machine down slows all
+of them; the ratio of two is taken turn by turn.
+"""
+
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+REPEATS = 5
+"""Turns of which the median is taken, at least."""
+
+_INSTRUCTION_SETS = (
+    "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+    "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8", "asimd", "asimddp", "bf16",
+    "i8mm", "sve",
+)  # fmt: skip
+"""The flags that matter to matrix products, of those Linux lists."""
+
+
+def machine(*packages: str) -> dict[str, Any]:
+    """What figures were measured on, and when.
+
+    Args:
+        packages: Whose versions to tell besides those of Python, torch and numpy.
+    """
+    names = ("torch", "numpy", *packages)
+    return {
+        "processor": processor_name(),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "instruction_sets": instruction_sets(),
+        "torch_uses": torch.backends.cpu.get_cpu_capability(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in names},
+        },
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def processor_name() -> str:
+    """As the system tells it."""
+    if sys.platform == "darwin":
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def instruction_sets() -> list[str]:
+    """Those of the processor that matter here; empty where Linux does not list them."""
+    cpuinfo = _cpuinfo()
+    there = set((cpuinfo.get("flags") or cpuinfo.get("Features") or "").split())
+    return [name for name in _INSTRUCTION_SETS if name in there]
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor's lines of /proc/cpuinfo; empty on systems without it."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    first = path.read_text(encoding="utf-8").split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def commit() -> str:
+    """The commit measured, with "-dirty" after it if files differ; "none" outside a clone."""
+    asked = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--exclude", "*"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else "none"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one contestant took in each of its turns."""
+
+    seconds: tuple[float, ...]
+    """On the clock."""
+    processor_seconds: tuple[float, ...]
+    """Of all its threads together."""
+
+    @property
+    def median(self) -> float:
+        """Median seconds on the clock."""
+        return statistics.median(self.seconds)
+
+    def to_dict(self) -> dict[str, float]:
+        """Median and spread; the spread is the range over the median."""
+        return {
+            "seconds": rounded(self.median),
+            "spread": rounded((max(self.seconds) - min(self.seconds)) / self.median),
+            "processor_seconds": rounded(statistics.median(self.processor_seconds)),
+        }
+
+
+def alternate(
+    contestants: Mapping[str, Callable[[], object]], *, repeats: int = REPEATS, warm_up: int = 1
+) -> dict[str, Timing]:
+    """Time contestants in turns, every second round in reverse order.
+
+    Args:
+        contestants: What to call, by name.
+        repeats: Rounds that count.
+        warm_up: Rounds before them.
+    """
+    for _ in range(warm_up):
+        for work in contestants.values():
+            work()
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    order = list(contestants)
+    for _ in range(repeats):
+        for name in order:
+            gc.collect()
+            wall, processor = time.perf_counter(), time.process_time()
+            contestants[name]()
+            taken[name].append((time.perf_counter() - wall, time.process_time() - processor))
+        order.reverse()
+    return {
+        name: Timing(tuple(wall for wall, _ in turns), tuple(each for _, each in turns))
+        for name, turns in taken.items()
+    }
+
+
+def time_ratio(ours: Timing, theirs: Timing) -> dict[str, float]:
+    """Our seconds over theirs, turn by turn: median, lowest and highest."""
+    ratios = [mine / other for mine, other in zip(ours.seconds, theirs.seconds, strict=True)]
+    found = {"median": statistics.median(ratios), "lowest": min(ratios), "highest": max(ratios)}
+    return {name: rounded(value) for name, value in found.items()}
+
+
+def rounded(value: float, digits: int = 4) -> float:
+    """To so many significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+def relative_error(found: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> float:
+    """Root mean square of the difference over that of the truth."""
+    difference = (found.detach().double() - truth.detach().double()).square().mean().sqrt()
+    return float(difference / truth.detach().double().square().mean().sqrt())
+
+
+def saved_bytes(forward: Callable[[], object], *, without: Iterable[Tensor] = ()) -> int:
+    """Bytes that a forward keeps for its backward, each storage counted once.
+
+    Args:
+        forward: Whose result holds the graph.
+        without: Tensors that would be in memory anyway: parameters and inputs.
+    """
+    known = {each.untyped_storage().data_ptr() for each in without}
+    storages: dict[int, int] = {}
+
+    def remember(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        graph = forward()
+    del graph  # alive until here, since addresses of freed storages are used again
+    return sum(size for address, size in storages.items() if address not in known)
+
+
+def peak_memory() -> int:
+    """Most bytes of memory this process has had so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent had when it started us
+        lines = status.read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def in_a_process(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - any JSON
+    """Run a benchmark's part in a process of its own and return the JSON it prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def write_report(report: Mapping[str, Any], path: Path | None) -> None:
+    """Print a report, and write it if there is a place for it."""
+    text = json.dumps(report, indent=1)
+    print(text)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n", encoding="utf-8")
