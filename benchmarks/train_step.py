@@ -12,6 +12,7 @@ import argparse
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +182,11 @@ def measure(length: int, precision: str, given: argparse.Namespace) -> Iterator[
     names = [*given.backends, PEER]
     losses: dict[str, list[float]] = {name: [] for name in names}
     steps = {name: training_step(name, length, precision, given) for name in names}
-    timings = alternate(
-        {name: lambda name=name: losses[name].append(steps[name]()) for name in names},
-        repeats=given.repeats,
-    )
+
+    def step(name: str) -> None:
+        losses[name].append(steps[name]())
+
+    timings = alternate({name: partial(step, name) for name in names}, repeats=given.repeats)
     for name in names:
         yield {
             "model": PEER if name == PEER else "rwkv7",
@@ -222,10 +224,7 @@ def saved_per_layer(name: str, length: int, precision: str, given: argparse.Name
             ids, targets = batch(length, few)
             with backend_forced(name):
                 kept[layers, rows] = saved_bytes(
-                    lambda model=model, ids=ids, targets=targets: loss_of(
-                        model, ids, targets, precision
-                    ),
-                    without=model.parameters(),
+                    partial(loss_of, model, ids, targets, precision), without=model.parameters()
                 )
     more = (kept[3, 2] - kept[3, 1]) - (kept[2, 2] - kept[2, 1])
     return round(more / length, 1)

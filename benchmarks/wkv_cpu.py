@@ -1,0 +1,210 @@
+"""Time the WKV recurrence alone, forward and backward, with its accuracy beside every time.
+
+    pip install -e '.[bench]'
+    python -m benchmarks.wkv_cpu --json benchmarks/results/wkv_cpu.json
+
+Shapes are batch x steps x heads, heads of 64 channels. At the first shape our backends meet their
+peers: the step loop of `reference.py`, the same loop left to autograd, and the two functions that
+flash-linear-attention tests its GPU kernels against. At the others they meet our step loop only.
+The error is the worst of y, final state and all seven gradients: root mean square of the difference
+from `reference.py` in float64 over that of the truth, for the first sequence of the batch.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - torch's own name for it
+
+from benchmarks.measuring import (
+    REPEATS,
+    Timing,
+    alternate,
+    machine,
+    relative_error,
+    rounded,
+    saved_bytes,
+    time_ratio,
+    write_report,
+)
+from benchmarks.wkv_peers import Recurrence, fla_peers, step_loop
+from rwkv_music.ops.wkv7 import available_backends, wkv7
+
+N = 64
+NAMES = ("r", "decay_logit", "k", "v", "alpha", "beta", "state")
+FAMILIES = ("random", "fast", "slow", "parallel")
+STEP_LOOP = "reference"
+AUTOGRAD_LOOP = "autograd loop"
+SHAPES = ("4x1024x4", *(f"{rows}x{steps}x{heads}" for steps in (256, 1024, 4096)
+                        for rows, heads in ((1, 1), (4, 4), (8, 4))))  # fmt: skip
+
+
+def main() -> None:
+    """Measure every shape, then the accuracy on every family of inputs."""
+    given = arguments()
+    torch.set_num_threads(given.threads or torch.get_num_threads())
+    fla, why_not = fla_peers()
+    peers = {AUTOGRAD_LOOP: step_loop, **fla}
+    first, *others = given.shapes
+    rows = [
+        *measure(first, torch.float32, peers, given),
+        *measure(first, torch.bfloat16, peers, given),
+        *(row for shape in others for row in measure(shape, torch.float32, {}, given)),
+    ]
+    report = {
+        "machine": machine("rwkv-music", *(["fla-core"] if fla else [])),
+        "settings": {"repeats": given.repeats, "seed": given.seed, "quick": given.quick},
+        "left_out": why_not,
+        "rows": rows,
+        "accuracy": list(accuracy(given)),
+    }
+    write_report(report, given.json)
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), metavar="BxTxH")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=0, help="torch's own choice when 0")
+    parser.add_argument("--quick", action="store_true", help="short sequences, two repeats")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    if given.quick:
+        given.shapes, given.repeats = ["2x64x2", "1x32x1"], 2
+    return given
+
+
+def draw(shape: str, seed: int, family: str = "random") -> list[Tensor]:
+    """Six sequences and a state in float64, as a model would make them.
+
+    Args:
+        shape: "BxTxH".
+        seed: Of the random numbers.
+        family: Decays at "random", all "fast" or "slow", or one key over and over ("parallel").
+    """
+    B, T, H = map(int, shape.split("x"))
+    normal = partial(
+        torch.randn, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+    key = normal(B, T, H, N)
+    if family == "parallel":
+        key = normal(1, 1, H, N) + 1e-3 * key
+    removal = F.normalize(key, dim=-1)
+    rate = torch.sigmoid(normal(B, T, H, N))
+    logit = 2 * normal(B, T, H, N)
+    if family in ("fast", "slow"):
+        logit = torch.full_like(logit, 3.0 if family == "fast" else -9.0)
+    sequences = (normal(B, T, H, N), logit, normal(B, T, H, N), normal(B, T, H, N))
+    return [*sequences, -removal, removal * rate, normal(B, H, N, N)]
+
+
+def leaves_of(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The same values to differentiate by; the state stays in float32 at least."""
+    *sequences, state = tensors
+    state_dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    copies = [*(each.to(dtype, copy=True) for each in sequences), state.to(state_dtype, copy=True)]
+    return [each.requires_grad_() for each in copies]
+
+
+def forward_and_backward(run: Recurrence, leaves: list[Tensor], seed: int) -> list[Tensor]:
+    """The outputs, the final state, and the seven gradients of a fixed random sum of both."""
+    y, state = run(*leaves)
+    generator = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(each.shape[1:], generator=generator).to(each) for each in (y, state)]
+    gradients = torch.autograd.grad((y, state), leaves, [w.expand_as(out) for w, out in zip(
+        weights, (y, state), strict=True)])  # fmt: skip
+    return [y.detach(), state.detach(), *gradients]
+
+
+def errors(
+    run: Recurrence, tensors: list[Tensor], dtype: torch.dtype, seed: int
+) -> dict[str, float]:
+    """Relative errors of everything, for the first sequence, on inputs rounded to the dtype."""
+    first = [each[:1].to(dtype) for each in tensors[:6]] + [tensors[6][:1].float()]
+    truth = forward_and_backward(
+        partial(wkv7, backend=STEP_LOOP), leaves_of(first, torch.float64), seed
+    )
+    found = forward_and_backward(run, leaves_of(tensors, dtype), seed)
+    names = ("y", "final state", *(f"gradient of {name}" for name in NAMES))
+    return {
+        name: relative_error(mine[:1], exact)
+        for name, mine, exact in zip(names, found, truth, strict=True)
+    }
+
+
+def contestants(peers: dict[str, Recurrence]) -> dict[str, Recurrence]:
+    """Our backends and their peers."""
+    ours = {name: partial(wkv7, backend=name) for name in available_backends()}
+    return {**ours, **peers}
+
+
+def measure(
+    shape: str, dtype: torch.dtype, peers: dict[str, Recurrence], given: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """A row for each contestant: time, ratio to the step loops, error, bytes kept."""
+    tensors = draw(shape, given.seed)
+    leaves = leaves_of(tensors, dtype)
+    runs = contestants(peers)
+    works: dict[str, Callable[[], object]] = {
+        name: partial(forward_and_backward, run, leaves, given.seed) for name, run in runs.items()
+    }
+    timings = alternate(works, repeats=given.repeats)
+    for name, run in runs.items():
+        found = errors(run, tensors, dtype, given.seed)
+        yield {
+            "shape": shape,
+            "precision": str(dtype).removeprefix("torch."),
+            "contestant": name,
+            "ours": name in available_backends(),
+            **timings[name].to_dict(),
+            "times_faster_than": times_faster(timings[name], timings),
+            "worst_error": rounded(max(found.values()), 3),
+            "worst_in": max(found, key=lambda each: found[each]),
+            **bytes_kept(run, leaves),
+        }
+
+
+def times_faster(timing: Timing, timings: dict[str, Timing]) -> dict[str, dict[str, float]]:
+    """The step loops' seconds over a contestant's, turn by turn."""
+    loops = [name for name in (STEP_LOOP, AUTOGRAD_LOOP) if name in timings]
+    return {name: time_ratio(timings[name], timing) for name in loops}
+
+
+def bytes_kept(run: Recurrence, leaves: list[Tensor]) -> dict[str, float]:
+    """Bytes kept for the backward per token of a layer of 256 channels, inputs and all.
+
+    Counted at the heads there are, and scaled to four.
+    """
+    B, T, H, _ = leaves[0].shape
+    scale = 4 / (B * T * H)
+    kept = saved_bytes(lambda: run(*leaves))
+    return {
+        "saved_bytes_per_token_at_256": round(kept * scale, 1),
+        "inputs_bytes_per_token_at_256": sum(each[0, 0, 0].nbytes for each in leaves[:6]) * 4,
+    }
+
+
+def accuracy(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Worst errors of our backends in float32, over families of inputs."""
+    _, T, H = given.shapes[0].split("x")
+    for family in FAMILIES:
+        tensors = draw(f"1x{T}x{H}", given.seed, family)
+        for name in available_backends():
+            found = errors(partial(wkv7, backend=name), tensors, torch.float32, given.seed)
+            worst = max(found, key=lambda each: found[each])
+            yield {
+                "family": family,
+                "backend": name,
+                "worst_error": rounded(found[worst], 3),
+                "worst_in": worst,
+            }
+
+
+if __name__ == "__main__":
+    main()

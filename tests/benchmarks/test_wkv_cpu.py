@@ -1,0 +1,46 @@
+"""The WKV benchmark: peers that compute the same, errors within their limits, every figure."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.wkv_cpu import NAMES, draw, errors, forward_and_backward, leaves_of
+from benchmarks.wkv_peers import fla_peers, step_loop
+from rwkv_music.ops.wkv7 import available_backends
+from tests.benchmarks.quick import quick_report
+
+LIMITS = {"float32": 5e-6, "bfloat16": 5e-3}
+
+
+def test_the_loop_left_to_autograd_computes_the_recurrence_and_its_gradients() -> None:
+    found = errors(step_loop, draw("2x20x2", seed=0), torch.float32, seed=0)
+    assert len(found) == 2 + len(NAMES)
+    assert max(found.values()) < 1e-6
+
+
+def test_the_sum_that_is_differentiated_weighs_every_result() -> None:
+    *_, of_state = forward_and_backward(
+        step_loop, leaves_of(draw("1x3x1", seed=0), torch.float64), 0
+    )
+    assert of_state.count_nonzero() == of_state.numel()
+
+
+def test_without_the_peers_package_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    peers, why_not = fla_peers()
+    assert peers == {}
+    assert "not installed" in why_not
+
+
+def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
+    report = quick_report("wkv_cpu", tmp_path)
+    rows = report["rows"]
+    ours = {row["contestant"] for row in rows if row["ours"]}
+    assert ours == set(available_backends())
+    for row in rows:
+        assert row["worst_error"] < LIMITS[row["precision"]], row
+        assert row["saved_bytes_per_token_at_256"] >= row["inputs_bytes_per_token_at_256"]
+        assert row["times_faster_than"]["reference"]["median"] > 0
+    for row in report["accuracy"]:
+        assert row["worst_error"] < LIMITS["float32"], row
