@@ -1,0 +1,219 @@
+"""Time token-by-token decoding on one core, beside the `rwkv` package on the same checkpoint.
+
+    pip install -e '.[bench]'
+    python -m benchmarks.decode --json benchmarks/results/decode.json --music bach
+
+Two synthetic checkpoints of which every parameter is in use, stored in float32. Times are of one
+thread. The error is the root mean square of the difference of the logits from our model's in
+float64 over that of the latter, over every step of the batch. `--music bach` adds what narrower
+weights cost the shipped model on the held-out chorales, `--music FOLDER` on a folder of MIDI.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+
+from benchmarks.decoders import (
+    OURS,
+    PACKAGE,
+    PLAIN,
+    Contestant,
+    PlainPyTorch,
+    contestant_names,
+    make_contestant,
+    perturbed_model,
+    save_official,
+)
+from benchmarks.measuring import (
+    REPEATS,
+    Timing,
+    alternate,
+    in_a_process,
+    machine,
+    relative_error,
+    rounded,
+    time_ratio,
+    write_report,
+)
+from benchmarks.music_loss import music_losses
+from rwkv_music.model import RWKV7, ModelConfig
+
+Task = Callable[[Contestant, Tensor], Tensor]
+"""Reads tokens [B, T] from an empty state and returns all logits it made, [B, steps, V]."""
+
+_EARLY = 100
+"""Tokens after which memory is looked at for the first time."""
+
+
+def main() -> None:
+    """Measure every size, then memory, then the loss on music."""
+    given = arguments()
+    torch.set_num_threads(1)
+    if given.memory_of:
+        write_report(memory(given), None)
+        return
+    peers = ["rwkv"] if any(name == PACKAGE for name, _ in contestant_names()) else []
+    report: dict[str, Any] = {
+        "machine": machine("rwkv-music", *peers),
+        "settings": {
+            name: getattr(given, name)
+            for name in ("sizes", "vocabulary", "steps", "prompt", "repeats", "seed", "quick")
+        },
+        "left_out": "" if peers else "the rwkv package is not installed",
+        "rows": [row for size in given.sizes for row in measure(size, given)],
+        "memory": [row for size in given.sizes[:1] for row in memories(size, given)],
+    }
+    if given.music:
+        report["music"] = music_losses(given.music, given.model, given.music_pieces)
+    write_report(report, given.json)
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", default=["6x256", "12x512"], metavar="LAYERSxWIDTH")
+    parser.add_argument("--vocabulary", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=64, help="tokens of one turn")
+    parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory-tokens", type=int, default=100_000, help="0 leaves memory out")
+    parser.add_argument("--music", metavar="bach|FOLDER", help="measure the loss on real music")
+    parser.add_argument("--music-pieces", type=int, default=64, help="at most")
+    parser.add_argument("--model", default="bach", help="that reads the music")
+    parser.add_argument("--quick", action="store_true", help="tiny models and few tokens")
+    parser.add_argument("--memory-of", nargs=2, metavar=("NAME", "SIZE"), help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    if given.quick:
+        given.sizes, given.vocabulary = ["2x128"], 64
+        given.steps, given.prompt, given.repeats, given.memory_tokens = 8, 40, 2, 1000
+    return given
+
+
+def model_of(size: str, given: argparse.Namespace) -> RWKV7:
+    """The synthetic model of a size."""
+    layers, width = map(int, size.split("x"))
+    sizes = ModelConfig(vocab_size=given.vocabulary, num_layers=layers, width=width)
+    return perturbed_model(sizes, given.seed)
+
+
+def tasks(given: argparse.Namespace) -> dict[str, tuple[Task, Tensor]]:
+    """What is timed, and the tokens read, [B, T]."""
+    generator = torch.Generator().manual_seed(given.seed)
+    ids = torch.randint(given.vocabulary, (16, given.steps), generator=generator)
+    prompt = torch.randint(given.vocabulary, (1, given.prompt), generator=generator)
+    return {
+        "one sequence": (read_steps, ids[:1]),
+        "16 sequences": (read_steps, ids[:, : max(1, given.steps // 4)]),
+        "prompt": (read_prompt, prompt),
+        "first token": (read_prompt, prompt[:, : given.prompt // 8]),
+    }
+
+
+def read_steps(contestant: Contestant, ids: Tensor) -> Tensor:
+    """Token by token."""
+    state = contestant.start(len(ids))
+    logits = []
+    for column in ids.unbind(1):
+        found, state = contestant.step(column, state)
+        logits.append(found.clone())
+    return torch.stack(logits, dim=1)
+
+
+def read_prompt(contestant: Contestant, ids: Tensor) -> Tensor:
+    """All tokens at once."""
+    logits, _ = contestant.prefill(ids, contestant.start(len(ids)))
+    return logits.clone().unsqueeze(1)
+
+
+def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row for each task and contestant."""
+    model = model_of(size, given)
+    exact = PlainPyTorch(model_of(size, given).double())
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "model.pth"
+        save_official(model, path)
+        contestants = {
+            key: make_contestant(*key, model=model, path=path) for key in contestant_names()
+        }
+    for task, (work, ids) in tasks(given).items():
+        truth = work(exact, ids)
+        timings = alternate(
+            {str(key): partial(work, each, ids) for key, each in contestants.items()},
+            repeats=given.repeats,
+            warm_up=2,  # TorchScript compiles in the second call
+        )
+        for key, contestant in contestants.items():
+            logits = work(contestant, ids)
+            yield {
+                "size": size,
+                "parameters": sum(each.numel() for each in model.parameters()),
+                "task": task,
+                "tokens": ids.numel(),
+                "contestant": key[0],
+                "precision": key[1],
+                **timings[str(key)].to_dict(),
+                "tokens_per_second": round(ids.numel() / timings[str(key)].median, 1),
+                "times_faster_than_package": times_faster(timings, key),
+                "logit_error": rounded(relative_error(logits, truth), 3),
+                "logit_difference": rounded(float((logits - truth).abs().max()), 3),
+            }
+
+
+def times_faster(timings: dict[str, Timing], key: tuple[str, str]) -> dict[str, float] | None:
+    """The package's seconds in float32 over a contestant's, turn by turn; None without it."""
+    package = timings.get(str((PACKAGE, "float32")))
+    return None if package is None else time_ratio(package, timings[str(key)])
+
+
+def memories(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Memory of a process that decodes and does nothing else, early and late.
+
+    The package is slow enough that a tenth of the tokens has to do.
+    """
+    present = [name for name, precision in contestant_names() if precision == "float32"]
+    ours = OURS if OURS in present else PLAIN
+    for name, tokens in ((ours, given.memory_tokens), (PACKAGE, given.memory_tokens // 10)):
+        if name in present and tokens >= _EARLY:
+            yield in_a_process(
+                "benchmarks.decode", "--memory-of", name, size,
+                "--vocabulary", str(given.vocabulary), "--seed", str(given.seed),
+                "--memory-tokens", str(tokens),
+            )  # fmt: skip
+
+
+def memory(given: argparse.Namespace) -> dict[str, Any]:
+    """Resident bytes after the first hundred tokens and after the last, in this process."""
+    name, size = given.memory_of
+    model = model_of(size, given)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "model.pth"
+        save_official(model, path)
+        contestant = make_contestant(name, "float32", model, path)
+    state = contestant.start(1)
+    ids = torch.zeros(1, dtype=torch.int64)
+    resident = {}
+    for number in range(1, given.memory_tokens + 1):
+        logits, state = contestant.step(ids, state)
+        ids = logits.argmax(-1)
+        if number in (_EARLY, given.memory_tokens):
+            resident[number] = psutil.Process().memory_info().rss
+    return {
+        "contestant": name,
+        "size": size,
+        "tokens": given.memory_tokens,
+        "resident_bytes_early": resident[_EARLY],
+        "resident_bytes_late": resident[given.memory_tokens],
+    }
+
+
+if __name__ == "__main__":
+    main()

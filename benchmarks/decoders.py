@@ -1,0 +1,157 @@
+"""The contestants of the decoding benchmark, all driven alike: a state, one token, many tokens.
+
+The `rwkv` package keeps one sequence's state and has no batches on a CPU: a batch is read there one
+sequence after the other.
+"""
+
+import contextlib
+import copy
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
+
+PACKAGE = "rwkv package"
+PLAIN = "plain PyTorch"
+OURS = "rwkv-music"
+_PACKAGE_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
+
+
+class Contestant(Protocol):
+    """Reads tokens and tells what it expects next. Ids are [B] for a step, [B, T] for a prompt."""
+
+    def start(self, batch_size: int) -> Any:  # noqa: ANN401 - every contestant has its own state
+        """The state before the first token."""
+
+    def step(self, ids: Int[Tensor, " B"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:  # noqa: ANN401
+        """Logits after one more token of each sequence, and the state then."""
+
+    def prefill(self, ids: Int[Tensor, "B T"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:  # noqa: ANN401
+        """Logits after the last of many tokens, and the state then."""
+
+
+class PlainPyTorch:
+    """Our model's own `step`, operator by operator."""
+
+    def __init__(self, model: RWKV7) -> None:
+        self.model = model
+
+    def start(self, batch_size: int) -> ModelState:
+        """Zeros."""
+        return ModelState.zeros(self.model.config, batch_size, dtype=self.model.emb.weight.dtype)
+
+    @torch.inference_mode()
+    def step(self, ids: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
+        """One token of each sequence."""
+        return self.model.step(ids, state)
+
+    @torch.inference_mode()
+    def prefill(self, ids: Tensor, state: ModelState) -> tuple[Tensor, ModelState]:
+        """The head reads the last position only, as in generation."""
+        hidden, state = self.model.hidden(ids, state)
+        return self.model.head(hidden[:, -1]), state
+
+
+class OurDecoder:
+    """`rwkv_music.model.decoding.Decoder`, which changes its state in place."""
+
+    def __init__(self, model: RWKV7, precision: str) -> None:
+        from rwkv_music.model.decoding import Decoder
+
+        self.decoder = Decoder(model, precision=precision)
+
+    def start(self, batch_size: int) -> Any:  # noqa: ANN401
+        """A new state."""
+        return self.decoder.new_state(batch_size)
+
+    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
+        """One token of each sequence."""
+        return self.decoder.step(ids, state), state
+
+    def prefill(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
+        """Many tokens at once."""
+        return self.decoder.prefill(ids, state), state
+
+
+class RwkvPackage:
+    """The reference implementation on PyPI, compiled by TorchScript as it is by default."""
+
+    def __init__(self, path: Path, precision: str) -> None:
+        os.environ.update(RWKV_V7_ON="1", RWKV_JIT_ON="1", RWKV_CUDA_ON="0")
+        with contextlib.redirect_stdout(sys.stderr):  # it tells what it does; we print JSON
+            from rwkv.model import RWKV
+
+            name = str(path.with_suffix(""))
+            self.model = RWKV(model=name, strategy=f"cpu {_PACKAGE_PRECISIONS[precision]}")
+        # Made now: its dtype is that of the model loaded last, whichever it is asked of.
+        self.zeros = self.model.generate_zero_state()
+
+    def start(self, batch_size: int) -> list[list[Tensor]]:
+        """A state for each sequence."""
+        return [copy.deepcopy(self.zeros) for _ in range(batch_size)]
+
+    def step(self, ids: Tensor, state: list[list[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
+        """One sequence after the other."""
+        return self._read([[each] for each in ids.tolist()], state)
+
+    def prefill(self, ids: Tensor, state: list[list[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
+        """One sequence after the other."""
+        return self._read(ids.tolist(), state)
+
+    def _read(
+        self, sequences: list[list[int]], state: list[list[Tensor]]
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        found = [self.model.forward(*each) for each in zip(sequences, state, strict=True)]
+        return torch.stack([logits.float() for logits, _ in found]), [after for _, after in found]
+
+
+def contestant_names() -> list[tuple[str, str]]:
+    """Name and precision of everyone who can take part here."""
+    names = [(PLAIN, "float32")]
+    if importlib.util.find_spec("rwkv_music.model.decoding") is not None:
+        names = [(OURS, each) for each in ("float32", "bfloat16", "int8")] + names
+    if importlib.util.find_spec("rwkv") is not None:
+        names += [(PACKAGE, each) for each in _PACKAGE_PRECISIONS]
+    return names
+
+
+def make_contestant(name: str, precision: str, model: RWKV7, path: Path) -> Contestant:
+    """One of `contestant_names`.
+
+    Args:
+        name: Who.
+        precision: Of its weights.
+        model: The model.
+        path: The same model as the official .pth file.
+    """
+    if name == PACKAGE:
+        return RwkvPackage(path, precision)
+    return OurDecoder(model, precision) if name == OURS else PlainPyTorch(model)
+
+
+@torch.no_grad()
+def perturbed_model(config: ModelConfig, seed: int) -> RWKV7:
+    """A model in which every part does something: the official initial weights, and noise on all.
+
+    The noise of a matrix is scaled by the numbers it sums, so that activations keep their size.
+    """
+    model = RWKV7(config)
+    initialize(model, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        is_matrix = parameter.squeeze().ndim >= 2
+        spread = 0.5 * parameter.shape[-1] ** -0.5 if is_matrix else 0.1
+        parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=spread)
+    return model.eval()
+
+
+def save_official(model: RWKV7, path: Path) -> None:
+    """Write a model as the official .pth, in float32. Names and shapes are ours already."""
+    torch.save({name: value.clone() for name, value in model.state_dict().items()}, path)

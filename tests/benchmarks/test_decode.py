@@ -1,0 +1,95 @@
+"""The decoding benchmark: logits near the truth, losses counted right, every figure."""
+
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.decoders import PlainPyTorch, perturbed_model, save_official
+from benchmarks.music_loss import nats_per_token
+from rwkv_music.model import ModelConfig
+from tests.benchmarks.quick import REPOSITORY, quick_report
+
+LIMITS = {"float32": 1e-5, "bfloat16": 0.03, "int8": 0.1}
+"""Of the logits' relative error."""
+
+
+class Undecided:
+    """Expects each of four tokens alike, whatever it reads; counts what it reads."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def start(self, batch_size: int) -> int:
+        return batch_size
+
+    def step(self, ids: Tensor, state: int) -> tuple[Tensor, int]:
+        assert len(ids) == state
+        self.read += len(ids)
+        return torch.zeros(len(ids), 4), state
+
+    prefill = step
+
+
+def test_the_loss_is_a_mean_over_real_tokens_alone() -> None:
+    streams = [np.array(ids, dtype=np.uint16) for ids in ([0, 1], [1, 2, 3, 0, 1])]
+    undecided = Undecided()
+    assert nats_per_token(undecided, streams) == pytest.approx(math.log(4))
+    assert undecided.read == 2 * 4
+
+
+def test_every_part_of_a_perturbed_model_is_in_use() -> None:
+    model = perturbed_model(ModelConfig(vocab_size=16, num_layers=2, width=64), seed=0)
+    model(torch.tensor([[1, 2, 3]]))[0].square().sum().backward()
+    unused = [name for name, each in model.named_parameters() if not each.count_nonzero()]
+    without = [
+        name for name, each in model.named_parameters()
+        if each.grad is None or not each.grad.count_nonzero()
+    ]  # fmt: skip
+    assert unused == without == []
+
+
+def test_a_prompt_read_at_once_ends_where_single_steps_end() -> None:
+    contestant = PlainPyTorch(
+        perturbed_model(ModelConfig(vocab_size=16, num_layers=2, width=64), seed=0).double()
+    )
+    ids = torch.arange(6).view(2, 3)
+    at_once, _ = contestant.prefill(ids, contestant.start(2))
+    state = contestant.start(2)
+    for column in ids.unbind(1):
+        stepped, state = contestant.step(column, state)
+    torch.testing.assert_close(at_once, stepped)
+
+
+def test_the_official_file_holds_every_weight_as_it_is(tmp_path: Path) -> None:
+    model = perturbed_model(ModelConfig(vocab_size=16, num_layers=1, width=64), seed=0)
+    save_official(model, tmp_path / "model.pth")
+    stored = torch.load(tmp_path / "model.pth", weights_only=True)
+    assert stored.keys() == model.state_dict().keys()
+    assert all(torch.equal(stored[name], each) for name, each in model.state_dict().items())
+
+
+def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
+    music = tmp_path / "music"
+    music.mkdir()
+    shutil.copy(REPOSITORY / "examples" / "prompt.mid", music)
+    report = quick_report("decode", tmp_path, "--music", str(music))
+    rows = report["rows"]
+    assert {row["task"] for row in rows} == {
+        "one sequence", "16 sequences", "prompt", "first token",
+    }  # fmt: skip
+    for row in rows:
+        assert row["logit_error"] < LIMITS[row["precision"]], row
+        assert row["tokens_per_second"] > 0
+    for row in report["memory"]:
+        assert row["resident_bytes_late"] < 1.2 * row["resident_bytes_early"]
+    found = report["music"]
+    assert found["source"] == "music"
+    assert found["pieces"] == 1
+    for row in found["rows"]:
+        assert 0 < row["nats_per_token"] < math.log(2048)
+        assert abs(row["more_than_float32"]) < 0.1
