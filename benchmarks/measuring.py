@@ -12,7 +12,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +23,8 @@ import psutil
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from rwkv_music.ops.backends import VARIABLE
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -153,6 +156,19 @@ def time_ratio(ours: Timing, theirs: Timing) -> dict[str, float]:
 def rounded(value: float, digits: int = 4) -> float:
     """To so many significant digits."""
     return float(f"{value:.{digits}g}")
+
+
+@contextmanager
+def backend_forced(name: str) -> Iterator[None]:
+    """Have our model use one backend inside, by the environment variable that forces it."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def relative_error(found: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> float:

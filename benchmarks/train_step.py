@@ -9,9 +9,7 @@ what real ones cost, and every one is scored. `--profile` lists where our step s
 """
 
 import argparse
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from benchmarks.measuring import (
     REPEATS,
     Timing,
     alternate,
+    backend_forced,
     in_a_process,
     machine,
     peak_memory,
@@ -43,7 +42,6 @@ PRECISIONS = ("float32", "bfloat16")
 _LEARNING_RATE = 6e-4
 _WEIGHT_DECAY = 0.1
 _LARGEST_NORM = 1.0
-_BACKEND_VARIABLE = "RWKV_MUSIC_WKV"
 
 
 def main() -> None:
@@ -142,19 +140,6 @@ def loss_of(model: nn.Module, ids: Tensor, targets: Tensor, precision: str) -> T
         found = model(ids)
         logits = found[0] if isinstance(model, RWKV7) else found
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
-
-
-@contextmanager
-def backend_forced(name: str) -> Iterator[None]:
-    """The WKV backend our model uses inside."""
-    before = os.environ.get(_BACKEND_VARIABLE)
-    os.environ[_BACKEND_VARIABLE] = name
-    try:
-        yield
-    finally:
-        os.environ.pop(_BACKEND_VARIABLE)
-        if before is not None:
-            os.environ[_BACKEND_VARIABLE] = before
 
 
 def training_step(
