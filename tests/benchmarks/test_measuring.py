@@ -17,8 +17,10 @@ def test_contestants_take_turns_in_both_orders() -> None:
 def test_a_ratio_is_taken_turn_by_turn() -> None:
     # The machine was three times slower in the last turn, for both: the ratio does not mind.
     ours = Timing((1.0, 2.0, 6.0), (1.0, 1.0, 1.0))
-    theirs = Timing((2.0, 2.0, 12.0), (1.0, 1.0, 1.0))
-    assert time_ratio(ours, theirs) == {"median": 0.5, "lowest": 0.5, "highest": 1.0}
+    theirs = Timing((2.0, 2.0, 12.0), (4.0, 5.0, 4.0))
+    assert time_ratio(ours, theirs) == {
+        "median": 0.5, "lowest": 0.5, "highest": 1.0, "processor_median": 0.25,
+    }  # fmt: skip
     assert ours.to_dict() == {"seconds": 2.0, "spread": 2.5, "processor_seconds": 1.0}
 
 
