@@ -107,8 +107,8 @@ def continue_score(
 def _tokenizer_of(model: RWKV7) -> Tokenizer:
     if model.tokenizer_settings is None:
         raise InputError(
-            "the model does not say which tokenizer made its ids: load it with load_model, or set "
-            "model.tokenizer_settings"
+            "the model does not say which tokenizer made its ids: tell it, as in "
+            "load_model('model.pth', tokenizer_settings=Tokenizer().settings)"
         )
     tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
     if tokenizer.vocab_size != model.config.vocab_size:

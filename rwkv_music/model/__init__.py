@@ -3,6 +3,7 @@
 from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.initialization import initialize
+from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import LayerState, ModelState
 
@@ -14,5 +15,7 @@ __all__ = [
     "initialize",
     "load_checkpoint",
     "load_model",
+    "load_pth",
     "save_checkpoint",
+    "save_pth",
 ]

@@ -1,10 +1,10 @@
 """One file a model: weights as safetensors, with sizes and tokenizer settings in its header.
 
-Nothing has to be guessed when it is loaded, and nothing in it is executed.
+Nothing has to be guessed when it is loaded, and nothing in it is executed. The official `.pth` is
+read and written in `official`.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -17,7 +17,11 @@ from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.files import written_aside
+from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
+
+__all__ = ["load_checkpoint", "load_model", "load_pth", "save_checkpoint", "save_pth"]
 
 _FORMAT = "rwkv-music 1"
 
@@ -53,18 +57,8 @@ def save_checkpoint(
         "tokenizer": json.dumps(dict(tokenizer_settings)),
         "metadata": json.dumps(dict(metadata or {})),
     }
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as partial:
         save_file(weights, partial, metadata=header)
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"cannot write the checkpoint {path} ({error}): free some space or choose another place"
-        ) from error
-    finally:
-        if partial.exists():
-            partial.unlink()
     return path
 
 
@@ -104,35 +98,43 @@ def load_checkpoint(
     return model.eval()
 
 
-def load_model(source: str | Path) -> RWKV7:
+def load_model(source: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None) -> RWKV7:
     """A model by name or place.
 
     Args:
-        source: The name of a shipped model ("bach"), a run directory (its best checkpoint), or a
-            checkpoint file.
+        source: The name of a shipped model ("bach"), a run directory (its best checkpoint), a
+            checkpoint file, or an official .pth of RWKV-7.
+        tokenizer_settings: The settings the model must have been trained with; any when None. A
+            .pth does not say what they were and takes these.
 
     Raises:
         CheckpointError: If there is no such model or it cannot be read.
     """
+    path = _checkpoint_of(source)
+    load = load_pth if path.suffix == ".pth" else load_checkpoint
+    return load(path, tokenizer_settings=tokenizer_settings)
+
+
+def _checkpoint_of(source: str | Path) -> Path:
     shipped = _shipped()
     if str(source) in shipped:
-        return load_checkpoint(shipped[str(source)])
+        return shipped[str(source)]
     path = Path(source)
     if path.is_dir():
         for which in ("best", "last"):
             candidate = path / "checkpoints" / f"{which}.safetensors"
             if candidate.exists():
-                return load_checkpoint(candidate)
+                return candidate
         raise CheckpointError(
             f"{path} holds no checkpoint yet: wait for the run's first evaluation, or give a "
-            ".safetensors file"
+            ".safetensors or .pth file"
         )
     if not path.exists():
         raise CheckpointError(
             f"there is no model '{source}': give one of the shipped ones "
             f"({', '.join(shipped) or 'none is installed'}), a run directory, or a checkpoint file"
         )
-    return load_checkpoint(path)
+    return path
 
 
 def _shipped() -> dict[str, Path]:

@@ -41,6 +41,19 @@ def initialize(model: RWKV7, *, seed: int) -> None:
             module.reset_parameters()
 
 
+@torch.no_grad()
+def unused_value_branch(config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Layer 0's v0, v1 and v2 as the official trainer first makes them; no model ever reads them.
+
+    Args:
+        config: Whose sizes they have: [1, 1, C], [C, D] and [D, C].
+    """
+    inner, width = config.value_width, config.width
+    second = torch.empty(inner, width)
+    _orthogonal_second(second, torch.Generator().manual_seed(0))
+    return _value_bias(width).view(1, 1, -1), torch.zeros(width, inner), second
+
+
 def _initialize_time_mixing(
     att: TimeMixing, config: ModelConfig, layer: int, generator: torch.Generator
 ) -> None:
@@ -49,7 +62,7 @@ def _initialize_time_mixing(
     toward_end = 1 - layer / config.num_layers
     channel = torch.arange(width)
     rising = channel / width
-    linear = channel / (width - 1) - 0.5
+    linear = _linear(width)
     middle = (config.head_size - 1) / 2
     within_head = (channel % config.head_size - middle) / middle
     zigzag = within_head * within_head.abs()
@@ -67,22 +80,35 @@ def _initialize_time_mixing(
         "k_a": torch.full((width,), 1.02),
     }
     if not att.has_own_value:
-        vectors["v0"] = 0.73 - 0.4 * linear
+        vectors["v0"] = _value_bias(width)
     for name, values in vectors.items():
         att.get_parameter(name).copy_(values.view(1, 1, -1))
     att.r_k.fill_(-0.04)
 
     for branch in "wag" if att.has_own_value else "wavg":
         att.get_parameter(f"{branch}1").zero_()
-        second = att.get_parameter(f"{branch}2")
-        rows, columns = second.shape
-        _orthogonal(second, _LOW_RANK_GAIN * math.sqrt(max(1.0, rows / columns)), generator)
+        _orthogonal_second(att.get_parameter(f"{branch}2"), generator)
     _orthogonal(att.receptance.weight, 1.0, generator)
     _orthogonal(att.key.weight, 0.1, generator)
     _orthogonal(att.value.weight, 1.0, generator)
     att.output.weight.zero_()
     att.ln_x.weight.fill_(((layer + 1) / config.num_layers) ** 0.7)
     att.ln_x.bias.zero_()
+
+
+def _linear(width: int) -> Tensor:
+    """From -0.5 to 0.5 over the channels."""
+    return torch.arange(width) / (width - 1) - 0.5
+
+
+def _value_bias(width: int) -> Tensor:
+    return 0.73 - 0.4 * _linear(width)
+
+
+def _orthogonal_second(matrix: Tensor, generator: torch.Generator) -> None:
+    """The second matrix of a low-rank branch."""
+    rows, columns = matrix.shape
+    _orthogonal(matrix, _LOW_RANK_GAIN * math.sqrt(max(1.0, rows / columns)), generator)
 
 
 def _orthogonal(matrix: Tensor, gain: float, generator: torch.Generator) -> None:

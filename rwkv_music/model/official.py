@@ -1,0 +1,166 @@
+"""The official `.pth` of RWKV-7 (x070), read and written.
+
+Names and shapes are those of RWKV-LM's trainer, which this project's parameters bear anyway. A
+.pth carries neither sizes nor tokenizer settings: sizes are read from the shapes, settings have to
+be told.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rwkv_music.errors import CheckpointError, InputError
+from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.files import read_tensors, write_tensors
+from rwkv_music.model.initialization import unused_value_branch
+from rwkv_music.model.recognition import likely_cause
+from rwkv_music.model.rwkv7 import RWKV7
+
+_READ = (torch.bfloat16, torch.float16, torch.float32)
+_WRITTEN = (torch.bfloat16, torch.float32)
+_PREFIXES = ("_forward_module.", "module.")
+"""What trainers that wrap a model put before each name."""
+
+_UNUSED = tuple(f"blocks.0.att.{name}" for name in ("v0", "v1", "v2"))
+"""Layer 0 provides the value that later layers mix in and mixes in none itself."""
+
+_TELL_SIZES = {
+    "emb.weight": "[V, C]",
+    "blocks.0.att.r_k": "[H, N]",
+    "blocks.0.att.w1": "[C, D]",
+    "blocks.0.att.a1": "[C, D]",
+    "blocks.0.att.g1": "[C, D]",
+}
+
+
+def load_pth(path: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None) -> RWKV7:
+    """Read an official RWKV-7 file, in float32 and evaluation mode.
+
+    Args:
+        path: A .pth of bfloat16, float16 or float32 weights.
+        tokenizer_settings: Of the tokenizer the model was trained with, as `Tokenizer.settings`
+            gives them; the file does not say, so that None stays unknown.
+
+    Returns:
+        The model. Its vocabulary, layers, width, head size and inner widths are those of the file.
+
+    Raises:
+        CheckpointError: If the file is missing or damaged, holds code, or is no RWKV-7 model; the
+            text names the first tensor that differs, its shape and the expected one.
+    """
+    path = Path(path)
+    weights = {_bare_name(name): value for name, value in read_tensors(path).items()}
+    with torch.device("meta"):  # shapes only: a wrong file must not cost memory
+        model = RWKV7(_config_of(path, weights))
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    _check(path, expected, weights)
+    model.load_state_dict(
+        {
+            name: weights.pop(name).to(torch.float32, copy=True).reshape(shape)
+            for name, shape in expected.items()
+        },
+        assign=True,
+    )
+    if tokenizer_settings is not None:
+        model.tokenizer_settings = dict(tokenizer_settings)
+    return model.eval()
+
+
+def save_pth(
+    model: RWKV7,
+    path: str | Path,
+    *,
+    dtype: torch.dtype = torch.bfloat16,
+    block_0_value: bool = True,
+) -> Path:
+    """Write a model as RWKV-LM's trainer does, for RWKV-LM, the `rwkv` package and others.
+
+    Args:
+        model: What to write; its tokenizer's settings do not go along.
+        path: Ends in .pth: the `rwkv` package wants its name without that ending.
+        dtype: To store the weights in, torch.bfloat16 or torch.float32.
+        block_0_value: Whether to add layer 0's v0, v1 and v2, at their initial values. No forward
+            pass uses them, but the official trainer has them and refuses a file without.
+
+    Raises:
+        InputError: If the ending or the dtype is another.
+        CheckpointError: If the place cannot be written to.
+    """
+    path = Path(path)
+    if path.suffix != ".pth":
+        raise InputError(f"an official checkpoint ends in .pth, got '{path.name}': rename it")
+    if dtype not in _WRITTEN:
+        raise InputError(f"dtype must be torch.bfloat16 or torch.float32, got {dtype}")
+    weights = dict(model.state_dict())
+    if block_0_value:
+        weights |= zip(_UNUSED, unused_value_branch(model.config), strict=True)
+    return write_tensors({name: value.to(dtype) for name, value in weights.items()}, path)
+
+
+def _bare_name(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _config_of(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:
+    for name, expected in _TELL_SIZES.items():
+        if name not in weights or weights[name].ndim != 2:
+            raise _differs(path, name, weights, expected)
+    vocab_size, width = weights["emb.weight"].shape
+    heads, head_size = weights["blocks.0.att.r_k"].shape
+    if heads * head_size != width:
+        raise CheckpointError(
+            f"{path}: blocks.0.att.r_k is {[heads, head_size]}, expected [H, N] with H * N = "
+            f"{width}, the width of emb.weight: a width must be a multiple of the head size, which "
+            "is 64 in official files"
+        )
+    layers = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
+    # The first layer's value branch is unused and may be absent; a model of one layer has no other.
+    value = weights.get("blocks.1.att.v1", weights.get("blocks.0.att.v1"))
+    try:
+        return ModelConfig(
+            vocab_size=vocab_size,
+            num_layers=len(layers),
+            width=width,
+            head_size=head_size,
+            decay_width=weights["blocks.0.att.w1"].shape[1],
+            rate_width=weights["blocks.0.att.a1"].shape[1],
+            value_width=value.shape[1] if value is not None and value.ndim == 2 else 0,
+            gate_width=weights["blocks.0.att.g1"].shape[1],
+        )
+    except InputError as error:
+        raise CheckpointError(f"{path} is no RWKV-7 model: its {error}") from error
+
+
+def _check(path: Path, expected: Mapping[str, torch.Size], weights: Mapping[str, Tensor]) -> None:
+    for name, shape in expected.items():
+        if name not in weights or _without_ones(weights[name].shape) != _without_ones(shape):
+            raise _differs(path, name, weights, str(list(shape)))
+        if weights[name].dtype not in _READ:
+            raise CheckpointError(
+                f"{path}: {name} is stored as {weights[name].dtype}, expected bfloat16, float16 or "
+                "float32: give the file from before it was quantised"
+            )
+    for name, value in weights.items():
+        if name not in expected and name not in _UNUSED:
+            raise CheckpointError(
+                f"{path}: {name} is {list(value.shape)}, expected no such tensor: "
+                f"{likely_cause(weights)}"
+            )
+
+
+def _without_ones(shape: torch.Size) -> list[int]:
+    """Vectors are stored as [C] or [1, 1, C], depending on who wrote them."""
+    return [size for size in shape if size != 1]
+
+
+def _differs(
+    path: Path, name: str, weights: Mapping[str, Tensor], expected: str
+) -> CheckpointError:
+    found = str(list(weights[name].shape)) if name in weights else "missing"
+    return CheckpointError(
+        f"{path}: {name} is {found}, expected {expected}: {likely_cause(weights)}"
+    )
