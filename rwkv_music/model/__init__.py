@@ -6,6 +6,12 @@ from rwkv_music.model.initialization import initialize
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import LayerState, ModelState
+from rwkv_music.model.state_exchange import (
+    load_state,
+    save_state,
+    state_from_list,
+    state_to_list,
+)
 
 __all__ = [
     "RWKV7",
@@ -16,6 +22,10 @@ __all__ = [
     "load_checkpoint",
     "load_model",
     "load_pth",
+    "load_state",
     "save_checkpoint",
     "save_pth",
+    "save_state",
+    "state_from_list",
+    "state_to_list",
 ]

@@ -17,6 +17,9 @@ _ZIP = b"PK\x03\x04"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 """How a file of torch.save begins: today's form, and the one before torch 1.6."""
 
+_PREFIXES = ("_forward_module.", "module.")
+"""What trainers that wrap a model put before each name."""
+
 _DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError)
 """What torch.load raises at half a file, depending on where it ends."""
 
@@ -64,6 +67,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Args:
         path: A .pth file. Code in it is refused, not run.
 
+    Returns:
+        The tensors, on the CPU, under names without the prefixes that trainers add.
+
     Raises:
         CheckpointError: If the file is missing, no torch file, damaged, or holds anything else.
     """
@@ -97,7 +103,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 f"{path}: its entry {name!r} is {_described(value)}, expected a tensor: it is a "
                 "trainer's own checkpoint; save model.state_dict() where it was made"
             )
-    return content
+    return {_bare_name(name): value for name, value in content.items()}
+
+
+def _bare_name(name: str) -> str:
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
 
 
 def _refusal(path: Path, reason: str) -> str:

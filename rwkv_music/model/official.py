@@ -20,9 +20,6 @@ from rwkv_music.model.rwkv7 import RWKV7
 
 _READ = (torch.bfloat16, torch.float16, torch.float32)
 _WRITTEN = (torch.bfloat16, torch.float32)
-_PREFIXES = ("_forward_module.", "module.")
-"""What trainers that wrap a model put before each name."""
-
 _UNUSED = tuple(f"blocks.0.att.{name}" for name in ("v0", "v1", "v2"))
 """Layer 0 provides the value that later layers mix in and mixes in none itself."""
 
@@ -51,7 +48,7 @@ def load_pth(path: str | Path, *, tokenizer_settings: Mapping[str, int] | None =
             text names the first tensor that differs, its shape and the expected one.
     """
     path = Path(path)
-    weights = {_bare_name(name): value for name, value in read_tensors(path).items()}
+    weights = read_tensors(path)
     with torch.device("meta"):  # shapes only: a wrong file must not cost memory
         model = RWKV7(_config_of(path, weights))
     expected = {name: value.shape for name, value in model.state_dict().items()}
@@ -97,12 +94,6 @@ def save_pth(
     if block_0_value:
         weights |= zip(_UNUSED, unused_value_branch(model.config), strict=True)
     return write_tensors({name: value.to(dtype) for name, value in weights.items()}, path)
-
-
-def _bare_name(name: str) -> str:
-    for prefix in _PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def _config_of(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:

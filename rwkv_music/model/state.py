@@ -1,6 +1,6 @@
 """What an RWKV-7 model remembers: a fixed number of values, however long the music was."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +23,11 @@ class LayerState:
 
     def select(self, rows: Int[Tensor, " rows"]) -> "LayerState":
         """The states of some sequences of the batch, in the order asked for."""
-        return LayerState(self.time_shift[rows], self.wkv[rows], self.channel_shift[rows])
+        return self.each(lambda part: part[rows])
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "LayerState":
+        """The same change made to all three parts."""
+        return LayerState(change(self.time_shift), change(self.wkv), change(self.channel_shift))
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,27 @@ class ModelState:
         index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
         index = index.to(self.layers[0].wkv.device)
         return ModelState(tuple(layer.select(index) for layer in self.layers))
+
+    def to(self, device: torch.device | str) -> "ModelState":
+        """The state on another device, each part in the dtype it has."""
+        return ModelState(tuple(layer.each(lambda part: part.to(device)) for layer in self.layers))
+
+    def detach(self) -> "ModelState":
+        """The state without its history: gradients end here."""
+        return ModelState(tuple(layer.each(Tensor.detach) for layer in self.layers))
+
+    def without_shifts(self) -> "ModelState":
+        """The WKV matrices alone, with shifts of zero, as before a first token."""
+        return ModelState(
+            tuple(
+                LayerState(
+                    torch.zeros_like(layer.time_shift),
+                    layer.wkv,
+                    torch.zeros_like(layer.channel_shift),
+                )
+                for layer in self.layers
+            )
+        )
 
     @property
     def num_values(self) -> int:
