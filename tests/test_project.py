@@ -23,7 +23,10 @@ from rwkv_music.cli import build_parser
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = (REPOSITORY / "rwkv_music", REPOSITORY / "widgets" / "rwkv_music_widgets")
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-DOCUMENTS = [REPOSITORY / f"{name}.md" for name in ("README", "ARCHITECTURE", "CONTRIBUTING")]
+DOCUMENTS = [
+    REPOSITORY / f"{name}.md"
+    for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "docs/coming-from-rwkv")
+]
 
 MOST_LINES = 400
 HEAVY = {"torch", "music21", "pygame", "matplotlib", "symusic", "pretty_midi"}
