@@ -82,7 +82,7 @@ class TimeMixing(nn.Module):
             Outputs, the first layer's value, and after the last token its normalised input and
             the WKV state.
         """
-        mixes = [each.flatten() for each in self._mixes()]
+        mixes = [each.flatten() for each in self.mixes()]
         shifted, last = token_shift(x, norm.weight, norm.bias, mixes, state.time_shift, resets)
         x_r, x_w, x_k, x_v, x_a, x_g = shifted
         v = self.value(x_v)
@@ -106,7 +106,8 @@ class TimeMixing(nn.Module):
         norm = self.ln_x
         return HeadParameters(w0, a0, v0, k_k, k_a, self.r_k.flatten(), norm.weight, norm.bias)
 
-    def _mixes(self) -> tuple[nn.Parameter, ...]:
+    def mixes(self) -> tuple[nn.Parameter, ...]:
+        """Token shift of receptance, decay, key, value, rate and gate."""
         return self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g
 
 

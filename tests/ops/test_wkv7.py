@@ -232,7 +232,7 @@ def test_integers_and_nothing_at_all_are_refused() -> None:
 
 def test_an_unknown_backend_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = inputs(4)
-    with pytest.raises(InputError, match="no WKV backend 'abacus': choose one of .*chunked"):
+    with pytest.raises(InputError, match=r"no WKV backend .abacus.: choose one of .*chunked"):
         wkv7(*tensors, backend="abacus")
     monkeypatch.setenv("RWKV_MUSIC_WKV", "slide-rule")
     with pytest.raises(InputError, match="no WKV backend 'slide-rule'"):

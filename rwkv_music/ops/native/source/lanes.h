@@ -6,6 +6,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace rwkv_music {
 
 #if defined(__AVX512F__)
@@ -62,10 +66,34 @@ RM_INLINE Vector<Real> load(const Real* from) {
 typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
 typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 
+// GCC takes conversions between widths apart where one instruction does them.
+RM_INLINE Words widen(Halves x) {
+#if defined(__AVX512F__)
+  return (Words)_mm512_cvtepu16_epi32((__m256i)x);
+#elif defined(__AVX2__)
+  return (Words)_mm256_cvtepu16_epi32((__m128i)x);
+#else
+  return __builtin_convertvector(x, Words);
+#endif
+}
+
 RM_INLINE Vector<float> load(const bfloat16* from) {
   Halves halves;
   std::memcpy(&halves, from, sizeof(halves));
-  return (Vector<float>)(__builtin_convertvector(halves, Words) << 16);
+  return (Vector<float>)(widen(halves) << 16);
+}
+
+RM_INLINE Vector<float> load(const int8_t* from) {
+#if defined(__AVX512F__)
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
+#elif defined(__AVX2__)
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+#else
+  typedef int8_t Bytes __attribute__((vector_size(Lanes<float>::count)));
+  Bytes bytes;
+  std::memcpy(&bytes, from, sizeof(bytes));
+  return __builtin_convertvector(__builtin_convertvector(bytes, Integers<float>), Vector<float>);
+#endif
 }
 
 template <typename Real>

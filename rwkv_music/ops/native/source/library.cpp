@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "decode.h"
 #include "level.h"
 #include "squared_relu.h"
 #include "time_mixing_backward.h"
@@ -61,3 +62,5 @@ RM_EXPORT void rwkv_music_squared_relu(const SquaredRelu* x) {
   if (x->type == kBFloat16) return squared_relu<bfloat16>(*x);
   squared_relu<float>(*x);
 }
+
+RM_EXPORT void rwkv_music_decode_step(const DecodeStep* x) { decode_step(*x); }

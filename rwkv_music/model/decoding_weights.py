@@ -1,0 +1,98 @@
+"""A model's weights for decoding: rounded, and packed for the native library."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from rwkv_music.model.rwkv7 import RWKV7, Block
+from rwkv_music.ops.decoding import NativeLayer, NativeModel, PackedMatrix, pack, rounded
+
+_LOW_RANK = ("w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2")
+
+
+def rounded_model(model: RWKV7, precision: str) -> RWKV7:
+    """A float32 copy of a model with its matrices rounded as decoding rounds them."""
+    copy = RWKV7(model.config).to(model.emb.weight.device)
+    weights = {name: value.detach().float().clone() for name, value in model.state_dict().items()}
+    for name, kept_as in _matrices(model, precision):
+        # Quantisation scales the rows that make one output each: a low-rank matrix's columns.
+        if _is_low_rank(name):
+            weights[name] = rounded(weights[name].mT, kept_as).mT.contiguous()
+        else:
+            weights[name] = rounded(weights[name], kept_as)
+    copy.load_state_dict(weights)
+    copy.tokenizer_settings = model.tokenizer_settings
+    return copy.eval().requires_grad_(requires_grad=False)
+
+
+def native_model(model: RWKV7, precision: str) -> NativeModel:
+    """A model packed for the native library."""
+    packed: dict[str, PackedMatrix] = {}
+    for name, kept_as in _matrices(model, precision):
+        weight = model.get_parameter(name)
+        packed[name] = pack(weight.mT if _is_low_rank(name) else weight, kept_as)
+    first = model.blocks[0]
+    assert isinstance(first, Block)
+    embedding = F.layer_norm(
+        model.emb.weight.float(), first.ln0.weight.shape, _vector(first.ln0.weight),
+        _vector(first.ln0.bias), first.ln0.eps,
+    )  # fmt: skip
+    return NativeModel(
+        [_native_layer(model, number, packed) for number in range(model.config.num_layers)],
+        embedding.detach().contiguous(),
+        _vector(model.ln_out.weight),
+        _vector(model.ln_out.bias),
+        packed["head.weight"],
+    )
+
+
+def _matrices(model: RWKV7, precision: str) -> Iterator[tuple[str, str]]:
+    """Names of all matrices but the embedding, with the precision each is kept in."""
+    for name, _ in model.named_parameters():
+        if _is_low_rank(name):
+            yield name, "bfloat16" if precision == "int8" else precision
+        elif (
+            name.endswith(("att.receptance.weight", "att.key.weight", "att.value.weight"))
+            or name.endswith(("att.output.weight", "ffn.key.weight", "ffn.value.weight"))
+            or name == "head.weight"
+        ):
+            yield name, precision
+
+
+def _is_low_rank(name: str) -> bool:
+    return ".att." in name and name.endswith(_LOW_RANK)
+
+
+def _native_layer(model: RWKV7, number: int, packed: dict[str, PackedMatrix]) -> NativeLayer:
+    block = model.blocks[number]
+    assert isinstance(block, Block)
+    att = f"blocks.{number}.att"
+    matrices = {
+        f"{name}{place}": packed.get(f"{att}.{letter}{place}")
+        for name, letter in (("decay", "w"), ("rate", "a"), ("gate", "g"), ("share", "v"))
+        for place in (1, 2)
+    }
+    mixes = [each.flatten() for each in block.att.mixes()]
+    parameters = block.att.head_parameters().by_head(model.config.num_heads)
+    return NativeLayer(
+        norm1_weight=_vector(block.ln1.weight),
+        norm1_bias=_vector(block.ln1.bias),
+        norm2_weight=_vector(block.ln2.weight),
+        norm2_bias=_vector(block.ln2.bias),
+        mixes=_vector(torch.stack(mixes)),
+        channel_mix=_vector(block.ffn.x_k.flatten()),
+        parameters=_vector(parameters),
+        **{
+            name: packed[f"{att}.{name}.weight"]
+            for name in ("receptance", "key", "value", "output")
+        },
+        **matrices,
+        channel_key=packed[f"blocks.{number}.ffn.key.weight"],
+        channel_value=packed[f"blocks.{number}.ffn.value.weight"],
+    )
+
+
+def _vector(parameter: Tensor) -> Tensor:
+    return parameter.detach().float().clone().contiguous()

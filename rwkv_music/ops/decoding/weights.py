@@ -1,0 +1,69 @@
+"""Weight matrices in the three precisions of decoding, and as the native library lays them out."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+PRECISIONS = ("float32", "bfloat16", "int8")
+_PANEL = 16
+"""Rows that lie interleaved, as in matrix.h."""
+_LARGEST_INT8 = 127
+
+
+@dataclass(frozen=True)
+class PackedMatrix:
+    """A matrix for the native library."""
+
+    panels: Tensor
+    """[ceil(rows / 16), columns, 16]; missing rows are zeros."""
+    scales: Float[Tensor, " padded_rows"] | None
+    """What each row of int8 is to be multiplied with."""
+    rows: int
+    columns: int
+    precision: str
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that a step reads."""
+        scales = 0 if self.scales is None else self.scales.nbytes
+        return self.panels.nbytes + scales
+
+
+def pack(weight: Float[Tensor, "rows columns"], precision: str) -> PackedMatrix:
+    """Lay a matrix out for y = W x.
+
+    Args:
+        weight: As in `torch.nn.Linear`.
+        precision: One of `PRECISIONS`.
+    """
+    rows, columns = weight.shape
+    padded = F.pad(weight.detach().float(), (0, 0, 0, -rows % _PANEL))
+    scales = None
+    if precision == "int8":
+        padded, scales = quantize(padded)
+    elif precision == "bfloat16":
+        padded = padded.bfloat16()
+    panels = padded.view(-1, _PANEL, columns).transpose(1, 2).contiguous()
+    return PackedMatrix(panels, scales, rows, columns, precision)
+
+
+def quantize(
+    weight: Float[Tensor, "rows columns"],
+) -> tuple[Int8[Tensor, "rows columns"], Float[Tensor, " rows"]]:
+    """Whole numbers from -127 to 127 and one scale per row, so that weight = number x scale."""
+    scales = weight.abs().amax(dim=1) / _LARGEST_INT8
+    divisor = torch.where(scales > 0, scales, 1.0)
+    return (weight / divisor.unsqueeze(1)).round().to(torch.int8), scales
+
+
+def rounded(weight: Float[Tensor, "rows columns"], precision: str) -> Float[Tensor, "rows columns"]:
+    """The matrix that `pack` represents, in float32: what a PyTorch twin computes with."""
+    if precision == "int8":
+        numbers, scales = quantize(weight.detach().float())
+        return numbers.float() * scales.unsqueeze(1)
+    if precision == "bfloat16":
+        return weight.detach().bfloat16().float()
+    return weight.detach().float()
