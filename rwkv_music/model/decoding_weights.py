@@ -9,6 +9,11 @@ from torch import Tensor
 from rwkv_music.model.rwkv7 import RWKV7, Block
 from rwkv_music.ops.decoding import NativeLayer, NativeModel, PackedMatrix, pack, rounded
 
+_LARGE_OF_TIME_MIXING = ("receptance", "key", "value", "output")
+_LARGE = (
+    *(f"att.{name}.weight" for name in _LARGE_OF_TIME_MIXING),
+    *("ffn.key.weight", "ffn.value.weight", "head.weight"),
+)
 _LOW_RANK = ("w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2")
 
 
@@ -53,11 +58,7 @@ def _matrices(model: RWKV7, precision: str) -> Iterator[tuple[str, str]]:
     for name, _ in model.named_parameters():
         if _is_low_rank(name):
             yield name, "bfloat16" if precision == "int8" else precision
-        elif (
-            name.endswith(("att.receptance.weight", "att.key.weight", "att.value.weight"))
-            or name.endswith(("att.output.weight", "ffn.key.weight", "ffn.value.weight"))
-            or name == "head.weight"
-        ):
+        elif name.endswith(_LARGE):
             yield name, precision
 
 
@@ -69,9 +70,10 @@ def _native_layer(model: RWKV7, number: int, packed: dict[str, PackedMatrix]) ->
     block = model.blocks[number]
     assert isinstance(block, Block)
     att = f"blocks.{number}.att"
-    matrices = {
-        f"{name}{place}": packed.get(f"{att}.{letter}{place}")
-        for name, letter in (("decay", "w"), ("rate", "a"), ("gate", "g"), ("share", "v"))
+    large = {name: packed[f"{att}.{name}.weight"] for name in _LARGE_OF_TIME_MIXING}
+    low_rank = {
+        f"{name}{place}": packed[f"{att}.{letter}{place}"]
+        for name, letter in (("decay", "w"), ("rate", "a"), ("gate", "g"))
         for place in (1, 2)
     }
     mixes = [each.flatten() for each in block.att.mixes()]
@@ -84,11 +86,10 @@ def _native_layer(model: RWKV7, number: int, packed: dict[str, PackedMatrix]) ->
         mixes=_vector(torch.stack(mixes)),
         channel_mix=_vector(block.ffn.x_k.flatten()),
         parameters=_vector(parameters),
-        **{
-            name: packed[f"{att}.{name}.weight"]
-            for name in ("receptance", "key", "value", "output")
-        },
-        **matrices,
+        **large,
+        **low_rank,
+        share1=packed.get(f"{att}.v1"),
+        share2=packed.get(f"{att}.v2"),
         channel_key=packed[f"blocks.{number}.ffn.key.weight"],
         channel_value=packed[f"blocks.{number}.ffn.value.weight"],
     )
