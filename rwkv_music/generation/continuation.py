@@ -13,7 +13,7 @@ from jaxtyping import UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.generation.decoder import Candidate, candidate_seed, grow
 from rwkv_music.generation.sampling import SamplingSettings
-from rwkv_music.model import RWKV7
+from rwkv_music.model import RWKV7, Decoder
 from rwkv_music.tokenizer import Grammar, Tokenizer
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def continue_score(
     top_p: float = 0.95,
     top_k: int | None = None,
     seed: int = 0,
+    precision: str = "float32",
     on_bar: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Continuation]:
@@ -67,6 +68,8 @@ def continue_score(
         top_k: Sample from this many of the likeliest tokens only.
         seed: The first candidate's; the others' follow from it. A candidate does not depend on how
             many there are.
+        precision: Of the model's matrices while decoding: "float32", or "bfloat16" or "int8",
+            which are faster and change the model a little (see `Decoder`).
         on_bar: Told how many new bars every candidate has completed.
         should_stop: Asked at each token; True ends early, with what there is so far.
 
@@ -92,7 +95,7 @@ def continue_score(
     prompt = _Prompt(to_score(score), _tokenizer_of(model))
     model.eval()
     grown = grow(
-        model,
+        Decoder(model, precision),
         prompt.ids,
         prompt.grammar,
         bars=bars,

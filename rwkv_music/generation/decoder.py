@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation.sampling import SamplingSettings, sample_tokens
-from rwkv_music.model import RWKV7, ModelState
+from rwkv_music.model import Decoder, DecoderState
 from rwkv_music.tokenizer import Grammar
 
 PREFILL_CHUNK = 1024
@@ -33,22 +33,24 @@ class Candidate:
     tokens_in_bar: int = 0
 
 
-@torch.no_grad()
-def prefill(model: RWKV7, ids: Integer[np.ndarray, " tokens"]) -> tuple[Tensor, ModelState]:
+def prefill(
+    decoder: Decoder, ids: Integer[np.ndarray, " tokens"]
+) -> tuple[Float[Tensor, "1 V"], DecoderState]:
     """Read a prompt of any length in chunks.
 
     Returns:
-        Logits of the token after it, [1, V], and the state.
+        Logits of the token after it, and the state.
+
+    Raises:
+        InputError: If the prompt has no tokens.
     """
-    device = model.emb.weight.device
-    tokens = torch.from_numpy(ids.astype(np.int64)).to(device).unsqueeze(0)
-    state: ModelState | None = None
-    hidden = None
-    for chunk in tokens.split(PREFILL_CHUNK, dim=1):
-        hidden, state = model.hidden(chunk, state)
-    if hidden is None or state is None:
+    if not len(ids):
         raise InputError("the prompt has no tokens: give one with at least a header")
-    return model.head(hidden[:, -1]), state
+    tokens = torch.from_numpy(ids.astype(np.int64)).unsqueeze(0)
+    state = decoder.new_state()
+    for chunk in tokens.split(PREFILL_CHUNK, dim=1):
+        logits = decoder.prefill(chunk, state)
+    return logits, state
 
 
 def candidate_seed(seed: int, place: int) -> int:
@@ -56,9 +58,9 @@ def candidate_seed(seed: int, place: int) -> int:
     return seed + place
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def grow(
-    model: RWKV7,
+    decoder: Decoder,
     prompt: Integer[np.ndarray, " tokens"],
     grammar: Grammar,
     *,
@@ -75,7 +77,7 @@ def grow(
     temperature.
 
     Args:
-        model: In evaluation mode.
+        decoder: Of the model.
         prompt: Token ids up to the seam.
         grammar: The state after the prompt; it is not changed.
         bars: Bars to add.
@@ -85,7 +87,7 @@ def grow(
         should_stop: Asked at each step; True leaves the candidates as they are.
     """
     vocabulary = grammar.vocabulary
-    logits, state = prefill(model, prompt)
+    logits, state = prefill(decoder, prompt)
     everyone = [
         Candidate(grammar.copy(), torch.Generator().manual_seed(seed), seed) for seed in seeds
     ]
@@ -95,8 +97,7 @@ def grow(
     chosen = [vocabulary.BAR] * len(growing)
     while growing:
         _take(growing, chosen, logits)
-        tokens = torch.tensor(chosen, device=logits.device)
-        logits, state = model.step(tokens, state)
+        logits = decoder.step(torch.tensor(chosen), state)
         if should_stop is not None and should_stop():
             break
         masks = torch.from_numpy(np.stack([_mask(each, last) for each in growing]))

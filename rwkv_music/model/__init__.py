@@ -2,6 +2,7 @@
 
 from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.decoding import Decoder, DecoderState
 from rwkv_music.model.initialization import initialize
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
@@ -15,6 +16,8 @@ from rwkv_music.model.state_exchange import (
 
 __all__ = [
     "RWKV7",
+    "Decoder",
+    "DecoderState",
     "LayerState",
     "ModelConfig",
     "ModelState",

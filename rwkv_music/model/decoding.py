@@ -36,6 +36,11 @@ class DecoderState:
         """How many sequences there are."""
         return self.wkv.shape[1]
 
+    @property
+    def num_values(self) -> int:
+        """Numbers held for all sequences together."""
+        return self.shifts.numel() + self.wkv.numel()
+
     def copy(self) -> "DecoderState":
         """Another one with the same content."""
         return DecoderState(self.shifts.clone(), self.wkv.clone())
@@ -71,7 +76,7 @@ class Decoder:
     """Reads tokens one by one; time and memory per token do not depend on what came before.
 
     Args:
-        model: Its weights are copied: training it further does not change the decoder.
+        model: Put in evaluation mode. Make a new decoder after changing its weights.
         precision: Of the matrices: "float32"; "bfloat16", half as much to read; or "int8" with one
             scale per row, a quarter (the low-rank ones stay bfloat16). All sums are float32.
         backend: "native" or "torch"; by default native where it can run.
@@ -102,7 +107,8 @@ class Decoder:
         self.backend = backend or ("torch" if reason else "native")
         self.config = model.config
         self._device = weight.device
-        self._model = rounded_model(model, precision)
+        as_it_is = precision == "float32" and weight.dtype == torch.float32
+        self._model = model.eval() if as_it_is else rounded_model(model, precision)
         self._native = native_model(model, precision) if self.backend == "native" else None
 
     def new_state(self, batch_size: int = 1) -> DecoderState:

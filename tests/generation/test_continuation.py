@@ -8,7 +8,7 @@ import torch
 from rwkv_music.errors import InputError
 from rwkv_music.generation import continue_score
 from rwkv_music.generation.decoder import candidate_seed, prefill
-from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.model import RWKV7, Decoder, ModelConfig, initialize
 from rwkv_music.score import bar_starts
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import tune
@@ -30,6 +30,7 @@ def model(seed: int = 0) -> RWKV7:
 
 
 MODEL = model()
+DECODER = Decoder(MODEL)
 
 
 def in_signature(numerator: int, denominator: int, bars: int) -> symusic.Score:
@@ -132,17 +133,17 @@ def test_a_long_prompt_is_read_in_pieces_into_the_same_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ids = TOKENIZER.encode(tune(bars=6))
-    logits, state = prefill(MODEL, ids)
+    logits, state = prefill(DECODER, ids)
     monkeypatch.setattr("rwkv_music.generation.decoder.PREFILL_CHUNK", 50)
-    in_pieces, same = prefill(MODEL, ids)
+    in_pieces, same = prefill(DECODER, ids)
     assert len(ids) > 100
     torch.testing.assert_close(in_pieces, logits, rtol=1e-4, atol=1e-4)
     assert same.num_values == state.num_values
 
 
 def test_the_state_has_one_size_whatever_its_past() -> None:
-    _, short = prefill(MODEL, TOKENIZER.encode(tune(bars=1)))
-    _, long = prefill(MODEL, TOKENIZER.encode(tune(bars=40)))
+    _, short = prefill(DECODER, TOKENIZER.encode(tune(bars=1)))
+    _, long = prefill(DECODER, TOKENIZER.encode(tune(bars=40)))
     assert short.num_values == long.num_values
 
 
