@@ -1,0 +1,48 @@
+"""The page of benchmarks says what the stored results say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.measuring import RESULTS
+from benchmarks.tables import PAGE, TABLES, renewed, table
+from tests.benchmarks.quick import REPOSITORY
+
+
+def check(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks.tables", "--check", *options]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def test_the_page_is_what_the_results_say() -> None:
+    done = check()
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_figure_changed_by_hand_fails_the_check(tmp_path: Path) -> None:
+    page = tmp_path / "benchmarks.md"
+    text = PAGE.read_text(encoding="utf-8")
+    page.write_text(text.replace("| -: |", "| -: | 1 |", 1), encoding="utf-8")
+    done = check("--page", str(page))
+    assert done.returncode == 1
+    assert "run python -m benchmarks.tables" in done.stderr
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_stored_result_with_a_table_stands_on_the_page(name: str) -> None:
+    assert (RESULTS / f"{name}.json").exists()
+    assert f"<!-- begin {name} -->" in PAGE.read_text(encoding="utf-8")
+
+
+def test_results_of_quick_mode_are_refused(tmp_path: Path) -> None:
+    report = {"settings": {"quick": True}, "rows": []}
+    (tmp_path / "decode.json").write_text(json.dumps(report), encoding="utf-8")
+    with pytest.raises(AssertionError, match="quick mode"):
+        renewed("<!-- begin decode -->\n<!-- end decode -->", tmp_path)
+
+
+def test_a_table_aligns_its_figures_to_the_right() -> None:
+    assert table(("who", "ms"), [["ours", "1"]]) == "| who | ms |\n| - | -: |\n| ours | 1 |"
