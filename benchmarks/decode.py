@@ -24,13 +24,11 @@ from torch import Tensor
 from benchmarks.decoders import (
     OURS,
     PACKAGE,
-    PLAIN,
     Contestant,
-    PlainPyTorch,
+    ModelStep,
     contestant_names,
     make_contestant,
     perturbed_model,
-    save_official,
 )
 from benchmarks.measuring import (
     REPEATS,
@@ -45,7 +43,7 @@ from benchmarks.measuring import (
     write_report,
 )
 from benchmarks.music_loss import music_losses
-from rwkv_music.model import RWKV7, ModelConfig
+from rwkv_music.model import RWKV7, ModelConfig, save_pth
 
 Task = Callable[[Contestant, Tensor], Tensor]
 """Reads tokens [B, T] from an empty state and returns all logits it made, [B, steps, V]."""
@@ -139,10 +137,10 @@ def read_prompt(contestant: Contestant, ids: Tensor) -> Tensor:
 def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each task and contestant."""
     model = model_of(size, given)
-    exact = PlainPyTorch(model_of(size, given).double())
+    exact = ModelStep(model_of(size, given).double())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.pth"
-        save_official(model, path)
+        save_pth(model, path, dtype=torch.float32)
         contestants = {
             key: make_contestant(*key, model=model, path=path) for key in contestant_names()
         }
@@ -182,9 +180,8 @@ def memories(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     The package is slow enough that a tenth of the tokens has to do.
     """
-    present = [name for name, precision in contestant_names() if precision == "float32"]
-    ours = OURS if OURS in present else PLAIN
-    for name, tokens in ((ours, given.memory_tokens), (PACKAGE, given.memory_tokens // 10)):
+    present = {name for name, _ in contestant_names()}
+    for name, tokens in ((OURS, given.memory_tokens), (PACKAGE, given.memory_tokens // 10)):
         if name in present and tokens >= _EARLY:
             yield in_a_process(
                 "benchmarks.decode", "--memory-of", name, size,
@@ -199,7 +196,7 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
     model = model_of(size, given)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.pth"
-        save_official(model, path)
+        save_pth(model, path, dtype=torch.float32)
         contestant = make_contestant(name, "float32", model, path)
     state = contestant.start(1)
     ids = torch.zeros(1, dtype=torch.int64)

@@ -17,9 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
+from rwkv_music.model.decoding import Decoder, DecoderState
+from rwkv_music.ops.decoding import PRECISIONS
 
 PACKAGE = "rwkv package"
-PLAIN = "plain PyTorch"
+MODEL_STEP = "model.step"
 OURS = "rwkv-music"
 _PACKAGE_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
@@ -37,7 +39,7 @@ class Contestant(Protocol):
         """Logits after the last of many tokens, and the state then."""
 
 
-class PlainPyTorch:
+class ModelStep:
     """Our model's own `step`, operator by operator."""
 
     def __init__(self, model: RWKV7) -> None:
@@ -63,19 +65,17 @@ class OurDecoder:
     """`rwkv_music.model.decoding.Decoder`, which changes its state in place."""
 
     def __init__(self, model: RWKV7, precision: str) -> None:
-        from rwkv_music.model.decoding import Decoder
-
         self.decoder = Decoder(model, precision=precision)
 
-    def start(self, batch_size: int) -> Any:  # noqa: ANN401
+    def start(self, batch_size: int) -> DecoderState:
         """A new state."""
         return self.decoder.new_state(batch_size)
 
-    def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
+    def step(self, ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """One token of each sequence."""
         return self.decoder.step(ids, state), state
 
-    def prefill(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:  # noqa: ANN401
+    def prefill(self, ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Many tokens at once."""
         return self.decoder.prefill(ids, state), state
 
@@ -114,9 +114,7 @@ class RwkvPackage:
 
 def contestant_names() -> list[tuple[str, str]]:
     """Name and precision of everyone who can take part here."""
-    names = [(PLAIN, "float32")]
-    if importlib.util.find_spec("rwkv_music.model.decoding") is not None:
-        names = [(OURS, each) for each in ("float32", "bfloat16", "int8")] + names
+    names = [(OURS, each) for each in PRECISIONS] + [(MODEL_STEP, "float32")]
     if importlib.util.find_spec("rwkv") is not None:
         names += [(PACKAGE, each) for each in _PACKAGE_PRECISIONS]
     return names
@@ -133,7 +131,7 @@ def make_contestant(name: str, precision: str, model: RWKV7, path: Path) -> Cont
     """
     if name == PACKAGE:
         return RwkvPackage(path, precision)
-    return OurDecoder(model, precision) if name == OURS else PlainPyTorch(model)
+    return OurDecoder(model, precision) if name == OURS else ModelStep(model)
 
 
 @torch.no_grad()
@@ -150,8 +148,3 @@ def perturbed_model(config: ModelConfig, seed: int) -> RWKV7:
         spread = 0.5 * parameter.shape[-1] ** -0.5 if is_matrix else 0.1
         parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=spread)
     return model.eval()
-
-
-def save_official(model: RWKV7, path: Path) -> None:
-    """Write a model as the official .pth, in float32. Names and shapes are ours already."""
-    torch.save({name: value.clone() for name, value in model.state_dict().items()}, path)

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rwkv_music.ops.backends import VARIABLE
+from rwkv_music.ops.backends import VARIABLE, describe_backends
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -54,6 +54,7 @@ def machine(*packages: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instruction_sets": instruction_sets(),
         "torch_uses": torch.backends.cpu.get_cpu_capability(),
+        "kernels": describe_backends(),
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in names},

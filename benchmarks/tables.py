@@ -57,8 +57,8 @@ def section(name: str, report: Report) -> str:
 
 def measured_on(machine: dict[str, Any]) -> str:
     """One line: when, what, on which machine."""
-    skipped = {"commit", "date", "system", "instruction_sets", "torch_uses", "architecture"}
-    plain = {key: value for key, value in machine.items() if key not in skipped | {"versions"}}
+    shown = ("cores", "threads", "python", "numpy", "symusic", "miditok")
+    plain = {key: machine[key] for key in ("processor", *shown) if key in machine}
     versions = machine.get("versions", {})
     words = [
         *(f"{value}" if key == "processor" else f"{key} {value}" for key, value in plain.items()),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.decoders import PlainPyTorch, perturbed_model, save_official
+from benchmarks.decoders import ModelStep, perturbed_model
 from benchmarks.music_loss import nats_per_token
 from rwkv_music.model import ModelConfig
 from tests.benchmarks.quick import REPOSITORY, quick_report
@@ -54,7 +54,7 @@ def test_every_part_of_a_perturbed_model_is_in_use() -> None:
 
 
 def test_a_prompt_read_at_once_ends_where_single_steps_end() -> None:
-    contestant = PlainPyTorch(
+    contestant = ModelStep(
         perturbed_model(ModelConfig(vocab_size=16, num_layers=2, width=64), seed=0).double()
     )
     ids = torch.arange(6).view(2, 3)
@@ -63,14 +63,6 @@ def test_a_prompt_read_at_once_ends_where_single_steps_end() -> None:
     for column in ids.unbind(1):
         stepped, state = contestant.step(column, state)
     torch.testing.assert_close(at_once, stepped)
-
-
-def test_the_official_file_holds_every_weight_as_it_is(tmp_path: Path) -> None:
-    model = perturbed_model(ModelConfig(vocab_size=16, num_layers=1, width=64), seed=0)
-    save_official(model, tmp_path / "model.pth")
-    stored = torch.load(tmp_path / "model.pth", weights_only=True)
-    assert stored.keys() == model.state_dict().keys()
-    assert all(torch.equal(stored[name], each) for name, each in model.state_dict().items())
 
 
 def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
