@@ -11,6 +11,7 @@ folder of MIDI.
 """
 
 import argparse
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -57,7 +58,7 @@ def main() -> None:
     given = arguments()
     torch.set_num_threads(1)
     if given.memory_of:
-        write_report(memory(given), None)
+        print(json.dumps(memory(given)))
         return
     peers = ["rwkv"] if any(name == PACKAGE for name, _ in contestant_names()) else []
     report: dict[str, Any] = {

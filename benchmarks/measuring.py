@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -239,8 +240,9 @@ def in_a_process(module: str, *arguments: str, environment: Mapping[str, str] | 
 
 
 def write_report(report: Mapping[str, Any], path: Path | None) -> None:
-    """Print a report, and write it if there is a place for it."""
-    text = json.dumps(report, indent=1)
+    """Print a report with the command that made it, and write it if there is a place for it."""
+    command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    text = json.dumps({"command": command, **report}, indent=1)
     print(text)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ what real ones cost, and every one is scored. `--profile` lists where our step s
 """
 
 import argparse
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -49,7 +50,7 @@ def main() -> None:
     given = arguments()
     torch.set_num_threads(given.threads or torch.get_num_threads())
     if given.memory_of:
-        write_report({"peak_bytes": peak_of_two_steps(given.memory_of, given)}, None)
+        print(json.dumps({"peak_bytes": peak_of_two_steps(given.memory_of, given)}))
         return
     if given.profile:
         profile(given)

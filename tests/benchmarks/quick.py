@@ -21,6 +21,7 @@ def quick_report(module: str, folder: Path, *options: str) -> dict[str, Any]:
     assert {"processor", "cores", "threads", "instruction_sets", "versions", "commit", "date"} <= (
         report["machine"].keys()
     )
+    assert report["command"].startswith(f"python -m benchmarks.{module} --quick")
     assert "seed" in report["settings"]
     assert report["rows"]
     return report
