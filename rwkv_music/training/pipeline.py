@@ -26,6 +26,7 @@ from rwkv_music.evaluation import (
     ngram_likelihood,
 )
 from rwkv_music.model import RWKV7, ModelConfig, initialize, save_checkpoint
+from rwkv_music.ops.backends import choose_backend
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.run import RunDirectory
@@ -180,6 +181,7 @@ class _Session:
             },
             "command": " ".join(["rwkv-music", *sys.argv[1:]]),
             "device": str(self.device),
+            "kernel": choose_backend(self.model.emb.weight, self.model.config.head_size),
             "corpus": self.material.summary(),
             "floor": {
                 "order": NGRAM_ORDER,

@@ -1,6 +1,7 @@
 """The run directory: all that a trainer says, and the one word it listens to.
 
-    config.json      how to repeat the run: settings, sizes, tokenizer, versions, command, corpus
+    config.json      how to repeat the run: settings, sizes, tokenizer, versions, command, device,
+                     kernel, corpus
     metrics.jsonl    one JSON object a line, appended: a line per step, a line per evaluation
     status.json      state, step, message; replaced as a whole
     control          "stop" asks the trainer to finish its step and save

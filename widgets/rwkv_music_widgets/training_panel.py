@@ -117,7 +117,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             f'<b style="{_CHIP};background:{chip}">{state}</b>',
             f"step {step} of {steps}" if steps else "",
             f"about {left} left" if left else "",
-            html.escape(status["device"]),
+            html.escape(self._where(status["device"])),
             f"<i>{html.escape(status['message'])}</i>" if status["message"] else "",
         ]
         self.header.value = " &nbsp; ".join(word for word in words if word)
@@ -125,6 +125,11 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             self.stop_button.disabled = True
             self.stop_button.description = "Stop"
         self.state = state
+
+    def _where(self, device: str) -> str:
+        """The device, and the kernel that runs the recurrence on it once the run says so."""
+        kernel = (self.run_log.config() or {}).get("kernel")
+        return f"{device}, {kernel} kernel" if kernel else device
 
     def _figures_html(self) -> str:
         line, held_out = self.run_log.latest, self.run_log.latest_evaluation
