@@ -32,10 +32,11 @@ constexpr Real inverse_factorial(int n) {
 // The series of exp from its term `First` on, divided by x^First: sum of x^(n - First) / n!.
 template <typename Real, int First, int Last>
 RM_INLINE Vector<Real> exp_series(Vector<Real> x) {
+  constexpr Real coefficient = inverse_factorial<Real>(First);  // a constant: Clang would call it
   if constexpr (First == Last)
-    return fill<Real>(inverse_factorial<Real>(Last));
+    return fill<Real>(coefficient);
   else
-    return exp_series<Real, First + 1, Last>(x) * x + inverse_factorial<Real>(First);
+    return exp_series<Real, First + 1, Last>(x) * x + coefficient;
 }
 
 template <typename Real>
