@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,6 +188,7 @@ def check_wheel(wheel: Path) -> list[tuple[str, str]]:
 
 def main(wheels: list[str]) -> int:
     """Checks the wheels and prints a table of what is in them."""
+    lief.logging.disable()  # it would tell what it skips of a file
     failures = 0
     for wheel in map(Path, wheels):
         try:
@@ -204,7 +206,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups())) if found else ()
 
 
-def _listed(names: "frozenset[str] | set[str] | list[str]") -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "nothing"
 
 
