@@ -25,7 +25,7 @@ PACKAGES = (REPOSITORY / "rwkv_music", REPOSITORY / "widgets" / "rwkv_music_widg
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 DOCUMENTS = [
     REPOSITORY / f"{name}.md"
-    for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "docs/coming-from-rwkv")
+    for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "docs/coming-from-rwkv", "docs/wheels")
 ]
 
 MOST_LINES = 400
@@ -108,8 +108,8 @@ def test_the_readme_shows_every_room() -> None:
 
 
 def test_no_file_of_code_is_long() -> None:
-    folders = ("rwkv_music", "widgets", "tests", "examples", "benchmarks")
-    suffixes = {".py", ".js", ".mjs", ".css", ".cpp"}
+    folders = ("rwkv_music", "widgets", "tests", "examples", "benchmarks", "tools")
+    suffixes = {".py", ".js", ".mjs", ".css", ".cpp", ".h"}
     lengths = {
         path.relative_to(REPOSITORY).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
         for folder in folders

@@ -122,7 +122,9 @@ def find_compiler(target: Target) -> list[str] | None:
     if not target.triple:
         if chosen := os.environ.get("CXX"):
             return shlex.split(chosen)
-        for name in ("c++", "g++", "clang++"):
+        # GCC on Windows does not align wide vectors on the stack (its bug 54412): they would crash.
+        names = ("clang++",) if target.system == "windows" else ("c++", "g++", "clang++")
+        for name in names:
             if path := shutil.which(name):
                 return [path]
     if importlib.util.find_spec("ziglang"):
