@@ -17,6 +17,7 @@ from rwkv_music.model.decoding_weights import native_model, rounded_model
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.backends import why_not_native
+from rwkv_music.ops.checks import check_shape
 from rwkv_music.ops.decoding import PRECISIONS, decode_step
 
 _BACKENDS = ("native", "torch")
@@ -48,7 +49,7 @@ class DecoderState:
     def select(self, rows: Iterable[int]) -> "DecoderState":
         """The states of some sequences: repeat a row to branch, leave one out to drop it."""
         index = torch.tensor(list(rows), dtype=torch.int64, device=self.wkv.device)
-        return DecoderState(self.shifts[:, :, index], self.wkv[:, index])
+        return DecoderState(self.shifts.index_select(2, index), self.wkv.index_select(1, index))
 
     def to_model_state(self) -> ModelState:
         """The same as the model takes it."""
@@ -166,6 +167,7 @@ class Decoder:
                 f"{len(ids)} sequences of ids, but a state of {state.batch_size}: make it with "
                 f"new_state({len(ids)}) or select rows of it"
             )
+        self._check_state(state)
         ids = ids.to(self._device, torch.int64).contiguous()
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
             wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)][0]
@@ -174,6 +176,20 @@ class Decoder:
                 "use the tokenizer the model was trained with"
             )
         return ids
+
+    def _check_state(self, state: DecoderState) -> None:
+        """Its numbers are read and written where they lie: they must be those of this model."""
+        layers, channels = self.config.num_layers, self.config.width
+        heads, head_size = self.config.num_heads, self.config.head_size
+        batch = state.batch_size
+        check_shape("the state's shifts", state.shifts, layers, 2, batch, channels)
+        check_shape("the state's wkv", state.wkv, layers, batch, heads, head_size, head_size)
+        for name, tensor in (("shifts", state.shifts), ("wkv", state.wkv)):
+            if not tensor.is_contiguous() or tensor.dtype != torch.float32:
+                raise InputError(
+                    f"the state's {name} must be contiguous and float32, got {tensor.dtype} with "
+                    f"strides {tensor.stride()}: make states with new_state, copy and select"
+                )
 
 
 def _overwrite(state: DecoderState, after: ModelState) -> None:

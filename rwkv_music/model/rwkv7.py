@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from rwkv_music.errors import InputError
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
-from rwkv_music.ops.checks import check_finite
+from rwkv_music.ops.checks import check_finite, check_shape
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import GROUP_NORM_EPS, HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import LAYER_NORM_EPS, token_shift
@@ -213,14 +214,15 @@ class RWKV7(nn.Module):
             check: Refuse numbers that are not finite, layer by layer.
 
         Raises:
-            InputError: With `check`, names the first layer and tensor that holds a NaN or an
-                infinity.
+            InputError: If there are no tokens, or the state or resets are of other sizes; with
+                `check`, names the first layer and tensor that holds a NaN or an infinity.
         """
         if state is None:
             weight = self.emb.weight
             state = ModelState.zeros(
                 self.config, len(ids), device=weight.device, dtype=weight.dtype
             )
+        self._check(ids, state, resets)
         x = self.emb(ids)
         value_first: Tensor | None = None
         after = []
@@ -232,6 +234,22 @@ class RWKV7(nn.Module):
         if check:
             check_finite({"the last layer's output": x})
         return self.ln_out(x), ModelState(tuple(after))
+
+    def _check(self, ids: Tensor, state: ModelState, resets: Resets) -> None:
+        batch, steps = ids.shape
+        if not ids.numel():
+            raise InputError(f"the model needs at least one token, got ids of {list(ids.shape)}")
+        heads, head_size = self.config.num_heads, self.config.head_size
+        if len(state.layers) != self.config.num_layers:
+            raise InputError(
+                f"the state has {len(state.layers)} layers, the model {self.config.num_layers}: "
+                "it comes from another model"
+            )
+        for layer in state.layers:
+            check_shape("the state's wkv", layer.wkv, batch, heads, head_size, head_size)
+            for shift in (layer.time_shift, layer.channel_shift):
+                check_shape("the state's shift", shift, batch, self.config.width)
+        check_shape("resets", resets, batch, steps)
 
     def forward(
         self,

@@ -1,8 +1,20 @@
-"""Numbers that are none, found where they come up instead of where they do harm."""
+"""Refusals that the operators share: wrong shapes, and numbers that are none."""
 
 from torch import Tensor
 
 from rwkv_music.errors import InputError
+
+
+def check_shape(name: str, tensor: Tensor | None, *shape: int) -> None:
+    """Refuse a tensor of another shape; the native library would read past its end.
+
+    Raises:
+        InputError: Names the tensor and both shapes.
+    """
+    if tensor is not None and tuple(tensor.shape) != shape:
+        raise InputError(
+            f"{name} must be {list(shape)} to go with the other tensors, got {list(tensor.shape)}"
+        )
 
 
 def check_finite(tensors: dict[str, Tensor]) -> None:

@@ -82,9 +82,7 @@ def mix_heads(
         resets: True where a sequence begins anew.
     """
     if choose_backend(mixed.r, state.shape[-1]) == "native":
-        return mix_heads_native(
-            *mixed, parameters.by_head(state.shape[1]).to(state.dtype), state, resets
-        )
+        return mix_heads_native(*mixed, parameters.by_head(state.shape[1]), state, resets)
     return _composed(mixed, parameters, state, resets)
 
 

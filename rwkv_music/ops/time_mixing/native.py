@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rwkv_music.ops.backends import NATIVE_HEAD_SIZE
+from rwkv_music.ops.checks import check_shape
 from rwkv_music.ops.native import load_library
 from rwkv_music.ops.native.arguments import (
     Sequence,
@@ -20,6 +22,8 @@ from rwkv_music.ops.native.arguments import (
 
 _CHUNK = 32
 """Steps between two stored states, as in recurrence.h."""
+_PARAMETERS = 8
+"""Vectors of `HeadParameters`."""
 _NAMES = ("r", "decay", "k", "v", "rate", "gate")
 _OPTIONAL = ("share", "value_first")
 
@@ -59,11 +63,23 @@ def mix_heads_native(
     """Outputs in the dtype of the sequences, and the final state.
 
     Takes what `mix_heads` takes: the fields of `Mixed` and `HeadParameters.by_head`.
+
+    Raises:
+        InputError: If a shape does not fit.
     """
     sequences = [r, decay, k, v, rate, gate]
     if share is not None and value_first is not None:
         sequences += [share, value_first]
     sequences = [each.to(r.dtype) for each in sequences]
+    batch, steps, channels = r.shape
+    heads = channels // NATIVE_HEAD_SIZE
+    for name, each in zip((*_NAMES, *_OPTIONAL), sequences, strict=False):
+        check_shape(name, each, batch, steps, channels)
+    check_shape("parameters", parameters, heads, _PARAMETERS, NATIVE_HEAD_SIZE)
+    check_shape("state", state, batch, heads, NATIVE_HEAD_SIZE, NATIVE_HEAD_SIZE)
+    check_shape("resets", resets, batch, steps)
+    computed_in = torch.float64 if r.dtype == torch.float64 else torch.float32
+    parameters, state = parameters.to(computed_in), state.to(computed_in)
     keep = torch.is_grad_enabled() and any(
         each.requires_grad for each in (*sequences, parameters, state)
     )

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rwkv_music.errors import InputError
+from rwkv_music.ops.checks import check_shape
 from rwkv_music.ops.native import load_library
 from rwkv_music.ops.native.arguments import NUMBER_TYPES, address, contiguous
 
@@ -42,7 +44,18 @@ def token_shift_native(
     before: Tensor,
     resets: Tensor | None,
 ) -> tuple[list[Tensor], Tensor]:
-    """Takes and returns what `token_shift` does."""
+    """Takes and returns what `token_shift` does.
+
+    Raises:
+        InputError: If a shape does not fit, or there are more than 6 mixes.
+    """
+    batch, steps, channels = x.shape
+    if len(mixes) > MAX_MIXES:
+        raise InputError(f"token_shift takes at most {MAX_MIXES} mixes, got {len(mixes)}")
+    for name, vector in (("weight", weight), ("bias", bias), *(("a mix", each) for each in mixes)):
+        check_shape(name, vector, channels)
+    check_shape("before", before, batch, channels)
+    check_shape("resets", resets, batch, steps)
     computed_in = torch.float64 if x.dtype == torch.float64 else torch.float32
     out_type = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     if x.dtype != torch.float32:
