@@ -1,0 +1,177 @@
+"""Decoding token by token: the native step against its PyTorch twin, both against the model."""
+
+import pytest
+import torch
+
+from rwkv_music.errors import InputError
+from rwkv_music.model import RWKV7, Decoder, DecoderState, ModelConfig, initialize
+from rwkv_music.ops.decoding import PRECISIONS, pack, rounded
+from rwkv_music.ops.native import load_library
+
+VOCABULARY = 61  # not a multiple of 16: the last panel of the head is not full
+CONFIG = ModelConfig(vocab_size=VOCABULARY, num_layers=3, width=128)
+IDS = torch.randint(VOCABULARY, (2, 40), generator=torch.Generator().manual_seed(3))
+needs_native = pytest.mark.skipif(
+    load_library().functions is None, reason=f"no native library: {load_library().explanation}"
+)
+
+
+def perturbed(config: ModelConfig = CONFIG) -> RWKV7:
+    """No parameter is zero, as half of them are at first: an error in any of them shows."""
+    model = RWKV7(config)
+    initialize(model, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+    return model.eval()
+
+
+MODEL = perturbed()
+
+
+@needs_native
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_native_step_equals_its_plain_twin(precision: str) -> None:
+    native, twin = (Decoder(MODEL, precision, backend=each) for each in ("native", "torch"))
+    here, there = native.new_state(2), twin.new_state(2)
+    for column in IDS.T:
+        found, expected = native.step(column, here), twin.step(column, there)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(here.wkv, there.wkv, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(here.shifts, there.shifts, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["native", "torch"])
+def test_steps_equal_the_parallel_forward_of_the_model(backend: str) -> None:
+    if backend == "native" and load_library().functions is None:
+        pytest.skip(load_library().explanation)
+    decoder = Decoder(MODEL, backend=backend)
+    with torch.no_grad():
+        whole, after = MODEL(IDS)
+    state = decoder.new_state(2)
+    logits = decoder.prefill(IDS[:, :25], state)
+    torch.testing.assert_close(logits, whole[:, 24], rtol=1e-4, atol=1e-4)
+    for place in range(25, 40):
+        logits = decoder.step(IDS[:, place], state)
+        torch.testing.assert_close(logits, whole[:, place], rtol=1e-4, atol=1e-4)
+    for found, expected in zip(state.to_model_state().layers, after.layers, strict=True):
+        torch.testing.assert_close(found.wkv, expected.wkv, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found.time_shift, expected.time_shift, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            found.channel_shift, expected.channel_shift, rtol=1e-4, atol=1e-4
+        )
+
+
+@needs_native
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 8, 15, 64])
+def test_a_sequence_does_not_depend_on_its_batch(precision: str, batch: int) -> None:
+    decoder = Decoder(MODEL, precision, backend="native")
+    ids = torch.randint(VOCABULARY, (batch, 5), generator=torch.Generator().manual_seed(batch))
+    together, alone = decoder.new_state(batch), decoder.new_state(1)
+    for column in ids.T:
+        found, expected = decoder.step(column, together), decoder.step(column[-1:], alone)
+        torch.testing.assert_close(found[-1:], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_state_can_be_copied_branched_and_dropped() -> None:
+    decoder = Decoder(MODEL)
+    state = decoder.new_state(2)
+    decoder.prefill(IDS[:, :10], state)
+    kept = state.copy()
+    first = decoder.step(IDS[:, 10], state)
+    assert not torch.equal(state.wkv, kept.wkv)
+    torch.testing.assert_close(decoder.step(IDS[:, 10], kept.copy()), first)
+    branched = kept.select([1, 1, 0])
+    assert branched.batch_size == 3
+    swapped = decoder.step(IDS[[1, 1, 0], 10], branched)
+    torch.testing.assert_close(swapped, first[[1, 1, 0]], rtol=1e-5, atol=1e-5)
+
+
+def test_a_state_goes_to_the_model_and_back_unchanged() -> None:
+    decoder = Decoder(MODEL)
+    state = decoder.new_state(2)
+    decoder.prefill(IDS, state)
+    back = DecoderState.from_model_state(state.to_model_state())
+    assert torch.equal(back.wkv, state.wkv)
+    assert torch.equal(back.shifts, state.shifts)
+
+
+def test_the_state_has_one_size_whatever_was_read() -> None:
+    decoder = Decoder(MODEL)
+    short, long = decoder.new_state(1), decoder.new_state(1)
+    decoder.prefill(IDS[:1, :1], short)
+    for _ in range(3):
+        decoder.prefill(IDS[:1], long)
+    assert short.num_values == long.num_values == 3 * (2 * 128 + 2 * 64 * 64)
+
+
+def test_int8_has_one_scale_a_row_and_at_most_half_a_step_of_error() -> None:
+    weight = torch.tensor([[1.27, -0.5, 0.004], [0.0, 0.0, 0.0], [-25.4, 12.6, 0.1]])
+    # Scales 0.01 and 0.2: 0.004 is nearest to 0, 12.6 to 63 x 0.2, 0.1 lies between 0 and 0.2.
+    expected = torch.tensor([[1.27, -0.5, 0.0], [0.0, 0.0, 0.0], [-25.4, 12.6, 0.0]])
+    torch.testing.assert_close(rounded(weight, "int8"), expected, atol=1e-6, rtol=0)
+    large = torch.randn(33, 70, generator=torch.Generator().manual_seed(0))
+    error = (rounded(large, "int8") - large).abs() / (large.abs().amax(1, keepdim=True) / 127)
+    assert 0.4 < float(error.max()) <= 0.5 + 1e-4
+
+
+def test_narrow_weights_are_a_half_and_a_quarter_as_large() -> None:
+    weight = torch.randn(64, 256)
+    sizes = [pack(weight, precision).num_bytes for precision in PRECISIONS]
+    assert sizes == [64 * 256 * 4, 64 * 256 * 2, 64 * 256 + 64 * 4]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_narrow_weights_change_the_logits_a_little(precision: str) -> None:
+    exact, narrow = Decoder(MODEL), Decoder(MODEL, precision)
+    expected = exact.prefill(IDS, exact.new_state(2))
+    found = narrow.prefill(IDS, narrow.new_state(2))
+    difference = float((found - expected).std() / expected.std())
+    assert 1e-4 < difference < 0.1
+
+
+def test_a_model_of_other_weights_needs_a_new_decoder_for_narrow_ones() -> None:
+    model = perturbed()
+    decoder = Decoder(model, "bfloat16")
+    before = decoder.prefill(IDS, decoder.new_state(2))
+    with torch.no_grad():
+        model.head.weight.mul_(2)
+    assert torch.equal(decoder.prefill(IDS, decoder.new_state(2)), before)
+
+
+def test_heads_of_another_size_are_decoded_in_pytorch() -> None:
+    config = ModelConfig(vocab_size=VOCABULARY, num_layers=1, width=32, head_size=16)
+    decoder = Decoder(perturbed(config))
+    assert decoder.backend == "torch"
+    assert decoder.step(IDS[:, 0], decoder.new_state(2)).shape == (2, VOCABULARY)
+    with pytest.raises(InputError, match=r"cannot run here: .* 64 channels, these have 16"):
+        Decoder(perturbed(config), backend="native")
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match=r"precision must be one of .* got 'int4'"):
+        Decoder(MODEL, "int4")
+    with pytest.raises(InputError, match=r"backend must be one of .* got 'abacus'"):
+        Decoder(MODEL, backend="abacus")
+    decoder = Decoder(MODEL)
+    with pytest.raises(InputError, match=r"2 sequences of ids, but a state of 3: .*new_state\(2\)"):
+        decoder.step(IDS[:, 0], decoder.new_state(3))
+    with pytest.raises(InputError, match="token 61 is not in the model's vocabulary of 61"):
+        decoder.step(torch.tensor([61]), decoder.new_state(1))
+    with pytest.raises(InputError, match=r"token -1 is not in the model's vocabulary"):
+        decoder.step(torch.tensor([-1]), decoder.new_state(1))
+    with pytest.raises(InputError, match="prefill needs at least one token"):
+        decoder.prefill(IDS[:, :0], decoder.new_state(2))
+
+
+def test_a_state_of_another_model_is_refused_before_it_is_read() -> None:
+    other = Decoder(perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64)))
+    with pytest.raises(InputError, match=r"the state's shifts must be \[3, 2, 1, 128\] .* got"):
+        Decoder(MODEL).step(IDS[:1, 0], other.new_state(1))
+    decoder = Decoder(MODEL)
+    state = decoder.new_state(1)
+    transposed = DecoderState(state.shifts, state.wkv.mT)
+    with pytest.raises(InputError, match="the state's wkv must be contiguous and float32"):
+        decoder.step(IDS[:1, 0], transposed)
