@@ -6,7 +6,9 @@ Parameter names and shapes are those of the official checkpoints. Low-rank matri
 Source: Peng et al., "RWKV-7 'Goose' with Expressive Dynamic State Evolution", arXiv:2503.14456.
 """
 
+from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.checks import check_finite, check_shape
+from rwkv_music.ops.recompute import recomputed
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import GROUP_NORM_EPS, HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import LAYER_NORM_EPS, token_shift
@@ -84,21 +87,26 @@ class TimeMixing(nn.Module):
             the WKV state.
         """
         mixes = [each.flatten() for each in self.mixes()]
-        shifted, last = token_shift(x, norm.weight, norm.bias, mixes, state.time_shift, resets)
+        shift = partial(token_shift, x, norm.weight, norm.bias, mixes, state.time_shift, resets)
+        shifted, last = shift()
+        with recomputed(shifted, lambda: shift()[0]):
+            mixed = self._project(shifted, value_first)
+        y, wkv = mix_heads(mixed, self.head_parameters(), state.wkv, resets)
+        return self.output(y), mixed.v if value_first is None else value_first, last, wkv
+
+    def _project(self, shifted: Sequence[Hidden], value_first: Hidden | None) -> Mixed:
+        """All matrix products before the recurrence."""
         x_r, x_w, x_k, x_v, x_a, x_g = shifted
-        v = self.value(x_v)
-        mixed = Mixed(
+        return Mixed(
             r=self.receptance(x_r),
             decay=torch.tanh(x_w @ self.w1) @ self.w2,
             k=self.key(x_k),
-            v=v,
+            v=self.value(x_v),
             rate=(x_a @ self.a1) @ self.a2,
             gate=torch.sigmoid(x_g @ self.g1) @ self.g2,
             share=None if value_first is None else (x_v @ self.v1) @ self.v2,
             value_first=value_first,
         )
-        y, wkv = mix_heads(mixed, self.head_parameters(), state.wkv, resets)
-        return self.output(y), v if value_first is None else value_first, last, wkv
 
     def head_parameters(self) -> HeadParameters:
         """The learned vectors that act on each channel by itself."""
@@ -125,10 +133,16 @@ class ChannelMixing(nn.Module):
         self, x: Hidden, norm: nn.LayerNorm, before: Float[Tensor, "B C"], resets: Resets = None
     ) -> tuple[Hidden, Float[Tensor, "B C"]]:
         """Outputs, and the last token's normalised input; `before` is the one before the first."""
-        [shifted], last = token_shift(
-            x, norm.weight, norm.bias, [self.x_k.flatten()], before, resets
+        shift = partial(
+            token_shift, x, norm.weight, norm.bias, [self.x_k.flatten()], before, resets
         )
-        return self.value(squared_relu(self.key(shifted))), last
+        shifted, last = shift()
+        with recomputed(shifted, lambda: shift()[0]):
+            inner = self.key(shifted[0])
+        squared = squared_relu(inner)
+        with recomputed([squared], lambda: [squared_relu(inner)]):
+            mixed: Tensor = self.value(squared)
+        return mixed, last
 
 
 class Block(nn.Module):
