@@ -4,6 +4,7 @@ Contestants run in turns within one process, so that whatever else slows the mac
 of them; the ratio of two is taken turn by turn.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import torch
@@ -211,6 +212,41 @@ def saved_bytes(forward: Callable[[], object], *, without: Iterable[Tensor] = ()
         graph = forward()
     del graph  # alive until here, since addresses of freed storages are used again
     return sum(size for address, size in storages.items() if address not in known)
+
+
+def held_bytes(forward: Callable[[], object]) -> int | None:
+    """Bytes that are in use after a forward and were not before: its graph and its result.
+
+    Unlike `saved_bytes` it sees what operators keep behind hooks of their own. None where the C
+    library does not tell (it is glibc that does).
+    """
+    before = _heap_bytes()
+    graph = forward()
+    after = _heap_bytes()
+    del graph  # alive until here
+    return None if before is None or after is None else after - before
+
+
+class _HeapReport(ctypes.Structure):
+    """What glibc's mallinfo2 returns."""
+
+    _fields_: ClassVar = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd",
+            "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
+
+
+def _heap_bytes() -> int | None:
+    try:
+        report = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError, TypeError):
+        return None
+    report.restype = _HeapReport
+    found = report()
+    return int(found.uordblks + found.hblkhd)
 
 
 def peak_memory() -> int:

@@ -24,11 +24,11 @@ from benchmarks.measuring import (
     Timing,
     alternate,
     backend_forced,
+    held_bytes,
     in_a_process,
     machine,
     peak_memory,
     rounded,
-    saved_bytes,
     time_ratio,
     write_report,
 )
@@ -195,7 +195,9 @@ def tokens_per_second(timing: Timing, length: int, given: argparse.Namespace) ->
     return round(batch(length, given)[0].numel() / timing.median)
 
 
-def saved_per_layer(name: str, length: int, precision: str, given: argparse.Namespace) -> float:
+def saved_per_layer(
+    name: str, length: int, precision: str, given: argparse.Namespace
+) -> float | None:
     """Bytes one more layer keeps for the backward of one more token.
 
     What three layers keep beyond two, for two sequences beyond one: embedding and head drop out of
@@ -209,9 +211,10 @@ def saved_per_layer(name: str, length: int, precision: str, given: argparse.Name
             few = argparse.Namespace(**{**vars(given), "tokens": rows * length})
             ids, targets = batch(length, few)
             with backend_forced(name):
-                kept[layers, rows] = saved_bytes(
-                    partial(loss_of, model, ids, targets, precision), without=model.parameters()
-                )
+                held = held_bytes(partial(loss_of, model, ids, targets, precision))
+            if held is None:
+                return None
+            kept[layers, rows] = held
     more = (kept[3, 2] - kept[3, 1]) - (kept[2, 2] - kept[2, 1])
     return round(more / length, 1)
 

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from benchmarks.measuring import Timing, alternate, relative_error, rounded, saved_bytes, time_ratio
+from benchmarks.measuring import (
+    Timing,
+    alternate,
+    held_bytes,
+    relative_error,
+    rounded,
+    saved_bytes,
+    time_ratio,
+)
 
 
 def test_contestants_take_turns_in_both_orders() -> None:
@@ -38,6 +46,14 @@ def test_what_a_forward_keeps_is_counted_once_and_without_parameters() -> None:
 
     assert saved_bytes(forward, without=[weight]) == 40
     assert saved_bytes(forward) == 80
+
+
+def test_what_a_forward_holds_is_counted_with_its_result() -> None:
+    weight = torch.ones(300_000, requires_grad=True)
+    held = held_bytes(lambda: weight.exp() * 2)  # exp keeps its result, the product is the result
+    if held is None:
+        pytest.skip("only glibc tells what is in use")
+    assert held == pytest.approx(2 * 4 * 300_000, rel=0.01)
 
 
 def test_figures_are_rounded_to_significant_digits() -> None:
