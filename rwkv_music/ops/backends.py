@@ -6,6 +6,7 @@ loop that defines the truth. The first that can take the tensors at hand does.
 
 import os
 
+import torch
 from torch import Tensor
 
 from rwkv_music.errors import InputError
@@ -35,7 +36,7 @@ def choose_backend(x: Tensor, head_size: int, asked: str | None = None) -> str:
     Raises:
         InputError: If the backend asked for is unknown or cannot take such tensors.
     """
-    name = asked or os.environ.get(VARIABLE)
+    name = asked or _forced()
     if not name:
         return "chunked" if why_not_native(x, head_size) else "native"
     if name not in BACKENDS:
@@ -56,6 +57,19 @@ def why_not_native(x: Tensor, head_size: int) -> str | None:
         return f"it takes heads of {NATIVE_HEAD_SIZE} channels, these have {head_size}"
     if x.dtype not in NUMBER_TYPES:
         return f"it takes float32, bfloat16 and float64, not {x.dtype}"
+    reason: str | None = _why_no_library()
+    return reason
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+def _forced() -> str:
+    """The backend that the environment forces, if it does; a compiled graph remembers it."""
+    return os.environ.get(VARIABLE, "")
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+def _why_no_library() -> str | None:
+    """Why there is no native library; None if there is one."""
     library = load_library()
     return library.explanation if library.functions is None else None
 
@@ -65,7 +79,6 @@ def describe_backends() -> str:
     library = load_library()
     if library.functions is None:
         return f"chunked (PyTorch); the native library is not used: {library.explanation}"
-    forced = os.environ.get(VARIABLE)
-    if forced:
+    if forced := _forced():
         return f"{forced}, forced by {VARIABLE}"
     return f"native on the CPU ({library.explanation}), chunked (PyTorch) elsewhere"

@@ -1,9 +1,8 @@
-"""The recurrence: a hand-written gradient that is right, and a chunked form that agrees with it."""
+"""The recurrence: a hand-written gradient that is right, and faster forms that agree with it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -11,64 +10,15 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.ops.wkv7 import available_backends, wkv7
 from rwkv_music.ops.wkv7.chunked import wkv7_chunked
-
-NAMES = ("r", "decay_logit", "k", "v", "alpha", "beta", "state")
-LENGTHS = (1, 2, 31, 32, 33, 63, 64, 65, 100, 129)
-FAMILIES = ("random", "fast", "slow", "parallel", "hardest")
-"""Decays drawn at random, nearly 0.55, nearly 1; one key over and over; and that key removed in
-full at every step while nothing decays."""
-
-
-FAST_BACKENDS = [name for name in available_backends() if name != "reference"]
-"""The reference is the truth in float64. In float32 it rounds each decay near 1 the same way at
-each step, which adds up to 1e-5 in the hardest family."""
-
-
-def inputs(
-    T: int, *, family: str = "random", B: int = 2, H: int = 2, N: int = 64, seed: int = 0
-) -> list[Tensor]:
-    """Six sequences and a state in float64, as the model would make them."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-    key = draw(B, T, H, N)
-    if family in ("parallel", "hardest"):
-        key = draw(1, 1, H, N) + 1e-3 * key
-    removal = torch.nn.functional.normalize(key, dim=-1)
-    rate = torch.sigmoid(draw(B, T, H, N))
-    if family == "hardest":
-        rate = torch.ones_like(rate)
-    logit = {"fast": 3.0, "slow": -9.0, "hardest": -9.0}.get(family)
-    decay_logit = draw(B, T, H, N) * 2 if logit is None else torch.full_like(rate, logit)
-    return [
-        draw(B, T, H, N), decay_logit, draw(B, T, H, N), draw(B, T, H, N),
-        -removal, removal * rate, draw(B, H, N, N),
-    ]  # fmt: skip
-
-
-def everything(tensors: list[Tensor], backend: str) -> dict[str, Tensor]:
-    """Outputs, final state and all seven gradients of a fixed random scalar."""
-    leaves = [each.detach().clone().requires_grad_() for each in tensors]
-    y, final_state = wkv7(*leaves[:6], leaves[6], backend=backend)
-    weights = torch.Generator().manual_seed(1)
-    scalar = sum(
-        (out * torch.randn(out.shape, dtype=torch.float64, generator=weights).to(out.dtype)).sum()
-        for out in (y, final_state)
-    )
-    scalar.backward()
-    found = {"y": y.detach(), "final state": final_state.detach()}
-    for name, leaf in zip(NAMES, leaves, strict=True):
-        assert leaf.grad is not None, name
-        found[f"gradient of {name}"] = leaf.grad
-    return found
-
-
-def relative_error(found: Tensor, truth: Tensor) -> float:
-    """Root mean square of the difference over that of the truth."""
-    difference = (found.double() - truth.double()).square().mean().sqrt()
-    return float(difference / truth.double().square().mean().sqrt())
+from tests.ops.wkv import (
+    FAMILIES,
+    FAST_BACKENDS,
+    LENGTHS,
+    NAMES,
+    everything,
+    inputs,
+    relative_error,
+)
 
 
 def test_the_hand_written_gradient_passes_a_check_against_finite_differences() -> None:
@@ -129,11 +79,57 @@ def test_one_step_by_hand() -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("T", LENGTHS)
-def test_chunks_equal_the_reference_in_float64(T: int, family: str) -> None:
+def test_fast_backends_equal_the_reference_in_float64(T: int, family: str) -> None:
     tensors = inputs(T, family=family)
-    truth, found = everything(tensors, "reference"), everything(tensors, "chunked")
+    truth = everything(tensors, "reference")
+    for backend in FAST_BACKENDS:
+        found = everything(tensors, backend)
+        for name, value in truth.items():
+            assert relative_error(found[name], value) < 1e-11, (backend, name)
+
+
+@pytest.mark.parametrize(("B", "H"), [(1, 1), (1, 5), (7, 3)])
+def test_any_number_of_sequences_and_heads_will_do(B: int, H: int) -> None:
+    tensors = inputs(35, B=B, H=H)
+    truth = everything(tensors, "reference")
+    for backend in FAST_BACKENDS:
+        found = everything(tensors, backend)
+        for name, value in truth.items():
+            assert relative_error(found[name], value) < 1e-11, (backend, name)
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("cuts", [(1,), (32,), (33, 34), (5, 31, 40, 64, 65)])
+def test_a_packed_sequence_equals_its_pieces(cuts: tuple[int, ...], backend: str) -> None:
+    tensors = inputs(70, B=1)
+    resets = torch.zeros(1, 70, dtype=torch.bool)
+    resets[0, list(cuts)] = True
+    packed = everything(tensors, backend, resets)
+    begin, pieces = 0, []
+    for end in (*cuts, 70):
+        state = tensors[6] if begin == 0 else torch.zeros_like(tensors[6])
+        pieces.append(wkv7(*(each[:, begin:end] for each in tensors[:6]), state, backend=backend))
+        begin = end
+    torch.testing.assert_close(packed["y"], torch.cat([y for y, _ in pieces], dim=1))
+    torch.testing.assert_close(packed["final state"], pieces[-1][1])
+    truth = everything(tensors, "reference", resets)
     for name, value in truth.items():
-        assert relative_error(found[name], value) < 1e-11, name
+        assert relative_error(packed[name], value) < 1e-11, name
+
+
+@pytest.mark.parametrize("backend", available_backends())
+def test_no_gradient_crosses_a_reset(backend: str) -> None:
+    leaves = [each.requires_grad_() for each in inputs(40, B=1)]
+    resets = torch.zeros(1, 40, dtype=torch.bool)
+    resets[0, 20] = True
+    y, final_state = wkv7(*leaves[:6], leaves[6], resets=resets, backend=backend)
+    loss = y[:, 20:].square().sum() + final_state.square().sum()
+    for name, found in zip(NAMES, torch.autograd.grad(loss, leaves), strict=True):
+        if name == "state":
+            assert not found.any()
+        else:
+            assert found[:, :20].abs().max() < 1e-11, name  # rounding, where sums are shared
+            assert found[:, 20:].abs().max() > 1e-3, name
 
 
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
@@ -144,6 +140,18 @@ def test_float32_stays_within_five_millionths_of_float64(family: str, backend: s
     found = everything([each.float() for each in tensors], backend)
     errors = {name: relative_error(found[name], value) for name, value in truth.items()}
     assert max(errors.values()) < 5e-6, errors
+
+
+@pytest.mark.parametrize("backend", FAST_BACKENDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_in_and_out_stays_within_a_hundredth(family: str, backend: str) -> None:
+    rounded = [each.bfloat16() for each in inputs(1000, family=family, B=1)]
+    rounded[6] = rounded[6].float()
+    truth = everything([each.double() for each in rounded], "reference")
+    found = everything(rounded, backend)
+    assert found["y"].dtype == torch.bfloat16
+    errors = {name: relative_error(found[name], value) for name, value in truth.items()}
+    assert max(errors.values()) < 1e-2, errors
 
 
 @pytest.mark.parametrize("chunk", [1, 16, 33])
@@ -176,25 +184,50 @@ def test_the_future_never_reaches_the_past(backend: str) -> None:
     assert not torch.equal(changed[:, 50:], y[:, 50:])
 
 
-def test_inputs_that_are_not_contiguous_make_no_difference() -> None:
+@pytest.mark.parametrize("backend", available_backends())
+def test_inputs_that_are_not_contiguous_make_no_difference(backend: str) -> None:
     *sequences, state = inputs(40)
-    strided = [each.transpose(1, 2).contiguous().transpose(1, 2) for each in sequences]
-    assert not strided[0].is_contiguous()
-    torch.testing.assert_close(wkv7(*strided, state)[0], wkv7(*sequences, state)[0])
+    expected = wkv7(*sequences, state, backend=backend)
+    by_head = [each.transpose(1, 2).contiguous().transpose(1, 2) for each in sequences]
+    by_channel = [each.transpose(1, 3).contiguous().transpose(1, 3) for each in sequences]
+    for strided in (by_head, by_channel):
+        assert not strided[0].is_contiguous()
+        found = wkv7(*strided, state.mT.contiguous().mT, backend=backend)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("backend", FAST_BACKENDS)
+def test_a_gradient_of_one_number_for_all_is_no_trouble(backend: str) -> None:
+    leaves = [each.requires_grad_() for each in inputs(40)]
+    y, _ = wkv7(*leaves[:6], leaves[6], backend=backend)
+    summed = torch.autograd.grad(y.sum(), leaves, retain_graph=True)  # a view with strides of zero
+    for found, expected in zip(
+        summed, torch.autograd.grad(y, leaves, torch.ones_like(y)), strict=True
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("backend", FAST_BACKENDS)
+def test_offsets_beyond_two_to_the_31st_are_reached(backend: str) -> None:
+    # Untouched pages of a huge tensor cost nothing: two sequences 2**31 numbers apart.
+    *sequences, state = (each.bfloat16() for each in inputs(3, B=2, H=1))
+    storage = torch.empty(2**31 + 3 * 64, dtype=torch.bfloat16)
+    far = storage.as_strided((2, 3, 1, 64), (2**31, 64, 64, 1))
+    for place, sequence in enumerate(sequences):
+        expected = wkv7(*sequences, state.float(), backend=backend)
+        far.copy_(sequence)
+        found = wkv7(
+            *(far if other == place else each for other, each in enumerate(sequences)),
+            state.float(), backend=backend,
+        )  # fmt: skip
+        assert torch.equal(found[0], expected[0])
+        assert torch.equal(found[1], expected[1])
 
 
 def test_half_precision_inputs_keep_a_float32_state() -> None:
     sequences = [each.bfloat16() for each in inputs(20)[:6]]
     y, state = wkv7(*sequences)
     assert (y.dtype, state.dtype) == (torch.bfloat16, torch.float32)
-
-
-@pytest.fixture
-def without_type_checks() -> Iterator[None]:
-    """As in use: the tests' own shape checks would refuse these inputs first."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.mark.usefixtures("without_type_checks")
@@ -246,3 +279,34 @@ def test_the_environment_forces_a_backend(monkeypatch: pytest.MonkeyPatch) -> No
     forced = wkv7(*tensors)[0]
     assert torch.equal(forced, wkv7(*tensors, backend="reference")[0])
     assert not torch.equal(forced, wkv7(*tensors, backend="chunked")[0])
+
+
+def test_numbers_that_are_none_are_named_when_asked_for() -> None:
+    given = dict(zip(NAMES, inputs(4), strict=True))
+    wkv7(**given, check=True)
+    given["k"][1, 2, 0, 5] = math.nan
+    with pytest.raises(InputError, match=r"k holds nan at \[1, 2, 0, 5\] \(1 of 1024 numbers"):
+        wkv7(**given, check=True)
+    y, _ = wkv7(**given)
+    assert y[1].isnan().any(), "without the check it must come out as what it is"
+    given["k"][1, 2, 0, 5] = 0.0
+    given["state"][0, 1, 3, 3] = -math.inf
+    with pytest.raises(InputError, match=r"state holds -inf at \[0, 1, 3, 3\]"):
+        wkv7(**given, check=True)
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_resets_of_another_shape_or_type_are_refused() -> None:
+    tensors = inputs(4)
+    with pytest.raises(InputError, match=r"resets must be \[B, T\] = \[2, 4\] of bool .* \[2, 3\]"):
+        wkv7(*tensors, resets=torch.zeros(2, 3, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"resets must be .* of torch.float32"):
+        wkv7(*tensors, resets=torch.zeros(2, 4))
+
+
+def test_tensors_on_two_devices_are_refused() -> None:
+    *sequences, state = inputs(4)
+    with pytest.raises(InputError, match="v is on meta, r on cpu: move one"):
+        wkv7(*sequences[:3], sequences[3].to("meta"), *sequences[4:], state)
+    with pytest.raises(InputError, match="state is on meta, r on cpu: move one"):
+        wkv7(*sequences, state.to("meta"))

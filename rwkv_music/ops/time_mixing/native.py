@@ -192,6 +192,7 @@ def _(
 def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
     sequences, parameters, _, resets, _ = inputs
     kept = output[2:]
+    ctx.mark_non_differentiable(*kept)
     ctx.set_materialize_grads(False)  # else it fills tensors of zeros for what is kept
     ctx.save_for_backward(*sequences, parameters, resets, *kept)
 
@@ -200,7 +201,7 @@ def _gradients(
     ctx: Any,  # noqa: ANN401 - torch's
     d_out: Tensor | None,
     d_final_state: Tensor | None,
-    *_kept: None,
+    *_kept: Tensor | None,
 ) -> tuple[Any, ...]:
     *sequences, parameters, resets, starts, removed, y = ctx.saved_tensors
     d_out = torch.zeros_like(sequences[0]) if d_out is None else d_out

@@ -9,6 +9,7 @@ sees opaque operators with shapes and gradients, so that `torch.compile` keeps i
 """
 
 import ctypes
+from functools import reduce
 from typing import Any, ClassVar
 
 import torch
@@ -119,6 +120,26 @@ def _forward_arguments(
     )
 
 
+def _under_autocast(
+    r: Tensor, decay_logit: Tensor, k: Tensor, v: Tensor, alpha: Tensor, beta: Tensor,
+    state: Tensor, resets: Tensor | None, keep: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    """Sequences in the widest dtype among them; the state in what is computed in, never less."""
+    sequences = (r, decay_logit, k, v, alpha, beta)
+    widest = reduce(torch.promote_types, (each.dtype for each in sequences))
+    computed_in = torch.float64 if widest == torch.float64 else torch.float32
+    with torch.autocast("cpu", enabled=False):
+        found: tuple[Tensor, Tensor, Tensor, Tensor] = torch.ops.rwkv_music.wkv7(
+            *(each.to(widest) for each in sequences), state.to(computed_in), resets, keep
+        )
+    return found
+
+
+# `register_autocast` would cast the state as well.
+_LIBRARY = torch.library.Library("rwkv_music", "FRAGMENT")
+_LIBRARY.impl("wkv7", _under_autocast, "AutocastCPU")
+
+
 @_wkv7.register_fake
 def _(
     r: Tensor, decay_logit: Tensor, k: Tensor, v: Tensor, alpha: Tensor, beta: Tensor,
@@ -169,6 +190,7 @@ def _keep_for_backward(
 ) -> None:
     *sequences, _, resets, _ = inputs
     _, _, starts, removed = output
+    ctx.mark_non_differentiable(starts, removed)
     ctx.set_materialize_grads(False)  # else it fills tensors of zeros for what is kept
     ctx.save_for_backward(*sequences, resets, starts, removed)
 
@@ -177,7 +199,7 @@ def _gradients(
     ctx: Any,  # noqa: ANN401 - torch's
     dy: Tensor | None,
     d_final_state: Tensor | None,
-    *_kept: None,
+    *_kept: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     *sequences, resets, starts, removed = ctx.saved_tensors
     dy = torch.zeros_like(sequences[0]) if dy is None else dy
