@@ -1,0 +1,101 @@
+"""The gate in brief: gradients of every native operator beside those of its parts, in float64.
+
+    python -m tests.ops.gate FOLDER
+
+takes the library in FOLDER and prints the largest relative error. The mutation tests run it on
+libraries with an error planted in them.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rwkv_music.ops.backends import VARIABLE
+from rwkv_music.ops.native import loading
+from rwkv_music.ops.squared_relu import squared_relu
+from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
+from rwkv_music.ops.token_shift import token_shift
+from rwkv_music.ops.wkv7 import wkv7
+from tests.ops.wkv import inputs, relative_error
+
+Contestant = tuple[Callable[..., list[Tensor]], list[Tensor]]
+T = 35
+"""More than one chunk of the recurrence, and more than one task of the token shift."""
+
+
+def contestants() -> list[Contestant]:
+    """Each operator as a function of its leaves, with values for them."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    resets = torch.zeros(2, T, dtype=torch.bool)
+    resets[0, 7] = resets[1, 32] = True
+
+    def recurrence(*x: Tensor) -> list[Tensor]:
+        return list(wkv7(*x[:6], x[6], resets=resets))
+
+    def heads(*x: Tensor) -> list[Tensor]:
+        *mixed, state = x[:9]
+        return list(mix_heads(Mixed(*mixed), HeadParameters(*x[9:]), state, resets))
+
+    def first_heads(*x: Tensor) -> list[Tensor]:
+        *mixed, state = x[:7]
+        w0, a0, *others = x[7:]
+        return list(
+            mix_heads(Mixed(*mixed, None, None), HeadParameters(w0, a0, None, *others), state)
+        )
+
+    def shift(*x: Tensor) -> list[Tensor]:
+        tokens, weight, bias, before, *mixes = x
+        shifted, last = token_shift(tokens, weight, bias, mixes, before, resets)
+        return [*shifted, last]
+
+    state, vector = draw(2, 1, 64, 64), draw(2, T, 64)
+    vectors = [0.5 * draw(64) for _ in range(8)]
+    return [
+        (recurrence, inputs(T, H=1)),
+        (heads, [*(draw(2, T, 64) for _ in range(8)), state, *vectors]),
+        (first_heads, [*(draw(2, T, 64) for _ in range(6)), state, *vectors[:7]]),
+        (shift, [vector, draw(64), draw(64), draw(2, 64), *(draw(64) for _ in range(6))]),
+        (lambda x: [squared_relu(x)], [vector]),
+    ]
+
+
+def everything(
+    run: Callable[..., list[Tensor]], leaves: list[Tensor], backend: str
+) -> list[Tensor]:
+    """Results and gradients under one backend."""
+    os.environ[VARIABLE] = backend
+    leaves = [each.clone().requires_grad_() for each in leaves]
+    results = run(*leaves)
+    weights = torch.Generator().manual_seed(1)
+    total = sum(
+        (each * torch.randn(each.shape, generator=weights, dtype=each.dtype)).sum()
+        for each in results
+    )
+    return [*results, *torch.autograd.grad(total, leaves)]
+
+
+def worst() -> float:
+    """The largest relative error of any result or gradient; a NaN counts as infinite."""
+    errors = [
+        relative_error(found, expected)
+        for run, leaves in contestants()
+        for found, expected in zip(
+            everything(run, leaves, "native"), everything(run, leaves, "reference"), strict=True
+        )
+    ]
+    return max(float("inf") if math.isnan(error) else error for error in errors)
+
+
+if __name__ == "__main__":
+    loading._FOLDER = Path(sys.argv[1])
+    loading.load_library.cache_clear()
+    print(worst())

@@ -1,0 +1,129 @@
+"""Errors to plant in the kernels: one for each term of each backward, as text and its replacement.
+
+A mutant is (file below rwkv_music/ops, text that occurs once, what to put there). Those that change
+a sign turn a sum into a difference; the tests of gradients must notice every one.
+"""
+
+RECURRENCE = "native/source/recurrence.h"
+WKV = "native/source/wkv7.h"
+FUNCTIONS = "native/source/functions.h"
+MIXING = "native/source/time_mixing_backward.h"
+SHIFT = "native/source/token_shift.h"
+RELU = "native/source/squared_relu.h"
+REFERENCE = "wkv7/reference.py"
+
+Mutant = tuple[str, str, str]
+
+RECURRENT: list[Mutant] = [
+    (RECURRENCE, "dr_here += s[i] * now.y", "dr_here -= s[i] * now.y"),
+    (
+        RECURRENCE,
+        "s[i] -= s[i] * f;\n        s[i] += beta",
+        "s[i] += s[i] * f;\n        s[i] += beta",
+    ),
+    (RECURRENCE, "s[i] += beta * now.removed", "s[i] -= beta * now.removed"),
+    (RECURRENCE, "s[i] += k * now.v", "s[i] -= k * now.v"),
+    (RECURRENCE, "if (chunk.reset[t]) s[i] = V{};", ""),
+    (RECURRENCE, "ds[i][c] += r * now.y", "ds[i][c] -= r * now.y"),
+    (RECURRENCE, "dk += ds[i][c] * now.v", "dk -= ds[i][c] * now.v"),
+    (RECURRENCE, "dbeta += ds[i][c] * now.removed", "dbeta -= ds[i][c] * now.removed"),
+    (RECURRENCE, "parts[i] += ds[i][c] * k;", "parts[i] -= ds[i][c] * k;"),
+    (RECURRENCE, "parts[rows + i] += ds[i][c] * b;", "parts[rows + i] -= ds[i][c] * b;"),
+    (RECURRENCE, "df -= ds[i][c] * s;", "df += ds[i][c] * s;"),
+    (RECURRENCE, "dalpha += s * u[i];", "dalpha -= s * u[i];"),
+    (RECURRENCE, "ds[i][c] -= ds[i][c] * f;", "ds[i][c] += ds[i][c] * f;"),
+    (RECURRENCE, "ds[i][c] += alpha * u[i];", "ds[i][c] -= alpha * u[i];"),
+    (RECURRENCE, "if (chunk.reset[t]) ds[i][c] = V{};", ""),
+    (WKV, "load(of.f + c) * slope", "-load(of.f + c) * slope"),
+    (FUNCTIONS, "* s * (inverse * s);", "* s * (Real(1) + inverse * s);"),
+    (FUNCTIONS, "slope = (Real(1) - forgotten)", "slope = (Real(1) + forgotten)"),
+]
+"""The recurrence itself, in the native library."""
+
+MIXED: list[Mutant] = [
+    (MIXING, "store(d_gate + c, d_gated *", "store(d_gate + c, -d_gated *"),
+    (MIXING, "load(p.norm_bias + c) + v * bonus", "load(p.norm_bias + c) - v * bonus"),
+    (MIXING, "load(dp.norm_weight + c) + d_sum", "load(dp.norm_weight + c) - d_sum"),
+    (MIXING, "load(dp.norm_bias + c) + d_sum", "load(dp.norm_bias + c) - d_sum"),
+    (MIXING, "store(d.v + c, d_sum * bonus)", "store(d.v + c, -d_sum * bonus)"),
+    (MIXING, "d_bonus_parts += d_sum * v", "d_bonus_parts -= d_sum * v"),
+    (MIXING, "d_normed_parts += d_normed", "d_normed_parts -= d_normed"),
+    (MIXING, "products += d_normed * normed", "products -= d_normed * normed"),
+    (MIXING, "- d_mean - normed * projection", "+ d_mean - normed * projection"),
+    (MIXING, "- normed * projection) * scale", "+ normed * projection) * scale"),
+    (MIXING, "store(d.r + c, k * r_k * d_bonus)", "store(d.r + c, -k * r_k * d_bonus)"),
+    (MIXING, "store(d.k + c, r * r_k * d_bonus)", "store(d.k + c, -r * r_k * d_bonus)"),
+    (MIXING, "load(dp.r_k + c) + r * k", "load(dp.r_k + c) - r * k"),
+    (
+        MIXING,
+        "dv * (load(value_first + c) - load(v + c))",
+        "dv * (load(v + c) - load(value_first + c))",
+    ),
+    (MIXING, "store(d_v + c, dv * (Real(1) - s))", "store(d_v + c, dv * (Real(1) + s))"),
+    (MIXING, "store(d_value_first + c, dv * s)", "store(d_value_first + c, -dv * s)"),
+    (MIXING, "load(dp.v0 + c) + d_logit", "load(dp.v0 + c) - d_logit"),
+    (MIXING, "along += (load(d.beta + c) * a - load", "along += (load(d.beta + c) * a + load"),
+    (MIXING, "(d_beta * a - load(d.alpha + c) + q", "(d_beta * a + load(d.alpha + c) + q"),
+    (MIXING, "+ q * projection) * inverse", "- q * projection) * inverse"),
+    (MIXING, "(d_beta * q + dk_used * k * k_a)", "(d_beta * q - dk_used * k * k_a)"),
+    (MIXING, "(d_beta * q + dk_used", "(-d_beta * q + dk_used"),
+    (MIXING, "* k_a) + d_scaled * k_k", "* k_a) - d_scaled * k_k"),
+    (MIXING, "dk_used * (Real(1) + (a", "dk_used * (Real(1) - (a"),
+    (MIXING, "load(dp.a0 + c) + d_a", "load(dp.a0 + c) - d_a"),
+    (MIXING, "load(dp.k_k + c) + d_scaled", "load(dp.k_k + c) - d_scaled"),
+    (MIXING, "load(dp.k_a + c) + dk_used", "load(dp.k_a + c) - dk_used"),
+    (MIXING, "load(d.f + c) * slope", "-load(d.f + c) * slope"),
+    (MIXING, "load(dp.w0 + c) + d_logit", "load(dp.w0 + c) - d_logit"),
+]
+"""Time mixing around the recurrence."""
+
+SHIFTED: list[Mutant] = [
+    (
+        SHIFT,
+        "total += load(static_cast<const Out*>(s.out[j])",
+        "total -= load(static_cast<const Out*>(s.out[j])",
+    ),
+    (SHIFT, "whole += d;", "whole -= d;"),
+    (SHIFT, "shifted += d * load", "shifted -= d * load"),
+    (SHIFT, "load(d_mix) + d * change", "load(d_mix) - d * change"),
+    (SHIFT, "load(d_n + c) + whole - shifted", "load(d_n + c) + whole + shifted"),
+    (SHIFT, "store(d_n + c, load(d_n + c) + whole", "store(d_n + c, whole"),
+    (SHIFT, "store(d_previous + c, shifted)", "store(d_previous + c, -shifted)"),
+    (SHIFT, "if (reset) std::fill(d_n.begin(), d_n.end(), Real(0));", ""),
+    (SHIFT, "total += d_centred;", "total -= d_centred;"),
+    (SHIFT, "products += d_centred * centred;", "products -= d_centred * centred;"),
+    (SHIFT, "load(d_weight + c) + d * centred", "load(d_weight + c) - d * centred"),
+    (SHIFT, "load(d_bias + c) + d)", "load(d_bias + c) - d)"),
+    (SHIFT, "d_centred - mean - centred * projection", "d_centred + mean - centred * projection"),
+    (SHIFT, "- mean - centred * projection", "- mean + centred * projection"),
+    (SHIFT, "    else if (!is_reset(s, stretch.batch, stretch.end))", "    else if (true)"),
+    (RELU, "load(d_from) * Real(2)", "load(d_from) * Real(-2)"),
+]
+"""Token shift and the squared ReLU."""
+
+IN_PYTHON: list[Mutant] = [
+    (
+        REFERENCE,
+        "d_state = d_state + _outer(dy[:, t], r[:, t])",
+        "d_state = d_state - _outer(dy[:, t], r[:, t])",
+    ),
+    (REFERENCE, "d_r[:, t] = _columns", "d_r[:, t] = -_columns"),
+    (REFERENCE, "d_log[:, t] = (d_state", "d_log[:, t] = -(d_state"),
+    (REFERENCE, "d_k[:, t] = _columns", "d_k[:, t] = -_columns"),
+    (REFERENCE, "d_v[:, t] = _rows", "d_v[:, t] = -_rows"),
+    (REFERENCE, "u = _rows_times", "u = -_rows_times"),
+    (REFERENCE, "d_beta[:, t] = _columns", "d_beta[:, t] = -_columns"),
+    (REFERENCE, "d_alpha[:, t] = _columns", "d_alpha[:, t] = -_columns"),
+    (
+        REFERENCE,
+        "d_state * decay[:, t].unsqueeze(-2) + _outer",
+        "d_state * decay[:, t].unsqueeze(-2) - _outer",
+    ),
+    (REFERENCE, "d_state = d_state * kept[", "d_state = d_state * (kept + 1)["),
+    (REFERENCE, "d_logit = d_log *", "d_logit = -d_log *"),
+]
+"""The reference's hand-written backward."""
+
+NATIVE = [*RECURRENT, *MIXED, *SHIFTED]
+SAMPLE = [RECURRENT[11], SHIFTED[7], IN_PYTHON[8]]
+"""A few for every build; the others are planted by `make test-long`."""

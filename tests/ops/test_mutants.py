@@ -1,0 +1,103 @@
+"""Errors planted in each backward must be noticed: a gate that lets one through is no gate."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from rwkv_music import ops
+from rwkv_music.ops.native.build import exported_functions, find_compiler, host_target
+from tests.ops.mutants import IN_PYTHON, NATIVE, SAMPLE, Mutant
+from tests.ops.wkv import inputs
+
+REPOSITORY = Path(__file__).parents[2]
+ROOM = Path(str(ops.__file__)).parent
+FLAGS = ("-O0", "-std=c++17", "-w", "-shared", "-fPIC", "-fno-math-errno", "-pthread")
+LIMIT = 1e-9
+
+
+def planted(mutant: Mutant) -> str:
+    """The mutated file's text."""
+    name, text, replacement = mutant
+    source = (ROOM / name).read_text(encoding="utf-8")
+    assert source.count(text) == 1, (
+        f"{name} has {text!r} {source.count(text)} times: renew the list"
+    )
+    return source.replace(text, replacement)
+
+
+def worst_error(folder: Path, mutant: Mutant | None) -> float:
+    """What the gate finds in a library with the mutant, or in the sources as they are."""
+    compiler = find_compiler(host_target())
+    if compiler is None:
+        pytest.skip("no C++ compiler: nothing can be planted")
+    sources = folder / "source"
+    shutil.copytree(ROOM / "native/source", sources)
+    if mutant is not None:
+        (sources / Path(mutant[0]).name).write_text(planted(mutant), encoding="utf-8")
+    suffix = Path(host_target().names[0]).suffix
+    library = folder / f"rwkv_music-baseline{suffix}"
+    command = [*compiler, *FLAGS, str(sources / "library.cpp"), "-o", str(library)]
+    subprocess.run(command, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.ops.gate", str(folder)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+        env={**os.environ, "RWKV_MUSIC_NATIVE": "baseline"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+def check_reference(folder: Path, mutant: Mutant | None) -> bool:
+    """Whether the reference's gradient passes the check against finite differences."""
+    text = planted(mutant) if mutant else (ROOM / "wkv7/reference.py").read_text(encoding="utf-8")
+    path = folder / "reference.py"
+    path.write_text(text, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(f"reference_{folder.name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    resets = torch.tensor([[False, False, True]])
+    leaves = [each.requires_grad_() for each in inputs(3, B=1, H=1, N=3)]
+
+    def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = module.wkv7_reference(*tensors, resets)
+        return found
+
+    return torch.autograd.gradcheck(run, leaves, raise_exception=False)
+
+
+def check(folder: Path, mutant: Mutant) -> None:
+    if mutant in IN_PYTHON:
+        assert not check_reference(folder, mutant)
+    else:
+        assert worst_error(folder, mutant) > LIMIT
+
+
+def test_the_sources_as_they_are_pass_the_gate(tmp_path: Path) -> None:
+    assert worst_error(tmp_path, None) < LIMIT
+    assert check_reference(tmp_path, None)
+    assert "rwkv_music_wkv7_backward" in exported_functions()
+
+
+@pytest.mark.parametrize("mutant", SAMPLE, ids=lambda each: each[1])
+def test_some_errors_are_noticed_in_every_build(mutant: Mutant, tmp_path: Path) -> None:
+    check(tmp_path, mutant)
+
+
+@pytest.mark.parametrize("mutant", [*NATIVE, *IN_PYTHON], ids=lambda each: f"{each[1]} {each[2]}")
+def test_every_planted_text_still_stands_in_the_sources(mutant: Mutant) -> None:
+    assert planted(mutant)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", [*NATIVE, *IN_PYTHON], ids=lambda each: f"{each[1]} {each[2]}")
+def test_every_error_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
+    check(tmp_path, mutant)
