@@ -69,7 +69,8 @@ def continue_score(
         seed: The first candidate's; the others' follow from it. A candidate does not depend on how
             many there are.
         precision: Of the model's matrices while decoding: "float32", or "bfloat16" or "int8",
-            which are faster and change the model a little (see `Decoder`).
+            which are faster and change the model a little (see `Decoder`). With these, rounding
+            may make a candidate depend on how many there are.
         on_bar: Told how many new bars every candidate has completed.
         should_stop: Asked at each token; True ends early, with what there is so far.
 

@@ -51,6 +51,35 @@ RM_INLINE void multiply_block(const Matrix& m, int64_t panel, const float* x, fl
   }
 }
 
+// One vector and narrow weights, read from the first to the last: unpacking them takes longer than
+// reading them from several places would save. Several sums, of every fourth column each, hide that a
+// sum waits for the one before it.
+template <typename Weight>
+void multiply_one(const Matrix& m, const float* x, float* out) {
+  constexpr int lanes = Lanes<float>::count, vectors = kPanel / lanes, apart = vectors > 2 ? 1 : 4;
+  const Weight* weights = static_cast<const Weight*>(m.panels);
+  for (int64_t row = 0; row < m.rows; row += kPanel) {
+    Vector<float> sums[apart][vectors] = {};
+    int64_t c = 0;
+    for (; c + apart <= m.columns; c += apart, weights += apart * kPanel)
+      RM_UNROLL
+      for (int k = 0; k < apart; ++k)
+        RM_UNROLL
+        for (int i = 0; i < vectors; ++i)
+          sums[k][i] += load(weights + k * kPanel + i * lanes) * x[c + k];
+    for (; c < m.columns; ++c, weights += kPanel)
+      for (int i = 0; i < vectors; ++i) sums[0][i] += load(weights + i * lanes) * x[c];
+    float rows[kPanel];
+    RM_UNROLL
+    for (int i = 0; i < vectors; ++i) {
+      for (int k = 1; k < apart; ++k) sums[0][i] += sums[k][i];
+      if (m.scales) sums[0][i] *= load(m.scales + row + i * lanes);
+      store(rows + i * lanes, sums[0][i]);
+    }
+    std::memcpy(out + row, rows, std::min<int64_t>(kPanel, m.rows - row) * sizeof(float));
+  }
+}
+
 template <typename Weight, int Panels, int Batch>
 void multiply_all(const Matrix& m, const float* x, float* out) {
   const int64_t panels = (m.rows + kPanel - 1) / kPanel;
@@ -66,7 +95,11 @@ void multiply(const Matrix& m, const float* x, float* out, int64_t batch) {
   for (; b + 8 <= batch; b += 8) multiply_all<Weight, 2, 8>(m, x + b * m.columns, out + b * m.rows);
   for (; b + 4 <= batch; b += 4) multiply_all<Weight, 2, 4>(m, x + b * m.columns, out + b * m.rows);
   for (; b + 2 <= batch; b += 2) multiply_all<Weight, 4, 2>(m, x + b * m.columns, out + b * m.rows);
-  for (; b < batch; ++b) multiply_all<Weight, 4, 1>(m, x + b * m.columns, out + b * m.rows);
+  for (; b < batch; ++b)
+    if constexpr (sizeof(Weight) < sizeof(float))
+      multiply_one<Weight>(m, x + b * m.columns, out + b * m.rows);
+    else
+      multiply_all<Weight, 4, 1>(m, x + b * m.columns, out + b * m.rows);
 }
 
 // out = x W^T; x is [batch, columns], out [batch, rows].
