@@ -60,7 +60,7 @@ def tiny_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build, "SOURCE", tmp_path / "source")
     path = tmp_path / "source" / "library.cpp"
     path.parent.mkdir()
-    path.write_text(TINY + "RM_EXPORT int rwkv_music_abi() { return 1; }\n", encoding="utf-8")
+    path.write_text(TINY + "RM_EXPORT int rwkv_music_sources() { return 1; }\n", encoding="utf-8")
     return path
 
 
@@ -201,7 +201,7 @@ def test_the_functions_of_the_library_are_read_from_its_sources(tiny_source: Pat
         "// RM_EXPORT void in_a_comment();\n"
         "RM_EXPORT const float* of_two_lines(const float* x,\n                 int n) {}\n"
     )
-    assert build.exported_functions() == ["rwkv_music_abi", "of_two_lines"]
+    assert build.exported_functions() == ["rwkv_music_sources", "of_two_lines"]
 
 
 @needs_compiler
@@ -228,11 +228,14 @@ def test_the_check_names_what_is_wrong_with_a_library() -> None:
     check = checker()
     names = frozenset(build.exported_functions())
     library = check.Library(
-        "x86-64", names - {"rwkv_music_abi"} | {"secret"}, ("libc.so.6", "libgomp.so.1"), (2, 34)
+        "x86-64",
+        names - {"rwkv_music_sources"} | {"secret"},
+        ("libc.so.6", "libgomp.so.1"),
+        (2, 34),
     )
     assert check.problems(library, build.TARGETS["linux-arm64"]) == [
         "it is for x86-64",
-        "it lacks rwkv_music_abi",
+        "it lacks rwkv_music_sources",
         "it also exports secret",
         "it needs libgomp.so.1",
         "it needs system (2, 34), the tag says (2, 17)",

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from rwkv_music import ops
-from rwkv_music.ops.native.build import exported_functions, find_compiler, host_target
+from rwkv_music.ops.native.build import (
+    exported_functions,
+    find_compiler,
+    host_target,
+    sources_number,
+)
 from tests.ops.mutants import IN_PYTHON, NATIVE, SAMPLE, Mutant
 from tests.ops.wkv import inputs
 
@@ -43,7 +48,8 @@ def worst_error(folder: Path, mutant: Mutant | None) -> float:
         (sources / Path(mutant[0]).name).write_text(planted(mutant), encoding="utf-8")
     suffix = Path(host_target().names[0]).suffix
     library = folder / f"rwkv_music-baseline{suffix}"
-    command = [*compiler, *FLAGS, str(sources / "library.cpp"), "-o", str(library)]
+    number = f"-DRWKV_MUSIC_SOURCES={sources_number()}"  # of the sources as they are, to be called
+    command = [*compiler, *FLAGS, number, str(sources / "library.cpp"), "-o", str(library)]
     subprocess.run(command, check=True)
     done = subprocess.run(
         [sys.executable, "-m", "tests.ops.gate", str(folder)],

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +187,7 @@ def remove_library(folder: Path = LIBRARY) -> None:
 
 def _compile_variants(compiler: list[str], target: Target, folder: Path) -> None:
     # Two steps, so that Zig builds its C++ runtime once and not for each set of instructions.
-    common = [*compiler, *_machine_flags(target)]
+    common = [*compiler, *_machine_flags(target), f"-DRWKV_MUSIC_SOURCES={sources_number()}"]
     shared = [] if target.system == "windows" else ["-fPIC"]
     source = str(SOURCE / "library.cpp")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -244,12 +244,26 @@ def _run(command: list[str]) -> None:
         raise BuildError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
 
 
+def sources_number(folder: Path = SOURCE) -> int:
+    """A number that changes with the sources.
+
+    The library holds it, so that one built from others, whose structures may differ, is not called.
+    """
+    return int(_digest(sorted(folder.iterdir())).hexdigest()[:15], 16)
+
+
 def _fingerprint(target: Target) -> str:
     """A hash of all that decides what the library is, except the compiler."""
-    digest = hashlib.sha256(repr(target).encode())
-    for path in [Path(__file__), *sorted(SOURCE.iterdir())]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    digest = _digest([Path(__file__), *sorted(SOURCE.iterdir())])
+    digest.update(repr(target).encode())
     return digest.hexdigest()
+
+
+def _digest(paths: Iterable[Path]) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest
 
 
 def renew_library(folder: Path = LIBRARY, *, target: Target | None = None) -> list[Path]:

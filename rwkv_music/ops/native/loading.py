@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rwkv_music.errors import InputError
+from rwkv_music.ops.native.build import sources_number
 
-_ABI = 1
-"""What `rwkv_music_abi` must answer: structures and functions as this Python code knows them."""
 _VARIANTS = ("baseline", "avx2", "avx512")
 """In rising order, as `rwkv_music_level` counts them."""
 _FOLDER = Path(__file__).parent / "lib"
@@ -60,12 +59,12 @@ def load_library() -> NativeLibrary:
             "source; install a wheel, or a compiler (g++ or clang++) and rwkv-music once more",
         )
     baseline = ctypes.CDLL(str(found["baseline"]))
-    if baseline.rwkv_music_abi() != _ABI:
+    if _sources_of(baseline) != sources_number():
         return NativeLibrary(
             None,
             "",
-            f"it was built from other sources (interface {baseline.rwkv_music_abi()}, expected "
-            f"{_ABI}); install rwkv-music once more",
+            "it was built from other sources than these; run python "
+            "rwkv_music/ops/native/build.py, or install rwkv-music once more",
         )
     usable = _VARIANTS[: baseline.rwkv_music_level() + 1]
     if asked and asked not in usable:
@@ -80,6 +79,16 @@ def load_library() -> NativeLibrary:
         variant,
         f"{variant} variant" + (", asked for by RWKV_MUSIC_NATIVE" if asked else ""),
     )
+
+
+def _sources_of(library: ctypes.CDLL) -> int | None:
+    """The number of the sources it was built from; None if it is older than such numbers."""
+    try:
+        ask = library.rwkv_music_sources
+    except AttributeError:
+        return None
+    ask.restype = ctypes.c_int64
+    return int(ask())
 
 
 def _best(found: dict[str, Path], usable: Sequence[str]) -> str:

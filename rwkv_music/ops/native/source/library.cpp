@@ -13,8 +13,8 @@
 
 using namespace rwkv_music;
 
-// Raised whenever a structure or the meaning of a function changes.
-RM_EXPORT int32_t rwkv_music_abi() { return 1; }
+// A number of the sources this was built from, see build.py: Python calls no other library.
+RM_EXPORT int64_t rwkv_music_sources() { return RWKV_MUSIC_SOURCES; }
 
 // The best instruction set of this machine: 0 the architecture's own, 1 AVX2, 2 AVX-512.
 RM_EXPORT int32_t rwkv_music_level() { return level_of_this_machine(); }
