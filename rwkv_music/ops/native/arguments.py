@@ -36,10 +36,15 @@ class Sizes(ctypes.Structure):
     ]
 
 
+_WORTH_A_THREAD = 64
+"""Steps of a head that take about as long as starting a thread."""
+
+
 def sizes_of(x: Tensor) -> Sizes:
-    """Of [batch, step, head, channel], with as many threads as torch uses."""
+    """Of [batch, step, head, channel], with as many threads as torch uses and the work is worth."""
     batch, steps, heads, _ = x.shape
-    return Sizes(batch, steps, heads, NUMBER_TYPES[x.dtype], torch.get_num_threads())
+    threads = min(torch.get_num_threads(), max(1, batch * steps * heads // _WORTH_A_THREAD))
+    return Sizes(batch, steps, heads, NUMBER_TYPES[x.dtype], threads)
 
 
 def sequence(x: Tensor) -> Sequence:
