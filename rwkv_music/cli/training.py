@@ -84,6 +84,7 @@ def _interrupt_asks_to_stop(directory: "RunDirectory", bar: ProgressBar) -> Iter
 
 def run(given: argparse.Namespace) -> int:
     """Train to the end, or until Ctrl-C asks to stop."""
+    from rwkv_music.ops.backends import describe_backends
     from rwkv_music.training.config import TrainingConfig
     from rwkv_music.training.pipeline import train
     from rwkv_music.training.run import RunDirectory
@@ -104,6 +105,7 @@ def run(given: argparse.Namespace) -> int:
         device=given.device,
         **settings,
     )
+    print(f"WKV kernel: {describe_backends()}", file=sys.stderr)
     bar = ProgressBar(config.steps)
     with bar, _interrupt_asks_to_stop(RunDirectory(config.out_path), bar):
         directory = train(
