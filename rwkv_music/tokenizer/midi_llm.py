@@ -1,0 +1,277 @@
+"""The 20,096 ids of the RWKV-4 and RWKV-5 music models, for whoever has data or models of theirs.
+
+    0 <pad>    1 <start>    2 <end>    3..127 t1..t125    128.. one id per bin, note and loudness
+
+Time passes in steps of 8 ms; there are no bars, tempos, signatures or parts. An instrument is one
+of 13 bins, a loudness one of 12, of which 0 ends the note: `pi:3c:7` strikes the piano's middle C.
+
+What is lost, by design of that vocabulary: which track a note is of and its exact program, onsets
+to 4 ms, loudness to a twelfth, gaps beyond 10 s, effects and noises (they have no bin), and all
+that is not a note. Sustain pedals lengthen notes; channel volume and expression are multiplied in.
+
+Source: MIDI-LLM-tokenizer by Brian Semrau, its default configuration. Here positions are rounded to
+the 8 ms grid before they are subtracted, so that no error accumulates.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer, UInt16
+
+from rwkv_music.errors import InputError
+
+if TYPE_CHECKING:
+    import symusic
+
+PAD, START, END = 0, 1, 2
+FIRST_WAIT, FIRST_NOTE, SIZE = 3, 128, 20_096
+STEP_MS = 8
+LONGEST_WAIT = 125
+"""Steps that one id can wait; longer waits repeat it."""
+LONGEST_GAP = 1250
+"""Steps, 10 s: a longer silence is cut to it."""
+LONGEST_NOTE = 625
+"""Steps, 5 s: a note that is never ended is ended then."""
+LOUDNESSES = 12
+
+BINS = {
+    "p": "percussion", "d": "drum", "t": "tuba", "m": "marimba", "b": "bass", "g": "guitar",
+    "v": "violin", "tr": "trumpet", "pi": "piano", "s": "sax", "f": "flute", "l": "lead",
+    "pa": "pad",
+}  # fmt: skip
+"""Names in the text form, in the order of the ids."""
+
+_RUNS = """
+pi*8 m*9 pi*7 g*8 b*8 v*2 b*2 v*3 p*1 v*7 -*1 tr*1 t*2 tr*5 s*5 tr*1 s*2 f*8 l*5 v*1 l*2
+pa*3 v*1 pa*4 -*8 g*5 s*1 v*1 s*1 m*4 d*3 -*9
+"""
+_SHORT = list(BINS)
+_BIN_OF_PROGRAM = np.array(
+    [
+        _SHORT.index(name) if name in BINS else -1
+        for name, count in (run.split("*") for run in _RUNS.split())
+        for _ in range(int(count))
+    ]
+)
+"""The bin of each General MIDI program; -1 for the orchestra hit, effects and noises."""
+_PROGRAM_OF_BIN = (0, 118, 58, 12, 32, 25, 40, 56, 0, 66, 73, 80, 88)
+_PERCUSSION = 0
+_SUSTAIN, _VOLUME, _EXPRESSION = 64, 7, 11
+_TICKS_PER_QUARTER, _TICKS_PER_STEP = 480, 7.68  # at 120 quarters per minute
+
+Ints = Int[np.ndarray, " _"]
+
+
+class _Notes(NamedTuple):
+    """Notes in steps of 8 ms from the first one."""
+
+    bins: Ints
+    pitches: Ints
+    onsets: Ints
+    ends: Ints
+    loudness: Ints
+
+
+def loudness_of(velocity: Float[np.ndarray, " _"]) -> Ints:
+    """The bin of a MIDI velocity: 0 for silence, 1 to 11 in steps that grow with it."""
+    curve = 128 * (0.5 ** (np.clip(velocity, 0, 127) / 128) - 1) / (0.5 - 1)
+    bins: Ints = np.ceil(curve / (128 / (LOUDNESSES - 1))).astype(np.int64)
+    return bins
+
+
+def velocity_of(loudness: Ints) -> Ints:
+    """The MIDI velocity that stands for a bin, the largest one in it."""
+    inside = 1 - 0.5 * loudness / (LOUDNESSES - 1)
+    velocity: Ints = np.maximum(0, np.ceil(-128 * np.log2(inside) - 1)).astype(np.int64)
+    return velocity
+
+
+def encode_midi_llm(score: "symusic.Score") -> UInt16[np.ndarray, " tokens"]:
+    """A score as ids of that vocabulary, from <start> to <end>.
+
+    Simultaneous events are sorted by bin (percussion first), pitch and loudness, so that a note
+    ends before it is struck again.
+
+    Raises:
+        InputError: If no note of the score can be written.
+    """
+    notes = _notes_of(score)
+    moments = np.concatenate([notes.onsets, notes.ends])
+    which = (np.tile(notes.bins, 2) * 128 + np.tile(notes.pitches, 2)) * LOUDNESSES
+    which += np.concatenate([notes.loudness, np.zeros_like(notes.loudness)])
+    order = np.lexsort((which, moments))
+    moments, which = moments[order], which[order]
+    waits = np.minimum(np.diff(moments, prepend=moments[0]), LONGEST_GAP)
+    tokens = [START]
+    for wait, token in zip(waits.tolist(), (FIRST_NOTE + which).tolist(), strict=True):
+        tokens += [FIRST_WAIT + LONGEST_WAIT - 1] * (wait // LONGEST_WAIT)
+        if wait % LONGEST_WAIT:
+            tokens.append(FIRST_WAIT + wait % LONGEST_WAIT - 1)
+        tokens.append(token)
+    return np.array([*tokens, END], dtype=np.uint16)
+
+
+def decode_midi_llm(ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":
+    """A score from ids of that vocabulary: one track per bin, 120 quarters per minute.
+
+    A note that is struck again while it sounds ends there; one that is never ended lasts 5 s. What
+    stands behind <end> is left out.
+
+    Raises:
+        InputError: If an id is not in the vocabulary.
+    """
+    import symusic
+
+    from rwkv_music.score.instruments import program_name
+
+    score = symusic.Score(_TICKS_PER_QUARTER)
+    score.tempos.append(symusic.Tempo(0, qpm=120.0))
+    tracks: dict[int, list[symusic.Note]] = {}
+    for place, pitch, onset, end, loudness in _sounding(ids):
+        begin, until = (round(step * _TICKS_PER_STEP) for step in (onset, end))
+        velocity = int(velocity_of(np.array([loudness]))[0])
+        note = symusic.Note(begin, max(1, until - begin), pitch, max(1, velocity))
+        tracks.setdefault(place, []).append(note)
+    for place, notes in sorted(tracks.items()):
+        is_drum = place == _PERCUSSION
+        program = _PROGRAM_OF_BIN[place]
+        track = symusic.Track(program_name(program, is_drum=is_drum), program, is_drum)
+        track.notes.extend(sorted(notes, key=lambda note: (note.time, note.pitch)))
+        score.tracks.append(track)
+    return score
+
+
+def token_text(token: int) -> str:
+    """An id in the text form of that vocabulary: "<start>", "t125", "pi:3c:7".
+
+    Raises:
+        InputError: If there is no such id.
+    """
+    if not 0 <= token < SIZE:
+        raise InputError(f"there is no id {token} in this vocabulary: ids go from 0 to {SIZE - 1}")
+    if token < FIRST_WAIT:
+        return ("<pad>", "<start>", "<end>")[token]
+    if token < FIRST_NOTE:
+        return f"t{token - FIRST_WAIT + 1}"
+    rest, loudness = divmod(token - FIRST_NOTE, LOUDNESSES)
+    place, pitch = divmod(rest, 128)
+    return f"{_SHORT[place]}:{pitch:x}:{loudness:x}"
+
+
+def _sounding(
+    ids: Integer[np.ndarray, " tokens"],
+) -> list[tuple[int, int, int, int, int]]:
+    """Bin, pitch, onset, end and loudness of every note of a stream, times in steps."""
+    found: list[tuple[int, int, int, int, int]] = []
+    held: dict[tuple[int, int], tuple[int, int]] = {}
+    now = 0
+
+    def release(key: tuple[int, int]) -> None:
+        onset, loudness = held.pop(key)
+        found.append((*key, onset, min(now, onset + LONGEST_NOTE), loudness))
+
+    for token in ids.tolist():
+        if not 0 <= token < SIZE:
+            raise InputError(
+                f"id {token} is not in the vocabulary of the RWKV-4 and RWKV-5 music models (0 to "
+                f"{SIZE - 1}): these ids come from another tokenizer"
+            )
+        if token == END:
+            break
+        if FIRST_WAIT <= token < FIRST_NOTE:
+            now += token - FIRST_WAIT + 1
+        elif token >= FIRST_NOTE:
+            rest, loudness = divmod(token - FIRST_NOTE, LOUDNESSES)
+            key = divmod(rest, 128)
+            if key in held:
+                release(key)
+            if loudness:
+                held[key] = now, loudness
+    now += LONGEST_NOTE
+    for key in list(held):
+        release(key)
+    return found
+
+
+def _notes_of(score: "symusic.Score") -> _Notes:
+    """All notes that have a bin, ends and loudness as they are to be written."""
+    from rwkv_music.score import TempoMap
+
+    tempo = TempoMap(score)
+
+    def steps(ticks: Ints) -> Ints:
+        exact = tempo.ticks_to_seconds(ticks) * 1000 / STEP_MS
+        return np.floor(exact + 0.5).astype(np.int64)
+
+    end = max((int(track.end()) for track in score.tracks), default=0)
+    columns = [_track_notes(track, end) for track in score.tracks]
+    columns = [each for each in columns if each is not None]
+    if not columns:
+        raise InputError(
+            "no note of the score has an instrument of this vocabulary: it knows no effects and "
+            "noises; choose another file, or other programs"
+        )
+    bins, pitches, onsets, ends, velocity = (
+        np.concatenate(column) for column in zip(*columns, strict=True)
+    )
+    onsets, ends, loudness = steps(onsets), steps(ends), loudness_of(velocity)
+    heard = loudness > 0
+    if not heard.any():
+        raise InputError("every note of the score is silent: raise velocity, volume or expression")
+    notes = [each[heard] for each in (bins, pitches, onsets, ends, loudness)]
+    order = np.lexsort((notes[2], notes[1], notes[0]))
+    bins, pitches, onsets, ends, loudness = (each[order] for each in notes)
+    again = (bins[1:] == bins[:-1]) & (pitches[1:] == pitches[:-1])
+    # Of two strikes at one moment the later in the list is heard; a note ends where it is struck
+    # again, and lasts a step at least.
+    hidden = np.append(again & (onsets[1:] == onsets[:-1]), [False])
+    ends[:-1] = np.where(again, np.minimum(ends[:-1], onsets[1:]), ends[:-1])
+    ends = np.maximum(ends, onsets + 1)
+    first = onsets.min()
+    kept = [each[~hidden] for each in (bins, pitches, onsets - first, ends - first, loudness)]
+    return _Notes(*kept)
+
+
+def _track_notes(
+    track: "symusic.Track", end: int
+) -> tuple[Ints, Ints, Ints, Ints, Float[np.ndarray, " _"]] | None:
+    """Bin, pitch, onset, end in ticks and mixed velocity of a track's notes; None without a bin."""
+    place = _PERCUSSION if track.is_drum else int(_BIN_OF_PROGRAM[track.program])
+    table = track.notes.numpy()
+    if place < 0 or not len(table["time"]):
+        return None
+    onsets = table["time"].astype(np.int64)
+    ends = onsets + table["duration"]
+    controls = track.controls.numpy()
+    volume, expression = (
+        _in_force(controls, number, onsets) / 127 for number in (_VOLUME, _EXPRESSION)
+    )
+    velocity = table["velocity"] * volume * expression
+    bins = np.full(len(onsets), place)
+    return bins, table["pitch"].astype(np.int64), onsets, _sustained(controls, ends, end), velocity
+
+
+def _in_force(controls: dict[str, np.ndarray], number: int, ticks: Ints) -> Ints:
+    """The value of a controller at each tick; 127 until it is set."""
+    chosen = controls["number"] == number
+    times, values = controls["time"][chosen], controls["value"][chosen]
+    order = np.argsort(times, kind="stable")
+    latest = np.searchsorted(times[order], ticks, side="right")
+    found: Ints = np.append([127], values[order])[latest].astype(np.int64)
+    return found
+
+
+def _sustained(controls: dict[str, np.ndarray], ends: Ints, end: int) -> Ints:
+    """Where notes end when the pedal holds those that are let go while it is down."""
+    pedal = controls["number"] == _SUSTAIN
+    if not pedal.any():
+        return ends
+    times, is_down = controls["time"][pedal].astype(np.int64), controls["value"][pedal] >= 64
+    order = np.argsort(times, kind="stable")
+    times, is_down = times[order], is_down[order]
+    held: Bool[np.ndarray, " _"] = np.append([False], is_down)[
+        np.searchsorted(times, ends, side="right")
+    ]
+    lifts = np.append(times[~is_down], [max(end, int(ends.max()))])
+    lifted: Ints = lifts[np.searchsorted(lifts[:-1], ends, side="right")]
+    return np.where(held, np.maximum(lifted, ends), ends)
