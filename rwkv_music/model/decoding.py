@@ -16,7 +16,7 @@ from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.decoding_weights import native_model, rounded_model
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import LayerState, ModelState
-from rwkv_music.ops.backends import why_not_native
+from rwkv_music.ops.backends import has_fast_bfloat16, why_not_native
 from rwkv_music.ops.checks import check_shape
 from rwkv_music.ops.decoding import PRECISIONS, decode_step
 
@@ -143,6 +143,9 @@ class Decoder:
     def prefill(self, ids: Int[Tensor, "B T"], state: DecoderState) -> Float[Tensor, "B V"]:
         """Read many tokens per sequence in parallel.
 
+        With narrow weights, the matrix products are in bfloat16 as well where the device is faster
+        in it: the state then differs from that of single steps by about a hundredth.
+
         Args:
             ids: The tokens.
             state: Changed in place.
@@ -156,9 +159,11 @@ class Decoder:
         ids = self._checked(ids, state)
         if not ids.shape[1]:
             raise InputError(f"prefill needs at least one token, got ids of {list(ids.shape)}")
-        hidden, after = self._model.hidden(ids, state.to_model_state())
+        in_bfloat16 = self.precision != "float32" and has_fast_bfloat16(self._device)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=in_bfloat16):
+            hidden, after = self._model.hidden(ids, state.to_model_state())
         _overwrite(state, after)
-        logits: Tensor = self._model.head(hidden[:, -1])
+        logits: Tensor = self._model.head(hidden[:, -1].float())
         return logits
 
     def _checked(self, ids: Tensor, state: DecoderState) -> Tensor:

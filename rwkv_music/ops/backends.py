@@ -82,3 +82,15 @@ def describe_backends() -> str:
     if forced := _forced():
         return f"{forced}, forced by {VARIABLE}"
     return f"native on the CPU ({library.explanation}), chunked (PyTorch) elsewhere"
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster than in float32 on a device.
+
+    Every GPU that torch supports has them; of CPUs, those with AVX512_BF16 or better.
+    """
+    if device.type != "cpu":
+        return device.type == "cuda"
+    # torch offers no public question; without this one we go on in float32.
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(ask is not None and ask())

@@ -132,6 +132,17 @@ def test_narrow_weights_change_the_logits_a_little(precision: str) -> None:
     assert 1e-4 < difference < 0.1
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_a_prompt_read_at_once_with_narrow_weights_is_nearly_that_of_steps(precision: str) -> None:
+    decoder = Decoder(MODEL, precision)
+    stepped, at_once = decoder.new_state(2), decoder.new_state(2)
+    for column in IDS.T:
+        expected = decoder.step(column, stepped)
+    found = decoder.prefill(IDS, at_once)
+    assert float((found - expected).std() / expected.std()) < 0.05
+    assert (at_once.wkv.dtype, at_once.shifts.dtype) == (torch.float32, torch.float32)
+
+
 def test_a_model_of_other_weights_needs_a_new_decoder_for_narrow_ones() -> None:
     model = perturbed()
     decoder = Decoder(model, "bfloat16")
