@@ -18,12 +18,15 @@ class ScoreFileError(InputError):
     Args:
         path: The file, or the name under which bytes were handed in.
         reason: What is wrong and what helps, as one sentence.
+        place: Where in the file, counted in bytes from 0, if that is known.
     """
 
-    def __init__(self, path: str | Path, reason: str) -> None:
+    def __init__(self, path: str | Path, reason: str, *, place: int | None = None) -> None:
         self.path = str(path)
         self.reason = reason
-        super().__init__(f"{self.path}: {reason}")
+        self.place = place
+        where = "" if place is None else f", byte {place}"
+        super().__init__(f"{self.path}{where}: {reason}")
 
 
 class CheckpointError(InputError):

@@ -6,12 +6,14 @@ importing this room costs nothing.
 
 from rwkv_music.score.convert import to_music21, to_pretty_midi, to_score
 from rwkv_music.score.editing import splice, split_at_bar, take_bars, transpose
-from rwkv_music.score.files import load_score, save_score, score_from_bytes
+from rwkv_music.score.files import load_score, read_score, save_score, score_from_bytes
 from rwkv_music.score.instruments import program_name
+from rwkv_music.score.midi import LoadedScore
 from rwkv_music.score.piano_roll import draw_piano_roll, piano_roll, save_piano_roll
 from rwkv_music.score.timing import TempoMap, bar_starts, beat_ticks, num_bars
 
 __all__ = [
+    "LoadedScore",
     "TempoMap",
     "bar_starts",
     "beat_ticks",
@@ -20,6 +22,7 @@ __all__ = [
     "num_bars",
     "piano_roll",
     "program_name",
+    "read_score",
     "save_piano_roll",
     "save_score",
     "score_from_bytes",

@@ -1,7 +1,9 @@
-"""MIDI files in and out, with one kind of error.
+"""Music files in and out, with one kind of error.
 
-What a parser would trip over is looked at first, so that the message can say what is wrong. Notes
-that a file begins and never ends are left out by the parser.
+MIDI is read here and now. MusicXML, ABC and Humdrum are read by music21 in a process of its own,
+which is ended after a minute: music21 cannot be interrupted otherwise. ABC is left to music21 as
+well, although symusic reads it: the program that symusic starts for this spreads the notes of a
+chord over several ticks, plays chord symbols as notes, and writes without end when a rest is long.
 """
 
 import os
@@ -9,109 +11,105 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwkv_music.errors import ScoreFileError
+from rwkv_music.score.midi import LoadedScore, read_midi
 
 if TYPE_CHECKING:
     import symusic
 
-_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
-_HEADER_BYTES = 14
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
+TEXT_FORMATS = {
+    ".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "mxl", ".abc": "abc", ".krn": "humdrum",
+}  # fmt: skip
+"""Endings of the other formats, and what music21 calls them."""
+READABLE_SUFFIXES = (*MIDI_SUFFIXES, *TEXT_FORMATS)
+WRITABLE_SUFFIXES = (".mid", ".midi", ".musicxml", ".xml", ".mxl", ".abc")
 
 
 def load_score(path: str | Path) -> "symusic.Score":
-    """Read a MIDI file.
+    """Read a music file; `read_score` tells in addition what was mended.
 
     Args:
-        path: A file ending in .mid, .midi, .kar or .rmi.
+        path: A file ending in .mid, .midi, .kar, .rmi (MIDI of formats 0, 1 and 2), .musicxml,
+            .xml, .mxl (MusicXML), .abc or .krn (Humdrum).
 
     Returns:
-        The score in ticks, with at least one note.
+        The score in ticks, with at least one note. The pieces of a MIDI file of format 2 follow
+        one another. Repeats are not unfolded. Of a file with several tunes the first is read.
 
     Raises:
-        ScoreFileError: If the file is missing, empty, damaged, of another format, timed in SMPTE
-            frames, or holds no notes.
+        ScoreFileError: If the file is missing, empty, damaged beyond mending, of another format,
+            timed in SMPTE frames, takes more than a minute, or holds no notes.
     """
-    path = Path(path)
-    if path.suffix.lower() not in _SUFFIXES:
-        raise ScoreFileError(
-            path, f"the ending '{path.suffix}' is none of {', '.join(_SUFFIXES)}: export it as MIDI"
-        )
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise ScoreFileError(path, "there is no such file: check the path") from None
-    except OSError as error:
-        raise ScoreFileError(path, f"cannot be read ({error.strerror}): check the file") from error
-    return score_from_bytes(content, name=path)
+    return read_score(path).score
 
 
-def score_from_bytes(content: bytes, *, name: str | Path) -> "symusic.Score":
-    """Read the bytes of a MIDI file.
+def read_score(path: str | Path) -> LoadedScore:
+    """Read a music file, and tell what was wrong with it.
 
     Args:
-        content: The whole file.
-        name: What to call it in an error.
+        path: As for `load_score`.
+
+    Returns:
+        The score, and what was mended, a phrase each.
 
     Raises:
         ScoreFileError: As `load_score`.
     """
-    import symusic
-
-    midi = _unwrap_riff(content)
-    _check_header(midi, name)
+    path = Path(path)
+    _check_suffix(path, READABLE_SUFFIXES)
     try:
-        score = symusic.Score.from_midi(midi)
-    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ScoreFileError(
-            name, f"is damaged ({reason}): open it in a music program and export it again"
-        ) from error
-    if not score.note_num():
-        raise ScoreFileError(name, "holds no notes, at least 1 is needed: choose another file")
-    return score
+        if path.exists() and not path.is_file():
+            raise ScoreFileError(path, "is a folder or a device, not a file: give a file")
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ScoreFileError(path, "there is no such file: check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ScoreFileError(path, f"cannot be read ({reason}): check the file") from error
+    return _read_bytes(content, name=path)
 
 
-def _unwrap_riff(content: bytes) -> bytes:
-    """The MIDI data inside an .rmi file; any other content as it is."""
-    if content[:4] == b"RIFF" and content[8:16] == b"RMIDdata":
-        return content[20:]
-    return content
+def score_from_bytes(content: bytes, *, name: str | Path) -> "symusic.Score":
+    """Read the bytes of a music file.
+
+    Args:
+        content: The whole file.
+        name: What to call it in an error. Its ending tells the format; MIDI where it has none that
+            tells another one.
+
+    Raises:
+        ScoreFileError: As `load_score`.
+    """
+    return _read_bytes(content, name=name).score
 
 
-def _check_header(midi: bytes, name: str | Path) -> None:
-    if not midi:
-        raise ScoreFileError(name, "is empty (0 bytes): copy it again")
-    if midi[:4] != b"MThd":
-        raise ScoreFileError(name, "is not a MIDI file (it does not begin with MThd): export it")
-    if len(midi) < _HEADER_BYTES:
-        raise ScoreFileError(
-            name,
-            f"is truncated ({len(midi)} bytes, a header alone has {_HEADER_BYTES}): copy it again",
-        )
-    division = int.from_bytes(midi[12:14], "big")
-    if division & 0x8000:
-        raise ScoreFileError(
-            name,
-            "counts time in SMPTE frames, which have no bars and beats: export it with ticks per "
-            "quarter note",
-        )
-    if not division:
-        raise ScoreFileError(name, "has 0 ticks per quarter note, at least 1 is needed: export it")
+def _read_bytes(content: bytes, *, name: str | Path) -> LoadedScore:
+    text_format = TEXT_FORMATS.get(Path(name).suffix.lower())
+    if text_format is None:
+        return read_midi(content, name=name)
+    from rwkv_music.score.notation import read_notation
+
+    return read_notation(content, text_format, name=name)
 
 
 def save_score(score: "symusic.Score", path: str | Path) -> Path:
-    """Write a score as a MIDI file: aside first, then renamed, so that no half file is left.
+    """Write a score into a file: aside first, then renamed, so that no half file is left.
+
+    MIDI keeps everything. Notation (MusicXML, ABC) is for the eye: it keeps pitches, parts, meters,
+    keys and tempos, but ABC no velocities and pedals, and MusicXML rounds onsets and ends to 32nds
+    and triplet 16ths.
 
     Args:
         score: In ticks.
-        path: Ends in .mid or .midi; missing folders are made.
+        path: Ends in .mid, .midi, .musicxml, .xml, .mxl or .abc; missing folders are made.
 
     Raises:
-        ScoreFileError: If the place cannot be written to or the ending is another one.
+        ScoreFileError: If the place cannot be written to, the ending is another one, or notation
+            takes more than a minute.
     """
     path = Path(path)
-    if path.suffix.lower() not in {".mid", ".midi"}:
-        raise ScoreFileError(path, f"the ending '{path.suffix}' is none of .mid, .midi: change it")
-    content = score.dumps_midi()
+    _check_suffix(path, WRITABLE_SUFFIXES)
+    content = _written(score, path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,3 +120,23 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
             path, f"cannot be written ({error.strerror}): choose another place"
         ) from error
     return path
+
+
+def _written(score: "symusic.Score", path: Path) -> bytes:
+    text_format = TEXT_FORMATS.get(path.suffix.lower())
+    if text_format is None:
+        content: bytes = score.dumps_midi()
+        return content
+    if text_format == "abc":
+        from rwkv_music.score.abc_writing import to_abc
+
+        return to_abc(score, title=path.stem).encode()
+    from rwkv_music.score.notation import write_notation
+
+    return write_notation(score, text_format, name=path)
+
+
+def _check_suffix(path: Path, known: tuple[str, ...]) -> None:
+    if path.suffix.lower() not in known:
+        ending = f"the ending '{path.suffix}'" if path.suffix else "a name without an ending"
+        raise ScoreFileError(path, f"{ending} is none of {', '.join(known)}: change it")

@@ -24,11 +24,12 @@ def test_what_is_saved_loads_again(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"", r"is empty \(0 bytes\)"),
-        (b"RIFFxxxxWAVE", "is not a MIDI file"),
-        (HEADER[:9], r"is truncated \(9 bytes"),
-        (HEADER[:12] + b"\xe7\x28" + EMPTY_TRACK, "counts time in SMPTE frames"),
-        (HEADER[:12] + b"\x00\x00" + EMPTY_TRACK, "has 0 ticks per quarter note"),
-        (HEADER + EMPTY_TRACK, "holds no notes, at least 1 is needed"),
+        (b"RIFFxxxxWAVE", "byte 0: is not a MIDI file"),
+        (HEADER[:9], r"byte 9: is truncated \(9 bytes"),
+        (HEADER[:12] + b"\xe7\x28" + EMPTY_TRACK, "byte 12: counts time in SMPTE frames"),
+        (HEADER[:12] + b"\x00\x00" + EMPTY_TRACK, "byte 12: has 0 ticks per quarter note"),
+        (HEADER + EMPTY_TRACK, r"mid: holds no notes, at least 1 is needed"),
+        (HEADER, "byte 14: no track follows"),
         (HEADER + b"MTrk\x00\x00\x00\x10\x00\x90", "is damaged"),
     ],
 )
@@ -45,10 +46,12 @@ def test_missing_files_folders_and_other_endings_are_refused(tmp_path: Path) -> 
     with pytest.raises(ScoreFileError, match="there is no such file: check the path"):
         load_score(tmp_path / "nowhere.mid")
     (tmp_path / "folder.mid").mkdir()
-    with pytest.raises(ScoreFileError, match="cannot be read"):
+    with pytest.raises(ScoreFileError, match="is a folder or a device, not a file"):
         load_score(tmp_path / "folder.mid")
     with pytest.raises(ScoreFileError, match=r"the ending '\.mp3' is none of \.mid"):
         load_score(tmp_path / "song.mp3")
+    with pytest.raises(ScoreFileError, match=r"a name without an ending is none of \.mid"):
+        load_score(tmp_path / "song")
     with pytest.raises(ScoreFileError, match=r"the ending '\.txt' is none of \.mid, \.midi"):
         save_score(tune(bars=1), tmp_path / "song.txt")
 
@@ -79,7 +82,7 @@ def test_every_odd_file_loads_or_is_refused_in_one_line(shared_data: Path) -> No
             assert load_score(path).note_num() > 0
         except ScoreFileError as refused:
             refusals[path.name] = str(refused)
-    assert 20 < len(refusals) < len(files) // 2
+    assert 20 < len(refusals) < 25
     for name, text in refusals.items():
         assert name in text
         assert "\n" not in text

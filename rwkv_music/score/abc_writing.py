@@ -1,0 +1,146 @@
+"""Scores as ABC notation, version 2.1 of the standard (abcnotation.com).
+
+Lengths are exact fractions of a quarter, so that reading the text gives every note back at its
+place; music with free timing becomes exact and hard to read. Notes are cut at bar lines and at
+changes of tempo or meter and tied. A part whose notes overlap is written as several voices. ABC
+cannot hold velocities, pedals, pitch bends and lyrics between notes.
+"""
+
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from rwkv_music.score.timing import bar_starts, signatures
+
+if TYPE_CHECKING:
+    import symusic
+
+_LETTERS = ("C", "^C", "D", "^D", "E", "F", "^F", "G", "^G", "A", "^A", "B")
+_DRUM_CHANNEL = 10
+_MIDDLE_OCTAVE = 5
+
+
+class _Chord(NamedTuple):
+    onset: int
+    end: int
+    pitches: tuple[int, ...]
+
+
+def to_abc(score: "symusic.Score", *, title: str) -> str:
+    """The score as one ABC tune.
+
+    Args:
+        score: In ticks.
+        title: Its name; line breaks become spaces.
+    """
+    signs, tempos = signatures(score), _tempos(score)
+    fields = {sign.tick: f"[M:{sign.numerator}/{sign.denominator}]" for sign in signs[1:]}
+    for tick, speed in list(tempos.items())[1:]:
+        fields[tick] = f"{fields.get(tick, '')}[Q:{speed}]"
+    lines = [
+        "X:1",
+        f"T:{' '.join(title.split()) or 'untitled'}",
+        f"M:{signs[0].numerator}/{signs[0].denominator}",
+        "L:1/4",
+        f"Q:{tempos[0]}",
+        "K:C",
+    ]
+    bars = [int(tick) for tick in bar_starts(score)]
+    voice = 0
+    for track in score.tracks:
+        for chords in _voices(track):
+            voice += 1
+            name = " ".join(track.name.replace('"', "'").split())
+            lines.append(f'V:{voice} name="{name}"')
+            if track.is_drum:
+                lines.append(f"%%MIDI channel {_DRUM_CHANNEL}")
+            lines.append(f"%%MIDI program {track.program}")
+            lines.append(_body(chords, bars, fields, score.ticks_per_quarter))
+    return "\n".join(lines) + "\n"
+
+
+def _tempos(score: "symusic.Score") -> dict[int, str]:
+    """Quarters per minute by tick, the first at 0."""
+    speeds = {0: "1/4=120"}
+    for tempo in sorted(score.tempos, key=lambda event: event.time):
+        speeds[tempo.time] = f"1/4={round(60_000_000 / max(1, tempo.mspq))}"
+    return speeds
+
+
+def _voices(track: "symusic.Track") -> list[list[_Chord]]:
+    """Notes gathered into chords, and chords into as few lines without overlap as will do."""
+    together: dict[tuple[int, int], set[int]] = {}
+    for note in track.notes:
+        if note.duration:
+            together.setdefault((note.time, note.time + note.duration), set()).add(note.pitch)
+    voices: list[list[_Chord]] = []
+    for (onset, end), pitches in sorted(together.items()):
+        chord = _Chord(onset, end, tuple(sorted(pitches)))
+        free = next((voice for voice in voices if voice[-1].end <= onset), None)
+        if free is None:
+            voices.append([chord])
+        else:
+            free.append(chord)
+    return voices
+
+
+def _body(chords: list[_Chord], bars: list[int], fields: dict[int, str], quarter: int) -> str:
+    """The bars of one voice, a line each."""
+    timeline = _with_rests(chords, bars[-1])
+    bar_lines = set(bars)
+    cuts = sorted(bar_lines | {tick for tick in fields if tick < bars[-1]})
+    words: list[str] = []
+    place = 0
+    for since, until in pairwise(cuts):
+        words.append(fields.get(since, ""))
+        while place < len(timeline) and timeline[place].onset < until:
+            words.append(_word(timeline[place], since, until, quarter))
+            if timeline[place].end > until:
+                break
+            place += 1
+        if until in bar_lines:
+            words.append("|\n")
+    return " ".join(word for word in words if word).replace("\n ", "\n").rstrip()
+
+
+def _with_rests(chords: list[_Chord], end: int) -> list[_Chord]:
+    """The chords with rests (chords without pitches) between them and up to the end."""
+    timeline: list[_Chord] = []
+    now = 0
+    for chord in [*chords, _Chord(end, end, ())]:
+        if chord.onset > now:
+            timeline.append(_Chord(now, chord.onset, ()))
+        if chord.end > chord.onset:
+            timeline.append(chord)
+            now = chord.end
+    return timeline
+
+
+def _word(chord: _Chord, since: int, until: int, quarter: int) -> str:
+    """The part of a chord between two ticks, tied on if it goes on."""
+    ticks = min(chord.end, until) - max(chord.onset, since)
+    length = _length(Fraction(ticks, quarter))
+    if not chord.pitches:
+        return f"z{length}"
+    tie = "-" if chord.end > until else ""
+    names = [_pitch(pitch) for pitch in chord.pitches]
+    if len(names) == 1:
+        return f"{names[0]}{length}{tie}"
+    return f"[{''.join(names)}]{length}{tie}"
+
+
+def _length(quarters: Fraction) -> str:
+    if quarters == 1:
+        return ""
+    return str(quarters)
+
+
+def _pitch(pitch: int) -> str:
+    """A pitch with its accidental, natural signs included, so that no other one is in force."""
+    octave, place = divmod(pitch, 12)
+    letter = _LETTERS[place]
+    sign, letter = (letter[0], letter[1]) if len(letter) > 1 else ("=", letter)
+    above = octave - _MIDDLE_OCTAVE
+    if above > 0:
+        return sign + letter.lower() + "'" * (above - 1)
+    return sign + letter + "," * -above

@@ -1,0 +1,118 @@
+"""The bytes of MIDI files: read strictly, and mended where that fails.
+
+symusic is the strict parser. It reads some faults without a word, which its users then stumble
+over: a tempo of 0, signatures without length, keys that do not exist, fewer or more tracks than
+announced, the tracks of format 2 laid over one another. Such files are mended as well. What it
+leaves out silently in files that are otherwise sound are notes which begin and never end.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from rwkv_music.errors import ScoreFileError
+from rwkv_music.score.mending import mend_midi
+
+if TYPE_CHECKING:
+    import symusic
+
+MAX_MIDI_BYTES = 32 << 20
+"""Beyond it no music is known, and reading would take memory and seconds."""
+
+_HEADER_BYTES = 14
+
+# Meta events that the strict parser takes as they are: a tempo of wrong size or of 0, a signature
+# or key that cannot be; and running status behind a system-exclusive message, which it misreads.
+# Other data may look the same by chance; then mending finds nothing to change.
+_SUSPICIOUS = re.compile(
+    rb"\xff\x51(?:[^\x03]|\x03\x00\x00\x00)"
+    rb"|\xff\x58(?:[^\x04]|\x04\x00|\x04.[\x08-\xff])"
+    rb"|\xff\x59(?:[^\x02]|\x02[\x08-\xf8]|\x02.[^\x00\x01])"
+    rb"|\xf7[\x80-\xff]{0,3}[\x00-\x7f]{2}",
+    re.DOTALL,
+)
+
+
+class LoadedScore(NamedTuple):
+    """A score and how it came out of its file."""
+
+    score: "symusic.Score"
+    mended: tuple[str, ...]
+    """What was wrong with the file and has been put right, a phrase each; mostly empty."""
+
+
+def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
+    """Read the bytes of a MIDI file.
+
+    Args:
+        content: The whole file.
+        name: What to call it in an error.
+
+    Raises:
+        ScoreFileError: If it cannot be read nor mended, or holds no notes.
+    """
+    midi = _unwrap_riff(content)
+    _check_size(midi, name)
+    if not _is_suspicious(midi):
+        try:
+            score = _read_strictly(midi, name)
+        except ScoreFileError:
+            score = None  # what is wrong will be told below, or mended
+        if score is not None and score.note_num():
+            return LoadedScore(score, ())
+    mended = mend_midi(midi, name=name)
+    score = _read_strictly(mended.content if mended.changes else midi, name)
+    if not score.note_num():
+        damage = f"is damaged ({'; '.join(mended.changes)}) and " if mended.changes else ""
+        raise ScoreFileError(
+            name, f"{damage}holds no notes, at least 1 is needed: choose another file"
+        )
+    return LoadedScore(score, mended.changes)
+
+
+def _read_strictly(midi: bytes, name: str | Path) -> "symusic.Score":
+    import symusic
+
+    try:
+        return symusic.Score.from_midi(midi)
+    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ScoreFileError(
+            name, f"is damaged ({reason}): open it in a music program and export it again"
+        ) from error
+
+
+def _unwrap_riff(content: bytes) -> bytes:
+    """The MIDI data inside an .rmi file; any other content as it is."""
+    if content[:4] == b"RIFF" and content[8:16] == b"RMIDdata":
+        return content[20:]
+    return content
+
+
+def _check_size(midi: bytes, name: str | Path) -> None:
+    if not midi:
+        raise ScoreFileError(name, "is empty (0 bytes): copy it again")
+    if len(midi) > MAX_MIDI_BYTES:
+        raise ScoreFileError(
+            name, f"has {len(midi)} bytes, at most {MAX_MIDI_BYTES} are read as MIDI: split it"
+        )
+
+
+def _is_suspicious(midi: bytes) -> bool:
+    """Whether the strict parser would misread it without a word."""
+    if midi[:4] != b"MThd" or len(midi) < _HEADER_BYTES:
+        return True
+    file_format, tracks, division = (
+        int.from_bytes(midi[start : start + 2], "big") for start in (8, 10, 12)
+    )
+    if not division or division & 0x8000 or file_format > 1:
+        return True
+    return _count_tracks(midi) != tracks or _SUSPICIOUS.search(midi) is not None
+
+
+def _count_tracks(midi: bytes) -> int:
+    place, tracks = 8 + int.from_bytes(midi[4:8], "big"), 0
+    while place + 8 <= len(midi):
+        tracks += midi[place : place + 4] == b"MTrk"
+        place += 8 + int.from_bytes(midi[place + 4 : place + 8], "big")
+    return tracks

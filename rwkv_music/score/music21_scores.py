@@ -1,0 +1,270 @@
+"""Scores from and to music21 streams.
+
+Both hold: notes, velocities, programs, drums, part names, tempos, time signatures, keys, the
+sustain pedal as down or up, markers (rehearsal marks there), and lyrics that begin with a note.
+
+music21 as used here cannot hold: pitch bends and other controllers, how far a pedal is down, lyrics
+where no note begins or more than one at a moment, ticks per quarter as such (they become the
+coarsest multiple of 480 that holds every moment of the stream exactly, where 32,767 suffice). A
+score cannot hold: how music is spelled and laid out (voices, beams, slurs, dynamics without
+velocities), repeats (they are not unfolded), grace notes, verses after the first, chord symbols.
+"""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from rwkv_music.errors import InputError
+
+if TYPE_CHECKING:
+    import symusic
+
+_COARSEST_TICKS = 480
+_FINEST_TICKS = 32_767
+_FINEST_FRACTION = 65_535
+"""The largest denominator that music21 itself keeps."""
+_DEFAULT_VELOCITY = 80
+_SUSTAIN_PEDAL, _PEDAL_IS_DOWN = 64, 64
+_DRUM_CHANNEL = 9
+
+
+def to_music21(score: "symusic.Score") -> Any:  # noqa: ANN401 - music21 has no type hints
+    """The score as a music21 stream: a part a track, each note at its place, without measures.
+
+    Args:
+        score: In ticks.
+    """
+    import music21
+
+    quarter = score.ticks_per_quarter
+    stream = music21.stream.Score()
+    for track in score.tracks:
+        part = _part_of(track, quarter)
+        for meter in score.time_signatures:
+            text = f"{meter.numerator}/{meter.denominator}"
+            part.insert(Fraction(meter.time, quarter), music21.meter.TimeSignature(text))
+        for key in score.key_signatures:
+            mode = "minor" if key.tonality else "major"
+            name = music21.key.KeySignature(key.key).asKey(mode)
+            part.insert(Fraction(key.time, quarter), name)
+        stream.insert(0, part)
+    if stream.parts:
+        first = stream.parts[0]
+        for tempo in score.tempos:
+            mark = music21.tempo.MetronomeMark(number=tempo.qpm)
+            first.insert(Fraction(tempo.time, quarter), mark)
+        for marker in score.markers:
+            sign = music21.expressions.RehearsalMark(marker.text)
+            first.insert(Fraction(marker.time, quarter), sign)
+    return stream
+
+
+def _part_of(track: "symusic.Track", quarter: int) -> Any:  # noqa: ANN401
+    import music21
+
+    part = music21.stream.Part()
+    part.partName = track.name
+    part.atSoundingPitch = True  # a clarinet's pitches are those that sound
+    part.insert(0, _instrument_of(track))
+    lyrics = {lyric.time: lyric.text for lyric in track.lyrics}
+    for note in track.notes:
+        sounding = music21.note.Note(note.pitch)
+        sounding.quarterLength = Fraction(note.duration, quarter)
+        sounding.volume.velocity = note.velocity
+        if note.time in lyrics:
+            sounding.lyrics = [music21.note.Lyric(lyrics.pop(note.time), applyRaw=True)]
+        part.insert(Fraction(note.time, quarter), sounding)
+    for down, up in _pedal_spans(track):
+        anchors = [music21.spanner.SpannerAnchor(), music21.spanner.SpannerAnchor()]
+        for anchor, tick in zip(anchors, (down, up), strict=True):
+            part.insert(Fraction(tick, quarter), anchor)
+        pedal = music21.expressions.PedalMark(*anchors)
+        pedal.pedalType = music21.expressions.PedalType.Sustain
+        part.insert(0, pedal)
+    return part
+
+
+def _instrument_of(track: "symusic.Track") -> Any:  # noqa: ANN401
+    import music21
+
+    instrument: Any = (
+        music21.instrument.UnpitchedPercussion()
+        if track.is_drum
+        else music21.instrument.instrumentFromMidiProgram(track.program)
+    )
+    instrument.midiProgram = track.program
+    if track.is_drum:
+        instrument.midiChannel = _DRUM_CHANNEL
+    return instrument
+
+
+def _pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
+    """When the pedal goes down and comes up; at the last note's end at the latest."""
+    down = None
+    for control in sorted(track.controls, key=lambda event: event.time):
+        if control.number != _SUSTAIN_PEDAL:
+            continue
+        if control.value >= _PEDAL_IS_DOWN and down is None:
+            down = control.time
+        elif control.value < _PEDAL_IS_DOWN and down is not None:
+            yield down, control.time
+            down = None
+    if down is not None:
+        yield down, max(down, track.end())
+
+
+def from_music21(stream: Any) -> "symusic.Score":  # noqa: ANN401
+    """The score of a music21 stream.
+
+    A pickup measure becomes a short first bar: a time signature of its real length, then the
+    printed one.
+
+    Raises:
+        InputError: If it holds no notes.
+    """
+    import symusic
+
+    given = list(stream.parts) if hasattr(stream, "parts") and stream.parts else [stream]
+    parts = [_sounding(part) for part in given]
+    flat = [part.flatten().stripTies() for part in parts]
+    grid = _Grid(flat)
+    score = symusic.Score(grid.ticks_per_quarter)
+    for part, elements in zip(parts, flat, strict=True):
+        track = _track_of(part, elements, grid)
+        if len(track.notes):
+            score.tracks.append(track)
+    if not score.tracks:
+        raise InputError("the music21 stream holds no notes, at least 1 is needed")
+    score.time_signatures = _signatures(parts[0], flat[0], grid)
+    score.key_signatures = [
+        symusic.KeySignature(
+            grid.ticks(key.offset), key.sharps, int(getattr(key, "mode", None) == "minor")
+        )
+        for key in flat[0].getElementsByClass("KeySignature")
+        if key.sharps is not None and -7 <= key.sharps <= 7
+    ]
+    score.tempos = _tempos(stream, grid)
+    score.markers = [
+        symusic.TextMeta(grid.ticks(mark.offset), str(mark.content))
+        for mark in stream.flatten().getElementsByClass("RehearsalMark")
+    ]
+    return score
+
+
+def _sounding(part: Any) -> Any:  # noqa: ANN401
+    """The part as it sounds, where it says that it is written for a transposing instrument."""
+    is_written = getattr(part, "atSoundingPitch", None) is False
+    return part.toSoundingPitch() if is_written else part
+
+
+class _Grid:
+    """Ticks that hold every onset and duration of some streams exactly, if any do."""
+
+    def __init__(self, streams: list[Any]) -> None:
+        denominators = {
+            _fraction(moment).denominator
+            for stream in streams
+            for element in stream
+            for moment in (element.offset, element.quarterLength)
+        }
+        exact = math.lcm(*denominators)
+        together = math.lcm(exact, _COARSEST_TICKS)
+        candidates = (together, exact, _COARSEST_TICKS)
+        self.ticks_per_quarter = next(each for each in candidates if each <= _FINEST_TICKS)
+
+    def ticks(self, quarters: Any) -> int:  # noqa: ANN401 - float or Fraction
+        """The nearest tick."""
+        return round(_fraction(quarters) * self.ticks_per_quarter)
+
+
+def _fraction(quarters: Any) -> Fraction:  # noqa: ANN401
+    return Fraction(quarters).limit_denominator(_FINEST_FRACTION)
+
+
+def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa: ANN401
+    import symusic
+
+    instrument = part.getInstrument(returnDefault=True)
+    is_drum = instrument.midiChannel == _DRUM_CHANNEL or "Percussion" in type(instrument).__name__
+    track = symusic.Track(part.partName or "", instrument.midiProgram or 0, is_drum)
+    for element in elements.notes:
+        onset = grid.ticks(element.offset)
+        duration = grid.ticks(element.offset + element.quarterLength) - onset
+        if not duration:
+            continue  # a grace note takes no time of its own
+        for pitch, velocity in _sounds(element):
+            track.notes.append(symusic.Note(onset, duration, pitch, velocity))
+        if element.lyrics and element.lyrics[0].text:
+            track.lyrics.append(symusic.TextMeta(onset, element.lyrics[0].text))
+    for pedal in part.recurse().getElementsByClass("PedalMark"):
+        track.controls.extend(_pedal_controls(pedal, part, grid))
+    return track
+
+
+def _sounds(element: Any) -> Iterator[tuple[int, int]]:  # noqa: ANN401
+    """Pitch and velocity of what a note, chord or drum stroke sounds; nothing for a symbol."""
+    if "Harmony" in element.classes:
+        return
+    whole = element.volume.velocity or _DEFAULT_VELOCITY
+    for each in getattr(element, "notes", (element,)):
+        velocity = each.volume.velocity or whole
+        if hasattr(each, "pitch"):
+            yield each.pitch.midi, velocity
+        else:
+            drum = getattr(each.storedInstrument, "percMapPitch", None)
+            yield drum if drum is not None else each.displayPitch().midi, velocity
+
+
+def _pedal_controls(pedal: Any, part: Any, grid: _Grid) -> "list[symusic.ControlChange]":  # noqa: ANN401
+    import symusic
+
+    first, last = pedal.getFirst(), pedal.getLast()
+    down = first.getOffsetInHierarchy(part)
+    up = last.getOffsetInHierarchy(part) + last.quarterLength
+    return [
+        symusic.ControlChange(grid.ticks(down), _SUSTAIN_PEDAL, 127),
+        symusic.ControlChange(grid.ticks(up), _SUSTAIN_PEDAL, 0),
+    ]
+
+
+def _signatures(part: Any, elements: Any, grid: _Grid) -> "list[symusic.TimeSignature]":  # noqa: ANN401
+    import symusic
+
+    found = [
+        symusic.TimeSignature(grid.ticks(each.offset), each.numerator, each.denominator)
+        for each in elements.getElementsByClass("TimeSignature")
+    ]
+    if not found:
+        return [symusic.TimeSignature(0, 4, 4)]
+    measures = list(part.getElementsByClass("Measure"))
+    pickup = Fraction(measures[0].duration.quarterLength) if measures else Fraction(0)
+    if len(measures) > 1 and 0 < pickup < Fraction(measures[0].barDuration.quarterLength):
+        short = (pickup / 4).limit_denominator(64)
+        if short.denominator & (short.denominator - 1) == 0:
+            numerator, denominator = _as_signature(short)
+            printed = found[0]
+            found[0] = symusic.TimeSignature(0, numerator, denominator)
+            found.insert(
+                1,
+                symusic.TimeSignature(grid.ticks(pickup), printed.numerator, printed.denominator),
+            )
+    return found
+
+
+def _as_signature(share_of_whole: Fraction) -> tuple[int, int]:
+    """A length in whole notes as a signature in quarters, or finer where it must be."""
+    denominator = max(4, share_of_whole.denominator)
+    return int(share_of_whole * denominator), denominator
+
+
+def _tempos(stream: Any, grid: _Grid) -> "list[symusic.Tempo]":  # noqa: ANN401
+    import symusic
+
+    tempos = {}
+    for mark in stream.flatten().getElementsByClass("MetronomeMark"):
+        speed = mark.getQuarterBPM()
+        if speed:
+            tempos[grid.ticks(mark.offset)] = round(60_000_000 / speed)
+    tempos.setdefault(0, 500_000)
+    return [symusic.Tempo(time, mspq=micro) for time, micro in sorted(tempos.items())]

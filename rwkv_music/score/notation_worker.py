@@ -1,0 +1,140 @@
+"""The process behind `rwkv_music.score.notation`: reads requests from stdin, answers on stdout."""
+
+import io
+import os
+import sys
+import warnings
+import zipfile
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rwkv_music.errors import InputError
+from rwkv_music.score.music21_scores import from_music21
+from rwkv_music.score.notation import MAX_NOTATION_BYTES, receive, send
+
+_MEMORY_BYTES = 4 << 30
+_LONGEST_REASON = 200
+_CONTAINER = "META-INF/container.xml"
+
+
+def main() -> None:
+    """Answer until stdin ends."""
+    requests = sys.stdin.buffer
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what music21 prints is no answer
+    _limit_memory()
+    warnings.simplefilter("ignore")
+    while True:
+        try:
+            action, text_format, payload = receive(requests)
+        except EOFError:
+            return
+        send(answers, _answer(action, text_format, payload))
+
+
+def _limit_memory() -> None:
+    """Where the system can, so that a hostile file ends this process and not the machine."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return  # Windows has no such limit
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+
+
+def _answer(action: str, text_format: str, payload: Any) -> tuple[bool, Any]:  # noqa: ANN401
+    try:
+        if action == "read":
+            return True, read(payload, text_format)
+        return True, write(payload, text_format)
+    except InputError as error:
+        return False, str(error)
+    except Exception as error:  # noqa: BLE001 - music21 raises whatever comes to its mind
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+        verb = "read" if action == "read" else "written"
+        return False, f"cannot be {verb} by music21 ({reason}): convert it to MIDI elsewhere"
+
+
+def read(content: bytes, text_format: str) -> tuple[Any, tuple[str, ...]]:
+    """The score in a notation file, and what had to be decided.
+
+    Args:
+        content: The whole file.
+        text_format: "musicxml", "mxl", "abc" or "humdrum".
+
+    Raises:
+        InputError: If it holds no notes, or no score.
+    """
+    import music21
+
+    if text_format == "mxl":
+        content, text_format = _unzip(content), "musicxml"
+    stream = music21.converter.parseData(_decoded(content), format=text_format)
+    decided: tuple[str, ...] = ()
+    if isinstance(stream, music21.stream.Opus):
+        scores = list(stream.scores)
+        if not scores:
+            raise InputError("holds no score: choose another file")
+        if len(scores) > 1:
+            decided = (f"holds {len(scores)} tunes, the first one was read",)
+        stream = scores[0]
+    return from_music21(stream), decided
+
+
+def _decoded(content: bytes) -> str:
+    """Text in UTF-8, UTF-16 with a mark, or else Latin-1, in which every byte is a letter."""
+    if content[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _unzip(content: bytes) -> bytes:
+    """The score inside compressed MusicXML: the one its container names, or the first."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = [info.filename for info in archive.infolist()]
+        inside = [name for name in names if not name.startswith("META-INF")]
+        if _CONTAINER in names:
+            container = ET.fromstring(_member(archive, _CONTAINER))  # noqa: S314 - limits hold
+            paths = [each.get("full-path") for each in container.iter() if each.get("full-path")]
+            inside = [path for path in paths if path in names] or inside
+        if not inside:
+            raise InputError("holds no score: choose another file")
+        return _member(archive, inside[0])
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    with archive.open(name) as member:
+        content = member.read(MAX_NOTATION_BYTES + 1)
+    if len(content) > MAX_NOTATION_BYTES:
+        raise InputError(f"unpacks to more than {MAX_NOTATION_BYTES} bytes: split it")
+    return content
+
+
+def write(score: Any, text_format: str) -> bytes:  # noqa: ANN401
+    """The score as MusicXML, plain or compressed."""
+    from music21.musicxml.m21ToXml import GeneralObjectExporter
+
+    from rwkv_music.score.music21_scores import to_music21
+    from rwkv_music.score.notation_grid import on_notation_grid
+
+    exporter = GeneralObjectExporter(to_music21(on_notation_grid(score)))
+    text: bytes = exporter.parse()
+    return _zipped(text) if text_format == "mxl" else text
+
+
+def _zipped(text: bytes) -> bytes:
+    container = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<container><rootfiles>'
+        '<rootfile full-path="score.musicxml"/></rootfiles></container>\n'
+    )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(_CONTAINER, container)
+        archive.writestr("score.musicxml", text)
+    return packed.getvalue()
+
+
+if __name__ == "__main__":
+    main()
