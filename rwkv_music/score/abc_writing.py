@@ -1,15 +1,17 @@
 """Scores as ABC notation, version 2.1 of the standard (abcnotation.com).
 
-Lengths are exact fractions of a quarter, so that reading the text gives every note back at its
-place; music with free timing becomes exact and hard to read. Notes are cut at bar lines and at
-changes of tempo or meter and tied. A part whose notes overlap is written as several voices. ABC
-cannot hold velocities, pedals, pitch bends and lyrics between notes.
+Moments are rounded to 32nds and triplet 16ths; lengths that are no power-of-two fraction are
+written as tuplets of one note. Notes are cut at bar lines and at changes of tempo or meter and
+tied. A part whose notes overlap is written as several voices; of two notes of one pitch and place
+one is kept. ABC cannot hold velocities, pedals, pitch bends, lyrics between notes and fractions of
+a tempo.
 """
 
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from rwkv_music.score.notation_grid import TICKS_PER_QUARTER, on_notation_grid
 from rwkv_music.score.timing import bar_starts, signatures
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _LETTERS = ("C", "^C", "D", "^D", "E", "F", "^F", "G", "^G", "A", "^A", "B")
 _DRUM_CHANNEL = 10
+_TRIPLET = "(3:2:1"
 _MIDDLE_OCTAVE = 5
 
 
@@ -33,6 +36,7 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
         score: In ticks.
         title: Its name; line breaks become spaces.
     """
+    score = on_notation_grid(score)
     signs, tempos = signatures(score), _tempos(score)
     fields = {sign.tick: f"[M:{sign.numerator}/{sign.denominator}]" for sign in signs[1:]}
     for tick, speed in list(tempos.items())[1:]:
@@ -55,7 +59,7 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
             if track.is_drum:
                 lines.append(f"%%MIDI channel {_DRUM_CHANNEL}")
             lines.append(f"%%MIDI program {track.program}")
-            lines.append(_body(chords, bars, fields, score.ticks_per_quarter))
+            lines.append(_body(chords, bars, fields))
     return "\n".join(lines) + "\n"
 
 
@@ -84,7 +88,7 @@ def _voices(track: "symusic.Track") -> list[list[_Chord]]:
     return voices
 
 
-def _body(chords: list[_Chord], bars: list[int], fields: dict[int, str], quarter: int) -> str:
+def _body(chords: list[_Chord], bars: list[int], fields: dict[int, str]) -> str:
     """The bars of one voice, a line each."""
     timeline = _with_rests(chords, bars[-1])
     bar_lines = set(bars)
@@ -94,7 +98,7 @@ def _body(chords: list[_Chord], bars: list[int], fields: dict[int, str], quarter
     for since, until in pairwise(cuts):
         words.append(fields.get(since, ""))
         while place < len(timeline) and timeline[place].onset < until:
-            words.append(_word(timeline[place], since, until, quarter))
+            words.append(_word(timeline[place], since, until))
             if timeline[place].end > until:
                 break
             place += 1
@@ -116,23 +120,24 @@ def _with_rests(chords: list[_Chord], end: int) -> list[_Chord]:
     return timeline
 
 
-def _word(chord: _Chord, since: int, until: int, quarter: int) -> str:
+def _word(chord: _Chord, since: int, until: int) -> str:
     """The part of a chord between two ticks, tied on if it goes on."""
     ticks = min(chord.end, until) - max(chord.onset, since)
-    length = _length(Fraction(ticks, quarter))
+    tuplet, length = _length(ticks)
     if not chord.pitches:
-        return f"z{length}"
+        return f"{tuplet}z{length}"
     tie = "-" if chord.end > until else ""
-    names = [_pitch(pitch) for pitch in chord.pitches]
-    if len(names) == 1:
-        return f"{names[0]}{length}{tie}"
-    return f"[{''.join(names)}]{length}{tie}"
+    names = "".join(_pitch(pitch) for pitch in chord.pitches)
+    return f"{tuplet}{f'[{names}]' if len(chord.pitches) > 1 else names}{length}{tie}"
 
 
-def _length(quarters: Fraction) -> str:
-    if quarters == 1:
-        return ""
-    return str(quarters)
+def _length(ticks: int) -> tuple[str, str]:
+    """What stands before a note and behind it: one of three in the time of two, and a multiple."""
+    quarters = Fraction(ticks, TICKS_PER_QUARTER)
+    tuplet = ""
+    if quarters.denominator % 3 == 0:
+        tuplet, quarters = _TRIPLET, quarters * Fraction(3, 2)
+    return tuplet, "" if quarters == 1 else str(quarters)
 
 
 def _pitch(pitch: int) -> str:

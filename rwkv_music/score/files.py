@@ -1,9 +1,7 @@
 """Music files in and out, with one kind of error.
 
-MIDI is read here and now. MusicXML, ABC and Humdrum are read by music21 in a process of its own,
-which is ended after a minute: music21 cannot be interrupted otherwise. ABC is left to music21 as
-well, although symusic reads it: the program that symusic starts for this spreads the notes of a
-chord over several ticks, plays chord symbols as notes, and writes without end when a rest is long.
+MIDI is read here and now. MusicXML and Humdrum are read by music21, ABC by symusic's abc2midi, in a
+process of its own that is ended after a minute: they cannot be interrupted otherwise.
 """
 
 import os
@@ -20,7 +18,7 @@ MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TEXT_FORMATS = {
     ".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "mxl", ".abc": "abc", ".krn": "humdrum",
 }  # fmt: skip
-"""Endings of the other formats, and what music21 calls them."""
+"""Endings of the other formats, and what they are called here."""
 READABLE_SUFFIXES = (*MIDI_SUFFIXES, *TEXT_FORMATS)
 WRITABLE_SUFFIXES = (".mid", ".midi", ".musicxml", ".xml", ".mxl", ".abc")
 
@@ -34,7 +32,8 @@ def load_score(path: str | Path) -> "symusic.Score":
 
     Returns:
         The score in ticks, with at least one note. The pieces of a MIDI file of format 2 follow
-        one another. Repeats are not unfolded. Of a file with several tunes the first is read.
+        one another. Repeats are played in ABC and not unfolded in MusicXML and Humdrum. Of a file
+        with several tunes the first is read.
 
     Raises:
         ScoreFileError: If the file is missing, empty, damaged beyond mending, of another format,
@@ -95,9 +94,8 @@ def _read_bytes(content: bytes, *, name: str | Path) -> LoadedScore:
 def save_score(score: "symusic.Score", path: str | Path) -> Path:
     """Write a score into a file: aside first, then renamed, so that no half file is left.
 
-    MIDI keeps everything. Notation (MusicXML, ABC) is for the eye: it keeps pitches, parts, meters,
-    keys and tempos, but ABC no velocities and pedals, and MusicXML rounds onsets and ends to 32nds
-    and triplet 16ths.
+    MIDI keeps everything. Notation (MusicXML, ABC) is for the eye: onsets and ends are rounded to
+    32nds and triplet 16ths, and ABC knows no velocities, pedals, and fractions of a tempo.
 
     Args:
         score: In ticks.

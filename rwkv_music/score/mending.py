@@ -17,6 +17,7 @@ MAX_MENDED_BYTES = 2 << 20
 
 _HEADER_BYTES = 14
 _MOST_TRACKS = 65_535
+_MOST_TOLD = 50
 _MOST_UNREAD_SHARE = 0.25
 _END_OF_TRACK = b"\xff\x2f\x00"
 _NOTHING = b"\xff\x01\x00"
@@ -84,6 +85,8 @@ def mend_midi(content: bytes, *, name: str | Path) -> Mended:
             (6, 4), (0 if len(kept) == 1 else 1, 2), (len(kept), 2), (header.division, 2)
         )
     )  # fmt: skip
+    if len(changes) > _MOST_TOLD:
+        changes[_MOST_TOLD:] = [f"and {len(changes) - _MOST_TOLD} more changes"]
     return Mended(written + b"".join(map(_write_track, kept)), tuple(changes))
 
 

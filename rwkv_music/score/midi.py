@@ -63,7 +63,7 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
     mended = mend_midi(midi, name=name)
     score = _read_strictly(mended.content if mended.changes else midi, name)
     if not score.note_num():
-        damage = f"is damaged ({'; '.join(mended.changes)}) and " if mended.changes else ""
+        damage = f"is damaged ({mended.changes[0]}) and " if mended.changes else ""
         raise ScoreFileError(
             name, f"{damage}holds no notes, at least 1 is needed: choose another file"
         )

@@ -69,7 +69,7 @@ def _part_of(track: "symusic.Track", quarter: int) -> Any:  # noqa: ANN401
     part.insert(0, _instrument_of(track))
     lyrics = {lyric.time: lyric.text for lyric in track.lyrics}
     for note in track.notes:
-        sounding = music21.note.Note(note.pitch)
+        sounding = music21.note.Note(music21.pitch.Pitch(midi=note.pitch))
         sounding.quarterLength = Fraction(note.duration, quarter)
         sounding.volume.velocity = note.velocity
         if note.time in lyrics:
@@ -114,11 +114,15 @@ def _pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
         yield down, max(down, track.end())
 
 
-def from_music21(stream: Any) -> "symusic.Score":  # noqa: ANN401
+def from_music21(stream: Any, *, name: str = "the music21 stream") -> "symusic.Score":  # noqa: ANN401
     """The score of a music21 stream.
 
     A pickup measure becomes a short first bar: a time signature of its real length, then the
     printed one.
+
+    Args:
+        stream: A score, a part or a measure.
+        name: What to call it in an error.
 
     Raises:
         InputError: If it holds no notes.
@@ -127,15 +131,21 @@ def from_music21(stream: Any) -> "symusic.Score":  # noqa: ANN401
 
     given = list(stream.parts) if hasattr(stream, "parts") and stream.parts else [stream]
     parts = [_sounding(part) for part in given]
-    flat = [part.flatten().stripTies() for part in parts]
+    whole = [part.flatten() for part in parts]
+    spans = {
+        id(each): (each.offset, each.offset + each.quarterLength) for part in whole for each in part
+    }
+    flat = [part.stripTies() for part in whole]
     grid = _Grid(flat)
     score = symusic.Score(grid.ticks_per_quarter)
     for part, elements in zip(parts, flat, strict=True):
         track = _track_of(part, elements, grid)
+        for pedal in part.recurse().getElementsByClass("PedalMark"):
+            track.controls.extend(_pedal_controls(pedal, spans, grid))
         if len(track.notes):
             score.tracks.append(track)
     if not score.tracks:
-        raise InputError("the music21 stream holds no notes, at least 1 is needed")
+        raise InputError(f"{name} holds no notes, at least 1 is needed")
     score.time_signatures = _signatures(parts[0], flat[0], grid)
     score.key_signatures = [
         symusic.KeySignature(
@@ -197,8 +207,6 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
             track.notes.append(symusic.Note(onset, duration, pitch, velocity))
         if element.lyrics and element.lyrics[0].text:
             track.lyrics.append(symusic.TextMeta(onset, element.lyrics[0].text))
-    for pedal in part.recurse().getElementsByClass("PedalMark"):
-        track.controls.extend(_pedal_controls(pedal, part, grid))
     return track
 
 
@@ -216,15 +224,20 @@ def _sounds(element: Any) -> Iterator[tuple[int, int]]:  # noqa: ANN401
             yield drum if drum is not None else each.displayPitch().midi, velocity
 
 
-def _pedal_controls(pedal: Any, part: Any, grid: _Grid) -> "list[symusic.ControlChange]":  # noqa: ANN401
+def _pedal_controls(
+    pedal: Any,  # noqa: ANN401
+    spans: dict[int, tuple[Any, Any]],
+    grid: _Grid,
+) -> "list[symusic.ControlChange]":
+    """Down where the first marked element begins, up where the last one ends."""
     import symusic
 
-    first, last = pedal.getFirst(), pedal.getLast()
-    down = first.getOffsetInHierarchy(part)
-    up = last.getOffsetInHierarchy(part) + last.quarterLength
+    first, last = (spans.get(id(each)) for each in (pedal.getFirst(), pedal.getLast()))
+    if first is None or last is None:
+        return []  # it marks something that is not in the stream
     return [
-        symusic.ControlChange(grid.ticks(down), _SUSTAIN_PEDAL, 127),
-        symusic.ControlChange(grid.ticks(up), _SUSTAIN_PEDAL, 0),
+        symusic.ControlChange(grid.ticks(first[0]), _SUSTAIN_PEDAL, 127),
+        symusic.ControlChange(grid.ticks(last[1]), _SUSTAIN_PEDAL, 0),
     ]
 
 
@@ -236,7 +249,7 @@ def _signatures(part: Any, elements: Any, grid: _Grid) -> "list[symusic.TimeSign
         for each in elements.getElementsByClass("TimeSignature")
     ]
     if not found:
-        return [symusic.TimeSignature(0, 4, 4)]
+        return []
     measures = list(part.getElementsByClass("Measure"))
     pickup = Fraction(measures[0].duration.quarterLength) if measures else Fraction(0)
     if len(measures) > 1 and 0 < pickup < Fraction(measures[0].barDuration.quarterLength):

@@ -1,4 +1,4 @@
-"""Notation files (MusicXML, ABC, Humdrum) through music21, in a process of its own.
+"""Notation files (MusicXML, ABC, Humdrum), read and written in a process of its own.
 
 The process is started with the first file, kept for the next ones (music21 takes seconds to import)
 and ended when it takes too long, needs too much memory or crashes; the next file starts a new one.
@@ -43,7 +43,7 @@ def read_notation(
         raise ScoreFileError(
             name, f"has {len(content)} bytes, at most {MAX_NOTATION_BYTES} are read: split it"
         )
-    return LoadedScore(*_ask(("read", text_format, content), name, seconds))
+    return LoadedScore(*_ask(("read", text_format, content, seconds), name, seconds))
 
 
 def write_notation(
@@ -60,7 +60,7 @@ def write_notation(
     Raises:
         ScoreFileError: If music21 cannot write it, or takes too long.
     """
-    content: bytes = _ask(("write", text_format, score), name, seconds)
+    content: bytes = _ask(("write", text_format, score, seconds), name, seconds)
     return content
 
 
@@ -131,12 +131,12 @@ def _ask(request: object, name: str | Path, seconds: float) -> Any:  # noqa: ANN
         except TimeoutError:
             _workers.clear()
             raise ScoreFileError(
-                name, f"takes more than {seconds:g} s in music21: convert it to MIDI elsewhere"
+                name, f"takes more than {seconds:g} s: convert it to MIDI elsewhere"
             ) from None
         except EOFError as error:
             _workers.clear()
             raise ScoreFileError(
-                name, f"crashes music21 ({error}): convert it to MIDI elsewhere"
+                name, f"crashes its reader ({error}): convert it to MIDI elsewhere"
             ) from error
     if not went_well:
         raise ScoreFileError(name, result)

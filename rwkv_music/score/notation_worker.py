@@ -9,10 +9,12 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.abc_reading import read_abc
 from rwkv_music.score.music21_scores import from_music21
 from rwkv_music.score.notation import MAX_NOTATION_BYTES, receive, send
 
 _MEMORY_BYTES = 4 << 30
+_FILE_BYTES = 256 << 20
 _LONGEST_REASON = 200
 _CONTAINER = "META-INF/container.xml"
 
@@ -26,25 +28,34 @@ def main() -> None:
     warnings.simplefilter("ignore")
     while True:
         try:
-            action, text_format, payload = receive(requests)
+            action, text_format, payload, seconds = receive(requests)
         except EOFError:
             return
-        send(answers, _answer(action, text_format, payload))
+        send(answers, _answer(action, text_format, payload, seconds))
 
 
 def _limit_memory() -> None:
-    """Where the system can, so that a hostile file ends this process and not the machine."""
+    """Where the system can, so that a hostile file ends a process of ours and not the machine."""
     try:
         import resource
     except ModuleNotFoundError:
         return  # Windows has no such limit
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    limits = ((resource.RLIMIT_AS, _MEMORY_BYTES), (resource.RLIMIT_FSIZE, _FILE_BYTES))
+    for kind, most in limits:
+        in_force = resource.getrlimit(kind)[1]
+        lower = most if in_force == resource.RLIM_INFINITY else min(most, in_force)
+        resource.setrlimit(kind, (lower, lower))
 
 
-def _answer(action: str, text_format: str, payload: Any) -> tuple[bool, Any]:  # noqa: ANN401
+def _answer(
+    action: str,
+    text_format: str,
+    payload: Any,  # noqa: ANN401
+    seconds: float,
+) -> tuple[bool, Any]:
     try:
         if action == "read":
-            return True, read(payload, text_format)
+            return True, read(payload, text_format, seconds)
         return True, write(payload, text_format)
     except InputError as error:
         return False, str(error)
@@ -54,30 +65,32 @@ def _answer(action: str, text_format: str, payload: Any) -> tuple[bool, Any]:  #
         return False, f"cannot be {verb} by music21 ({reason}): convert it to MIDI elsewhere"
 
 
-def read(content: bytes, text_format: str) -> tuple[Any, tuple[str, ...]]:
+def read(content: bytes, text_format: str, seconds: float) -> tuple[Any, tuple[str, ...]]:
     """The score in a notation file, and what had to be decided.
 
     Args:
         content: The whole file.
         text_format: "musicxml", "mxl", "abc" or "humdrum".
+        seconds: After which programs started for this are given up.
 
     Raises:
         InputError: If it holds no notes, or no score.
     """
     import music21
 
+    if text_format == "abc":
+        # A little less than the time after which this process is ended, so that none is left over.
+        return read_abc(_decoded(content), seconds=0.9 * seconds)
     if text_format == "mxl":
         content, text_format = _unzip(content), "musicxml"
     stream = music21.converter.parseData(_decoded(content), format=text_format)
-    decided: tuple[str, ...] = ()
     if isinstance(stream, music21.stream.Opus):
         scores = list(stream.scores)
         if not scores:
             raise InputError("holds no score: choose another file")
-        if len(scores) > 1:
-            decided = (f"holds {len(scores)} tunes, the first one was read",)
-        stream = scores[0]
-    return from_music21(stream), decided
+        told = (f"holds {len(scores)} pieces, the first one was read",) if scores[1:] else ()
+        return from_music21(scores[0], name="the first piece"), told
+    return from_music21(stream, name="the file"), ()
 
 
 def _decoded(content: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import UInt8
 
-from rwkv_music.errors import ScoreFileError
+from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score.instruments import program_name
 from rwkv_music.score.timing import bar_starts, beat_ticks, last_offset
 
@@ -23,6 +23,7 @@ PART_COLORS = (
 
 _BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
 _MOST_BAR_NUMBERS = 24
+_MOST_FRAMES = 4_000_000
 
 
 def piano_roll(
@@ -33,9 +34,18 @@ def piano_roll(
     Args:
         score: In ticks; drums are left out.
         frames_per_quarter: Columns a quarter note takes.
+
+    Raises:
+        InputError: If there were more than 4,000,000 columns.
     """
     per_tick = frames_per_quarter / score.ticks_per_quarter
-    roll = np.zeros((128, int(np.ceil(last_offset(score) * per_tick))), dtype=np.uint8)
+    frames = int(np.ceil(last_offset(score) * per_tick))
+    if frames > _MOST_FRAMES:
+        raise InputError(
+            f"a piano roll of {frames} frames is too large, at most {_MOST_FRAMES}: take fewer "
+            "bars or fewer frames per quarter"
+        )
+    roll = np.zeros((128, frames), dtype=np.uint8)
     for track in score.tracks:
         if track.is_drum:
             continue

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import symusic
 
 _DEFAULT_MICROSECONDS = 500_000
+_MOST_LINES = 4_000_000
 
 Ticks = Int[np.ndarray, " ticks"]
 Seconds = Float[np.ndarray, " ticks"]
@@ -60,6 +61,9 @@ def signatures(score: "symusic.Score") -> list[Signature]:
 def bar_starts(score: "symusic.Score") -> Int[np.ndarray, " lines"]:
     """Ticks of all bar lines, from 0 to the first one at or after the last note's end.
 
+    Raises:
+        InputError: If there are more than 4,000,000, or a signature has no length.
+
     Example:
         Two bars of 4/4 at 480 ticks per quarter give [0, 1920, 3840].
     """
@@ -84,6 +88,11 @@ def _lines(
         step = length(segment, score.ticks_per_quarter)
         # The last segment gets one line more than fits, so that the last note is closed in.
         limit = stop if stop is not None else max(end, segment.tick + 1) + step
+        if (limit - segment.tick) // step > _MOST_LINES:
+            raise InputError(
+                f"the score ends at tick {end}, which makes more than {_MOST_LINES} bars or beats: "
+                "cut it, a wrong waiting time is likely"
+            )
         lines.append(np.arange(segment.tick, limit, step, dtype=np.int64))
     return np.concatenate(lines)
 

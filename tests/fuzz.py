@@ -1,0 +1,292 @@
+"""Hostile music files, made here from a seed: broken bytes and structural oddities.
+
+`hostile_file(number)` is a pure function: the number that a failing test names makes the same file
+again.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.music import tune
+from tests.tokens import random_score
+
+END = b"\x00\xff\x2f\x00"
+
+
+class HostileFile(NamedTuple):
+    """A file to throw at the loader."""
+
+    name: str
+    content: bytes
+
+
+def hostile_file(number: int) -> HostileFile:
+    """The file of that number: MIDI, but for one of 20, which is a text format."""
+    rng = np.random.default_rng([7, number])
+    if number % 20 == 19:
+        return _hostile_text(number, rng)
+    makers = (*_MUTATIONS, *_ODDITIES)
+    maker = makers[int(rng.integers(len(makers)))]
+    return HostileFile(f"{number}-{maker.__name__.strip('_')}.mid", maker(rng))
+
+
+def _valid(rng: np.random.Generator) -> bytes:
+    if rng.random() < 0.5:
+        return tune(bars=int(rng.integers(1, 5)), seed=int(rng.integers(99))).dumps_midi()
+    ticks = int(rng.choice([1, 24, 96, 480, 960, 32_767]))
+    return random_score(rng, ticks=max(ticks, 4), free=True, parts=12).dumps_midi()
+
+
+def _length(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+def _chunk(body: bytes, kind: bytes = b"MTrk") -> bytes:
+    return kind + _length(len(body)) + body
+
+
+def _file(*tracks: bytes, file_format: int = 1, division: int = 96) -> bytes:
+    numbers = (file_format, len(tracks) & 0xFFFF, division)
+    header = b"".join(each.to_bytes(2, "big") for each in numbers)
+    return _chunk(header, b"MThd") + b"".join(_chunk(track) for track in tracks)
+
+
+def _vlq(number: int, *, padding: int = 0) -> bytes:
+    written = [number & 0x7F]
+    while number := number >> 7:
+        written.append(0x80 | (number & 0x7F))
+    return b"\x80" * padding + bytes(reversed(written))
+
+
+def _note(pitch: int, ticks: int, *, delta: int = 0) -> bytes:
+    return _vlq(delta) + bytes((0x90, pitch, 80)) + _vlq(ticks) + bytes((0x80, pitch, 0))
+
+
+# Mutations of valid files.
+
+
+def _flipped_bits(rng: np.random.Generator) -> bytes:
+    content = bytearray(_valid(rng))
+    for place in rng.integers(0, len(content), int(rng.integers(1, 30))):
+        content[place] ^= 1 << int(rng.integers(8))
+    return bytes(content)
+
+
+def _replaced_bytes(rng: np.random.Generator) -> bytes:
+    content = bytearray(_valid(rng))
+    for place in rng.integers(14, len(content), int(rng.integers(1, 30))):
+        content[place] = int(rng.integers(256))
+    return bytes(content)
+
+
+def _truncated(rng: np.random.Generator) -> bytes:
+    content = _valid(rng)
+    return content[: int(rng.integers(0, len(content)))]
+
+
+def _cut_out(rng: np.random.Generator) -> bytes:
+    content = _valid(rng)
+    start = int(rng.integers(0, len(content)))
+    return content[:start] + content[start + int(rng.integers(1, 60)) :]
+
+
+def _put_in(rng: np.random.Generator) -> bytes:
+    content = _valid(rng)
+    place = int(rng.integers(0, len(content)))
+    return content[:place] + rng.bytes(int(rng.integers(1, 60))) + content[place:]
+
+
+def _shuffled_chunks(rng: np.random.Generator) -> bytes:
+    first, *tracks = _valid(rng).split(b"MTrk")
+    chosen = rng.integers(0, len(tracks), int(rng.integers(0, 2 * len(tracks) + 1)))
+    chunks = [b"MTrk" + tracks[place] for place in chosen]
+    chunks.insert(int(rng.integers(len(chunks) + 1)), first)
+    return b"".join(chunks)
+
+
+def _wrong_header(rng: np.random.Generator) -> bytes:
+    content = bytearray(_valid(rng))
+    place = int(rng.integers(4, 14))
+    content[place] = int(rng.choice([0, 1, 2, 3, 0x7F, 0x80, 0xFF]))
+    return bytes(content)
+
+
+def _wrong_lengths(rng: np.random.Generator) -> bytes:
+    content = bytearray(_valid(rng))
+    place = 14
+    while (place := content.find(b"MTrk", place)) >= 0:
+        place += 4
+        if rng.random() < 0.5:
+            content[place : place + 4] = _length(int(rng.integers(0, 1 << int(rng.integers(33)))))
+    return bytes(content)
+
+
+def _wrapped(rng: np.random.Generator) -> bytes:
+    before, after = rng.bytes(int(rng.integers(200))), rng.bytes(int(rng.integers(200)))
+    return before + _valid(rng) + after
+
+
+# Structural oddities.
+
+
+def _noise(rng: np.random.Generator) -> bytes:
+    noise = rng.bytes(int(rng.integers(3000)))
+    return noise if rng.random() < 0.3 else _file(noise, division=int(rng.integers(1, 0x8000)))
+
+
+def _huge_numbers(rng: np.random.Generator) -> bytes:
+    events = b""
+    for _ in range(int(rng.integers(1, 40))):
+        delta = 1 << int(rng.integers(0, 36))
+        events += _vlq(delta, padding=int(rng.integers(0, 4))) + bytes((0x90, 60, 80))
+        events += _vlq(1 << int(rng.integers(0, 29))) + bytes((0x80, 60, 0))
+    meta = b"\x00\xff\x01" + _vlq(1 << int(rng.integers(0, 40)))
+    return _file(events + (meta if rng.random() < 0.3 else END), division=int(rng.integers(1, 500)))
+
+
+def _many_tempos(rng: np.random.Generator) -> bytes:
+    count = int(rng.choice([10, 1000, 100_000], p=[0.5, 0.45, 0.05]))
+    values = rng.integers(0, 1 << 24, count)
+    changes = b"".join(
+        b"\x01\xff\x51\x03" + int(value).to_bytes(3, "big") for value in values.tolist()
+    )
+    return _file(changes + END, _note(60, count) + END)
+
+
+def _odd_meters(rng: np.random.Generator) -> bytes:
+    events = b""
+    for _ in range(int(rng.integers(1, 60))):
+        numerator, power = int(rng.integers(256)), int(rng.choice([0, 1, 2, 3, 6, 7, 8, 32, 255]))
+        meter = bytes((0xFF, 0x58, 4, numerator, power, 24, 8))
+        key = bytes((0xFF, 0x59, 2, int(rng.integers(256)), int(rng.integers(4))))
+        events += _vlq(int(rng.integers(400))) + meter + b"\x00" + key + _note(60, 50)
+    return _file(events + END, division=int(rng.choice([1, 3, 96])))
+
+
+def _many_tracks(rng: np.random.Generator) -> bytes:
+    count = int(rng.choice([33, 200, 5000], p=[0.6, 0.35, 0.05]))
+    return _file(*(_note(1 + place % 127, 9) + END for place in range(count)))
+
+
+def _running_status(rng: np.random.Generator) -> bytes:
+    count = int(rng.integers(1, 4000))
+    data = rng.integers(0, 128, (count, 2))
+    data[:, 1] *= rng.integers(0, 2, count)
+    body = b"".join(bytes((int(rng.integers(100)), *row)) for row in data.tolist())
+    return _file(b"\x00\x90\x3c\x40" + body + END)
+
+
+def _empty_and_overlapping(rng: np.random.Generator) -> bytes:
+    events = b""
+    for _ in range(int(rng.integers(1, 200))):
+        kind = (0x90, 0x80)[int(rng.integers(2))]
+        events += bytes((int(rng.choice([0, 0, 1, 50])), kind, int(rng.integers(60, 63)), 64))
+    return _file(events + END)
+
+
+def _never_ended(rng: np.random.Generator) -> bytes:
+    pitches = rng.integers(0, 128, int(rng.integers(1, 3000))).tolist()
+    return _file(b"".join(bytes((1, 0x90, pitch, 64)) for pitch in pitches) + END)
+
+
+def _sequences(rng: np.random.Generator) -> bytes:
+    tracks = [
+        _note(int(rng.integers(128)), int(rng.integers(1, 5000)), delta=int(rng.integers(1 << 27)))
+        for _ in range(int(rng.integers(1, 30)))
+    ]
+    return _file(*(track + END for track in tracks), file_format=2)
+
+
+def _odd_events(rng: np.random.Generator) -> bytes:
+    events = b""
+    for _ in range(int(rng.integers(1, 80))):
+        status = int(rng.integers(0x80, 0x100))
+        if status == 0xFF:
+            text = rng.bytes(int(rng.integers(40)))
+            events += bytes((0, status, int(rng.integers(256)))) + _vlq(len(text)) + text
+        else:
+            events += bytes((int(rng.integers(200)), status)) + rng.bytes(2) + _note(64, 5)
+    return _file(events + END)
+
+
+_MUTATIONS = (
+    _flipped_bits, _replaced_bytes, _truncated, _cut_out, _put_in, _shuffled_chunks, _wrong_header,
+    _wrong_lengths, _wrapped,
+)  # fmt: skip
+_ODDITIES = (
+    _noise, _huge_numbers, _many_tempos, _odd_meters, _many_tracks, _running_status,
+    _empty_and_overlapping, _never_ended, _sequences, _odd_events,
+)  # fmt: skip
+
+
+# Text formats.
+
+_ABC = """X:1
+T:hostile
+M:6/8
+L:1/8
+Q:3/8=80
+K:Dm
+V:1 name="one"
+%%MIDI program 40
+|: A2 (3Bcd [Ace]2 | {g}f2 z2 "Am"e2- :|
+V:2
+[M:3/4] D6- | D4 z2 |
+w: la le *
+"""
+_KERN = """**kern\t**kern
+*clefF4\t*clefG2
+*M4/4\t*M4/4
+*k[b-]\t*k[b-]
+*MM100\t*MM100
+=1\t=1
+4C\t[4cc
+8D\t4cc]
+8E-\t.
+*\t*^
+2F\t4a 4c\t2f
+.\t4g\t.
+*\t*v\t*v
+==\t==
+*-\t*-
+"""
+_XML = """<?xml version="1.0" encoding="UTF-8"?>
+<score-partwise version="4.0"><part-list>
+<score-part id="P1"><part-name>one</part-name></score-part></part-list>
+<part id="P1"><measure number="1"><attributes><divisions>2</divisions>
+<time><beats>4</beats><beat-type>4</beat-type></time><key><fifths>-1</fifths></key></attributes>
+<direction><sound tempo="90"/></direction>
+<note><pitch><step>C</step><octave>4</octave></pitch><duration>2</duration></note>
+<note><chord/><pitch><step>E</step><alter>-1</alter><octave>4</octave></pitch>
+<duration>2</duration><tie type="start"/></note>
+<backup><duration>1</duration></backup><forward><duration>3</duration></forward>
+<note><rest/><duration>4</duration></note></measure></part></score-partwise>
+"""
+_TEXTS = {"abc": _ABC, "krn": _KERN, "musicxml": _XML}
+_HOSTILE_WORDS = (
+    "99999999", "-1", "0", "1/0", "\x00", "\ufeff", "(3", "[", "]", "<", ">", "&lol;", "*^", "*v",
+    "[M:0/4]", "Q:0", "*M0/0", "<divisions>0</divisions>", "<duration>-7</duration>", "\t", "|:",
+)  # fmt: skip
+
+
+def _hostile_text(number: int, rng: np.random.Generator) -> HostileFile:
+    ending = str(rng.choice(list(_TEXTS)))
+    text = _TEXTS[ending]
+    for _ in range(int(rng.integers(1, 5))):
+        place, length = int(rng.integers(len(text) + 1)), int(rng.integers(12))
+        word = str(rng.choice(_HOSTILE_WORDS))
+        match int(rng.integers(5)):
+            case 0:
+                text = text[:place] + word + text[place:]
+            case 1:
+                text = text[:place] + word + text[place + length :]
+            case 2:
+                text = text[:place] + text[place + length :]
+            case 3:
+                text = text[:place] + text[place : place + 40] * int(rng.integers(2, 9))
+            case _:
+                lines = text.split("\n")
+                rng.shuffle(lines)
+                text = "\n".join(lines)
+    return HostileFile(f"{number}-text.{ending}", text.encode())

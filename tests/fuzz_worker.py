@@ -1,0 +1,61 @@
+"""Throws hostile files at the library, one after another: `python -m tests.fuzz_worker 0 500`.
+
+Prints a JSON line before and after each file, so that whoever started it knows which file took the
+process down, and what the others did. The process limits its own memory.
+"""
+
+import json
+import sys
+import time
+
+from rwkv_music.errors import InputError, ScoreFileError
+from rwkv_music.score.files import _read_bytes
+from rwkv_music.tokenizer import Tokenizer
+from tests.fuzz import hostile_file
+
+MEMORY_BYTES = 3 << 30
+
+
+def main() -> None:
+    """The files of the numbers from the first argument up to the second, by the third."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    except ModuleNotFoundError:
+        pass  # Windows
+    tokenizer = Tokenizer()
+    for number in range(*(int(each) for each in sys.argv[1:4])):
+        file = hostile_file(number)
+        _say(begins=file.name)
+        began = time.perf_counter()
+        outcome, text = _outcome(file.name, file.content, tokenizer)
+        _say(ends=file.name, outcome=outcome, text=text, seconds=time.perf_counter() - began)
+
+
+def _say(**words: object) -> None:
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
+
+
+def _outcome(name: str, content: bytes, tokenizer: Tokenizer) -> tuple[str, str]:
+    step = "load"
+    try:
+        loaded = _read_bytes(content, name=name)
+        step = "encode"
+        ids = tokenizer.encode(loaded.score)
+        step = "decode"
+        again = tokenizer.encode(tokenizer.decode(ids))
+        assert len(ids) == len(again)
+        assert (ids == again).all(), "decoding and encoding gives another stream"
+    except ScoreFileError as refused:
+        return "refused", str(refused)
+    except Exception as error:  # noqa: BLE001 - a bug, to be reported by name
+        if isinstance(error, InputError) and step == "encode":
+            return "not encoded", str(error)
+        return "raised", f"{step}: {type(error).__name__}: {error}"
+    return ("mended" if loaded.mended else "read"), "; ".join(loaded.mended)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""No file takes the process down, hangs it, or raises anything but one error with a reason."""
+
+import collections
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MIDI_SECONDS = 60.0
+"""Far beyond what a file takes, so that only a hang is one, however busy the machine."""
+
+
+def throw(start: int, stop: int) -> list[dict[str, object]]:
+    """What became of each file; a crash is an outcome, and the next file is tried."""
+    outcomes: list[dict[str, object]] = []
+    while start < stop:
+        command = [sys.executable, "-m", "tests.fuzz_worker", str(start), str(stop)]
+        done = subprocess.run(
+            command, capture_output=True, cwd=REPOSITORY, check=False,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, timeout=MIDI_SECONDS * 60,
+        )  # fmt: skip
+        said = [json.loads(line) for line in done.stdout.splitlines()]
+        outcomes += [each for each in said if "ends" in each]
+        if done.returncode == 0:
+            break
+        name = said[-1].get("begins", "nothing") if said else "nothing"
+        reason = f"exit code {done.returncode}: {done.stderr.decode()[-300:]}"
+        outcomes.append({"ends": name, "outcome": "crashed", "text": reason, "seconds": 0.0})
+        if name == "nothing":
+            break
+        start = int(str(name).split("-")[0]) + 1
+    return outcomes
+
+
+def check(outcomes: list[dict[str, object]], count: int) -> None:
+    assert len(outcomes) == count
+    bad = [each for each in outcomes if each["outcome"] in {"raised", "crashed"}]
+    assert not bad, bad[:5]
+    for each in outcomes:
+        name, text = str(each["ends"]), str(each["text"])
+        assert "\n" not in text, each
+        assert float(str(each["seconds"])) < MIDI_SECONDS, each
+        if each["outcome"] == "refused":
+            assert text.startswith(name), each
+    found = collections.Counter(each["outcome"] for each in outcomes)
+    assert min(found[kind] for kind in ("read", "mended", "refused")) > count // 20, found
+
+
+def test_five_hundred_hostile_files_are_read_mended_or_refused() -> None:
+    check(throw(0, 500), 500)
+
+
+@pytest.mark.long
+def test_ten_thousand_hostile_files_are_read_mended_or_refused() -> None:
+    check(throw(500, 10_500), 10_000)

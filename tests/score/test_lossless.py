@@ -1,0 +1,150 @@
+"""What pretty_midi and music21 hold as well comes back as it was, to the tick."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import symusic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rwkv_music.errors import InputError
+from rwkv_music.score import TempoMap, load_score, to_music21, to_pretty_midi, to_score
+from tests.tokens import random_score
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def rich_score(seed: int, *, ticks: int = 480) -> symusic.Score:
+    """A random score with keys, lyrics, markers, bends and overlapping notes."""
+    rng = np.random.default_rng(seed)
+    score = random_score(rng, ticks=ticks, free=True)
+    # Of tempos at one tick only the last one is heard, and one that repeats says nothing.
+    micro = {0: 500_000} | {tempo.time: tempo.mspq for tempo in score.tempos}
+    score.tempos = [symusic.Tempo(tick, mspq=micro[tick]) for tick in sorted(micro)]
+    score.key_signatures.append(symusic.KeySignature(0, int(rng.integers(-5, 7)), 0))
+    score.key_signatures.append(symusic.KeySignature(ticks, int(rng.integers(-5, 7)), 1))
+    score.markers.append(symusic.TextMeta(2 * ticks, "verse"))
+    for number, track in enumerate(score.tracks):
+        track.name = f"part {number}"
+        track.controls = list({each.time: each for each in track.controls}.values())
+        first = min(track.notes, key=lambda note: note.time)
+        track.lyrics.append(symusic.TextMeta(first.time, "la-"))
+        track.notes.append(symusic.Note(first.time, first.duration + 7, first.pitch, 99))
+        track.pitch_bends.append(symusic.PitchBend(int(rng.integers(ticks)), -300))
+    return score
+
+
+def notes(score: symusic.Score) -> list[tuple[object, ...]]:
+    """Every track by name, program, drums and its notes."""
+    return [
+        (
+            track.name,
+            track.program,
+            track.is_drum,
+            sorted((each.time, each.duration, each.pitch, each.velocity) for each in track.notes),
+        )
+        for track in score.tracks
+    ]
+
+
+def timing(score: symusic.Score) -> tuple[list[tuple[int, ...]], ...]:
+    return (
+        [(each.time, each.mspq) for each in score.tempos],
+        sorted((each.time, each.numerator, each.denominator) for each in score.time_signatures),
+        [(each.time, each.key, each.tonality) for each in score.key_signatures],
+    )
+
+
+def pedals(track: symusic.Track) -> list[tuple[int, bool]]:
+    """When the pedal is pressed and released."""
+    switches: list[tuple[int, bool]] = []
+    for each in sorted(track.controls, key=lambda control: control.time):
+        is_down = each.value >= 64
+        if each.number == 64 and is_down != (bool(switches) and switches[-1][1]):
+            switches.append((each.time, is_down))
+    return switches
+
+
+@settings(max_examples=40)
+@given(SEEDS)
+def test_pretty_midi_gives_everything_back_that_it_holds(seed: int) -> None:
+    score = rich_score(seed)
+    score.tracks[0].notes.append(symusic.Note(3, 0, 60, 70))
+    back = to_score(to_pretty_midi(score))
+    assert notes(back) == notes(score)
+    assert timing(back) == timing(score)
+    lyrics = [(each.time, each.text) for track in score.tracks for each in track.lyrics]
+    assert [(each.time, each.text) for each in back.tracks[0].lyrics] == sorted(lyrics)
+    for old, new in zip(score.tracks, back.tracks, strict=True):
+        assert [(c.time, c.number, c.value) for c in new.controls] == [
+            (c.time, c.number, c.value) for c in old.controls
+        ]
+        assert [(b.time, b.value) for b in new.pitch_bends] == [
+            (b.time, b.value) for b in old.pitch_bends
+        ]
+
+
+@settings(max_examples=12)
+@given(SEEDS, st.sampled_from([96, 480, 1000]))
+def test_music21_gives_everything_back_that_it_holds(seed: int, ticks: int) -> None:
+    score = rich_score(seed, ticks=ticks)
+    back = to_score(to_music21(score))
+    scale, rest = divmod(back.ticks_per_quarter, ticks)
+    assert rest == 0
+    finer = score.resample(back.ticks_per_quarter, min_dur=0)
+    assert notes(back) == notes(finer)
+    assert timing(back) == timing(finer)
+    assert [(each.time, each.text) for each in back.markers] == [(2 * scale * ticks, "verse")]
+    for old, new in zip(finer.tracks, back.tracks, strict=True):
+        assert [(each.time, each.text) for each in new.lyrics] == [
+            (each.time, each.text) for each in old.lyrics
+        ]
+        held = pedals(old)
+        if held and held[-1][1]:
+            held.append((max(held[-1][0], old.end()), False))
+        assert pedals(new) == held
+
+
+def test_real_files_come_back_from_pretty_midi_and_agree_in_time(shared_data: Path) -> None:
+    chosen = [
+        path
+        for folder in ("pop909", "freedoom", "groove")
+        for path in sorted((shared_data / folder).rglob("*.mid"))[::97][:4]
+    ]
+    assert len(chosen) > 8
+    for path in chosen:
+        score = load_score(path)
+        held = to_pretty_midi(score)
+        assert notes(to_score(held)) == notes(score), path.name
+        clock = TempoMap(score)
+        for track, part in zip(score.tracks, held.instruments, strict=True):
+            onsets = clock.ticks_to_seconds(track.notes.numpy()["time"])
+            np.testing.assert_allclose(onsets, [note.start for note in part.notes], atol=1e-6)
+
+
+def test_onsets_agree_with_pretty_midi_reading_the_same_file(shared_data: Path) -> None:
+    """Here pretty_midi parses the bytes itself."""
+    import pretty_midi
+
+    for path in sorted((shared_data / "pop909").rglob("*.mid"))[::160]:
+        score = load_score(path)
+        clock = TempoMap(score)
+        ours = np.sort(
+            np.concatenate(
+                [clock.ticks_to_seconds(track.notes.numpy()["time"]) for track in score.tracks]
+            )
+        )
+        parsed = pretty_midi.PrettyMIDI(str(path))
+        theirs = np.sort([note.start for part in parsed.instruments for note in part.notes])
+        assert len(ours) == len(theirs), path.name
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_music_too_long_for_pretty_midi_is_refused() -> None:
+    score = symusic.Score(480)
+    track = symusic.Track("", 0, False)
+    track.notes.append(symusic.Note(20_000_000, 10, 60, 80))
+    score.tracks.append(track)
+    with pytest.raises(InputError, match="ends at tick 20000010, pretty_midi holds at most"):
+        to_pretty_midi(score)

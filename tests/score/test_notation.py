@@ -1,0 +1,123 @@
+"""MusicXML, ABC and Humdrum in and out, and a reader that cannot take anybody down."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+import symusic
+
+from rwkv_music.errors import ScoreFileError
+from rwkv_music.score import load_score, read_score, save_score, score_from_bytes
+from rwkv_music.score.notation import read_notation
+from rwkv_music.score.notation_grid import on_notation_grid
+from tests.music import BAR, tune
+from tests.tokens import notes_of
+
+KERN = "**kern\n*M3/4\n*MM60\n=1\n4c\n4d\n4ee-\n=2\n2.g\n==\n*-\n"
+ABC = "X:1\nT:two\nM:3/4\nL:1/4\nQ:1/4=60\nK:F\nV:1\n%%MIDI program 40\nB2 A|[M:4/4][CEG]4|\n"
+
+
+def busy_tune() -> symusic.Score:
+    """Overlaps, triplets, a note over bar lines, drums, a change of meter and tempo."""
+    score = tune(bars=3, program=40)
+    score.tracks[0].notes.append(symusic.Note(32, 5 * 96, 100, 80))
+    score.tracks[1].notes.append(symusic.Note(64, 32, 101, 80))
+    score.tempos.append(symusic.Tempo(BAR + 48, qpm=90.0))
+    score.time_signatures.append(symusic.TimeSignature(2 * BAR, 3, 4))
+    drums = symusic.Track("kit", 0, True)
+    drums.notes.append(symusic.Note(96, 48, 38, 80))
+    score.tracks.append(drums)
+    return score
+
+
+def sounding(score: symusic.Score) -> list[tuple[float, float, int]]:
+    """Onset and duration in quarters, and pitch; in order."""
+    quarter = score.ticks_per_quarter
+    return sorted(
+        (round(note[2] / quarter, 4), round(note[3] / quarter, 4), note[4])
+        for note in notes_of(score)
+    )
+
+
+@pytest.mark.parametrize("name", ["tune.abc", "tune.musicxml", "tune.mxl", "tune.xml"])
+def test_notation_that_is_saved_loads_again_on_its_grid(name: str, tmp_path: Path) -> None:
+    score = busy_tune()
+    back = load_score(save_score(score, tmp_path / name))
+    assert sounding(back) == sounding(on_notation_grid(score))
+    assert {track.program for track in back.tracks if not track.is_drum} == {40}
+    assert sum(track.is_drum for track in back.tracks) == 1
+    quarter = back.ticks_per_quarter
+    signs = {(each.time, each.numerator) for each in back.time_signatures}
+    assert signs == {(0, 4), (8 * quarter, 3)}
+    tempos = [(each.time, round(each.qpm)) for each in back.tempos]
+    assert tempos == [(0, 100), (4.5 * quarter, 90)]
+
+
+def test_humdrum_is_read() -> None:
+    score = score_from_bytes(KERN.encode(), name="it.krn")
+    assert sounding(score) == [(0, 1, 60), (1, 1, 62), (2, 1, 75), (3, 3, 67)]
+    assert [(sign.time, sign.numerator) for sign in score.time_signatures] == [(0, 3)]
+    assert [round(tempo.qpm) for tempo in score.tempos] == [60]
+
+
+def test_abc_is_read_as_it_is_written() -> None:
+    score = score_from_bytes(ABC.encode(), name="it.abc")
+    chord = [(3, 4, 60), (3, 4, 64), (3, 4, 67)]
+    assert sounding(score) == [(0, 2, 70), (2, 1, 69), *chord]
+    assert score.tracks[0].program == 40
+    assert [(key.key, key.tonality) for key in score.key_signatures] == [(-1, 0)]
+    signs = [(sign.time, sign.numerator) for sign in score.time_signatures]
+    assert signs == [(0, 3), (3 * 480, 4)]
+
+
+def test_what_was_passed_over_in_a_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "two.abc"
+    path.write_text(ABC + "\nX:2\nK:C\nC4|\n")
+    assert read_score(path).mended == ("holds 2 tunes, the first one was read",)
+    path.write_text(ABC.replace("B2", "B5/7"))
+    (told,) = read_score(path).mended
+    assert told.startswith("1 faults passed over, the first in line 9: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.abc", b" \n", r"is empty \(2 bytes\)"),
+        ("a.abc", b"CDEF|\n", "holds no tune"),
+        ("a.abc", b"X:1\nK:C\n", "holds no notes"),
+        ("a.xml", b"<score-partwise>", r"cannot be read by music21 \(.*line 1"),
+        ("a.musicxml", b"<html></html>", "cannot be read by music21"),
+        ("a.krn", b"not kern", "cannot be read by music21|holds no notes"),
+        ("a.mxl", b"PK not a zip", "cannot be read by music21"),
+    ],
+)
+def test_a_bad_text_is_refused_in_one_line(name: str, content: bytes, reason: str) -> None:
+    with pytest.raises(ScoreFileError, match=rf"^{name}: .*({reason})") as refused:
+        score_from_bytes(content, name=name)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_zip_that_unpacks_without_end_is_refused() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("score.xml", bytes(33 << 20))
+    with pytest.raises(ScoreFileError, match=r"unpacks to more than 33554432 bytes: split it"):
+        score_from_bytes(packed.getvalue(), name="bomb.mxl")
+
+
+def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read() -> None:
+    endless = b"X:1\nM:4/4\nL:1/4\nK:C\n(3 CDE | Z99999999 |\n"
+    with pytest.raises(ScoreFileError, match=r"slow\.krn: takes more than 0\.001 s"):
+        read_notation(KERN.encode(), "humdrum", name="slow.krn", seconds=0.001)
+    with pytest.raises(ScoreFileError, match=r"endless\.abc: takes more than"):
+        read_notation(endless, "abc", name="endless.abc", seconds=1.0)
+    assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
+
+
+def test_real_scores_are_read(shared_data: Path) -> None:
+    for path in (
+        sorted((shared_data / "openscore_lieder").glob("*.mxl"))[3],
+        sorted((shared_data / "chopin_first_editions").glob("*.krn"))[0],
+    ):
+        assert load_score(path).note_num() > 100
