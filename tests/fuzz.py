@@ -4,6 +4,7 @@
 again.
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -137,10 +138,11 @@ def _noise(rng: np.random.Generator) -> bytes:
 
 def _huge_numbers(rng: np.random.Generator) -> bytes:
     events = b""
+    highest = int(rng.integers(3, 36))
     for _ in range(int(rng.integers(1, 40))):
-        delta = 1 << int(rng.integers(0, 36))
+        delta = 1 << int(rng.integers(0, highest))
         events += _vlq(delta, padding=int(rng.integers(0, 4))) + bytes((0x90, 60, 80))
-        events += _vlq(1 << int(rng.integers(0, 29))) + bytes((0x80, 60, 0))
+        events += _vlq(1 << int(rng.integers(0, min(29, highest)))) + bytes((0x80, 60, 0))
     meta = b"\x00\xff\x01" + _vlq(1 << int(rng.integers(0, 40)))
     return _file(events + (meta if rng.random() < 0.3 else END), division=int(rng.integers(1, 500)))
 
@@ -156,8 +158,10 @@ def _many_tempos(rng: np.random.Generator) -> bytes:
 
 def _odd_meters(rng: np.random.Generator) -> bytes:
     events = b""
+    hardest = int(rng.choice([65, 256]))
+    powers = [2, 3, 4] if hardest < 256 else [0, 1, 2, 3, 6, 7, 8, 32, 255]
     for _ in range(int(rng.integers(1, 60))):
-        numerator, power = int(rng.integers(256)), int(rng.choice([0, 1, 2, 3, 6, 7, 8, 32, 255]))
+        numerator, power = int(rng.integers(hardest)), int(rng.choice(powers))
         meter = bytes((0xFF, 0x58, 4, numerator, power, 24, 8))
         key = bytes((0xFF, 0x59, 2, int(rng.integers(256)), int(rng.integers(4))))
         events += _vlq(int(rng.integers(400))) + meter + b"\x00" + key + _note(60, 50)
@@ -192,7 +196,7 @@ def _never_ended(rng: np.random.Generator) -> bytes:
 
 def _sequences(rng: np.random.Generator) -> bytes:
     tracks = [
-        _note(int(rng.integers(128)), int(rng.integers(1, 5000)), delta=int(rng.integers(1 << 27)))
+        _note(int(rng.integers(128)), int(rng.integers(1, 5000)), delta=1 << int(rng.integers(27)))
         for _ in range(int(rng.integers(1, 30)))
     ]
     return _file(*(track + END for track in tracks), file_format=2)
@@ -206,7 +210,8 @@ def _odd_events(rng: np.random.Generator) -> bytes:
             text = rng.bytes(int(rng.integers(40)))
             events += bytes((0, status, int(rng.integers(256)))) + _vlq(len(text)) + text
         else:
-            events += bytes((int(rng.integers(200)), status)) + rng.bytes(2) + _note(64, 5)
+            data = bytes(rng.integers(0, 128 if rng.random() < 0.9 else 256, 2).tolist())
+            events += bytes((int(rng.integers(100)), status)) + data + _note(64, 5)
     return _file(events + END)
 
 
@@ -270,13 +275,25 @@ _HOSTILE_WORDS = (
 )  # fmt: skip
 
 
+def _with_another_number(text: str, rng: np.random.Generator) -> str:
+    """One of the numbers in a text replaced: what stands around it stays well-formed."""
+    found = list(re.finditer(r"\d+", text))
+    if not found:
+        return text
+    chosen = found[int(rng.integers(len(found)))]
+    number = str(rng.choice(["0", "1", "7", "-3", "255", "100000", "1e9", "0.001", "x"]))
+    return text[: chosen.start()] + number + text[chosen.end() :]
+
+
 def _hostile_text(number: int, rng: np.random.Generator) -> HostileFile:
     ending = str(rng.choice(list(_TEXTS)))
     text = _TEXTS[ending]
     for _ in range(int(rng.integers(1, 5))):
         place, length = int(rng.integers(len(text) + 1)), int(rng.integers(12))
         word = str(rng.choice(_HOSTILE_WORDS))
-        match int(rng.integers(5)):
+        match int(rng.integers(9)):
+            case 5 | 6 | 7 | 8:
+                text = _with_another_number(text, rng)
             case 0:
                 text = text[:place] + word + text[place:]
             case 1:

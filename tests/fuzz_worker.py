@@ -5,10 +5,14 @@ process down, and what the others did. The process limits its own memory.
 """
 
 import json
+import math
 import sys
 import time
 
+import symusic
+
 from rwkv_music.errors import InputError, ScoreFileError
+from rwkv_music.score import TempoMap, num_bars
 from rwkv_music.score.files import _read_bytes
 from rwkv_music.tokenizer import Tokenizer
 from tests.fuzz import hostile_file
@@ -42,6 +46,8 @@ def _outcome(name: str, content: bytes, tokenizer: Tokenizer) -> tuple[str, str]
     step = "load"
     try:
         loaded = _read_bytes(content, name=name)
+        step = "measure"
+        _measure(loaded.score)
         step = "encode"
         ids = tokenizer.encode(loaded.score)
         step = "decode"
@@ -51,10 +57,18 @@ def _outcome(name: str, content: bytes, tokenizer: Tokenizer) -> tuple[str, str]
     except ScoreFileError as refused:
         return "refused", str(refused)
     except Exception as error:  # noqa: BLE001 - a bug, to be reported by name
-        if isinstance(error, InputError) and step == "encode":
-            return "not encoded", str(error)
+        if isinstance(error, InputError) and step in {"measure", "encode"}:
+            return f"no {step}", str(error)
         return "raised", f"{step}: {type(error).__name__}: {error}"
     return ("mended" if loaded.mended else "read"), "; ".join(loaded.mended)
+
+
+def _measure(score: symusic.Score) -> None:
+    """Bars and seconds, as whoever looks at the file wants to know them."""
+    end = score.end()
+    assert num_bars(score) >= 1
+    seconds = float(TempoMap(score).ticks_to_seconds(end)[0])
+    assert math.isfinite(seconds), seconds
 
 
 if __name__ == "__main__":

@@ -51,8 +51,7 @@ def encode(score: "symusic.Score", vocabulary: Vocabulary) -> UInt16[np.ndarray,
     parts = parts_of(score, vocabulary.slots)
     grid = _Grid(score.ticks_per_quarter, vocabulary.ticks_per_quarter)
     notes, last_offset, last_onset = _note_keys(parts, grid, vocabulary)
-    pedals = _pedal_keys(parts, grid)
-    last_pedal = int((pedals >> (_RANK_BITS + _PAYLOAD_BITS)).max()) if len(pedals) else -1
+    pedals, last_pedal = _pedal_keys(parts, grid)
     tempo_times, tempo_values = _tempos(score, grid, until=max(last_offset, last_pedal))
     last_event = max(last_onset, last_pedal, int(tempo_times[-1]))
     if last_event > _LAST_TIME:
@@ -141,19 +140,23 @@ def _note_keys(parts: list[Part], grid: _Grid, vocabulary: Vocabulary) -> tuple[
     return _keys(onset, NOTE, payload), last_offset, int(onset.max())
 
 
-def _pedal_keys(parts: list[Part], grid: _Grid) -> Array:
+def _pedal_keys(parts: list[Part], grid: _Grid) -> tuple[Array, int]:
+    """Keys of all pedal switches, and the last one's grid step; -1 if there are none."""
     keys = [np.zeros(0, dtype=np.int64)]
+    last = -1
     for slot, part in enumerate(parts):
         table = part.track.controls.numpy()
         pedal = table["number"] == _SUSTAIN_PEDAL
         if pedal.any():
             times, is_down = grid.round(table["time"][pedal]), table["value"][pedal] >= 64
-            keys.append(_switch_keys(times, is_down, slot))
-    return np.concatenate(keys)
+            own, last_own = _switch_keys(times, is_down, slot)
+            keys.append(own)
+            last = max(last, last_own)
+    return np.concatenate(keys), last
 
 
-def _switch_keys(times: Array, is_down: np.ndarray, slot: int) -> Array:
-    """Keys of one part's pedal switches, without those that change nothing.
+def _switch_keys(times: Array, is_down: np.ndarray, slot: int) -> tuple[Array, int]:
+    """Keys of one part's pedal switches, without those that change nothing, and the last's time.
 
     Several switches at one grid step become one: up, down, or both when a pedal that was down ends
     down but was lifted in between.
@@ -169,9 +172,9 @@ def _switch_keys(times: Array, is_down: np.ndarray, slot: int) -> Array:
     up = before & lifted
     down = after & (~before | lifted)
     payload = slot << 25
-    return np.concatenate(
-        [_keys(moments[up], PEDAL_UP, payload), _keys(moments[down], PEDAL_DOWN, payload)]
-    )
+    keys = [_keys(moments[up], PEDAL_UP, payload), _keys(moments[down], PEDAL_DOWN, payload)]
+    # Read off the moments: a key of one that is too late has lost its upper bits.
+    return np.concatenate(keys), int(np.max(moments[up | down], initial=-1))
 
 
 def _tempos(score: "symusic.Score", grid: _Grid, *, until: int) -> tuple[Array, Array]:
