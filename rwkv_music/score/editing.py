@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.timing import bar_starts, signatures
+from rwkv_music.score.timing import Signature, bar_starts, signatures
 
 if TYPE_CHECKING:
     import symusic
@@ -17,7 +17,7 @@ def take_bars(score: "symusic.Score", start: int, stop: int) -> "symusic.Score":
 
     Tempo, time signature and pedals in force at the cut are stated at its beginning. Notes that
     begin inside are kept, and end at the last bar line at the latest; notes that began before are
-    left out.
+    left out. Where a change of time signature cuts the last bar short, it is stated at the end.
 
     Args:
         score: In ticks.
@@ -114,13 +114,16 @@ def _take_ticks(score: "symusic.Score", start: int, stop: int) -> "symusic.Score
         elif each.time < stop:
             taken.tempos.append(symusic.Tempo(each.time - start, mspq=each.mspq))
     taken.tempos.insert(0, tempo)
+    before = Signature(0, 4, 4)
     for sign in signatures(score):
+        cuts_last_bar = (sign.tick - before.tick) % before.bar_ticks(score.ticks_per_quarter) > 0
         if sign.tick <= start:
             taken.time_signatures = [symusic.TimeSignature(0, sign.numerator, sign.denominator)]
-        elif sign.tick < stop:
+        elif sign.tick < stop or (sign.tick == stop and cuts_last_bar):
             taken.time_signatures.append(
                 symusic.TimeSignature(sign.tick - start, sign.numerator, sign.denominator)
             )
+        before = sign
     for track in score.tracks:
         taken.tracks.append(_take_track(track, start, stop))
     return taken

@@ -67,33 +67,36 @@ def bar_starts(score: "symusic.Score") -> Int[np.ndarray, " lines"]:
     Example:
         Two bars of 4/4 at 480 ticks per quarter give [0, 1920, 3840].
     """
-    return _lines(score, Signature.bar_ticks)
+    return _lines(score, Signature.bar_ticks, last_offset(score))
 
 
 def beat_ticks(score: "symusic.Score") -> Int[np.ndarray, " beats"]:
     """Ticks of all beats (in the denominator's unit), as far as `bar_starts` goes."""
     end = int(bar_starts(score)[-1])
-    beats = _lines(score, Signature.beat_ticks)
+    beats = _lines(score, Signature.beat_ticks, end)
     return beats[beats < end]
 
 
 def _lines(
-    score: "symusic.Score", length: Callable[[Signature, int], int]
+    score: "symusic.Score", length: Callable[[Signature, int], int], end: int
 ) -> Int[np.ndarray, " lines"]:
-    end = last_offset(score)
-    segments = [each for each in signatures(score) if each.tick < end or each.tick == 0]
-    stops = [each.tick for each in segments[1:]]
+    """Multiples of a length from 0 to the first one at or after the end; each signature is one."""
+    segments = signatures(score)
     lines = []
-    for segment, stop in zip(segments, [*stops, None], strict=True):
+    for segment, following in zip(segments, [*segments[1:], None], strict=True):
         step = length(segment, score.ticks_per_quarter)
-        # The last segment gets one line more than fits, so that the last note is closed in.
-        limit = stop if stop is not None else max(end, segment.tick + 1) + step
-        if (limit - segment.tick) // step > _MOST_LINES:
+        until = max(end, 1 if segment.tick == 0 else segment.tick)
+        last = segment.tick + -(-(until - segment.tick) // step) * step
+        is_last = following is None or last <= following.tick
+        stop = last + 1 if is_last or following is None else following.tick
+        if (stop - segment.tick) // step > _MOST_LINES:
             raise InputError(
                 f"the score ends at tick {end}, which makes more than {_MOST_LINES} bars or beats: "
                 "cut it, a wrong waiting time is likely"
             )
-        lines.append(np.arange(segment.tick, limit, step, dtype=np.int64))
+        lines.append(np.arange(segment.tick, stop, step, dtype=np.int64))
+        if is_last:
+            break
     return np.concatenate(lines)
 
 

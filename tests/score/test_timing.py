@@ -47,6 +47,22 @@ def test_a_signature_inside_a_bar_cuts_it_and_a_repeated_one_does_not() -> None:
     assert bar_starts(score_with((0, 4, 4), (960, 4, 4), end=2000)).tolist() == [0, 1920, 3840]
 
 
+def test_a_signature_behind_the_last_note_ends_the_last_bar() -> None:
+    assert bar_starts(score_with((0, 4, 4), (960, 3, 4), end=900)).tolist() == [0, 960]
+    assert bar_starts(score_with((0, 4, 4), (1920, 3, 4), end=900)).tolist() == [0, 1920]
+    assert bar_starts(score_with((0, 4, 4), (9600, 3, 4), end=900)).tolist() == [0, 1920]
+
+
+def test_beats_go_on_to_the_last_bar_line() -> None:
+    assert beat_ticks(score_with(end=100)).tolist() == [0, 480, 960, 1440]
+
+
+def test_a_score_of_endless_bars_is_refused() -> None:
+    score = score_with((0, 1, 64), end=2_000_000_000)
+    with pytest.raises(InputError, match="ends at tick 2000000000, which makes more than 4000000"):
+        bar_starts(score)
+
+
 def test_a_signature_without_length_is_refused() -> None:
     with pytest.raises(InputError, match="time signature 0/4 at tick 0 has no length"):
         bar_starts(score_with((0, 0, 4), end=100))
