@@ -8,16 +8,21 @@ import json
 import math
 import sys
 import time
+from pathlib import Path
 
 import symusic
 
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score import TempoMap, num_bars
-from rwkv_music.score.files import _read_bytes
+from rwkv_music.score.files import TEXT_FORMATS
+from rwkv_music.score.midi import LoadedScore, read_midi
+from rwkv_music.score.notation import read_notation
 from rwkv_music.tokenizer import Tokenizer
 from tests.fuzz import hostile_file
 
 MEMORY_BYTES = 3 << 30
+TEXT_SECONDS = 8.0
+"""Shorter than for users: some broken texts let their reader loop without end."""
 
 
 def main() -> None:
@@ -45,7 +50,7 @@ def _say(**words: object) -> None:
 def _outcome(name: str, content: bytes, tokenizer: Tokenizer) -> tuple[str, str]:
     step = "load"
     try:
-        loaded = _read_bytes(content, name=name)
+        loaded = _load(name, content)
         step = "measure"
         _measure(loaded.score)
         step = "encode"
@@ -61,6 +66,13 @@ def _outcome(name: str, content: bytes, tokenizer: Tokenizer) -> tuple[str, str]
             return f"no {step}", str(error)
         return "raised", f"{step}: {type(error).__name__}: {error}"
     return ("mended" if loaded.mended else "read"), "; ".join(loaded.mended)
+
+
+def _load(name: str, content: bytes) -> LoadedScore:
+    text_format = TEXT_FORMATS.get(Path(name).suffix)
+    if text_format is None:
+        return read_midi(content, name=name)
+    return read_notation(content, text_format, name=name, seconds=TEXT_SECONDS)
 
 
 def _measure(score: symusic.Score) -> None:
