@@ -76,6 +76,11 @@ class _Worker:
         )
         self.owner = os.getpid()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there to be asked."""
+        return self._process.poll() is None
+
     def ask(self, request: object, seconds: float) -> Any:  # noqa: ANN401 - what was asked for
         """The answer, a pair of whether it went well and a result or a reason.
 
@@ -144,9 +149,15 @@ def _ask(request: object, name: str | Path, seconds: float) -> Any:  # noqa: ANN
 
 
 def _worker() -> _Worker:
-    """The worker of this process: one that came along in a fork belongs to the parent."""
+    """The worker of this process, a new one if need be.
+
+    One that came along in a fork belongs to the parent, and one that has ended without being asked
+    must not be blamed on the next file.
+    """
     if _workers and _workers[0].owner != os.getpid():
         _workers.clear()
+    if _workers and not _workers[0].is_running:
+        _workers.pop().close()
     if not _workers:
         _workers.append(_Worker())
     return _workers[0]

@@ -8,7 +8,7 @@ import pytest
 import symusic
 
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score import load_score, read_score, save_score, score_from_bytes
+from rwkv_music.score import load_score, notation, read_score, save_score, score_from_bytes
 from rwkv_music.score.notation import read_notation
 from rwkv_music.score.notation_grid import on_notation_grid
 from tests.music import BAR, tune
@@ -112,6 +112,27 @@ def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read() -> No
         read_notation(KERN.encode(), "humdrum", name="slow.krn", seconds=0.001)
     with pytest.raises(ScoreFileError, match=r"endless\.abc: takes more than"):
         read_notation(endless, "abc", name="endless.abc", seconds=1.0)
+    assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
+
+
+def test_a_reader_that_crashes_is_told_and_the_next_file_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def crash(stream: object, message: object) -> None:
+        notation._workers[0]._process.kill()
+        notation._workers[0]._process.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(notation, "send", crash)
+        with pytest.raises(ScoreFileError, match=r"^it\.krn: crashes its reader \(it ended with"):
+            score_from_bytes(KERN.encode(), name="it.krn")
+    assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
+
+
+def test_a_reader_that_ended_while_it_waited_is_replaced() -> None:
+    score_from_bytes(KERN.encode(), name="it.krn")
+    notation._workers[0]._process.kill()
+    notation._workers[0]._process.wait()
     assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
 
 
