@@ -40,21 +40,6 @@ struct DecodeStep {
   float* logits;       // [B, V]
 };
 
-inline void layer_norm(
-    const float* x, const float* weight, const float* bias, int64_t channels, float* out) {
-  using Real = float;
-  Vector<Real> total{}, squares{};
-  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) total += load(x + c);
-  const Real mean = sum<Real>(total) / channels;
-  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
-    const Vector<Real> centred = load(x + c) - mean;
-    squares += centred * centred;
-  }
-  const Real scale = 1 / std::sqrt(sum<Real>(squares) / channels + Real(kLayerNormEps));
-  for (int64_t c = 0; c < channels; c += Lanes<Real>::count)
-    store(out + c, (load(x + c) - mean) * scale * load(weight + c) + load(bias + c));
-}
-
 // Room for what a layer computes, [B, width] each.
 struct DecodeRoom {
   std::vector<float> x, normed, mixed[6], r, decay, k, v, rate, gate, share, value_first, y, hidden;

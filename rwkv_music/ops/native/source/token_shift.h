@@ -46,9 +46,10 @@ struct Moments {
   Real mean, scale;
 };
 
+// n = layer_norm(x) of one token.
 template <typename Real, typename In>
-RM_INLINE Moments<Real> normalise(const In* x, const TokenShift& s, Real* n) {
-  const int64_t channels = s.channels;
+RM_INLINE Moments<Real> layer_norm(
+    const In* x, const Real* weight, const Real* bias, int64_t channels, Real* n) {
   Vector<Real> total{}, squares{};
   for (int64_t c = 0; c < channels; c += Lanes<Real>::count) total += load(x + c);
   const Real mean = sum<Real>(total) / channels;
@@ -57,7 +58,6 @@ RM_INLINE Moments<Real> normalise(const In* x, const TokenShift& s, Real* n) {
     squares += centred * centred;
   }
   const Real scale = Real(1) / std::sqrt(sum<Real>(squares) / channels + Real(kLayerNormEps));
-  const Real *weight = static_cast<const Real*>(s.weight), *bias = static_cast<const Real*>(s.bias);
   for (int64_t c = 0; c < channels; c += Lanes<Real>::count)
     store(n + c, (load(x + c) - mean) * scale * load(weight + c) + load(bias + c));
   return {mean, scale};
@@ -78,14 +78,16 @@ struct Stretch {
     normed.resize((end - first + 1) * channels);
     moments.resize(end - first);
     const In* x = static_cast<const In*>(s.x) + (batch * s.steps + first) * channels;
+    const Real *weight = static_cast<const Real*>(s.weight), *bias = static_cast<const Real*>(s.bias);
     if (first)
-      normalise<Real>(x - channels, s, normed.data());
+      layer_norm(x - channels, weight, bias, channels, normed.data());
     else
       std::memcpy(
           normed.data(), static_cast<const Real*>(s.before) + batch * channels,
           channels * sizeof(Real));
     for (int64_t i = 0; i < end - first; ++i)
-      moments[i] = normalise<Real>(x + i * channels, s, normed.data() + (i + 1) * channels);
+      moments[i] = layer_norm(
+          x + i * channels, weight, bias, channels, normed.data() + (i + 1) * channels);
   }
 
   const Real* at(int64_t t, int64_t channels) const {
