@@ -1,28 +1,27 @@
-"""The endless stream of training batches: shuffled, augmented, similar lengths together."""
+"""The endless stream of training batches: shuffled, augmented, similar lengths together.
+
+The stream knows its place: `position` names it in a few plain values, and a new stream that is sent
+there with `seek` goes on with the very batches the first one would have given.
+"""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from rwkv_music.data.batching import Batch, collate
-from rwkv_music.data.dataset import Example, Windows
+from rwkv_music.data.dataset import Example, Span, Windows
 
 Augmentation = Callable[[Example, np.random.Generator], Example]
 
 _BATCHES_SORTED_TOGETHER = 8
 
 
-def training_batches(
-    windows: Windows,
-    *,
-    batch_size: int,
-    seed: int,
-    augment: Augmentation | None = None,
-) -> Iterator[Batch]:
+class BatchStream(Iterator[Batch]):
     """Batches without end; each epoch completes every bar once, with the windows moved.
 
-    Windows of similar length are put into one batch (they are sorted within eight batches' worth),
-    so that little of it is padding; the order of batches stays random.
+    Windows of similar length are put into one batch (they are sorted within eight batches' worth, a
+    pool), so that little of it is padding; the order of batches stays random.
 
     Args:
         windows: Where examples come from.
@@ -30,32 +29,74 @@ def training_batches(
         seed: Fixes order, offsets and augmentation.
         augment: Applied to each example with the stream's own generator; None leaves them as cut.
     """
-    generator = np.random.default_rng(seed)
-    while True:
-        spans = windows.spans(offset=int(generator.integers(windows.completion_bars)))
-        examples = (windows.example(spans[place]) for place in generator.permutation(len(spans)))
-        if augment is not None:
-            examples = (augment(example, generator) for example in examples)
-        yield from _similar_lengths_together(examples, batch_size, generator)
 
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        batch_size: int,
+        seed: int,
+        augment: Augmentation | None = None,
+    ) -> None:
+        self._windows = windows
+        self._batch_size = batch_size
+        self._augment = augment
+        self._generator = np.random.default_rng(seed)
+        self._epoch_state = self._pool_state = self._generator.bit_generator.state
+        self._spans: list[Span] = []
+        self._pool_start = self._pool_end = 0
+        self._pool: list[list[Example]] = []
+        self._delivered = 0
 
-def _similar_lengths_together(
-    examples: Iterator[Example], batch_size: int, generator: np.random.Generator
-) -> Iterator[Batch]:
-    pool: list[Example] = []
-    for example in examples:
-        pool.append(example)
-        if len(pool) == batch_size * _BATCHES_SORTED_TOGETHER:
-            yield from _batches_of(pool, batch_size, generator)
-            pool = []
-    if pool:
-        yield from _batches_of(pool, batch_size, generator)
+    def __next__(self) -> Batch:
+        """The next batch."""
+        if self._delivered == len(self._pool):
+            if self._pool_end == len(self._spans):
+                self._begin_epoch()
+            self._fill_pool(self._pool_end)
+        self._delivered += 1
+        return collate(self._pool[self._delivered - 1])
 
+    def position(self) -> dict[str, Any]:
+        """Where the next batch comes from, in values that JSON holds."""
+        return {
+            "epoch": self._epoch_state,
+            "pool": self._pool_state,
+            "pool_start": self._pool_start,
+            "delivered": self._delivered,
+        }
 
-def _batches_of(
-    pool: list[Example], batch_size: int, generator: np.random.Generator
-) -> Iterator[Batch]:
-    pool = sorted(pool, key=lambda example: len(example.ids))
-    groups = [pool[first : first + batch_size] for first in range(0, len(pool), batch_size)]
-    for place in generator.permutation(len(groups)):
-        yield collate(groups[place])
+    def seek(self, position: dict[str, Any]) -> None:
+        """Go to a place that `position` told, of a stream with the same windows and settings."""
+        self._generator.bit_generator.state = position["epoch"]
+        self._spans, self._pool = [], []
+        self._pool_end = self._delivered = 0
+        if position["delivered"]:
+            self._begin_epoch()
+            self._generator.bit_generator.state = position["pool"]
+            self._fill_pool(position["pool_start"])
+            self._delivered = position["delivered"]
+
+    def _begin_epoch(self) -> None:
+        """Slide the windows and shuffle them."""
+        self._epoch_state = self._generator.bit_generator.state
+        offset = int(self._generator.integers(self._windows.completion_bars))
+        spans = self._windows.spans(offset=offset)
+        self._spans = [spans[place] for place in self._generator.permutation(len(spans))]
+        self._pool_end = 0
+
+    def _fill_pool(self, start: int) -> None:
+        """Cut and change the next examples, and put those of similar length together."""
+        self._pool_state = self._generator.bit_generator.state
+        size = self._batch_size * _BATCHES_SORTED_TOGETHER
+        examples = [self._windows.example(span) for span in self._spans[start : start + size]]
+        if self._augment is not None:
+            examples = [self._augment(example, self._generator) for example in examples]
+        examples.sort(key=lambda example: len(example.ids))
+        groups = [
+            examples[first : first + self._batch_size]
+            for first in range(0, len(examples), self._batch_size)
+        ]
+        self._pool = [groups[place] for place in self._generator.permutation(len(groups))]
+        self._pool_start, self._pool_end = start, start + len(examples)
+        self._delivered = 0

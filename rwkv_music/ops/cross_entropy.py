@@ -30,10 +30,58 @@ def completion_nats(
         Nats in float32 (float64 for float64 inputs), one per True in the mask; empty if there is
         none.
     """
-    logits = F.linear(hidden[completion_mask], head_weight)
-    if logits.dtype.itemsize < 4:
-        logits = logits.float()
+    logits = _scored_logits(hidden, head_weight, completion_mask)
     return F.cross_entropy(logits, targets[completion_mask], reduction="none")
+
+
+def completion_objective(
+    hidden: Float[Tensor, "B T C"],
+    head_weight: Float[Tensor, "V C"],
+    targets: Int[Tensor, "B T"],
+    completion_mask: Bool[Tensor, "B T"],
+    *,
+    label_smoothing: float = 0.0,
+    logit_penalty: float = 0.0,
+) -> tuple[Float[Tensor, " scored"], Float[Tensor, " scored"]]:
+    """What training minimises the mean of, beside the nats it is judged by.
+
+    Args:
+        hidden: As in `completion_nats`, like the three that follow.
+        head_weight: See there.
+        targets: See there.
+        completion_mask: See there.
+        label_smoothing: Share of each target that is spread over the whole vocabulary.
+        logit_penalty: Of L2Wrap: this times the largest logit is added to the gradient of that
+            logit at every scored position, divided by what the objective is divided by. It holds
+            the logits near zero and leaves the value of the objective as it is; 1e-4 is usual.
+
+    Returns:
+        The objective of every scored position, and its nats (without a gradient), both in float32
+        (float64 for float64 inputs) and in reading order.
+    """
+    logits = _scored_logits(hidden, head_weight, completion_mask)
+    scored = targets[completion_mask]
+    nats = F.cross_entropy(logits, scored, reduction="none")
+    objective = nats
+    if label_smoothing:
+        objective = F.cross_entropy(
+            logits, scored, reduction="none", label_smoothing=label_smoothing
+        )
+    if logit_penalty:
+        # The derivative of half a square is the logit itself; the value cancels out.
+        pull = 0.5 * logit_penalty * logits.max(dim=-1).values.square()
+        objective = objective + (pull - pull.detach())
+    return objective, nats.detach()
+
+
+def _scored_logits(
+    hidden: Float[Tensor, "B T C"],
+    head_weight: Float[Tensor, "V C"],
+    completion_mask: Bool[Tensor, "B T"],
+) -> Float[Tensor, "scored V"]:
+    """Logits of the scored positions alone, in float32 at least."""
+    logits = F.linear(hidden[completion_mask], head_weight)
+    return logits.float() if logits.dtype.itemsize < 4 else logits
 
 
 def completion_loss(

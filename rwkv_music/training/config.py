@@ -1,11 +1,12 @@
 """The settings of one training run, and the presets people start from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rwkv_music.errors import InputError
+from rwkv_music.training.schedule import SCHEDULES
 
 HEAD_SIZE = 64
 _PRECISIONS = ("float32", "bfloat16")
@@ -38,14 +39,26 @@ class TrainingConfig:
     width: int = 192
     """Channels of the model: a multiple of the head size, 64."""
     dropout: float = 0.1
+    """Share of each mixing's outputs dropped while training: more for less music, 0 for a lot."""
+    label_smoothing: float = 0.0
+    """Share of each target spread over the vocabulary; 0.05 to 0.1 calms a model of little music.
+    Losses are always told without it."""
+    logit_penalty: float = 0.0
+    """Of L2Wrap, which holds the largest logits near zero; 1e-4 is usual, 0 leaves it out."""
     prompt_bars: int = 4
     """Bars given at most."""
     completion_bars: int = 8
     """Bars to complete at most; only their tokens are scored."""
     batch_size: int = 8
-    """Windows in a step."""
+    """Windows in a batch."""
+    accumulation: int = 1
+    """Batches whose gradients are added up for one step: a large batch in the memory of a small."""
     learning_rate: float = 2e-3
-    """Peak learning rate, reached when the warm-up ends; it falls to a tenth along a cosine."""
+    """Peak learning rate, reached when the warm-up ends; it falls to a tenth in the end."""
+    schedule: str = "cosine"
+    """How it falls: "cosine", or "wsd", which stays at the peak and falls only near the end."""
+    decay_share: float = 0.2
+    """Share of the steps in which "wsd" falls."""
     warmup_steps: int = 50
     """Steps over which the learning rate rises linearly from zero."""
     weight_decay: float = 0.1
@@ -54,13 +67,24 @@ class TrainingConfig:
     valid_share: float = 0.1
     """Share of the groups of pieces that are held out."""
     evaluate_every: int = 150
-    """Steps between two looks at the held-out pieces, each with a checkpoint and a sample."""
+    """Steps between two looks at the held-out pieces, each with a checkpoint and samples."""
+    save_every: int = 0
+    """Steps between two checkpoints besides those; 0 for none."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints to keep, each with what is needed to go on; the best is kept besides."""
+    early_stop: int = 0
+    """End after so many looks without a better one; 0 never does."""
+    sample_prompts: int = 2
+    """Held-out prompts that are completed at every look, or fewer if there are fewer pieces."""
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if not value > 0:
-                raise InputError(f"{name} must be above 0, got {value}")
+        for names, fits, limit in _LIMITS:
+            for name in names:
+                if not fits(getattr(self, name)):
+                    raise InputError(f"{name} must be {limit}, got {getattr(self, name)}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be one of {choices}, got '{getattr(self, name)}'")
         if self.width % HEAD_SIZE:
             raise InputError(
                 f"width must be a multiple of {HEAD_SIZE} (the head size), got {self.width}"
@@ -70,12 +94,6 @@ class TrainingConfig:
                 f"warmup_steps must be in [0, steps), got {self.warmup_steps} with "
                 f"steps={self.steps}; the learning rate would never reach its peak"
             )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout must be in [0, 1), got {self.dropout}")
-        if not 0 < self.valid_share < 1:
-            raise InputError(f"valid_share must be in (0, 1), got {self.valid_share}")
-        if self.precision not in _PRECISIONS:
-            raise InputError(f"precision must be one of {_PRECISIONS}, got '{self.precision}'")
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "TrainingConfig":  # noqa: ANN401
@@ -118,10 +136,27 @@ class TrainingConfig:
         return cls(**values)
 
 
-_POSITIVE = (
-    "steps", "num_layers", "width", "prompt_bars", "completion_bars", "batch_size",
-    "learning_rate", "clip", "evaluate_every",
+_LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (
+        (
+            "steps", "num_layers", "width", "prompt_bars", "completion_bars", "batch_size",
+            "accumulation", "learning_rate", "clip", "evaluate_every", "keep_checkpoints",
+        ),
+        lambda value: value > 0,
+        "above 0",
+    ),
+    (
+        ("weight_decay", "logit_penalty", "save_every", "early_stop", "sample_prompts"),
+        lambda value: value >= 0,
+        "at least 0",
+    ),
+    (("dropout", "label_smoothing"), lambda value: 0 <= value < 1, "in [0, 1)"),
+    (("valid_share",), lambda value: 0 < value < 1, "in (0, 1)"),
+    (("decay_share",), lambda value: 0 < value <= 1, "in (0, 1]"),
 )  # fmt: skip
+"""Names of numbers, whether one is within their limits, and the limits in words."""
+
+_CHOICES = {"precision": _PRECISIONS, "schedule": SCHEDULES}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "small": {},

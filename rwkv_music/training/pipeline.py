@@ -17,7 +17,7 @@ from rwkv_music.data import Corpus, Windows, load_corpus, split_corpus
 from rwkv_music.data.augmentation import RandomAugmentation
 from rwkv_music.data.corpora import Progress
 from rwkv_music.data.dataset import Piece
-from rwkv_music.data.sampler import training_batches
+from rwkv_music.data.sampler import BatchStream
 from rwkv_music.devices import DeviceMonitor, DeviceSampler, choose_device
 from rwkv_music.evaluation import (
     CompletionLikelihood,
@@ -207,13 +207,13 @@ class _Session:
         on_evaluation: Callable[[dict[str, Any]], None] | None,
     ) -> None:
         """Take steps until the last one, or until somebody asks to stop."""
-        batches = training_batches(
+        batches = BatchStream(
             self.material.train,
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             augment=RandomAugmentation(vocabulary=self.tokenizer.vocabulary),
         )
-        trainer = Trainer(self.model, batches, self.config)
+        trainer = Trainer(self.model, batches, self.config, vocabulary=self.tokenizer.vocabulary)
         began = time.perf_counter()
         said = 0.0
         self.say("running")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rwkv_music.errors import InputError
-from rwkv_music.ops.cross_entropy import completion_loss, completion_nats
+from rwkv_music.ops.cross_entropy import completion_loss, completion_nats, completion_objective
 
 
 def test_two_marked_tokens_average_in_nats() -> None:
@@ -81,3 +81,33 @@ def test_nats_come_in_reading_order_and_the_loss_is_their_mean() -> None:
     assert completion_nats(hidden, head, zeros, mask).tolist() == pytest.approx(expected)
     loss = completion_loss(hidden, head, zeros, mask)
     assert loss.item() == pytest.approx(sum(expected) / 3)
+
+
+def test_label_smoothing_spreads_a_share_of_the_target_and_leaves_the_nats() -> None:
+    # Odds of 1 to 3: the target costs ln 4, the other entry ln(4/3); a tenth goes to both alike.
+    hidden, head = torch.tensor([[[1.0]]]), torch.tensor([[0.0], [math.log(3)]])
+    target, mask = torch.tensor([[0]]), torch.tensor([[True]])
+    objective, nats = completion_objective(hidden, head, target, mask, label_smoothing=0.1)
+    expected = 0.9 * math.log(4) + 0.1 * (math.log(4) + math.log(4 / 3)) / 2
+    assert objective.item() == pytest.approx(expected)
+    assert nats.item() == pytest.approx(math.log(4))
+
+
+def test_the_logit_penalty_pulls_the_largest_logit_of_scored_positions_alone() -> None:
+    # Gradient of the logits = that of the mean nats + penalty / positions * largest logit.
+    head = torch.eye(3)
+    hidden = torch.tensor([[[2.0, 1.0, -1.0], [5.0, 0.0, 0.0], [0.0, 0.5, 4.0]]])
+    mask = torch.tensor([[True, False, True]])
+    targets = torch.tensor([[1, 0, 2]])
+    gradients = []
+    for penalty in (0.0, 0.1):
+        logits = hidden.clone().requires_grad_()
+        objective, nats = completion_objective(logits, head, targets, mask, logit_penalty=penalty)
+        assert torch.equal(objective.detach(), nats)
+        objective.mean().backward()
+        assert logits.grad is not None
+        gradients.append(logits.grad)
+    pull = torch.zeros(1, 3, 3)
+    pull[0, 0, 0] = 0.1 / 2 * 2.0
+    pull[0, 2, 2] = 0.1 / 2 * 4.0
+    torch.testing.assert_close(gradients[1] - gradients[0], pull)
