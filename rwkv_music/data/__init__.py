@@ -3,21 +3,55 @@
 The flow is one way: a corpus of `Piece`s (token ids and a name), split by piece; `Windows` of
 prompt bars and completion bars; `collate`, which turns examples into a `Batch` and is the only
 place where a completion mask is made.
+
+Names are loaded on first use: worker processes read files here and need no torch.
 """
 
-from rwkv_music.data.batching import Batch, collate
-from rwkv_music.data.corpora import load_corpus, load_prompt, prompt_names
-from rwkv_music.data.dataset import Corpus, Example, Piece, Windows, split_corpus
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rwkv_music.data.batching import Batch, collate
+    from rwkv_music.data.corpora import load_corpus, load_prompt, prompt_names
+    from rwkv_music.data.dataset import Corpus, Example, Piece, Windows, split_corpus
+    from rwkv_music.data.workers import Outcome, map_in_workers
+
+_HOME = {
+    "Batch": "batching",
+    "Corpus": "dataset",
+    "Example": "dataset",
+    "Outcome": "workers",
+    "Piece": "dataset",
+    "Windows": "dataset",
+    "collate": "batching",
+    "load_corpus": "corpora",
+    "load_prompt": "corpora",
+    "map_in_workers": "workers",
+    "prompt_names": "corpora",
+    "split_corpus": "dataset",
+}
 
 __all__ = [
     "Batch",
     "Corpus",
     "Example",
+    "Outcome",
     "Piece",
     "Windows",
     "collate",
     "load_corpus",
     "load_prompt",
+    "map_in_workers",
     "prompt_names",
     "split_corpus",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module exports
+    if name not in _HOME:
+        raise AttributeError(f"module 'rwkv_music.data' has no attribute '{name}'")
+    return getattr(import_module(f"rwkv_music.data.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,68 +1,49 @@
-"""The process behind `rwkv_music.score.notation`: reads requests from stdin, answers on stdout."""
+"""What happens in the process behind `rwkv_music.score.notation`."""
 
 import io
-import os
-import sys
-import warnings
 import zipfile
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from xml.etree import ElementTree as ET
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.abc_reading import read_abc
 from rwkv_music.score.music21_scores import from_music21
-from rwkv_music.score.notation import MAX_NOTATION_BYTES, receive, send
 
-_MEMORY_BYTES = 4 << 30
-_FILE_BYTES = 256 << 20
+MAX_NOTATION_BYTES = 32 << 20
 _LONGEST_REASON = 200
 _CONTAINER = "META-INF/container.xml"
 
 
-def main() -> None:
-    """Answer until stdin ends."""
-    requests = sys.stdin.buffer
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what music21 prints is no answer
-    _limit_memory()
-    warnings.simplefilter("ignore")
-    while True:
-        try:
-            action, text_format, payload, seconds = receive(requests)
-        except EOFError:
-            return
-        send(answers, _answer(action, text_format, payload, seconds))
+class Request(NamedTuple):
+    """What the worker is asked for."""
+
+    action: Literal["read", "write"]
+    text_format: str
+    """"musicxml", "mxl", "abc" or "humdrum"."""
+    payload: Any
+    """The bytes to read, or the score to write."""
+    seconds: float
+    """What it may take."""
 
 
-def _limit_memory() -> None:
-    """Where the system can, so that a hostile file ends a process of ours and not the machine."""
+def answer(request: Request) -> Any:  # noqa: ANN401 - what was asked for
+    """Score and notes on it, or the bytes of a file.
+
+    Raises:
+        InputError: If it cannot be read or written.
+    """
     try:
-        import resource
-    except ModuleNotFoundError:
-        return  # Windows has no such limit
-    limits = ((resource.RLIMIT_AS, _MEMORY_BYTES), (resource.RLIMIT_FSIZE, _FILE_BYTES))
-    for kind, most in limits:
-        in_force = resource.getrlimit(kind)[1]
-        lower = most if in_force == resource.RLIM_INFINITY else min(most, in_force)
-        resource.setrlimit(kind, (lower, lower))
-
-
-def _answer(
-    action: str,
-    text_format: str,
-    payload: Any,  # noqa: ANN401
-    seconds: float,
-) -> tuple[bool, Any]:
-    try:
-        if action == "read":
-            return True, read(payload, text_format, seconds)
-        return True, write(payload, text_format)
-    except InputError as error:
-        return False, str(error)
-    except Exception as error:  # noqa: BLE001 - music21 raises whatever comes to its mind
+        if request.action == "read":
+            return read(request.payload, request.text_format, request.seconds)
+        return write(request.payload, request.text_format)
+    except InputError:
+        raise
+    except Exception as error:  # music21 raises whatever comes to its mind
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
-        verb = "read" if action == "read" else "written"
-        return False, f"cannot be {verb} by music21 ({reason}): convert it to MIDI elsewhere"
+        verb = "read" if request.action == "read" else "written"
+        raise InputError(
+            f"cannot be {verb} by music21 ({reason}): convert it to MIDI elsewhere"
+        ) from error
 
 
 def read(content: bytes, text_format: str, seconds: float) -> tuple[Any, tuple[str, ...]]:
@@ -147,7 +128,3 @@ def _zipped(text: bytes) -> bytes:
         archive.writestr(_CONTAINER, container)
         archive.writestr("score.musicxml", text)
     return packed.getvalue()
-
-
-if __name__ == "__main__":
-    main()

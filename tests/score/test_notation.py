@@ -1,18 +1,33 @@
 """MusicXML, ABC and Humdrum in and out, and a reader that cannot take anybody down."""
 
 import io
+import os
+import signal
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 import symusic
 
+from rwkv_music.data.workers import map_in_workers
 from rwkv_music.errors import ScoreFileError
+from rwkv_music.processes import WorkerProcess
 from rwkv_music.score import load_score, notation, read_score, save_score, score_from_bytes
 from rwkv_music.score.notation import read_notation
 from rwkv_music.score.notation_grid import on_notation_grid
 from tests.music import BAR, tune
 from tests.tokens import notes_of
+
+
+def crash(request: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def note_pitches_and_children(abc: str) -> tuple[list[int], int]:
+    score = score_from_bytes(f"X:1\nM:4/4\nL:1/4\n{abc}".encode(), name="it.abc")
+    return [row[4] for row in notes_of(score)], len(psutil.Process().children())
+
 
 KERN = "**kern\n*M3/4\n*MM60\n=1\n4c\n4d\n4ee-\n=2\n2.g\n==\n*-\n"
 ABC = "X:1\nT:two\nM:3/4\nL:1/4\nQ:1/4=60\nK:F\nV:1\n%%MIDI program 40\nB2 A|[M:4/4][CEG]4|\n"
@@ -118,22 +133,24 @@ def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read() -> No
 def test_a_reader_that_crashes_is_told_and_the_next_file_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def crash(stream: object, message: object) -> None:
-        notation._workers[0]._process.kill()
-        notation._workers[0]._process.wait()
-
+    score_from_bytes(KERN.encode(), name="it.krn")
     with monkeypatch.context() as patched:
-        patched.setattr(notation, "send", crash)
-        with pytest.raises(ScoreFileError, match=r"^it\.krn: crashes its reader \(it ended with"):
+        patched.setattr(notation, "_workers", [WorkerProcess(crash)])
+        with pytest.raises(ScoreFileError, match=r"^it\.krn: crashes its reader \(it ends its"):
             score_from_bytes(KERN.encode(), name="it.krn")
     assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
 
 
 def test_a_reader_that_ended_while_it_waited_is_replaced() -> None:
     score_from_bytes(KERN.encode(), name="it.krn")
-    notation._workers[0]._process.kill()
+    notation._workers[0].kill()
     notation._workers[0]._process.wait()
     assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
+
+
+def test_a_worker_reads_notation_itself() -> None:
+    (outcome,) = map_in_workers(note_pitches_and_children, ["K:C\nCDE|\n"], workers=1, seconds=60)
+    assert outcome.result == ([60, 62, 64], 0), outcome.failure
 
 
 def test_real_scores_are_read(shared_data: Path) -> None:

@@ -1,0 +1,338 @@
+"""Work in a process of its own, where a crash, a hang or a hunger for memory harms nothing else.
+
+A worker is a fresh interpreter, the same way on every system: nothing of this process is copied
+into it, no threads and no locks. It is given one function and then items for it; answers come back
+as they are made, those of 20 ms together. It ends when nobody is left to ask it, and does not hear
+Ctrl-C, which is for the process that asked.
+"""
+
+import contextlib
+import faulthandler
+import io
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, Literal, NamedTuple
+
+from rwkv_music.errors import InputError, ScoreFileError
+
+MEMORY_BYTES = 4 << 30
+"""Address space a worker may take, where the system knows such a limit."""
+FILE_BYTES = 256 << 20
+"""Longest file a worker or a program started by it may write."""
+
+_START_SECONDS = 120.0
+_GATHER_SECONDS = 0.02
+_GATHER_BYTES = 1 << 20
+_LONGEST_MESSAGE = 200
+_ENTRY = "import sys; sys.path[:] = {path!r}; from rwkv_music.processes import main; main()"
+
+
+class Failure(NamedTuple):
+    """Why an item has no result."""
+
+    kind: Literal["refused", "failed", "crashed", "late"]
+    """Refused by an `InputError`; any other exception; the process ended; the time ran out."""
+    reason: str
+    """One line, without the name of the item."""
+    detail: str = ""
+    """The traceback of an exception that is not an `InputError`."""
+
+
+class WorkerEndedError(Exception):
+    """A worker is gone and owes answers."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+        super().__init__(failure.reason)
+
+
+class WorkerProcess:
+    """A process that applies one function to what it is sent.
+
+    Args:
+        function: Must be importable by its name in a fresh interpreter, or be an object (such as
+            `functools.partial`) that pickles. It must not read stdin.
+    """
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.owner = os.getpid()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _ENTRY.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        self._function: Callable[[Any], Any] | None = function
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there to be asked."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The system's number of the process."""
+        return self._process.pid
+
+    def start(self) -> None:
+        """Wait until the function is imported; `answers` does so by itself the first time.
+
+        Raises:
+            RuntimeError: If the process cannot start or import it.
+        """
+        if self._function is None:
+            return
+        try:
+            self._send(self._function)
+            problem = self._receive(_START_SECONDS)
+        except WorkerEndedError as error:
+            raise RuntimeError(f"a worker process cannot start: it {error}") from error
+        if problem:
+            self.close()
+            raise RuntimeError(f"a worker process cannot import its function: {problem[0]}")
+        self._function = None
+
+    def answers(self, items: Sequence[Any], seconds: float) -> Iterator[list[Any]]:
+        """Results, or a `Failure` in the place of one, in the order of the items.
+
+        Args:
+            items: What to apply the function to.
+            seconds: Each item may take.
+
+        Yields:
+            The next few answers.
+
+        Raises:
+            WorkerEndedError: If the process ended or was ended with answers missing.
+        """
+        self.start()
+        self._send((list(items), seconds))
+        missing = len(items)
+        while missing:
+            answers = self._receive(seconds, gathering=len(items) > 1)
+            missing -= len(answers)
+            yield answers
+
+    def ask(self, item: Any, seconds: float) -> Any:  # noqa: ANN401 - whatever the function gives
+        """The result for one item, or a `Failure`.
+
+        Raises:
+            WorkerEndedError: If the process ended or was ended without one.
+        """
+        ((answer,),) = self.answers([item], seconds)
+        return answer
+
+    def kill(self) -> None:
+        """Have the process end at once; whoever waits for its answers hears of it."""
+        self._process.kill()
+
+    def close(self) -> int:
+        """End the process; its exit code."""
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                _close_quietly(stream)
+        return self._process.wait()
+
+    def _send(self, message: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            _write(self._process.stdin, pickle.dumps(message))
+        except OSError as error:
+            raise self._ended() from error
+
+    def _receive(self, seconds: float, *, gathering: bool = False) -> list[Any]:
+        assert self._process.stdout is not None
+        is_late = threading.Event()
+
+        def give_up() -> None:
+            is_late.set()
+            self._process.kill()
+
+        timer = threading.Timer(seconds + gathering * _GATHER_SECONDS, give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            packed = _read(self._process.stdout)
+        except (OSError, EOFError, ValueError) as error:
+            raise self._ended(seconds if is_late.is_set() else None) from error
+        finally:
+            timer.cancel()
+        if is_late.is_set():
+            raise self._ended(seconds)
+        return list(_unpack(packed))
+
+    def _ended(self, late_after: float | None = None) -> WorkerEndedError:
+        code = self._code_of_the_end()
+        if late_after is not None:
+            return WorkerEndedError(Failure("late", f"takes more than {late_after:.4g} s"))
+        return WorkerEndedError(Failure("crashed", f"ends its process ({describe_exit(code)})"))
+
+    def _code_of_the_end(self) -> int:
+        """The process's own exit code if it is ending by itself, else that of being killed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # then it only closed its output
+            self._process.wait(timeout=1.0)
+        return self.close()
+
+
+def describe_exit(code: int) -> str:
+    """An exit code in words.
+
+    Example:
+        >>> describe_exit(3)
+        'exit code 3'
+    """
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+_is_worker = False
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker, which may be lost: what is dangerous can be done here."""
+    return _is_worker
+
+
+def main() -> None:
+    """Be a worker: take the function, then items until stdin ends."""
+    global _is_worker  # noqa: PLW0603 - a fact about the whole process
+    _is_worker = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stream, answers = _take_streams()
+    _limit_resources()
+    warnings.simplefilter("ignore")
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(stream, requests), daemon=True).start()
+    try:
+        function = pickle.loads(requests.get())  # noqa: S301 - from the process that started us
+    except Exception as error:  # noqa: BLE001 - importing may raise anything
+        _write(answers, pickle.dumps(_in_one_line(error)))
+        return
+    _write(answers, b"")
+    while True:
+        items, seconds = pickle.loads(requests.get())  # noqa: S301
+        _work_off(function, items, seconds, answers)
+
+
+def _listen(stream: IO[bytes], requests: "queue.SimpleQueue[bytes]") -> None:
+    """Take requests; when there is nobody left to ask, end the process, whatever it is doing."""
+    while True:
+        try:
+            requests.put(_read(stream))
+        except EOFError:
+            os._exit(0)
+
+
+def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
+    """Stdin and stdout for the conversation alone: what others print is no answer."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    return requests, answers
+
+
+def _work_off(
+    function: Callable[[Any], Any], items: list[Any], seconds: float, answers: IO[bytes]
+) -> None:
+    """Answer every item, a few at a time, and never keep an answer back while the next one runs."""
+    gathered: list[bytes] = []
+    size, began = 0, time.monotonic()
+    # Whoever asked may be gone, and an item that never ends may keep `_listen` from running.
+    patience = 2 * seconds + 5
+    faulthandler.dump_traceback_later(patience, exit=True)
+    for item in items:
+        gathered.append(_packed_answer(function, item))
+        size += len(gathered[-1])
+        if size > _GATHER_BYTES or time.monotonic() - began > _GATHER_SECONDS:
+            faulthandler.cancel_dump_traceback_later()
+            _write(answers, b"".join(gathered))
+            gathered.clear()
+            size, began = 0, time.monotonic()
+            faulthandler.dump_traceback_later(patience, exit=True)
+    faulthandler.cancel_dump_traceback_later()
+    if gathered:
+        _write(answers, b"".join(gathered))
+
+
+def _packed_answer(function: Callable[[Any], Any], item: object) -> bytes:
+    try:
+        return pickle.dumps(function(item), protocol=pickle.HIGHEST_PROTOCOL)
+    except ScoreFileError as error:
+        where = "" if error.place is None else f"byte {error.place}: "
+        failure = Failure("refused", where + error.reason)
+    except InputError as error:
+        failure = Failure("refused", str(error))
+    except MemoryError:
+        failure = Failure("failed", f"needs more than the {MEMORY_BYTES >> 30} GiB it may take")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - no item may stop the others
+        failure = Failure("failed", _in_one_line(error), traceback.format_exc())
+    return pickle.dumps(failure)
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_MESSAGE]
+
+
+def _limit_resources() -> None:
+    """Where the system can, so that a hostile file ends a process of ours and not the machine."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return  # Windows has no such limits
+    limits = (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, FILE_BYTES),
+        (resource.RLIMIT_CORE, 0),
+    )
+    for kind, most in limits:
+        in_force = resource.getrlimit(kind)[1]
+        lower = most if in_force == resource.RLIM_INFINITY else min(most, in_force)
+        resource.setrlimit(kind, (lower, lower))
+
+
+def _write(stream: IO[bytes], packed: bytes) -> None:
+    """A message behind its length in 8 bytes."""
+    stream.write(len(packed).to_bytes(8, "little") + packed)
+    stream.flush()
+
+
+def _read(stream: IO[bytes]) -> bytes:
+    """What `_write` wrote.
+
+    Raises:
+        EOFError: If the other side is gone.
+    """
+    length = stream.read(8)
+    size = int.from_bytes(length, "little")
+    packed = stream.read(size) if len(length) == 8 else b""
+    if len(length) < 8 or len(packed) < size:
+        raise EOFError
+    return packed
+
+
+def _unpack(packed: bytes) -> Iterator[Any]:
+    stream = io.BytesIO(packed)
+    while stream.tell() < len(packed):
+        yield pickle.load(stream)  # noqa: S301 - from a process of ours
+
+
+def _close_quietly(stream: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # what is still to be flushed has no reader any more
+        stream.close()
