@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.measuring import RESULTS
-from benchmarks.tables import PAGE, TABLES, renewed, table
+from benchmarks.reports import table
+from benchmarks.tables import PAGES, TABLES, renewed
 from tests.benchmarks.quick import REPOSITORY
 
 
@@ -24,17 +25,18 @@ def test_the_page_is_what_the_results_say() -> None:
 
 def test_a_figure_changed_by_hand_fails_the_check(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
-    text = PAGE.read_text(encoding="utf-8")
+    text = next(each for each in PAGES if each.name == page.name).read_text(encoding="utf-8")
     page.write_text(text.replace("| -: |", "| -: | 1 |", 1), encoding="utf-8")
-    done = check("--page", str(page))
+    done = check("--pages", str(page))
     assert done.returncode == 1
     assert "run python -m benchmarks.tables" in done.stderr
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_stored_result_with_a_table_stands_on_the_page(name: str) -> None:
+def test_every_stored_result_with_a_table_stands_on_one_page(name: str) -> None:
     assert (RESULTS / f"{name}.json").exists()
-    assert f"<!-- begin {name} -->" in PAGE.read_text(encoding="utf-8")
+    begin = f"<!-- begin {name} -->"
+    assert sum(page.read_text(encoding="utf-8").count(begin) for page in PAGES) == 1
 
 
 def test_results_of_quick_mode_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""Decoding beside the `rwkv` package."""
+
+from benchmarks.reports import Report, mebibytes, table, times
+
+
+def tables(report: Report) -> list[str]:
+    """Speed by model and task, memory over time, and the loss on music."""
+    head = ("model, task, who", "tokens/s", "times the package", "logit error")
+    rows = [
+        [
+            f"{row['size']} ({row['parameters'] / 1e6:.1f} M), {row['task']}, "
+            f"{row['contestant']} {row['precision']}",
+            f"{row['tokens_per_second']:,.0f}",
+            times(row["times_faster_than_package"], 1),
+            f"{row['logit_error']:.1e}",
+        ]
+        for row in report["rows"]
+    ]
+    memory = [
+        [
+            f"{row['contestant']}, {row['size']}",
+            mebibytes(row["resident_bytes_early"]),
+            mebibytes(row["resident_bytes_late"]),
+            f"{row['tokens']:,}",
+        ]
+        for row in report["memory"]
+    ]
+    made = [table(head, rows)]
+    if memory:
+        made.append(table(("memory", "MiB at token 100", "MiB at the last", "tokens"), memory))
+    return [*made, *_music_tables(report.get("music"))]
+
+
+def _music_tables(music: Report | None) -> list[str]:
+    """What narrower weights cost."""
+    if music is None:
+        return []
+    rows = [
+        [
+            f"{row['contestant']} {row['precision']}",
+            f"{row['nats_per_token']:.4f}",
+            f"{row['more_than_float32']:+.1e}",
+        ]
+        for row in music["rows"]
+    ]
+    where = f"{music['model']} on {music['source']}, {music['pieces']} pieces"
+    return [table((where, "nats a token", "more than float32"), rows)]
