@@ -11,7 +11,8 @@ import numpy as np
 
 from rwkv_music.cache import cache_folder
 from rwkv_music.data import chorales
-from rwkv_music.data.dataset import Corpus, Piece
+from rwkv_music.data.dataset import Corpus, Ids, Piece
+from rwkv_music.data.likeness import Fingerprint, fingerprint, group_alike
 from rwkv_music.data.melody import melody_groups
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
@@ -74,7 +75,8 @@ def folder_corpus(
 ) -> Corpus:
     """Every MIDI file below a folder; files that cannot be used are set aside by name.
 
-    Files with the same music form one group, so that copies never stand on both sides of a split.
+    Files with the same music form one group, also in another key, at another tempo or arranged
+    otherwise, so that copies never stand on both sides of a split.
     """
     from rwkv_music.score import load_score
 
@@ -83,22 +85,27 @@ def folder_corpus(
     paths = list(_midi_files(folder))
     if not paths:
         raise InputError(f"{folder} holds no .mid or .midi file: give a folder of MIDI files")
-    pieces: list[Piece] = []
+    found: dict[str, Ids] = {}
+    prints: dict[str, Fingerprint] = {}
     set_aside: dict[str, str] = {}
     for done, path in enumerate(paths, start=1):
         name = path.relative_to(folder).as_posix()
         try:
-            ids = tokenizer.encode(load_score(path))
+            score = load_score(path)
+            found[name] = tokenizer.encode(score)
         except InputError as error:
             set_aside[name] = str(error)
         else:
-            pieces.append(Piece(name, ids, group=hashlib.sha256(ids.tobytes()).hexdigest()))
+            prints[name] = fingerprint(score)
         if progress is not None:
             progress(done, len(paths), name)
-    if not pieces:
+    if not found:
         reason = next(iter(set_aside.values()))
         raise InputError(f"none of the {len(paths)} files in {folder} can be used; first: {reason}")
-    return Corpus(str(folder), tuple(pieces), tokenizer.settings, set_aside)
+    hashes = {name: hashlib.sha256(ids.tobytes()).hexdigest() for name, ids in found.items()}
+    groups = group_alike(hashes, prints)
+    pieces = tuple(Piece(name, ids, groups[name]) for name, ids in found.items())
+    return Corpus(str(folder), pieces, tokenizer.settings, set_aside)
 
 
 def _midi_files(folder: Path) -> Iterator[Path]:

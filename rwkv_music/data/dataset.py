@@ -7,7 +7,7 @@ nothing here slices token ids.
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -84,22 +84,37 @@ def split_corpus(corpus: Corpus, *, valid_share: float = 0.1) -> tuple[list[Piec
     Raises:
         InputError: If there are fewer than two groups, or the share is out of range.
     """
-    if not 0 < valid_share < 1:
-        raise InputError(f"valid_share must be in (0, 1), got {valid_share}")
-    place = {piece.group: _unit_hash(piece.group) for piece in corpus.pieces}
-    if len(place) < 2:
+    groups = {piece.group for piece in corpus.pieces}
+    if len(groups) < 2:
         raise InputError(
-            f"corpus '{corpus.name}' has {len(corpus.pieces)} usable pieces in {len(place)} groups "
-            "(copies count once); training needs at least 2, one of them held out: add files"
+            f"corpus '{corpus.name}' has {len(corpus.pieces)} usable pieces in {len(groups)} "
+            "groups (copies count once); training needs at least 2, one of them held out: add files"
         )
-    held_out = {group for group, position in place.items() if position < valid_share}
-    if not held_out:
-        held_out = {min(place, key=lambda group: place[group])}
-    if len(held_out) == len(place):
-        held_out.remove(max(place, key=lambda group: place[group]))
+    held_out = held_out_groups(groups, valid_share=valid_share)
     train = [piece for piece in corpus.pieces if piece.group not in held_out]
     valid = [piece for piece in corpus.pieces if piece.group in held_out]
     return train, valid
+
+
+def held_out_groups(groups: Iterable[str], *, valid_share: float = 0.1) -> set[str]:
+    """The groups that a split holds out; see `split_corpus`.
+
+    Args:
+        groups: Names of groups; with fewer than two different ones nothing is held out.
+        valid_share: Share of groups to hold out, in (0, 1).
+
+    Raises:
+        InputError: If the share is out of range.
+    """
+    if not 0 < valid_share < 1:
+        raise InputError(f"valid_share must be in (0, 1), got {valid_share}")
+    place = {group: _unit_hash(group) for group in groups}
+    held_out = {group for group, position in place.items() if position < valid_share}
+    if place and not held_out:
+        held_out = {min(place, key=lambda group: place[group])}
+    if place and len(held_out) == len(place):
+        held_out.remove(max(place, key=lambda group: place[group]))
+    return held_out
 
 
 def _unit_hash(text: str) -> float:

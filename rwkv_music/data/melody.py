@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Int
 
+from rwkv_music.data.grouping import Groups
+
 Melody = Int[np.ndarray, " notes"]
 
 _RUN = 11
@@ -35,21 +37,12 @@ def melody_groups(melodies: Mapping[str, Melody], *, run: int = _RUN) -> dict[st
         >>> melody_groups({"a": tune, "b": tune + 5, "c": tune[::-1]}, run=3)
         {'a': 'a', 'b': 'a', 'c': 'c'}
     """
-    parent = {name: name for name in melodies}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    groups = Groups(melodies)
     first_seen: dict[bytes, str] = {}
     for name in sorted(melodies):
         for signature in interval_runs(melodies[name], run):
-            other = root(first_seen.setdefault(signature, name))
-            mine = root(name)
-            parent[max(mine, other)] = min(mine, other)
-    return {name: root(name) for name in melodies}
+            groups.join(name, first_seen.setdefault(signature, name))
+    return {name: groups.first_of(name) for name in melodies}
 
 
 def interval_runs(melody: Melody, run: int) -> set[bytes]:

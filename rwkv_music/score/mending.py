@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score.track_mending import LAST_TICK, LONGEST_DELTA, Track, read_track, write_number
+from rwkv_music.score.track_mending import (
+    LAST_TICK,
+    LONGEST_DELTA,
+    UNENDED,
+    Track,
+    read_track,
+    write_number,
+)
 
 MAX_MENDED_BYTES = 2 << 20
 """Reading event by event takes about a second for this many bytes."""
@@ -88,6 +95,19 @@ def mend_midi(content: bytes, *, name: str | Path) -> Mended:
     if len(changes) > _MOST_TOLD:
         changes[_MOST_TOLD:] = [f"and {len(changes) - _MOST_TOLD} more changes"]
     return Mended(written + b"".join(map(_write_track, kept)), tuple(changes))
+
+
+def count_unended(content: bytes) -> int:
+    """Notes in a sound MIDI file that begin and never end; a strict parser leaves them out.
+
+    Files of more than `MAX_MENDED_BYTES` are not searched.
+    """
+    if len(content) > MAX_MENDED_BYTES:
+        return 0
+    place = content.find(b"MThd")
+    start = place + 8 + int.from_bytes(content[place + 4 : place + 8], "big")
+    tracks = (read_track(content, *span) for span in _track_spans(content, start, []))
+    return sum(track.faults[UNENDED] for track in tracks)
 
 
 def _read_header(content: bytes, name: str | Path, changes: list[str]) -> _Header:

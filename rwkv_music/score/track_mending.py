@@ -19,6 +19,7 @@ LONGEST_DELTA = (1 << 28) - 1
 """What four bytes of a delta time can say."""
 LAST_TICK = (1 << 31) - 1
 """Ticks are counted in 32 bits."""
+UNENDED = "note that is never ended sounds to the end of the track"
 _TOO_LARGE = 1 << 60
 
 _META, _SYSTEM_EXCLUSIVE, _CONTINUED = 0xFF, 0xF0, 0xF7
@@ -199,7 +200,7 @@ class _Reader:
         for (channel, pitch), count in self._sounding.items():
             for _ in range(count):
                 self._track.events.append((self._tick, bytes((0x80 | channel, pitch, 0))))
-                self._fault("note that is never ended sounds to the end of the track")
+                self._fault(UNENDED)
 
     def _meta_event(self) -> None:
         kind = self._byte()

@@ -1,0 +1,73 @@
+"""`rwkv-music doctor`: what is in a folder of music, file by file."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rwkv_music.cli.options import add_command
+from rwkv_music.errors import InputError
+
+if TYPE_CHECKING:
+    from rwkv_music.data.doctor import FolderReport
+
+_EXIT_INTERRUPTED = 130
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Describe the command."""
+    parser = add_command(
+        commands,
+        "doctor",
+        run,
+        summary="Examine every music file in FOLDER: one row a file, and what to do about it.",
+        example="rwkv-music doctor midi/ --json report.json --pictures pictures/",
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="searched with its subfolders")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything there as well")
+    parser.add_argument(
+        "--pictures", metavar="FOLDER", type=Path, help="write pictures of the music there (PNG)"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Examine the folder; after Ctrl-C, tell what is known so far."""
+    from tqdm import tqdm
+
+    from rwkv_music.data.doctor import examine_files, find_files, folder_report
+    from rwkv_music.data.doctor_words import summary_text, table_text
+
+    found = find_files(given.folder)
+    done = []
+    code = 0
+    try:
+        with tqdm(total=len(found.music), desc="examining", unit="file") as bar:
+            for report in examine_files(given.folder, found.music):
+                done.append(report)
+                bar.update()
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C; this is what is known so far", file=sys.stderr)
+        code = _EXIT_INTERRUPTED
+    report = folder_report(given.folder, found, done)
+    print(table_text(report), end="\n\n")
+    print(summary_text(report))
+    _write(report, given)
+    return code
+
+
+def _write(report: "FolderReport", given: argparse.Namespace) -> None:
+    from rwkv_music.data.doctor_pictures import save_pictures
+
+    try:
+        if given.json is not None:
+            given.json.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n"
+            given.json.write_text(text, encoding="utf-8")
+        if given.pictures is not None:
+            for path in save_pictures(report, given.pictures):
+                print(path, file=sys.stderr)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be written ({error.strerror}): choose another place"
+        ) from error
