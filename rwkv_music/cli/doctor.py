@@ -43,8 +43,8 @@ def run(given: argparse.Namespace) -> int:
     code = 0
     try:
         with tqdm(total=len(found.music), desc="examining", unit="file") as bar:
-            for report in examine_files(given.folder, found.music):
-                done.append(report)
+            for file in examine_files(given.folder, found.music):
+                done.append(file)
                 bar.update()
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; this is what is known so far", file=sys.stderr)

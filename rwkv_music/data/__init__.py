@@ -14,16 +14,22 @@ if TYPE_CHECKING:
     from rwkv_music.data.batching import Batch, collate
     from rwkv_music.data.corpora import load_corpus, load_prompt, prompt_names
     from rwkv_music.data.dataset import Corpus, Example, Piece, Windows, split_corpus
+    from rwkv_music.data.doctor import FolderReport, examine_folder
+    from rwkv_music.data.examination import FileReport, examine
     from rwkv_music.data.workers import Outcome, map_in_workers
 
 _HOME = {
     "Batch": "batching",
     "Corpus": "dataset",
     "Example": "dataset",
+    "FileReport": "examination",
+    "FolderReport": "doctor",
     "Outcome": "workers",
     "Piece": "dataset",
     "Windows": "dataset",
     "collate": "batching",
+    "examine": "examination",
+    "examine_folder": "doctor",
     "load_corpus": "corpora",
     "load_prompt": "corpora",
     "map_in_workers": "workers",
@@ -35,10 +41,14 @@ __all__ = [
     "Batch",
     "Corpus",
     "Example",
+    "FileReport",
+    "FolderReport",
     "Outcome",
     "Piece",
     "Windows",
     "collate",
+    "examine",
+    "examine_folder",
     "load_corpus",
     "load_prompt",
     "map_in_workers",

@@ -107,7 +107,9 @@ def _draw_durations(report: "FolderReport", axes: "Axes") -> None:
     axes.set(title="Durations (without drums)", ylabel="notes")
     # Each bar stands around its lower bound, where the written values lie.
     axes.bar(np.arange(len(counts)), counts, color=_COLOR, width=0.9)
-    places = {2 * np.log2(quarters / DURATION_EDGES[0]): n for quarters, n in _NAMED_DURATIONS.items()}
+    places = {
+        2 * np.log2(quarters / DURATION_EDGES[0]): n for quarters, n in _NAMED_DURATIONS.items()
+    }
     axes.set_xticks(list(places), list(places.values()), rotation=30, ha="right")
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Verdict = Literal["fine", "mended", "set aside"]
 
 DURATION_EDGES = 2.0 ** np.arange(-5, 5.5, 0.5)
-"""Bounds of the duration histogram in quarters: half octaves from a 128th to 16 quarters and more."""
+"""Bounds of the duration histogram in quarters: half octaves from a 128th to 16 quarters."""
 
 _DEFAULT_QPM = 120.0
 _FEWEST_BARS = 2
@@ -134,8 +134,10 @@ def _silently_dropped(path: Path, mended: tuple[str, ...]) -> Iterable[str]:
 def _without_duration(score: "symusic.Score") -> Iterable[str]:
     number = sum(int((track.notes.numpy()["duration"] <= 0).sum()) for track in score.tracks)
     if number:
-        notes = "1 note without duration gets" if number == 1 else (
-            f"{number} notes without duration get"
+        notes = (
+            "1 note without duration gets"
+            if number == 1
+            else (f"{number} notes without duration get")
         )
         yield f"{notes} the shortest one there is"
 

@@ -195,7 +195,7 @@ def _overlaps(
         (first, mine), (second, theirs) = lines[one], lines[other]
         share = shared / min(len(mine), len(theirs))
         if shared >= least and share >= least_share and first != second:
-            yield Alike(*sorted((first, second)), share=share, kind=kind)
+            yield Alike(min(first, second), max(first, second), share, kind)
 
 
 def _shared_runs(lines: Sequence[Runs]) -> Counter[tuple[int, int]]:

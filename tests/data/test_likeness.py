@@ -1,5 +1,6 @@
 """The same music is recognised under another key, tempo, instrument and division; other is not."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,7 +180,7 @@ def chorale(path: Path) -> symusic.Score:
     for voice in range(rows.shape[1]):
         track = symusic.Track(str(voice), 0, False)
         edges = [0, *(np.flatnonzero(np.diff(rows[:, voice])) + 1).tolist(), len(rows)]
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in itertools.pairwise(edges):
             if rows[start, voice]:
                 pitch = int(rows[start, voice])
                 track.notes.append(symusic.Note(24 * start, 24 * (stop - start), pitch, 80))

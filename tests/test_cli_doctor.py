@@ -1,0 +1,73 @@
+"""`rwkv-music doctor`: the table on stdout, progress on stderr, and Ctrl-C tells what is known."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rwkv_music.cli import main
+from rwkv_music.data import doctor
+from rwkv_music.data.examination import FileReport, examine
+from rwkv_music.score import save_score
+from rwkv_music.tokenizer import Tokenizer
+from tests.music import tune
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "music"
+    for seed in range(3):
+        save_score(tune(bars=4, seed=seed), place / f"{seed}.mid")
+    (place / "broken.mid").write_bytes(b"no music")
+    (place / "words.txt").write_text("none")
+    return place
+
+
+def test_the_table_the_summary_and_the_files(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, pictures = tmp_path / "out" / "report.json", tmp_path / "pictures"
+    arguments = ["doctor", str(folder), "--json", str(report), "--pictures", str(pictures)]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "set aside" in said.out
+    assert "Can I train on this?\n  Yes, but it is little: 3 different pieces" in said.out
+    assert "not looked into: 1 .txt" in said.out
+    assert "examining" in said.err
+    assert "examining" not in said.out
+    stored = json.loads(report.read_text(encoding="utf-8"))
+    assert [file["name"] for file in stored["files"]] == ["0.mid", "1.mid", "2.mid", "broken.mid"]
+    assert len(list(pictures.glob("*.png"))) == 4
+
+
+def test_a_place_that_cannot_be_written_is_told_after_the_table(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", str(folder), "--json", str(folder / "words.txt" / "x.json")]) == 2
+    said = capsys.readouterr()
+    assert "What should I do?" in said.out
+    assert "words.txt" in said.err
+    assert "cannot be written" in said.err
+
+
+def test_a_folder_that_is_none_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", str(tmp_path / "nowhere")]) == 2
+    assert "is not a folder: give a folder with music files in it" in capsys.readouterr().err
+
+
+def test_ctrl_c_prints_what_is_known_so_far(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(place: Path, paths: list[Path]) -> Iterator[FileReport]:
+        yield examine(paths[0], tokenizer=Tokenizer()).named("0.mid")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine_files", interrupted)
+    assert main(["doctor", str(folder)]) == 130
+    said = capsys.readouterr()
+    assert "stopped by Ctrl-C; this is what is known so far" in said.err
+    assert "0.mid" in said.out
+    assert "3 files are not examined: it was stopped before." in said.out
