@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
+from rwkv_music.tokenizer.openings import Openings, openings_of
 from rwkv_music.tokenizer.tokenizer import Tokenizer
-from rwkv_music.tokenizer.vocabulary import Kind
 
 Ids = UInt16[np.ndarray, " _"]
 
@@ -32,30 +32,24 @@ class BarIndex:
     Args:
         ids: A whole piece as `Tokenizer.encode` gives it.
         tokenizer: The one that made it.
+        openings: What `openings_of` found in it, where that is known already.
 
     Raises:
         InputError: If the ids do not begin with a header.
     """
 
-    def __init__(self, ids: Ids, tokenizer: Tokenizer) -> None:
+    def __init__(self, ids: Ids, tokenizer: Tokenizer, openings: Openings | None = None) -> None:
         self._vocabulary = tokenizer.vocabulary
         self._ids = ids
-        self._kinds = self._vocabulary.kind_of(ids)
-        self._bars = np.flatnonzero(self._kinds == Kind.BAR)
-        if not len(self._bars) or self._kinds[0] != Kind.BOS:
-            raise InputError("the ids are no piece: they need BOS, a header and a bar")
-        self._tempos = np.flatnonzero(self._kinds == Kind.TEMPO)
-        self._signatures = np.flatnonzero(self._kinds == Kind.NUM)
-        self._pedals = np.flatnonzero(self._kinds == Kind.PED)
-        self._slots = np.flatnonzero(self._kinds == Kind.SLOT)
-        self._sounds = np.flatnonzero(np.isin(self._kinds, (Kind.PED, Kind.PITCH, Kind.DRUM)))
-        programs = np.flatnonzero(self._kinds[: self._bars[0]] == Kind.PROG)
-        self._parts = ids[programs[0] - 1 : programs[-1] + 1].tolist() if len(programs) else []
+        self._openings = openings_of(ids, self._vocabulary) if openings is None else openings
+        first = self._openings[0]
+        # Before the parts stand BOS, the tempo in one token or two, and the signature in two.
+        self._parts = ids[5 if first["tempo_fraction"] else 4 : first["bar"]].tolist()
 
     @property
     def num_bars(self) -> int:
         """Bars in the piece."""
-        return len(self._bars)
+        return len(self._openings)
 
     def header_at(self, bar: int) -> Ids:
         """BOS, tempo, time signature and parts in force at a bar's beginning.
@@ -81,19 +75,45 @@ class BarIndex:
         """
         self._check(start, stop, seam)
         opening = self._opening(start)
-        end = int(self._bars[stop]) if stop < self.num_bars else len(self._ids)
-        sound = min(opening.first_sound, end)
-        lead, slot = self._lead(opening, sound, end)
-        head = [*opening.header, self._vocabulary.BAR, *opening.pedals]
-        ids = np.concatenate([np.array(head, dtype=np.uint16), lead, slot, self._ids[sound:end]])
+        end = self._place(stop)
+        head, sound = self._head(opening, end)
+        ids = np.concatenate([head, self._ids[sound:end]])
         if seam is None:
             return Window(ids, len(ids))
         if seam == start:
             return Window(ids, len(opening.header))
-        opens = int(self._bars[seam]) if seam < self.num_bars else end
-        before = len(head) + (opens - opening.place)
+        opens = self._place(seam)
+        before = len(opening.header) + 1 + len(opening.pedals) + (opens - opening.place)
         moved = before if opens < sound else len(ids) - (end - opens)
         return Window(ids, moved)
+
+    def fitting(self, start: int, most_tokens: int) -> Ids:
+        """Bars from `start` on, as many as fit into so many tokens.
+
+        A first bar that is longer by itself is cut behind the last note or pedal that fits.
+
+        Raises:
+            InputError: If there is no such bar, or not even its header and one note fit.
+        """
+        self._check(start, start + 1, None)
+        opening = self._opening(start)
+        head, sound = self._head(opening, len(self._ids))
+        most = sound + most_tokens - len(head)
+        if most >= len(self._ids):
+            return np.concatenate([head, self._ids[sound:]])
+        stop = int(np.searchsorted(self._openings["bar"], most, side="right")) - 1
+        if stop > start:
+            return self.window(start, stop).ids
+        taken = self._ids[sound : max(most, sound)]
+        spans = (self._vocabulary.duration, self._vocabulary.pedal)
+        ends = [np.flatnonzero((taken >= span[0]) & (taken <= span[-1])) for span in spans]
+        length = max((int(places[-1]) + 1 for places in ends if len(places)), default=0)
+        if not length:
+            raise InputError(
+                f"bar {start} does not begin within {most_tokens} tokens, its header alone takes "
+                f"{len(opening.header)}: allow more"
+            )
+        return np.concatenate([head, taken[:length]])
 
     def _check(self, start: int, stop: int, seam: int | None) -> None:
         if not 0 <= start < stop <= self.num_bars:
@@ -104,74 +124,50 @@ class BarIndex:
         if seam is not None and not start <= seam <= stop:
             raise InputError(f"the seam must be in [{start}, {stop}], got bar {seam}")
 
+    def _place(self, bar: int) -> int:
+        """The index of a bar's BAR token; behind the last bar, the end of the piece."""
+        return int(self._openings[bar]["bar"]) if bar < self.num_bars else len(self._ids)
+
     def _opening(self, bar: int) -> "_Opening":
         """What is in force at a bar, and where its own tokens go on."""
-        place = int(self._bars[bar]) + 1
-        if self._kind(place) == Kind.NUM:
-            place += 2
-        if self._kind(place) == Kind.TEMPO:
-            place += 2 if self._kind(place + 1) == Kind.TEMPOF else 1
-        place = self._behind_pedals(place)
-        header = [self._vocabulary.BOS, *self._tempo_at(place), *self._signature_at(place)]
+        vocabulary = self._vocabulary
+        at, sound, down, tempo, fraction, numerator, denominator, skipped, slot, states_slot, _ = (
+            self._openings.item(bar)
+        )
+        tempos = (tempo, fraction) if fraction else (tempo,)
         pedals: list[int] = []
-        down = self._pedals_down(place)
-        for slot in down:
-            pedals += [self._vocabulary.slot[slot], self._vocabulary.pedal[1]]
-        sounds = np.searchsorted(self._sounds, place)
+        in_force = None
+        while down:
+            in_force = (down & -down).bit_length() - 1
+            pedals += (vocabulary.slot[in_force], vocabulary.pedal[1])
+            down &= down - 1
         return _Opening(
-            header=[*header, *self._parts],
+            header=[vocabulary.BOS, *tempos, numerator, denominator, *self._parts],
             pedals=pedals,
-            place=place,
-            first_sound=int(self._sounds[sounds]) if sounds < len(self._sounds) else len(self._ids),
-            slot_in_force=down[-1] if down else None,
+            place=at + 1 + skipped,
+            first_sound=sound,
+            states_slot=bool(states_slot),
+            slot=None if slot == in_force else slot,
         )
 
-    def _lead(self, opening: "_Opening", sound: int, end: int) -> tuple[Ids, Ids]:
-        """Tokens before the first sound, and the slot it must state since the cut took it away."""
-        if sound == end:
-            return self._ids[opening.place : end], np.zeros(0, dtype=np.uint16)
-        has_own = self._kind(sound - 1) == Kind.SLOT
-        lead = self._ids[opening.place : sound - 1 if has_own else sound]
-        slot = self._slot_at(sound)
-        needed = [] if slot == opening.slot_in_force else [self._vocabulary.slot[slot]]
-        return lead, np.array(needed, dtype=np.uint16)
+    def _head(self, opening: "_Opening", end: int) -> tuple[Ids, int]:
+        """A window's tokens up to its first sound, and the index in the piece of that sound.
 
-    def _kind(self, place: int) -> int:
-        return int(self._kinds[place]) if place < len(self._kinds) else int(Kind.EOS)
-
-    def _behind_pedals(self, place: int) -> int:
-        """The index behind the pedal switches that stand at a bar's beginning."""
-        while True:
-            behind = place + 1 if self._kind(place) == Kind.SLOT else place
-            if self._kind(behind) != Kind.PED:
-                return place
-            place = behind + 1
-
-    def _pedals_down(self, place: int) -> list[int]:
-        """Slots whose pedal is down before an index, in order."""
-        is_down: dict[int, bool] = {}
-        for switch in self._pedals[: np.searchsorted(self._pedals, place)].tolist():
-            is_down[self._slot_at(switch)] = int(self._ids[switch]) == self._vocabulary.pedal[1]
-        return sorted(slot for slot, down in is_down.items() if down)
-
-    def _slot_at(self, place: int) -> int:
-        """The slot in force at an index."""
-        stated = self._slots[np.searchsorted(self._slots, place) - 1]
-        return int(self._ids[stated]) - self._vocabulary.slot.start
-
-    def _tempo_at(self, place: int) -> list[int]:
-        first = int(self._tempos[np.searchsorted(self._tempos, place) - 1])
-        stop = first + (2 if self._kind(first + 1) == Kind.TEMPOF else 1)
-        tokens: list[int] = self._ids[first:stop].tolist()
-        return tokens
-
-    def _signature_at(self, place: int) -> list[int]:
-        first = int(self._signatures[np.searchsorted(self._signatures, place) - 1])
-        tokens: list[int] = self._ids[first : first + 2].tolist()
-        return tokens
+        A window that ends at `end`, before the first sound, is all head.
+        """
+        head = [*opening.header, self._vocabulary.BAR, *opening.pedals]
+        if end <= opening.first_sound:
+            rest = self._ids[opening.place : end]
+            return np.concatenate([np.array(head, dtype=np.uint16), rest]), end
+        lead = opening.first_sound - opening.states_slot
+        if lead > opening.place:
+            head += self._ids[opening.place : lead].tolist()
+        if opening.slot is not None:
+            head.append(self._vocabulary.slot[opening.slot])
+        return np.array(head, dtype=np.uint16), opening.first_sound
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Opening:
     """How a window that begins at some bar opens."""
 
@@ -182,5 +178,7 @@ class _Opening:
     """Index in the piece where the bar's own tokens go on."""
     first_sound: int
     """Index of the first note or pedal switch from there."""
-    slot_in_force: int | None
-    """The slot that `pedals` leaves in force."""
+    states_slot: bool
+    """Whether the piece states the slot of that sound directly before it."""
+    slot: int | None
+    """That slot, unless `pedals` leaves it in force."""

@@ -7,6 +7,7 @@ import symusic
 from rwkv_music.errors import InputError
 from rwkv_music.score import TempoMap
 from rwkv_music.tokenizer import BarIndex, Tokenizer
+from rwkv_music.tokenizer.openings import OPENING, openings_of
 from tests.tokens import notes_of, random_score, random_stream
 
 TOKENIZER = Tokenizer()
@@ -124,3 +125,44 @@ def test_bars_that_are_not_there_are_refused() -> None:
         index.window(0, 2, seam=3)
     with pytest.raises(InputError, match="the ids are no piece"):
         BarIndex(np.array([V.BAR], dtype=np.uint16), TOKENIZER)
+
+
+def test_as_many_bars_are_taken_as_fit() -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        index = BarIndex(TOKENIZER.encode(random_score(rng, ticks=480, free=True)), TOKENIZER)
+        start = int(rng.integers(index.num_bars))
+        whole = [index.window(start, stop).ids for stop in range(start + 1, index.num_bars + 1)]
+        for most in {len(ids) + more for ids in whole for more in (-1, 0, 1)}:
+            fitting = [ids for ids in whole if len(ids) <= most]
+            if fitting:
+                np.testing.assert_array_equal(index.fitting(start, most), fitting[-1])
+
+
+def test_a_bar_that_is_too_long_is_cut_behind_a_note() -> None:
+    score = symusic.Score(96)
+    track = symusic.Track("", 5, False)
+    for pitch in range(60, 70):
+        track.notes.append(symusic.Note(0, 96, pitch, 80))
+    score.tracks.append(track)
+    index = BarIndex(TOKENIZER.encode(score), TOKENIZER)
+    whole = index.window(0, 1).ids
+    # BOS TEMPO NUM DEN SLOT PROG BAR SLOT, then three tokens a note, then EOS.
+    assert len(whole) == 8 + 10 * 3 + 1
+    for most, taken in ((11, 11), (13, 11), (14, 14), (38, 38), (39, 39)):
+        np.testing.assert_array_equal(index.fitting(0, most), whole[:taken])
+    with pytest.raises(InputError, match=r"does not begin within 10 tokens, its header alone ta"):
+        index.fitting(0, 10)
+
+
+def test_stored_openings_give_the_same_windows() -> None:
+    ids = slow_tune()
+    stored = openings_of(ids, V).tobytes()
+    index = BarIndex(ids, TOKENIZER, np.frombuffer(stored, dtype=OPENING))
+    for bar in range(4):
+        np.testing.assert_array_equal(
+            index.window(bar, 4).ids, BarIndex(ids, TOKENIZER).window(bar, 4).ids
+        )
+    first, _, last, _ = openings_of(ids, V)
+    assert (first["pedals"], last["pedals"]) == (0, 1)
+    assert OPENING.itemsize == 24
