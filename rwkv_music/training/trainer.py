@@ -12,7 +12,7 @@ from torch import Tensor
 from rwkv_music.data import Batch
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
-from rwkv_music.ops.cross_entropy import completion_objective
+from rwkv_music.ops.cross_entropy import Objective, completion_objective
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import Kind
 from rwkv_music.training.config import TrainingConfig
@@ -141,8 +141,8 @@ class Trainer:
         nats_sum = torch.zeros((), dtype=torch.float64)
         for batch in batches:
             here = batch.to(self._device)
-            objective, nats = self.scored(here)
-            (objective.sum() / tokens).backward()
+            objective, nats = self.objective(here, divide_by=tokens)
+            objective.backward()
             nats_sum += nats.double().sum().cpu()
             if self._kinds is not None:
                 table += _by_kind(nats, self._kinds[here.targets[here.completion_mask]]).cpu()
@@ -151,8 +151,8 @@ class Trainer:
         }
         return _Scored(nats=float(nats_sum), tokens=tokens, by_kind=by_kind)
 
-    def scored(self, batch: Batch) -> tuple[Float[Tensor, " scored"], Float[Tensor, " scored"]]:
-        """Objective and nats of every completion token of a batch on the model's device."""
+    def objective(self, batch: Batch, *, divide_by: int) -> Objective:
+        """What to descend, of a batch on the model's device, and the nats of its scored tokens."""
         with torch.autocast(
             self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
@@ -164,6 +164,7 @@ class Trainer:
                 batch.completion_mask,
                 label_smoothing=self.config.label_smoothing,
                 logit_penalty=self.config.logit_penalty,
+                divide_by=divide_by,
             )
 
     def _require_finite(self, name: str, value: float, step: int) -> None:

@@ -1,12 +1,21 @@
-"""Only scored positions reach the head."""
+"""Only scored positions reach the head, a chunk of them at a time."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
 
 from rwkv_music.errors import InputError
-from rwkv_music.ops.cross_entropy import completion_loss, completion_nats, completion_objective
+from rwkv_music.ops.cross_entropy import (
+    completion_loss,
+    completion_nats,
+    completion_objective,
+)
 
 
 def test_two_marked_tokens_average_in_nats() -> None:
@@ -94,7 +103,7 @@ def test_label_smoothing_spreads_a_share_of_the_target_and_leaves_the_nats() -> 
 
 
 def test_the_logit_penalty_pulls_the_largest_logit_of_scored_positions_alone() -> None:
-    # Gradient of the logits = that of the mean nats + penalty / positions * largest logit.
+    # Gradient of the logits = that of the mean nats + penalty / positions * largest logit; 5 times.
     head = torch.eye(3)
     hidden = torch.tensor([[[2.0, 1.0, -1.0], [5.0, 0.0, 0.0], [0.0, 0.5, 4.0]]])
     mask = torch.tensor([[True, False, True]])
@@ -103,11 +112,142 @@ def test_the_logit_penalty_pulls_the_largest_logit_of_scored_positions_alone() -
     for penalty in (0.0, 0.1):
         logits = hidden.clone().requires_grad_()
         objective, nats = completion_objective(logits, head, targets, mask, logit_penalty=penalty)
-        assert torch.equal(objective.detach(), nats)
-        objective.mean().backward()
+        assert objective.item() == pytest.approx(nats.mean().item())
+        (5 * objective).backward()
         assert logits.grad is not None
         gradients.append(logits.grad)
     pull = torch.zeros(1, 3, 3)
-    pull[0, 0, 0] = 0.1 / 2 * 2.0
-    pull[0, 2, 2] = 0.1 / 2 * 4.0
+    pull[0, 0, 0] = 5 * 0.1 / 2 * 2.0
+    pull[0, 2, 2] = 5 * 0.1 / 2 * 4.0
     torch.testing.assert_close(gradients[1] - gradients[0], pull)
+
+
+def test_batches_divided_by_their_common_count_add_up_to_the_mean_over_both() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(2, 6, 4, generator=generator)
+    head = torch.randn(7, 4, generator=generator)
+    targets = torch.randint(7, (2, 6), generator=generator)
+    mask = torch.tensor([[True] * 5 + [False], [False] * 5 + [True]])
+    whole = completion_loss(hidden, head, targets, mask)
+    parts = [
+        completion_objective(
+            hidden[row : row + 1], head, targets[row : row + 1], mask[row : row + 1], divide_by=6
+        ).objective
+        for row in range(2)
+    ]
+    torch.testing.assert_close(parts[0] + parts[1], whole)
+    nothing = completion_objective(hidden, head, targets, mask & False, divide_by=6)
+    assert nothing.objective == 0
+    assert not nothing.nats.numel()
+
+
+def plain(hidden: Tensor, head: Tensor, targets: Tensor, mask: Tensor, smoothing: float) -> Tensor:
+    return functional.cross_entropy(hidden[mask] @ head.T, targets[mask], label_smoothing=smoothing)
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**16),
+    scored=st.integers(1, 20),
+    chunk=st.integers(1, 23),
+    smoothing=st.sampled_from([0.0, 0.1, 0.9]),
+)
+def test_loss_and_gradients_are_those_of_the_plain_form_whatever_the_chunk(
+    seed: int, scored: int, chunk: int, smoothing: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(2, 10, 6, dtype=torch.float64, generator=generator, requires_grad=True)
+    head = torch.randn(13, 6, dtype=torch.float64, generator=generator, requires_grad=True)
+    targets = torch.randint(13, (2, 10), generator=generator)
+    mask = (torch.randperm(20, generator=generator) < scored).view(2, 10)
+    expected = plain(hidden, head, targets, mask, smoothing)
+    wanted = torch.autograd.grad(3 * expected, [hidden, head])
+    found = completion_objective(
+        hidden, head, targets, mask, label_smoothing=smoothing, chunk=chunk
+    )
+    torch.testing.assert_close(found.objective, expected)
+    nats = completion_nats(hidden, head, targets, mask, chunk=chunk)
+    torch.testing.assert_close(found.nats, nats.detach())
+    assert nats.shape == (scored,)
+    for mine, theirs in zip(
+        torch.autograd.grad(3 * found.objective, [hidden, head]), wanted, strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_a_frozen_head_and_frozen_states_cost_no_gradient() -> None:
+    hidden, head = torch.randn(1, 4, 3), torch.randn(5, 3)
+    targets, mask = torch.zeros(1, 4).long(), torch.ones(1, 4, dtype=torch.bool)
+    for mine in (hidden, head):
+        mine.requires_grad_()
+        completion_loss(hidden, head, targets, mask, chunk=3).backward()
+        assert mine.grad is not None
+        mine.requires_grad_(False)
+    assert not completion_loss(hidden, head, targets, mask).requires_grad
+
+
+def test_without_gradients_nothing_but_the_logits_is_multiplied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hidden, head = torch.randn(1, 4, 3), torch.randn(5, 3, requires_grad=True)
+    monkeypatch.setattr(torch.Tensor, "addmm_", None)
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    with torch.no_grad():
+        assert completion_loss(hidden, head, torch.zeros(1, 4).long(), mask) > 0
+    with pytest.raises(TypeError, match="not callable"):
+        completion_loss(hidden, head, torch.zeros(1, 4).long(), mask)
+
+
+def test_under_autocast_products_are_narrow_and_sums_are_not() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(1, 64, 16, generator=generator, requires_grad=True)
+    head = torch.randn(11, 16, generator=generator, requires_grad=True)
+    targets = torch.randint(11, (1, 64), generator=generator)
+    mask = torch.ones(1, 64, dtype=torch.bool)
+    gradients = []
+    for narrow in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            found = completion_objective(hidden, head, targets, mask, chunk=8)
+        assert found.objective.dtype == found.nats.dtype == torch.float32
+        gradients.append(torch.autograd.grad(found.objective, [hidden, head]))
+    for wide, narrow_one in zip(*gradients, strict=True):
+        assert narrow_one.dtype == torch.float32
+        assert not torch.equal(wide, narrow_one)
+        torch.testing.assert_close(narrow_one, wide, rtol=0, atol=0.02 * wide.abs().max().item())
+
+
+def test_no_chunk_is_larger_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    real = torch.nn.functional.linear
+
+    def spy(part: Tensor, weight: Tensor) -> Tensor:
+        rows.append(len(part))
+        return real(part, weight)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", spy)
+    hidden, head = torch.randn(1, 10, 4), torch.randn(7, 4, requires_grad=True)
+    mask = torch.ones(1, 10, dtype=torch.bool)
+    targets = torch.zeros(1, 10).long()
+    completion_loss(hidden, head, targets, mask, chunk=4).backward()
+    assert rows == [4, 4, 2]
+    # Left to itself, a chunk's logits take 64 MiB: 256 rows of 65,536 entries.
+    rows.clear()
+    completion_loss(torch.randn(1, 300, 2), torch.randn(65_536, 2), *[
+        torch.zeros(1, 300).long(), torch.ones(1, 300, dtype=torch.bool)
+    ])  # fmt: skip
+    assert rows == [256, 44]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"label_smoothing": 1.0}, r"label_smoothing must be in \[0, 1\), got 1.0"),
+        ({"chunk": 0}, "chunk must be at least 1 position, got 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(option: dict[str, Any], message: str) -> None:
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(InputError, match=message):
+        completion_objective(
+            torch.randn(1, 2, 4), torch.randn(5, 4), torch.zeros(1, 2).long(), mask, **option
+        )
