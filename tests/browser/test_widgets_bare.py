@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 from rwkv_music_widgets import LossChart, PianoRoll
+from rwkv_music_widgets.file_table import FileTable
 
+from rwkv_music.data.doctor import FolderReport
+from rwkv_music.data.examination import FileReport
 from tests.music import BAR, tune
 
 pytestmark = pytest.mark.browser
@@ -224,5 +227,74 @@ def test_the_chart_draws_its_points_and_grows(page: Page) -> None:
     assert data(page, "points") == "100"
     page.evaluate("document.body.dataset.jpThemeLight = 'false'")
     page.wait_for_selector("canvas[data-theme=dark]")
+    page.evaluate("cleanup()")
+    assert page.evaluate("model.listeners()") == 0
+
+
+def files_on(page: Page) -> FileTable:
+    """A table of three files and many short ones."""
+    files = [
+        FileReport("a <b>.mid", "fine", bars=9, notes=70, parts=1, slowest_qpm=90, fastest_qpm=120),
+        FileReport("b.mid", "mended", mended=("tempo of 0 left out",), bars=100, notes=5),
+        FileReport("c.mid", "set aside", reason="is empty (0 bytes): copy it again"),
+        *(FileReport(f"z {place:03}.mid", "fine", bars=place) for place in range(10, 310)),
+    ]
+    table = FileTable()
+    table.show(FolderReport("music", tuple(files), {}))
+    show(page, table, ("rows", "columns", "verdicts", "selected"))
+    return table
+
+
+def names_shown(page: Page, most: int = 3) -> list[str]:
+    lines = page.locator("tbody tr")
+    return [str(lines.nth(place).get_attribute("data-name")) for place in range(most)]
+
+
+def test_files_are_sorted_by_a_click_on_a_column(page: Page) -> None:
+    files_on(page)
+    assert names_shown(page) == ["a <b>.mid", "b.mid", "c.mid"]
+    page.get_by_role("button", name="Bars").click()
+    assert names_shown(page, 2) == ["a <b>.mid", "z 010.mid"]
+    page.get_by_role("button", name="Bars").click()
+    assert names_shown(page, 2) == ["z 309.mid", "z 308.mid"]
+    assert page.locator("th").nth(2).get_attribute("aria-sort") == "descending"
+
+
+def test_files_are_filtered_by_verdict_and_by_text(page: Page) -> None:
+    files_on(page)
+    page.get_by_role("button", name="set aside 1").click()
+    assert page.locator("tbody tr").count() == 1
+    assert "why: is empty (0 bytes): copy it again" in page.locator("tbody tr").inner_text()
+    page.get_by_role("button", name="all 303").click()
+    page.get_by_role("searchbox").fill("TEMPO OF")
+    assert names_shown(page, 1) == ["b.mid"]
+    assert page.locator("tbody tr").count() == 1
+
+
+def test_long_tables_grow_when_asked(page: Page) -> None:
+    files_on(page)
+    assert page.locator("tbody tr").count() == 200
+    page.get_by_role("button", name="show more of the 303 files").click()
+    assert page.locator("tbody tr").count() == 303
+
+
+def test_a_row_is_chosen_by_click_or_key(page: Page) -> None:
+    files_on(page)
+    page.locator("tbody tr").nth(1).click()
+    assert page.evaluate("model.values.selected") == "b.mid"
+    assert page.locator("tr[aria-selected=true]").count() == 1
+    page.locator("tbody tr").nth(0).focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("model.values.selected") == "a <b>.mid"
+    assert page.evaluate("saves") == 2
+
+
+def test_the_table_follows_the_theme_and_cleans_up(page: Page) -> None:
+    files_on(page)
+    ink = "getComputedStyle(document.querySelector('.rwkv-files-fine')).color"
+    light = page.evaluate(ink)
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    page.wait_for_selector(".rwkv-files[data-theme=dark]")
+    assert page.evaluate(ink) != light
     page.evaluate("cleanup()")
     assert page.evaluate("model.listeners()") == 0

@@ -21,19 +21,20 @@ from tests.music import BAR, tune
 HERE = Path(__file__).parent
 
 
-def test_the_geometry_passes_its_own_tests_in_node() -> None:
+@pytest.mark.parametrize(("name", "tests"), [("geometry", 13), ("file_table", 4)])
+def test_the_javascript_passes_its_own_tests_in_node(name: str, tests: int) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed; the browser tests still draw with this code")
     done = subprocess.run(
-        [node, "--test", str(HERE / "geometry.test.mjs")],
+        [node, "--test", str(HERE / f"{name}.test.mjs")],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "# pass 13" in done.stdout
+    assert f"# pass {tests}" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["piano_roll.mjs", "chart.mjs"])
+@pytest.mark.parametrize("name", ["piano_roll.mjs", "chart.mjs", "file_table.mjs"])
 def test_a_bundle_is_one_module_without_imports_and_with_one_export(name: str) -> None:
     text = bundled(name)
     assert "\nimport " not in text

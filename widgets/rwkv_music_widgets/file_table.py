@@ -1,0 +1,67 @@
+"""The table of a folder's files, in the browser."""
+
+from typing import Any
+
+import anywidget
+import traitlets
+
+from rwkv_music.data.doctor import FolderReport
+from rwkv_music.data.doctor_words import remarks_of, row_of
+from rwkv_music.data.examination import FileReport
+from rwkv_music_widgets.bundle import bundled, style
+
+COLUMNS = (
+    ("Verdict", "fine, mended while reading, or set aside"),
+    ("File", "with what there is to say about it"),
+    ("Bars", "bars in it"),
+    ("Notes", "notes in it"),
+    ("Parts", "parts with notes"),
+    ("Tempo", "quarters per minute, from the slowest to the fastest"),
+    ("Signatures", "time signatures, in order of appearance"),
+    ("p99 ms", "99 of 100 notes begin within this of where they did, as tokens"),
+    ("max ms", "the note that moves most, as tokens"),
+    ("Tokens/note", "tokens that the model reads for a note"),
+    ("Side", "whether training learns from it or tests with it"),
+)
+_VERDICTS = ("fine", "mended", "set aside")
+_SIDES = {"training": "learn", "validation": "test", "": "-"}
+
+
+class FileTable(anywidget.AnyWidget):
+    """Files of a folder: sortable, filtered by verdict, one of them selectable."""
+
+    _esm = bundled("file_table.mjs")
+    _css = style("file_table.css")
+
+    columns: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    verdicts: traitlets.List[Any] = traitlets.List(list(_VERDICTS)).tag(sync=True)
+    rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    selected = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__(columns=[{"title": title, "help": text} for title, text in COLUMNS])
+
+    def show(self, report: FolderReport) -> None:
+        """Show the files of a report."""
+        remarks, sides = remarks_of(report), report.sides
+        with self.hold_sync():
+            self.selected = ""
+            self.rows = [
+                _row(file, remarks[file.name], sides.get(file.name, "")) for file in report.files
+            ]
+
+
+def _row(file: FileReport, remarks: list[str], side: str) -> dict[str, Any]:
+    """What is shown, and by what it is sorted."""
+    verdict, *figures, name = row_of(file)
+    signatures = ", ".join(file.time_signatures) or None
+    return {
+        "name": name,
+        "verdict": verdict,
+        "remarks": remarks,
+        "texts": [verdict, name, *figures, _SIDES[side]],
+        "values": [
+            verdict, name, file.bars, file.notes, file.parts, file.slowest_qpm, signatures,
+            file.onset_p99_ms, file.onset_max_ms, file.tokens_per_note, side or None,
+        ],
+    }  # fmt: skip
