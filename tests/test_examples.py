@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+from rwkv_music.data import examine_folder
 from rwkv_music.score import load_score, num_bars
 from rwkv_music.tokenizer import Tokenizer
 
@@ -14,6 +16,25 @@ def test_the_prompt_is_what_its_script_writes(tmp_path: Path) -> None:
     script = EXAMPLES / "write_prompt.py"
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
     assert (tmp_path / "prompt.mid").read_bytes() == (EXAMPLES / "prompt.mid").read_bytes()
+
+
+def test_the_music_is_what_its_script_writes(tmp_path: Path) -> None:
+    script = EXAMPLES / "write_music.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
+    kept = EXAMPLES / "music"
+    names = sorted(path.name for path in kept.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (kept / name).read_bytes()
+
+
+def test_the_music_holds_what_the_doctor_is_to_find() -> None:
+    report = examine_folder(EXAMPLES / "music", workers=1)
+    verdicts = Counter(file.verdict for file in report.files)
+    assert verdicts == {"fine": 6, "mended": 1, "set aside": 2}
+    assert [pair[:2] for pair in report.alike] == [("snow (for singers).mid", "snow.mid")]
+    assert report.ignored == {".txt": 1}
+    assert len(set(report.groups.values())) == 6
 
 
 def test_the_prompt_is_four_bars_that_the_tokenizer_keeps() -> None:

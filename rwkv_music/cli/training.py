@@ -27,7 +27,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         "--corpus",
         required=True,
         metavar="bach|FOLDER",
-        help="the chorales in the installed music21, or a folder of MIDI files",
+        help="the chorales in the installed music21, or a folder of music files",
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to make")
     parser.add_argument(

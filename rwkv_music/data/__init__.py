@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rwkv_music.data.dataset import Corpus, Example, Piece, Windows, split_corpus
     from rwkv_music.data.doctor import FolderReport, examine_folder
     from rwkv_music.data.examination import FileReport, examine
+    from rwkv_music.data.example_picture import draw_example
     from rwkv_music.data.workers import Outcome, map_in_workers
 
 _HOME = {
@@ -28,6 +29,7 @@ _HOME = {
     "Piece": "dataset",
     "Windows": "dataset",
     "collate": "batching",
+    "draw_example": "example_picture",
     "examine": "examination",
     "examine_folder": "doctor",
     "load_corpus": "corpora",
@@ -47,6 +49,7 @@ __all__ = [
     "Piece",
     "Windows",
     "collate",
+    "draw_example",
     "examine",
     "examine_folder",
     "load_corpus",

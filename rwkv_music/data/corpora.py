@@ -1,8 +1,8 @@
-"""Corpora by name: the built-in chorales, or a folder of MIDI files."""
+"""Corpora by name: the built-in chorales, or a folder of music files."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import numpy as np
 from rwkv_music.cache import cache_folder
 from rwkv_music.data import chorales
 from rwkv_music.data.dataset import Corpus, Ids, Piece
+from rwkv_music.data.doctor import find_files
 from rwkv_music.data.likeness import Fingerprint, fingerprint, group_alike
 from rwkv_music.data.melody import melody_groups
 from rwkv_music.errors import InputError
@@ -30,7 +31,7 @@ _RECIPE = 2
 def load_corpus(
     source: str | Path, tokenizer: Tokenizer, *, progress: Progress | None = None
 ) -> Corpus:
-    """The corpus called `source`: "bach", or a folder searched for MIDI files.
+    """The corpus called `source`: "bach", or a folder searched for music files.
 
     Args:
         source: "bach" for the chorales in the installed music21, else a folder.
@@ -73,18 +74,21 @@ def bach_corpus(tokenizer: Tokenizer, *, progress: Progress | None = None) -> Co
 def folder_corpus(
     folder: Path, tokenizer: Tokenizer, *, progress: Progress | None = None
 ) -> Corpus:
-    """Every MIDI file below a folder; files that cannot be used are set aside by name.
+    """Every music file in a folder and below it; files that cannot be used are set aside by name.
 
     Files with the same music form one group, also in another key, at another tempo or arranged
     otherwise, so that copies never stand on both sides of a split.
     """
     from rwkv_music.score import load_score
+    from rwkv_music.score.files import READABLE_SUFFIXES
 
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a folder of MIDI files, or 'bach'")
-    paths = list(_midi_files(folder))
+        raise InputError(f"{folder} is not a folder: give a folder of music files, or 'bach'")
+    paths = find_files(folder).music
     if not paths:
-        raise InputError(f"{folder} holds no .mid or .midi file: give a folder of MIDI files")
+        raise InputError(
+            f"{folder} holds no music file ({', '.join(READABLE_SUFFIXES)}): give another folder"
+        )
     found: dict[str, Ids] = {}
     prints: dict[str, Fingerprint] = {}
     set_aside: dict[str, str] = {}
@@ -106,12 +110,6 @@ def folder_corpus(
     groups = group_alike(hashes, prints)
     pieces = tuple(Piece(name, ids, groups[name]) for name, ids in found.items())
     return Corpus(str(folder), pieces, tokenizer.settings, set_aside)
-
-
-def _midi_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in {".mid", ".midi"} and path.is_file():
-            yield path
 
 
 def prompt_names() -> list[str]:

@@ -132,8 +132,10 @@ def _can_i_train(report: "FolderReport") -> Iterator[str]:
         )
         worst = max(report.usable, key=lambda file: file.onset_p99_ms or 0)
         yield (
-            f"As tokens, 99 of 100 notes begin within {_up(worst.onset_p99_ms or 0)} ms of where "
-            f"they did, even in the worst file ({worst.name})."
+            f"As tokens, 99 of 100 notes begin within {_up(worst.onset_p99_ms)} ms of where they "
+            f"did, even in the worst file ({worst.name})."
+            if worst.onset_p99_ms
+            else "As tokens, 99 of 100 notes begin exactly where they did."
         )
 
 
@@ -167,7 +169,7 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
     if mended:
         yield (
             f"{_count(len(mended), 'file')} had faults that are mended while reading "
-            f"({_names_of(mended)}): listen to one of them; the files stay as they are."
+            f"({_names_of(mended)}): listen whether they sound right; the files stay as they are."
         )
     for first, *others in report.copies[:_MOST_NAMED]:
         yield f"Delete {_names(iter(others))}: the same music as {first}, note for note."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.grammar import FOLLOWERS, Grammar
 from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
@@ -35,6 +36,13 @@ def decode(ids: Ids, vocabulary: Vocabulary) -> "symusic.Score":
     if not _is_well_formed(ids, vocabulary):
         ids = _admitted(ids, vocabulary)
     return _read(_Stream.of(ids, vocabulary), vocabulary)
+
+
+def token_times(ids: Ids, vocabulary: Vocabulary) -> Ids:
+    """The moment each token speaks of; see `Tokenizer.token_times`."""
+    if not _is_well_formed(ids, vocabulary):
+        raise InputError("the ids are no stream: give a whole piece or window, from BOS on")
+    return _Stream.of(ids, vocabulary).times(np.arange(len(ids)))
 
 
 @cache

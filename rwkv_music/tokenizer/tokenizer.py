@@ -103,6 +103,19 @@ class Tokenizer:
 
         return decode(np.asarray(ids), self.vocabulary)
 
+    def token_times(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
+        """The moment that each token of a stream speaks of, in grid steps; 0 in the header.
+
+        Args:
+            ids: A piece or a window.
+
+        Raises:
+            InputError: If the ids are no such stream.
+        """
+        from rwkv_music.tokenizer.decode import token_times
+
+        return token_times(np.asarray(ids), self.vocabulary)
+
     def grammar(self) -> Grammar:
         """The state machine of canonical streams, before BOS."""
         return Grammar(self.vocabulary)
