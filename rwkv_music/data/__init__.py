@@ -1,8 +1,8 @@
 """From music on disk to training batches: corpora, windows of whole bars, and the completion mask.
 
 The flow is one way: a corpus of `Piece`s (token ids and a name), split by piece; `Windows` of
-prompt bars and completion bars; `collate`, which turns examples into a `Batch` and is the only
-place where a completion mask is made.
+prompt bars and completion bars; `collate` and `pack`, which turn examples into a `Batch`, with one
+of them in a row or several. `batching` is the only place where a completion mask is made.
 
 Names are loaded on first use: worker processes read files here and need no torch.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rwkv_music.data.doctor import FolderReport, examine_folder
     from rwkv_music.data.examination import FileReport, examine
     from rwkv_music.data.example_picture import draw_example
+    from rwkv_music.data.packing import pack
     from rwkv_music.data.workers import Outcome, map_in_workers
 
 _HOME = {
@@ -35,6 +36,7 @@ _HOME = {
     "load_corpus": "corpora",
     "load_prompt": "corpora",
     "map_in_workers": "workers",
+    "pack": "packing",
     "prompt_names": "corpora",
     "split_corpus": "dataset",
 }
@@ -55,6 +57,7 @@ __all__ = [
     "load_corpus",
     "load_prompt",
     "map_in_workers",
+    "pack",
     "prompt_names",
     "split_corpus",
 ]

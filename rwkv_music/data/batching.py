@@ -1,4 +1,4 @@
-"""Examples -> `Batch`: padding, the shift by one, and the completion mask.
+"""Examples -> `Batch`: rows and their padding, the shift by one, and the completion mask.
 
 The mask is born here and nowhere else. The hidden states that reach the head and the targets they
 are compared with are both taken with this one tensor, so the two cannot disagree.
@@ -6,7 +6,7 @@ are compared with are both taken with this one tensor, so the two cannot disagre
 B sequences, T positions. Position t reads token t and predicts token t + 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,8 @@ class Batch:
     """The token that did come after each position: the shift is already done."""
     completion_mask: Bool[Tensor, "B T"]
     """True where the target belongs to the completion. Prompt targets and padding are False."""
+    resets: Bool[Tensor, "B T"] | None = None
+    """True where an example begins; None where each row holds one, from its first position on."""
 
     @property
     def num_scored(self) -> int:
@@ -38,21 +40,25 @@ class Batch:
         """Share of all positions, padding included, whose target counts."""
         return self.num_scored / self.completion_mask.numel()
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """The same batch where a GPU can fetch it while it computes."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         return Batch(
-            tokens=self.tokens.to(device),
-            targets=self.targets.to(device),
-            completion_mask=self.completion_mask.to(device),
+            tokens=change(self.tokens),
+            targets=change(self.targets),
+            completion_mask=change(self.completion_mask),
+            resets=None if self.resets is None else change(self.resets),
         )
 
 
 def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
-    """Pad examples to one length, shift by one, and mark the completion.
-
-    The first scored target of an example is the token at its `completion_start` (the bar token
-    that opens the completion), predicted at the position before it; the last one is the example's
-    last token.
+    """A row for each example, padded to one length.
 
     Args:
         examples: At least one; each must have a token before its completion and one in it.
@@ -67,6 +73,45 @@ def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
         >>> collate([Example(ids=ids, completion_start=2)]).completion_mask.tolist()
         [[False, True, True]]
     """
+    return lay_out([[example] for example in examples], padding_id=padding_id)
+
+
+def lay_out(rows: Sequence[Sequence[Example]], *, padding_id: int = 0) -> Batch:
+    """Examples one after another in each row, shifted by one, with their completions marked.
+
+    The first scored target of an example is the token at its `completion_start` (the bar token
+    that opens the completion), predicted at the position before it; the last one is the example's
+    last token. An example's last token is a target only: no example predicts what the next one
+    begins with.
+
+    Args:
+        rows: At least one, each of at least one example.
+        padding_id: What fills the rows' tails.
+
+    Raises:
+        InputError: If there is no example, or one has no prompt or no completion.
+    """
+    _check([example for row in rows for example in row])
+    lengths = [sum(len(example.ids) - 1 for example in row) for row in rows]
+    tokens = torch.full((len(rows), max(lengths)), padding_id, dtype=torch.int64)
+    targets = tokens.clone()
+    completion_mask = torch.zeros(tokens.shape, dtype=torch.bool)
+    resets = torch.zeros(tokens.shape, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        start = 0
+        for example in row:
+            ids = torch.from_numpy(example.ids.astype("int64"))
+            stop = start + len(ids) - 1
+            tokens[number, start:stop] = ids[:-1]
+            targets[number, start:stop] = ids[1:]
+            completion_mask[number, start + example.completion_start - 1 : stop] = True
+            resets[number, start] = True
+            start = stop
+    is_packed = any(len(row) > 1 for row in rows)
+    return Batch(tokens, targets, completion_mask, resets if is_packed else None)
+
+
+def _check(examples: Sequence[Example]) -> None:
     if not examples:
         raise InputError("a batch needs at least one example, got 0")
     for example in examples:
@@ -75,14 +120,3 @@ def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
                 f"completion_start must be in [1, {len(example.ids)}), got "
                 f"{example.completion_start}: an example needs a prompt and a completion"
             )
-    length = max(len(example.ids) for example in examples) - 1
-    tokens = torch.full((len(examples), length), padding_id, dtype=torch.int64)
-    targets = tokens.clone()
-    completion_mask = torch.zeros(tokens.shape, dtype=torch.bool)
-    for row, example in enumerate(examples):
-        ids = torch.from_numpy(example.ids.astype("int64"))
-        last = len(ids) - 1
-        tokens[row, :last] = ids[:-1]
-        targets[row, :last] = ids[1:]
-        completion_mask[row, example.completion_start - 1 : last] = True
-    return Batch(tokens=tokens, targets=targets, completion_mask=completion_mask)

@@ -1,4 +1,4 @@
-"""The endless stream of training batches: shuffled, augmented, similar lengths together.
+"""The endless stream of training batches: shuffled, augmented, packed.
 
 The stream knows its place: `position` names it in a few plain values, and a new stream that is sent
 there with `seek` goes on with the very batches the first one would have given.
@@ -11,23 +11,26 @@ import numpy as np
 
 from rwkv_music.data.batching import Batch, collate
 from rwkv_music.data.dataset import Example, Span, Windows
+from rwkv_music.data.packing import pack
 
 Augmentation = Callable[[Example, np.random.Generator], Example]
 
-_BATCHES_SORTED_TOGETHER = 8
+_BATCHES_IN_POOL = 8
 
 
 class BatchStream(Iterator[Batch]):
     """Batches without end; each epoch completes every bar once, with the windows moved.
 
-    Windows of similar length are put into one batch (they are sorted within eight batches' worth, a
-    pool), so that little of it is padding; the order of batches stays random.
+    Examples are cut a pool at a time, which is eight batches. Packed, a batch is any of them, in
+    rows that hold several. With a row for each, those of similar length are put into one batch, so
+    that less of it is padding; the order of batches stays random.
 
     Args:
         windows: Where examples come from.
-        batch_size: Sequences in a batch. A corpus smaller than that gives smaller batches.
+        batch_size: Windows in a batch. A corpus smaller than that gives smaller batches.
         seed: Fixes order, offsets and augmentation.
         augment: Applied to each example with the stream's own generator; None leaves them as cut.
+        packing: Whether a row may hold several windows.
     """
 
     def __init__(
@@ -37,10 +40,12 @@ class BatchStream(Iterator[Batch]):
         batch_size: int,
         seed: int,
         augment: Augmentation | None = None,
+        packing: bool = True,
     ) -> None:
         self._windows = windows
         self._batch_size = batch_size
         self._augment = augment
+        self._packing = packing
         self._generator = np.random.default_rng(seed)
         self._epoch_state = self._pool_state = self._generator.bit_generator.state
         self._spans: list[Span] = []
@@ -55,7 +60,8 @@ class BatchStream(Iterator[Batch]):
                 self._begin_epoch()
             self._fill_pool(self._pool_end)
         self._delivered += 1
-        return collate(self._pool[self._delivered - 1])
+        examples = self._pool[self._delivered - 1]
+        return pack(examples) if self._packing else collate(examples)
 
     def position(self) -> dict[str, Any]:
         """Where the next batch comes from, in values that JSON holds."""
@@ -86,13 +92,14 @@ class BatchStream(Iterator[Batch]):
         self._pool_end = 0
 
     def _fill_pool(self, start: int) -> None:
-        """Cut and change the next examples, and put those of similar length together."""
+        """Cut and change the next examples, and say which make a batch."""
         self._pool_state = self._generator.bit_generator.state
-        size = self._batch_size * _BATCHES_SORTED_TOGETHER
+        size = self._batch_size * _BATCHES_IN_POOL
         examples = [self._windows.example(span) for span in self._spans[start : start + size]]
         if self._augment is not None:
             examples = [self._augment(example, self._generator) for example in examples]
-        examples.sort(key=lambda example: len(example.ids))
+        if not self._packing:
+            examples.sort(key=lambda example: len(example.ids))
         groups = [
             examples[first : first + self._batch_size]
             for first in range(0, len(examples), self._batch_size)

@@ -156,7 +156,7 @@ class Trainer:
         with torch.autocast(
             self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
-            hidden, _ = self.model.hidden(batch.tokens)
+            hidden, _ = self.model.hidden(batch.tokens, resets=batch.resets)
             return completion_objective(
                 hidden,
                 self.model.head.weight,

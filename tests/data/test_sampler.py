@@ -2,7 +2,6 @@
 
 import json
 
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,25 +18,33 @@ WINDOWS = Windows(
 PER_EPOCH = len(WINDOWS)
 
 
-def stream(batch_size: int = 2, *, seed: int = 5) -> BatchStream:
+def stream(batch_size: int = 2, *, seed: int = 5, packing: bool = True) -> BatchStream:
     augment = RandomAugmentation(vocabulary=TOKENIZER.vocabulary)
-    return BatchStream(WINDOWS, batch_size=batch_size, seed=seed, augment=augment)
+    return BatchStream(WINDOWS, batch_size=batch_size, seed=seed, augment=augment, packing=packing)
 
 
 def as_lists(batch: Batch) -> list[object]:
-    return [batch.tokens.tolist(), batch.targets.tolist(), batch.completion_mask.tolist()]
+    return [
+        None if each is None else each.tolist()
+        for each in (batch.tokens, batch.targets, batch.completion_mask, batch.resets)
+    ]
+
+
+def padding_share(batches: BatchStream, *, taken: int = 50) -> float:
+    tokens = [next(batches).tokens for _ in range(taken)]
+    return sum(int((each == 0).sum()) for each in tokens) / sum(each.numel() for each in tokens)
 
 
 @settings(max_examples=25)
-@given(batch_size=st.integers(1, 5), taken=st.integers(0, 90))
+@given(batch_size=st.integers(1, 5), taken=st.integers(0, 90), packing=st.booleans())
 def test_a_stream_sent_to_a_place_goes_on_as_the_first_one_does(
-    batch_size: int, taken: int
+    batch_size: int, taken: int, packing: bool
 ) -> None:
-    first = stream(batch_size)
+    first = stream(batch_size, packing=packing)
     for _ in range(taken):
         next(first)
     place = json.loads(json.dumps(first.position()))
-    second = stream(batch_size, seed=99)
+    second = stream(batch_size, seed=99, packing=packing)
     next(second)
     second.seek(place)
     # Beyond the pool and into the next epoch.
@@ -58,8 +65,15 @@ def test_an_epoch_completes_every_bar_but_the_first_of_each_piece_once() -> None
         assert bars == sum(range(1, 11))
 
 
-def test_similar_lengths_stand_together() -> None:
+def test_without_packing_similar_lengths_stand_together() -> None:
+    batches = stream(4, packing=False)
+    assert padding_share(batches) < 0.1
+    assert next(batches).resets is None
+
+
+def test_packed_batches_hold_as_many_windows_and_hardly_any_padding() -> None:
     batches = stream(4)
-    shares = [float((next(batches).tokens == 0).float().mean()) for _ in range(50)]
-    assert sum(shares) / len(shares) < 0.1
-    assert torch.is_tensor(next(batches).tokens)
+    assert padding_share(batches) < 0.03
+    resets = next(batches).resets
+    assert resets is not None
+    assert int(resets.sum()) == 4
