@@ -34,7 +34,7 @@ RECURRENT: list[Mutant] = [
     (RECURRENCE, "ds[i][c] -= ds[i][c] * f;", "ds[i][c] += ds[i][c] * f;"),
     (RECURRENCE, "ds[i][c] += alpha * u[i];", "ds[i][c] -= alpha * u[i];"),
     (RECURRENCE, "if (chunk.reset[t]) ds[i][c] = V{};", ""),
-    (WKV, "load(of.f + c) * slope", "-load(of.f + c) * slope"),
+    (WKV, "load(of.f + c) * load(slope + c)", "-load(of.f + c) * load(slope + c)"),
     (FUNCTIONS, "* s * (inverse * s);", "* s * (Real(1) + inverse * s);"),
     (FUNCTIONS, "slope = (Real(1) - forgotten)", "slope = (Real(1) + forgotten)"),
 ]

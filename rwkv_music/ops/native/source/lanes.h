@@ -4,9 +4,10 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -99,6 +100,32 @@ RM_INLINE Vector<float> load(const int8_t* from) {
 template <typename Real>
 RM_INLINE void store(Real* to, Vector<Real> x) {
   std::memcpy(to, &x, sizeof(x));
+}
+
+// Past the caches, for what is read much later or by others: the memory below `to` is then not read
+// first. `finish_streams` comes before anybody reads it.
+template <typename Real>
+RM_INLINE void stream(Real* to, Vector<Real> x) {
+#if defined(__SSE2__)
+  if constexpr (std::is_same_v<Real, float>)
+    if (reinterpret_cast<uintptr_t>(to) % kVectorBytes == 0) {
+#if defined(__AVX512F__)
+      _mm512_stream_ps(to, x);
+#elif defined(__AVX2__)
+      _mm256_stream_ps(to, x);
+#else
+      _mm_stream_ps(to, x);
+#endif
+      return;
+    }
+#endif
+  store(to, x);
+}
+
+inline void finish_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 // Rounds to the nearest, to even between two; a NaN stays one.

@@ -12,7 +12,6 @@
 #include <cmath>
 
 #include "sequences.h"
-#include "threads.h"
 
 namespace rwkv_music {
 
@@ -132,32 +131,35 @@ template <typename Stored>
 void time_mixing_forward(const TimeMixingForward& x) {
   using Real = typename ComputedIn<Stored>::type;
   const int64_t chunks = ceil_div(x.sizes.steps, kChunk), steps = x.sizes.steps;
-  for_each_task(x.sizes.batch * x.sizes.heads, x.sizes.threads, [&](int64_t task) {
-    const int64_t batch = task / x.sizes.heads, head = task % x.sizes.heads;
-    const auto& p = static_cast<const HeadParameters<Real>*>(x.parameters)[head];
-    alignas(64) Real state[kState];
+  for_each_group(x.sizes, [&](int64_t batch, int64_t first_head, int64_t heads) {
+    const int64_t before = batch * x.sizes.heads + first_head;
     const auto memory = std::make_unique<Chunk<Real>>();  // a thread's stack may be small
     Chunk<Real>& chunk = *memory;
-    transpose(static_cast<const Real*>(x.state) + task * kState, state);
-    for (int64_t number = 0; number < chunks; ++number) {
-      const int64_t first = number * kChunk;
+    const HeadStates<Real> states(heads);
+    for (int64_t i = 0; i < heads; ++i)
+      transpose(static_cast<const Real*>(x.state) + (before + i) * kState, states[i]);
+    for (int64_t step = 0; step < chunks * heads; ++step) {
+      const int64_t number = step / heads, i = step % heads, first = number * kChunk;
+      const int64_t head = first_head + i;
+      const auto& p = static_cast<const HeadParameters<Real>*>(x.parameters)[head];
       load_chunk<Stored>(x, batch, head, first, p, chunk);
       if (x.starts)
-        std::memcpy(
-            static_cast<Real*>(x.starts) + (task * chunks + number) * kState, state, sizeof(state));
-      forward_chunk(chunk, state);
-      for (int i = 0; i < chunk.count; ++i) {
-        const Step<Real>& now = chunk.steps[i];
+        stream_state(
+            static_cast<Real*>(x.starts) + ((before + i) * chunks + number) * kState, states[i]);
+      forward_chunk(chunk, states[i]);
+      for (int t = 0; t < chunk.count; ++t) {
+        const Step<Real>& now = chunk.steps[t];
         store_output(
-            now, p, at<Stored>(x.gate, batch, first + i, head),
-            at<Stored>(x.out, batch, first + i, head));
+            now, p, at<Stored>(x.gate, batch, first + t, head),
+            at<Stored>(x.out, batch, first + t, head));
         if (!x.starts) continue;
-        const int64_t place = (task * steps + first + i) * kHead;
-        store_head(static_cast<Real*>(x.removed) + place, now.removed);
-        store_head(static_cast<Real*>(x.y) + place, now.y);
+        const int64_t place = ((before + i) * steps + first + t) * kHead;
+        stream_head(static_cast<Real*>(x.removed) + place, now.removed);
+        stream_head(static_cast<Real*>(x.y) + place, now.y);
       }
     }
-    transpose(state, static_cast<Real*>(x.final_state) + task * kState);
+    for (int64_t i = 0; i < heads; ++i)
+      transpose(states[i], static_cast<Real*>(x.final_state) + (before + i) * kState);
   });
 }
 

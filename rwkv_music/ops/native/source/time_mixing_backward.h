@@ -112,36 +112,45 @@ void time_mixing_backward(const TimeMixingBackward& b) {
   using Real = typename ComputedIn<Stored>::type;
   const TimeMixingForward& x = b.forward;
   const int64_t chunks = ceil_div(x.sizes.steps, kChunk), steps = x.sizes.steps;
-  for_each_task(x.sizes.batch * x.sizes.heads, x.sizes.threads, [&](int64_t task) {
-    const int64_t batch = task / x.sizes.heads, head = task % x.sizes.heads;
-    const auto& p = static_cast<const HeadParameters<Real>*>(x.parameters)[head];
-    HeadParameters<Real> dp{};
-    alignas(64) Real start[kState], ds[kState];
+  for_each_group(x.sizes, [&](int64_t batch, int64_t first_head, int64_t heads) {
+    const int64_t before = batch * x.sizes.heads + first_head;
+    alignas(64) Real start[kState];
     const auto memory = std::make_unique<ChunkMemory<Real>>();  // a thread's stack may be small
     auto& [chunk, gradients, found] = *memory;
-    std::memcpy(ds, static_cast<const Real*>(b.d_final_state) + task * kState, sizeof(ds));
-    for (int64_t number = chunks - 1; number >= 0; --number) {
-      const int64_t first = number * kChunk;
+    const HeadStates<Real> states(heads);  // gradients of the state
+    const size_t bytes = heads * kState * sizeof(Real);
+    std::memcpy(states[0], static_cast<const Real*>(b.d_final_state) + before * kState, bytes);
+    std::vector<HeadParameters<Real>> d_parameters(heads);
+    for (int64_t step = chunks * heads - 1; step >= 0; --step) {
+      const int64_t number = step / heads, i = step % heads, first = number * kChunk;
+      const int64_t head = first_head + i;
+      const auto& p = static_cast<const HeadParameters<Real>*>(x.parameters)[head];
+      HeadParameters<Real>& dp = d_parameters[i];
       load_chunk<Stored>(x, batch, head, first, p, chunk);
-      transpose(static_cast<const Real*>(x.starts) + (task * chunks + number) * kState, start);
-      for (int i = 0; i < chunk.count; ++i) {
-        const int64_t t = first + i, place = (task * steps + t) * kHead;
-        load_head(static_cast<const Real*>(x.removed) + place, chunk.steps[i].removed);
-        load_head(static_cast<const Real*>(x.y) + place, chunk.steps[i].y);
+      transpose(
+          static_cast<const Real*>(x.starts) + ((before + i) * chunks + number) * kState, start);
+      for (int at_step = 0; at_step < chunk.count; ++at_step) {
+        const int64_t t = first + at_step, place = ((before + i) * steps + t) * kHead;
+        Step<Real>& now = chunk.steps[at_step];
+        load_head(static_cast<const Real*>(x.removed) + place, now.removed);
+        load_head(static_cast<const Real*>(x.y) + place, now.y);
         back_through_output(
-            p, at<Stored>(x.gate, batch, t, head), at<Stored>(b.d_out, batch, t, head),
-            chunk.steps[i], at<Stored>(b.d_gate, batch, t, head), gradients[i], dp);
+            p, at<Stored>(x.gate, batch, t, head), at<Stored>(b.d_out, batch, t, head), now,
+            at<Stored>(b.d_gate, batch, t, head), gradients[at_step], dp);
       }
-      backward_chunk(chunk, start, ds, gradients, found);
-      for (int i = 0; i < chunk.count; ++i) {
-        const int64_t t = first + i;
-        store_head(at<Stored>(b.d_r, batch, t, head), gradients[i].r);
-        back_through_value<Stored>(b, batch, t, head, p, gradients[i], dp);
-        back_through_keys<Stored>(b, batch, t, head, p, chunk.steps[i], gradients[i], dp);
+      backward_chunk(chunk, start, states[i], gradients, found);
+      for (int at_step = 0; at_step < chunk.count; ++at_step) {
+        const int64_t t = first + at_step;
+        const StepGradient<Real>& d = gradients[at_step];
+        store_head(at<Stored>(b.d_r, batch, t, head), d.r);
+        back_through_value<Stored>(b, batch, t, head, p, d, dp);
+        back_through_keys<Stored>(b, batch, t, head, p, chunk.steps[at_step], d, dp);
       }
     }
-    std::memcpy(static_cast<Real*>(b.d_state) + task * kState, ds, sizeof(ds));
-    static_cast<HeadParameters<Real>*>(b.d_parameters)[task] = dp;
+    std::memcpy(static_cast<Real*>(b.d_state) + before * kState, states[0], bytes);
+    std::copy(
+        d_parameters.begin(), d_parameters.end(),
+        static_cast<HeadParameters<Real>*>(b.d_parameters) + before);
   });
 }
 

@@ -3,7 +3,6 @@
 
 #include "recurrence.h"
 #include "sequences.h"
-#include "threads.h"
 
 namespace rwkv_music {
 
@@ -24,9 +23,11 @@ struct Wkv7Backward {
   void* d_state;
 };
 
+// `slopes`, for the backward, becomes the derivative of f by the decay logit.
 template <typename Stored, typename Real>
 void load_chunk(
-    const Wkv7Forward& x, int64_t batch, int64_t head, int64_t first, Chunk<Real>& chunk) {
+    const Wkv7Forward& x, int64_t batch, int64_t head, int64_t first, Chunk<Real>& chunk,
+    Real (*slopes)[kHead] = nullptr) {
   chunk.count = static_cast<int>(std::min<int64_t>(kChunk, x.sizes.steps - first));
   for (int i = 0; i < chunk.count; ++i) {
     const int64_t t = first + i;
@@ -39,84 +40,98 @@ void load_chunk(
     load_head(at<Stored>(x.beta, batch, t, head), now.beta);
     const Stored* logit = at<Stored>(x.decay_logit, batch, t, head);
     for (int c = 0; c < kHead; c += Lanes<Real>::count)
-      store(now.f + c, forgetting<Real>(sigmoid<Real>(load(logit + c))));
+      if (slopes) {
+        Vector<Real> f, slope;
+        forgetting_and_slope<Real>(load(logit + c), f, slope);
+        store(now.f + c, f);
+        store(slopes[i] + c, slope);
+      } else {
+        store(now.f + c, forgetting<Real>(sigmoid<Real>(load(logit + c))));
+      }
   }
 }
 
 template <typename Stored>
 void wkv7_forward(const Wkv7Forward& x) {
   using Real = typename ComputedIn<Stored>::type;
-  const int64_t chunks = ceil_div(x.sizes.steps, kChunk);
-  for_each_task(x.sizes.batch * x.sizes.heads, x.sizes.threads, [&](int64_t task) {
-    const int64_t batch = task / x.sizes.heads, head = task % x.sizes.heads;
-    alignas(64) Real state[kState];
+  const int64_t chunks = ceil_div(x.sizes.steps, kChunk), steps = x.sizes.steps;
+  for_each_group(x.sizes, [&](int64_t batch, int64_t first_head, int64_t heads) {
+    const int64_t before = batch * x.sizes.heads + first_head;
     const auto memory = std::make_unique<Chunk<Real>>();  // a thread's stack may be small
     Chunk<Real>& chunk = *memory;
-    transpose(static_cast<const Real*>(x.state) + task * kState, state);
-    for (int64_t number = 0; number < chunks; ++number) {
-      const int64_t first = number * kChunk;
+    const HeadStates<Real> states(heads);
+    for (int64_t i = 0; i < heads; ++i)
+      transpose(static_cast<const Real*>(x.state) + (before + i) * kState, states[i]);
+    for (int64_t step = 0; step < chunks * heads; ++step) {
+      const int64_t number = step / heads, i = step % heads, first = number * kChunk;
+      const int64_t head = first_head + i, place = before + i;
       load_chunk<Stored>(x, batch, head, first, chunk);
       if (x.starts)
-        std::memcpy(
-            static_cast<Real*>(x.starts) + (task * chunks + number) * kState, state, sizeof(state));
-      forward_chunk(chunk, state);
-      for (int i = 0; i < chunk.count; ++i) {
-        const Step<Real>& now = chunk.steps[i];
-        store_head(at<Stored>(x.y, batch, first + i, head), now.y);
+        stream_state(static_cast<Real*>(x.starts) + (place * chunks + number) * kState, states[i]);
+      forward_chunk(chunk, states[i]);
+      for (int t = 0; t < chunk.count; ++t) {
+        const Step<Real>& now = chunk.steps[t];
+        store_head(at<Stored>(x.y, batch, first + t, head), now.y);
         if (x.removed)
-          store_head(
-              static_cast<Real*>(x.removed) + (task * x.sizes.steps + first + i) * kHead,
-              now.removed);
+          stream_head(
+              static_cast<Real*>(x.removed) + (place * steps + first + t) * kHead, now.removed);
       }
     }
-    transpose(state, static_cast<Real*>(x.final_state) + task * kState);
+    for (int64_t i = 0; i < heads; ++i)
+      transpose(states[i], static_cast<Real*>(x.final_state) + (before + i) * kState);
   });
 }
 
 template <typename Stored, typename Real>
 void store_gradients(
-    const Wkv7Backward& d, int64_t batch, int64_t t, int64_t head, StepGradient<Real>& of) {
-  const Stored* logit = at<Stored>(d.forward.decay_logit, batch, t, head);
-  for (int c = 0; c < kHead; c += Lanes<Real>::count) {
-    Vector<Real> f, slope;
-    forgetting_and_slope<Real>(load(logit + c), f, slope);
-    store(of.f + c, load(of.f + c) * slope);
-  }
-  store_head(at<Stored>(d.d_r, batch, t, head), of.r);
-  store_head(at<Stored>(d.d_decay_logit, batch, t, head), of.f);
-  store_head(at<Stored>(d.d_k, batch, t, head), of.k);
-  store_head(at<Stored>(d.d_v, batch, t, head), of.v);
-  store_head(at<Stored>(d.d_alpha, batch, t, head), of.alpha);
-  store_head(at<Stored>(d.d_beta, batch, t, head), of.beta);
+    const Wkv7Backward& d, int64_t batch, int64_t t, int64_t head, const Real* slope,
+    StepGradient<Real>& of) {
+  for (int c = 0; c < kHead; c += Lanes<Real>::count)
+    store(of.f + c, load(of.f + c) * load(slope + c));
+  stream_head(at<Stored>(d.d_r, batch, t, head), of.r);
+  stream_head(at<Stored>(d.d_decay_logit, batch, t, head), of.f);
+  stream_head(at<Stored>(d.d_k, batch, t, head), of.k);
+  stream_head(at<Stored>(d.d_v, batch, t, head), of.v);
+  stream_head(at<Stored>(d.d_alpha, batch, t, head), of.alpha);
+  stream_head(at<Stored>(d.d_beta, batch, t, head), of.beta);
 }
+
+template <typename Real>
+struct alignas(64) Wkv7Memory {
+  ChunkMemory<Real> of_chunk;
+  Real start[kState], slopes[kChunk][kHead];
+};
 
 template <typename Stored>
 void wkv7_backward(const Wkv7Backward& d) {
   using Real = typename ComputedIn<Stored>::type;
   const Wkv7Forward& x = d.forward;
-  const int64_t chunks = ceil_div(x.sizes.steps, kChunk);
-  for_each_task(x.sizes.batch * x.sizes.heads, x.sizes.threads, [&](int64_t task) {
-    const int64_t batch = task / x.sizes.heads, head = task % x.sizes.heads;
-    alignas(64) Real start[kState], ds[kState];
-    const auto memory = std::make_unique<ChunkMemory<Real>>();  // a thread's stack may be small
-    auto& [chunk, gradients, found] = *memory;
-    std::memcpy(ds, static_cast<const Real*>(d.d_final_state) + task * kState, sizeof(ds));
-    for (int64_t number = chunks - 1; number >= 0; --number) {
-      const int64_t first = number * kChunk;
-      load_chunk<Stored>(x, batch, head, first, chunk);
-      transpose(static_cast<const Real*>(x.starts) + (task * chunks + number) * kState, start);
-      for (int i = 0; i < chunk.count; ++i) {
-        load_head(at<Stored>(d.dy, batch, first + i, head), chunk.steps[i].y);
+  const int64_t chunks = ceil_div(x.sizes.steps, kChunk), steps = x.sizes.steps;
+  for_each_group(x.sizes, [&](int64_t batch, int64_t first_head, int64_t heads) {
+    const int64_t before = batch * x.sizes.heads + first_head;
+    const auto memory = std::make_unique<Wkv7Memory<Real>>();  // a thread's stack may be small
+    auto& [chunk, gradients, found] = memory->of_chunk;
+    const HeadStates<Real> states(heads);  // gradients of the state
+    const size_t bytes = heads * kState * sizeof(Real);
+    std::memcpy(states[0], static_cast<const Real*>(d.d_final_state) + before * kState, bytes);
+    for (int64_t step = chunks * heads - 1; step >= 0; --step) {
+      const int64_t number = step / heads, i = step % heads, first = number * kChunk;
+      const int64_t head = first_head + i, place = before + i;
+      load_chunk<Stored>(x, batch, head, first, chunk, memory->slopes);
+      transpose(
+          static_cast<const Real*>(x.starts) + (place * chunks + number) * kState, memory->start);
+      for (int t = 0; t < chunk.count; ++t) {
+        load_head(at<Stored>(d.dy, batch, first + t, head), chunk.steps[t].y);
         load_head(
-            static_cast<const Real*>(x.removed) + (task * x.sizes.steps + first + i) * kHead,
-            chunk.steps[i].removed);
+            static_cast<const Real*>(x.removed) + (place * steps + first + t) * kHead,
+            chunk.steps[t].removed);
       }
       std::memset(gradients, 0, sizeof(gradients));
-      backward_chunk(chunk, start, ds, gradients, found);
-      for (int i = 0; i < chunk.count; ++i)
-        store_gradients<Stored>(d, batch, first + i, head, gradients[i]);
+      backward_chunk(chunk, memory->start, states[i], gradients, found);
+      for (int t = 0; t < chunk.count; ++t)
+        store_gradients<Stored>(d, batch, first + t, head, memory->slopes[t], gradients[t]);
     }
-    std::memcpy(static_cast<Real*>(d.d_state) + task * kState, ds, sizeof(ds));
+    std::memcpy(static_cast<Real*>(d.d_state) + before * kState, states[0], bytes);
   });
 }
 
