@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rwkv_music import __version__
-from rwkv_music.cli import continuing, doctor, lab, play, training
+from rwkv_music.cli import continuing, doctor, lab, play, preparing, training
 from rwkv_music.errors import InputError
 
 _EXIT_BAD_INPUT = 2
 _EXIT_INTERRUPTED = 130
-_COMMANDS = (continuing, training, doctor, play, lab)
+_COMMANDS = (continuing, preparing, training, doctor, play, lab)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,14 +82,12 @@ def _version_text(*, verbose: bool) -> str:
         from rwkv_music.cache import cache_folder
         from rwkv_music.devices import choose_device
         from rwkv_music.ops.backends import available_backends, describe_backends
-        from rwkv_music.tokenizer.compiled import describe_loops
 
         lines += [
             f"python {platform.python_version()}, torch {metadata.version('torch')}",
             f"device: {choose_device('auto')}",
             f"WKV kernel: {describe_backends()}",
             f"WKV backends: {', '.join(available_backends())}",
-            f"tokenizer loops: {describe_loops()}",
             f"cache folder: {cache_folder()}",
         ]
     return "\n".join(lines)

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from rwkv_music.data.doctor import FolderReport, examine_folder
     from rwkv_music.data.examination import FileReport, examine
     from rwkv_music.data.example_picture import draw_example
+    from rwkv_music.data.merge import merge_stores
     from rwkv_music.data.packing import pack
+    from rwkv_music.data.prepare import Prepared, prepare_store
+    from rwkv_music.data.random_windows import RandomWindows
+    from rwkv_music.data.scanning import Shard
+    from rwkv_music.data.store import Store
+    from rwkv_music.data.store_files import StoreInfo
     from rwkv_music.data.workers import Outcome, map_in_workers
 
 _HOME = {
@@ -28,6 +34,11 @@ _HOME = {
     "FolderReport": "doctor",
     "Outcome": "workers",
     "Piece": "dataset",
+    "Prepared": "prepare",
+    "RandomWindows": "random_windows",
+    "Shard": "scanning",
+    "Store": "store",
+    "StoreInfo": "store_files",
     "Windows": "dataset",
     "collate": "batching",
     "draw_example": "example_picture",
@@ -37,6 +48,8 @@ _HOME = {
     "load_prompt": "corpora",
     "map_in_workers": "workers",
     "pack": "packing",
+    "merge_stores": "merge",
+    "prepare_store": "prepare",
     "prompt_names": "corpora",
     "split_corpus": "dataset",
 }
@@ -49,6 +62,11 @@ __all__ = [
     "FolderReport",
     "Outcome",
     "Piece",
+    "Prepared",
+    "RandomWindows",
+    "Shard",
+    "Store",
+    "StoreInfo",
     "Windows",
     "collate",
     "draw_example",
@@ -57,7 +75,9 @@ __all__ = [
     "load_corpus",
     "load_prompt",
     "map_in_workers",
+    "merge_stores",
     "pack",
+    "prepare_store",
     "prompt_names",
     "split_corpus",
 ]

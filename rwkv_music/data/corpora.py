@@ -1,4 +1,4 @@
-"""Corpora by name: the built-in chorales, or a folder of music files."""
+"""Corpora by name: the built-in chorales, a token store, or a folder of music files."""
 
 import hashlib
 import json
@@ -15,6 +15,8 @@ from rwkv_music.data.dataset import Corpus, Ids, Piece
 from rwkv_music.data.doctor import find_files
 from rwkv_music.data.likeness import Fingerprint, fingerprint, group_alike
 from rwkv_music.data.melody import melody_groups
+from rwkv_music.data.store import Store
+from rwkv_music.data.store_files import is_store
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 
@@ -31,18 +33,24 @@ _RECIPE = 2
 def load_corpus(
     source: str | Path, tokenizer: Tokenizer, *, progress: Progress | None = None
 ) -> Corpus:
-    """The corpus called `source`: "bach", or a folder searched for music files.
+    """The corpus called `source`: "bach", a token store, or a folder searched for music files.
 
     Args:
-        source: "bach" for the chorales in the installed music21, else a folder.
+        source: "bach" for the chorales in the installed music21, else a folder: one that `prepare`
+            made, or one of music files.
         tokenizer: What turns the scores into ids.
-        progress: Told of each piece; a cached corpus needs none.
+        progress: Told of each piece; a cached corpus and a store need none.
 
     Raises:
-        InputError: If the folder does not exist or no file in it can be used.
+        InputError: If the folder does not exist or no file in it can be used, or if the store was
+            made with another tokenizer.
     """
     if str(source) == "bach":
         return bach_corpus(tokenizer, progress=progress)
+    if is_store(source):
+        store = Store(source)
+        store.check_tokenizer(tokenizer)
+        return store.corpus()
     return folder_corpus(Path(source), tokenizer, progress=progress)
 
 

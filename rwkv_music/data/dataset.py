@@ -6,17 +6,17 @@ nothing here slices token ids.
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex, overload
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Int64, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import BarIndex, Tokenizer
+from rwkv_music.tokenizer.openings import Openings, openings_of
 
 Ids = UInt16[np.ndarray, " _"]
 
@@ -31,6 +31,8 @@ class Piece:
     """The whole piece, header first."""
     group: str
     """Pieces that share a melody (or are the same) share a group and never part in a split."""
+    openings: Openings | None = field(default=None, repr=False, compare=False)
+    """What `openings_of` finds in the ids, where that is known already, as in a token store."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,17 @@ def held_out_groups(groups: Iterable[str], *, valid_share: float = 0.1) -> set[s
     if not 0 < valid_share < 1:
         raise InputError(f"valid_share must be in (0, 1), got {valid_share}")
     place = {group: _unit_hash(group) for group in groups}
-    held_out = {group for group, position in place.items() if position < valid_share}
+    held_out = {group for group in place if is_held_out(group, valid_share)}
     if place and not held_out:
         held_out = {min(place, key=lambda group: place[group])}
     if place and len(held_out) == len(place):
         held_out.remove(max(place, key=lambda group: place[group]))
     return held_out
+
+
+def is_held_out(group: str, valid_share: float) -> bool:
+    """Whether the hash of a group's name puts it on the side of validation."""
+    return _unit_hash(group) < valid_share
 
 
 def _unit_hash(text: str) -> float:
@@ -129,6 +136,49 @@ class Span(NamedTuple):
     """Index in `Windows.pieces`."""
     seam: int
     stop: int
+
+
+class Spans(Sequence[Span]):
+    """Completions that tile pieces, found when they are asked for: millions take no memory.
+
+    Args:
+        bars: Bars of each piece, at least 2.
+        completion_bars: Bars in a completion; fewer at a piece's end.
+        offset: Bars in the first completion of a piece, `completion_bars` if 0.
+    """
+
+    def __init__(
+        self, bars: Int64[np.ndarray, " pieces"], completion_bars: int, offset: int
+    ) -> None:
+        self._bars = bars
+        self._step = completion_bars
+        self._first = offset or completion_bars
+        # The first bar of a piece is never completed.
+        behind_first = np.maximum(bars - 1 - self._first, 0)
+        self._ends = np.cumsum(1 - (-behind_first // completion_bars))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Span: ...
+    @overload
+    def __getitem__(self, place: slice) -> "list[Span]": ...
+    def __getitem__(self, place: SupportsIndex | slice) -> "Span | list[Span]":
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        wanted = range(len(self))[place]
+        piece = int(np.searchsorted(self._ends, wanted, side="right"))
+        before = wanted - (int(self._ends[piece - 1]) if piece else 0)
+        seam = 1 if not before else 1 + self._first + (before - 1) * self._step
+        stop = 1 + self._first + before * self._step
+        return Span(piece, seam, min(stop, int(self._bars[piece])))
+
+
+def _with_openings(piece: Piece, tokenizer: Tokenizer) -> tuple[Piece, Openings]:
+    if piece.openings is not None:
+        return piece, piece.openings
+    return piece, openings_of(piece.ids, tokenizer.vocabulary)
 
 
 class Windows:
@@ -163,34 +213,33 @@ class Windows:
         self.tokenizer = tokenizer
         self.prompt_bars = prompt_bars
         self.completion_bars = completion_bars
-        indexes = [(piece, BarIndex(piece.ids, tokenizer)) for piece in pieces]
-        self.too_short = [piece.name for piece, index in indexes if index.num_bars < 2]
-        usable = [(piece, index) for piece, index in indexes if index.num_bars >= 2]
+        indexed = [_with_openings(piece, tokenizer) for piece in pieces]
+        bars = np.array([len(openings) for _, openings in indexed], dtype=np.int64)
+        self.too_short = [indexed[place][0].name for place in np.flatnonzero(bars < 2).tolist()]
+        usable = [each for each in indexed if len(each[1]) >= 2]
         if not usable:
             raise InputError(
                 f"none of the {len(pieces)} pieces has 2 bars, one to prompt with and one to "
                 f"complete ({', '.join(self.too_short[:3]) or 'no piece given'}): add longer pieces"
             )
         self.pieces = [piece for piece, _ in usable]
-        self._indexes = [index for _, index in usable]
+        self._openings = [openings for _, openings in usable]
+        self._bars = bars[bars >= 2]
 
-    def spans(self, *, offset: int = 0) -> list[Span]:
+    def spans(self, *, offset: int = 0) -> "Spans":
         """Where every window's completion lies, in the order of the pieces.
 
         Args:
             offset: Bars in the first completion of each piece, if not 0; the others follow.
         """
-        found = []
-        for piece, index in enumerate(self._indexes):
-            cuts = {1, *range(1 + offset, index.num_bars, self.completion_bars), index.num_bars}
-            places = sorted(cut for cut in cuts if cut <= index.num_bars)
-            found += [Span(piece, *ends) for ends in itertools.pairwise(places)]
-        return found
+        return Spans(self._bars, self.completion_bars, offset)
 
     def example(self, span: Span) -> Example:
         """The window that completes a span."""
         start = max(0, span.seam - self.prompt_bars)
-        window = self._indexes[span.piece].window(start, span.stop, seam=span.seam)
+        piece = self.pieces[span.piece]
+        index = BarIndex(piece.ids, self.tokenizer, self._openings[span.piece])
+        window = index.window(start, span.stop, seam=span.seam)
         return Example(ids=window.ids, completion_start=window.completion_start)
 
     def __len__(self) -> int:

@@ -7,9 +7,10 @@ to blame is known for certain and no other suffers.
 
 import os
 import queue
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -61,12 +62,12 @@ def map_in_workers(
     workers: int | None = None,
     seconds: float | Callable[[Item], float] = MIDI_SECONDS,
     in_order: bool = False,
-) -> Iterator[Outcome[Item, Result]]:
+) -> Generator[Outcome[Item, Result], None, None]:
     """Apply a function to many items, in worker processes; results come while others are made.
 
     Memory stays the same however many items there are: items are taken as needed, and workers wait
-    while the caller is busy. Closing the iterator, or an exception such as Ctrl-C in the caller,
-    ends the workers.
+    while the caller is busy. Closing the iterator ends the workers; put it into
+    `contextlib.closing` where an exception such as Ctrl-C may leave the loop over it.
 
     Args:
         function: See `WorkerProcess`: importable by name, or an object that pickles.
@@ -165,7 +166,7 @@ class _Pool(Generic[Item, Result]):
         self._delivered = 0
         self._lanes: list[_Lane[Item, Result]] = [_Lane(self) for _ in range(workers)]
 
-    def outcomes(self) -> Iterator[Outcome[Item, Result]]:
+    def outcomes(self) -> Generator[Outcome[Item, Result], None, None]:
         """Everything; the workers end with it."""
         try:
             for lane in self._lanes:
@@ -212,7 +213,7 @@ class _Pool(Generic[Item, Result]):
                 lane.kill()
             self._change.notify_all()
         for lane in self._lanes:
-            while lane.is_alive():
+            while lane.is_alive() and not sys.is_finalizing():  # then it never runs again
                 try:
                     self._made.get(timeout=0.02)  # the lane may wait for room
                 except queue.Empty:

@@ -5,6 +5,7 @@ process of its own that is ended after a minute: they cannot be interrupted othe
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,8 @@ def read_score(path: str | Path) -> LoadedScore:
     path = Path(path)
     _check_suffix(path, READABLE_SUFFIXES)
     try:
-        if path.exists() and not path.is_file():
+        # A pipe or a device could keep its reader waiting for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
             raise ScoreFileError(path, "is a folder or a device, not a file: give a file")
         content = path.read_bytes()
     except FileNotFoundError:

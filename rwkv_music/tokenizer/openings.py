@@ -4,11 +4,13 @@ A row of 24 bytes a bar is all that a window needs to begin there; a token store
 its pieces, so that no piece is searched again.
 """
 
+from functools import cache
+
 import numpy as np
-from jaxtyping import Int, Integer, Shaped, UInt16
+from jaxtyping import Int, Shaped, UInt8, UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.vocabulary import Vocabulary
+from rwkv_music.tokenizer.vocabulary import Kind, Vocabulary
 
 Ids = UInt16[np.ndarray, " _"]
 Places = Int[np.ndarray, " _"]
@@ -28,6 +30,21 @@ OPENING = np.dtype([
 
 Openings = Shaped[np.ndarray, " bars"]
 
+# Classes of ids; those of what sounds come last.
+_CLASSES = (Kind.SLOT, Kind.TEMPO, Kind.TEMPOF, Kind.NUM, Kind.PED, Kind.PITCH, Kind.DRUM)
+_BAR, _SLOT, _TEMPO, _TEMPOF, _NUM, _PED = range(1, 7)
+_BEHIND = np.zeros(4, dtype=np.uint16)  # PAD, so that looking a few tokens ahead is safe
+
+
+@cache
+def _class_table(*ranges: range) -> UInt8[np.ndarray, " ids"]:
+    """The class of every id that 16 bits can hold; 0 for all that is of no interest here."""
+    table = np.zeros(1 << 16, dtype=np.uint8)
+    table[Kind.BAR] = _BAR
+    for number, span in enumerate(ranges, start=_SLOT):
+        table[span.start : span.stop] = number
+    return table
+
 
 def openings_of(ids: Ids, vocabulary: Vocabulary) -> Openings:
     """The rows of all bars.
@@ -39,43 +56,42 @@ def openings_of(ids: Ids, vocabulary: Vocabulary) -> Openings:
     Raises:
         InputError: If the ids do not begin with a header.
     """
-    bars = np.flatnonzero(ids == vocabulary.BAR)
-    slots = _within(ids, vocabulary.slot)
+    table = _class_table(*(vocabulary.ranges[kind] for kind in _CLASSES))
+    classes = table[np.append(ids, _BEHIND)]
+    bars, slots, tempos, signatures, switches = (
+        np.flatnonzero(classes == kind) for kind in (_BAR, _SLOT, _TEMPO, _NUM, _PED)
+    )
     if not len(bars) or ids[0] != vocabulary.BOS or not len(slots) or slots[0] > bars[0]:
         raise InputError("the ids are no piece: they need BOS, a header and a bar")
-    padded = np.append(ids, np.full(4, vocabulary.EOS, dtype=ids.dtype))
-    switches = _within(ids, vocabulary.pedal)
-    places = _behind_what_is_in_force(bars + 1, padded, vocabulary, any_pedal=len(switches) > 0)
+    places = _behind_what_is_in_force(bars + 1, classes, any_pedal=len(switches) > 0)
     rows = np.zeros(len(bars), dtype=OPENING)
     rows["bar"] = bars
     rows["skipped"] = places - bars - 1
-    tempos = _last_before(places, _within(ids, vocabulary.tempo))
-    rows["tempo"] = ids[tempos]
-    rows["tempo_fraction"] = np.where(_is(padded[tempos + 1], vocabulary.tempo_fraction),
-                                      padded[tempos + 1], vocabulary.PAD)  # fmt: skip
-    signatures = _last_before(places, _within(ids, vocabulary.numerator))
-    rows["numerator"], rows["denominator"] = ids[signatures], padded[signatures + 1]
-    pitches = range(vocabulary.pitch.start, vocabulary.drum.stop)
-    sounds = np.flatnonzero(_is(ids, pitches) | _is(ids, vocabulary.pedal))
-    rows["pedals"] = _pedals_down(places, switches, slots, ids, vocabulary)
-    found = np.append(sounds, len(ids))[np.searchsorted(sounds, places)]
-    rows["first_sound"] = found
-    rows["slot"] = ids[_last_before(found, slots)] - vocabulary.slot.start
-    rows["states_slot"] = _is(ids[found - 1], vocabulary.slot)
+    tempo = _last_before(places, tempos)
+    rows["tempo"] = ids[tempo]
+    rows["tempo_fraction"] = ids[tempo + 1] * (classes[tempo + 1] == _TEMPOF)
+    signature = _last_before(places, signatures)
+    rows["numerator"], rows["denominator"] = ids[signature], ids[signature + 1]
+    if len(switches):
+        rows["pedals"] = _pedals_down(places, switches, slots, ids, vocabulary)
+    sounds = np.append(np.flatnonzero(classes >= _PED), len(ids))
+    sound = sounds[np.searchsorted(sounds, places)]
+    rows["first_sound"] = sound
+    rows["slot"] = ids[_last_before(sound, slots)] - vocabulary.slot.start
+    rows["states_slot"] = classes[sound - 1] == _SLOT
     return rows
 
 
 def _behind_what_is_in_force(
-    places: Places, padded: Ids, vocabulary: Vocabulary, *, any_pedal: bool
+    places: Places, classes: UInt8[np.ndarray, " _"], *, any_pedal: bool
 ) -> Places:
     """Indexes behind the signature, tempo and pedal switches that stand at a bar's beginning."""
-    places = places + 2 * _is(padded[places], vocabulary.numerator)
-    has_tempo = _is(padded[places], vocabulary.tempo)
-    places += has_tempo
-    places += has_tempo & _is(padded[places], vocabulary.tempo_fraction)
+    places = places + 2 * (classes[places] == _NUM)
+    places += classes[places] == _TEMPO
+    places += classes[places] == _TEMPOF
     while any_pedal:
-        behind = places + _is(padded[places], vocabulary.slot)
-        is_pedal = _is(padded[behind], vocabulary.pedal)
+        behind = places + (classes[places] == _SLOT)
+        is_pedal = classes[behind] == _PED
         if not is_pedal.any():
             break
         places = np.where(is_pedal, behind + 1, places)
@@ -84,7 +100,7 @@ def _behind_what_is_in_force(
 
 def _pedals_down(
     places: Places, switches: Places, slots: Places, ids: Ids, vocabulary: Vocabulary
-) -> Int[np.ndarray, " bars"]:
+) -> Places:
     """For each place, the slots whose last switch before it was down, as bits."""
     down = np.zeros(len(places), dtype=np.int64)
     of_slot = ids[_last_before(switches, slots)] - vocabulary.slot.start
@@ -97,16 +113,5 @@ def _pedals_down(
 
 def _last_before(places: Places, among: Places) -> Places:
     """For each place, the last of some sorted indexes before it."""
-    found: Places = among[np.searchsorted(among, places) - 1]
+    found: Places = among[among.searchsorted(places) - 1]
     return found
-
-
-def _within(ids: Ids, span: range) -> Places:
-    return np.flatnonzero(_is(ids, span))
-
-
-def _is(ids: Integer[np.ndarray, " _"], span: range) -> Shaped[np.ndarray, " _"]:
-    """Whether ids lie in a range: what lies before it wraps around to large numbers."""
-    shifted = ids - ids.dtype.type(span.start)
-    inside: Shaped[np.ndarray, " _"] = shifted < len(span)
-    return inside

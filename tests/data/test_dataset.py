@@ -52,8 +52,8 @@ def test_every_window_begins_with_the_header_in_force() -> None:
 
 def test_moving_the_offset_moves_the_completions() -> None:
     windows = Windows([piece(9), piece(2, seed=1)], TOKENIZER, prompt_bars=2, completion_bars=3)
-    assert windows.spans(offset=0) == [(0, 1, 4), (0, 4, 7), (0, 7, 9), (1, 1, 2)]
-    assert windows.spans(offset=2) == [(0, 1, 3), (0, 3, 6), (0, 6, 9), (1, 1, 2)]
+    assert list(windows.spans(offset=0)) == [(0, 1, 4), (0, 4, 7), (0, 7, 9), (1, 1, 2)]
+    assert list(windows.spans(offset=2)) == [(0, 1, 3), (0, 3, 6), (0, 6, 9), (1, 1, 2)]
 
 
 def test_pieces_too_short_are_named_and_passed_over() -> None:

@@ -1,0 +1,127 @@
+"""The music files in a folder, in one order that depends on their names alone."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from rwkv_music.errors import InputError
+
+_FOLDER_DEPTH = 100
+
+
+class FoundFile(NamedTuple):
+    """A file that may be music."""
+
+    name: str
+    """Relative to the folder, with slashes."""
+    size: int
+    mtime: int
+    """Time of the last change in nanoseconds."""
+    problem: str = ""
+    """Why it cannot even be opened, if so. A folder may have one too."""
+
+
+class Shard(NamedTuple):
+    """One of several equal shares of the files; the hash of a file's name tells which."""
+
+    number: int
+    """Counted from 0."""
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Read "i/n".
+
+        Raises:
+            InputError: If it is none.
+
+        Example:
+            >>> Shard.parse("1/4")
+            Shard(number=1, of=4)
+        """
+        first, slash, second = text.partition("/")
+        if not (slash and first.isdecimal() and second.isdecimal()):
+            raise InputError(f"'{text}' is no shard: write i/n, such as 0/4 for the first of four")
+        shard = cls(int(first), int(second))
+        if shard.number >= shard.of:
+            raise InputError(
+                f"shard {text} does not exist: i counts from 0, so it must be below n = {shard.of}"
+            )
+        return shard
+
+    def holds(self, name: str) -> bool:
+        """Whether a file belongs to it."""
+        packed = name.encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(packed, digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.of == self.number
+
+
+def in_order(name: str) -> list[str]:
+    """The key by which files are in the order of `scan`."""
+    return name.split("/")
+
+
+def scan(folder: Path, shard: Shard | None = None) -> Iterator[FoundFile]:
+    """Every file in a folder and below it whose ending can be read, also behind links.
+
+    A folder that cannot be listed, or that is a link back to one it lies in, is told as a problem.
+
+    Args:
+        folder: Where to look.
+        shard: Of which files; of all by default.
+
+    Raises:
+        InputError: If it is no folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give a folder with music files in it")
+    for found in _below(folder, "", (_identity(folder),)):
+        if shard is None or shard.holds(found.name):
+            yield found
+
+
+def _below(folder: Path, prefix: str, above: tuple[object, ...]) -> Iterator[FoundFile]:
+    from rwkv_music.score.files import READABLE_SUFFIXES
+
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        yield FoundFile(prefix.rstrip("/") or ".", 0, 0, f"cannot be listed ({error.strerror})")
+        return
+    for entry in found:
+        name = prefix + entry.name
+        if _is_folder(entry):
+            yield from _inside(Path(entry.path), name, above)
+        elif name.lower().endswith(READABLE_SUFFIXES):
+            yield _described(entry, name)
+
+
+def _inside(folder: Path, name: str, above: tuple[object, ...]) -> Iterator[FoundFile]:
+    identity = _identity(folder)
+    if identity in above or len(above) > _FOLDER_DEPTH:
+        yield FoundFile(name, 0, 0, "is a link to a folder that it lies in: remove the link")
+    else:
+        yield from _below(folder, f"{name}/", (*above, identity))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # it will say so itself when it is opened
+
+
+def _described(entry: "os.DirEntry[str]", name: str) -> FoundFile:
+    try:
+        found = entry.stat()
+    except OSError as error:
+        return FoundFile(name, 0, 0, f"cannot be opened ({error.strerror}): check the file")
+    return FoundFile(name, found.st_size, found.st_mtime_ns)
+
+
+def _identity(folder: Path) -> object:
+    """What tells a folder from others, whatever links lead to it."""
+    return folder.resolve()

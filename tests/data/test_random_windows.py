@@ -1,0 +1,54 @@
+"""Windows from anywhere: whole bars, the header in force, no more tokens than asked for."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from rwkv_music.data import Piece, RandomWindows
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer import BarIndex, Tokenizer
+from tests.music import piece
+
+TOKENIZER = Tokenizer()
+PIECES = [piece(9), piece(2, seed=1), piece(30, seed=2)]
+
+
+def take(number: int, *, most: int = 120, seed: int = 0) -> list[np.ndarray]:
+    windows = RandomWindows(PIECES, TOKENIZER, most_tokens=most, seed=seed)
+    return list(itertools.islice(windows, number))
+
+
+def test_every_window_is_one_that_the_pieces_have() -> None:
+    possible = {
+        BarIndex(piece.ids, TOKENIZER).fitting(bar, 120).tobytes()
+        for piece in PIECES
+        for bar in range(TOKENIZER.num_bars(piece.ids))
+    }
+    found = [ids.tobytes() for ids in take(500)]
+    assert set(found) <= possible
+    assert len(set(found)) == len(possible)
+    assert max(len(ids) for ids in take(500)) <= 120
+
+
+def test_long_pieces_are_met_as_often_as_they_have_tokens() -> None:
+    # The first bars of the three pieces differ; windows of the whole piece tell which it was.
+    windows = RandomWindows(PIECES, TOKENIZER, most_tokens=120, seed=1)
+    share = len(PIECES[2].ids) / sum(len(piece.ids) for piece in PIECES)
+    windows._draw()
+    drawn = np.mean([place == 2 for place, _ in windows._drawn])
+    assert abs(drawn - share) < 5 * np.sqrt(share * (1 - share) / 1024)
+
+
+def test_a_seed_repeats_its_windows() -> None:
+    first, again, other = take(50), take(50), take(50, seed=1)
+    assert all(np.array_equal(mine, theirs) for mine, theirs in zip(first, again, strict=True))
+    assert not all(np.array_equal(mine, theirs) for mine, theirs in zip(first, other, strict=True))
+
+
+def test_what_cannot_give_windows_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no piece to take windows from"):
+        RandomWindows([], TOKENIZER, most_tokens=100, seed=0)
+    tiny = RandomWindows([Piece("a", PIECES[0].ids, "a")], TOKENIZER, most_tokens=8, seed=0)
+    with pytest.raises(InputError, match="does not begin within 8 tokens"):
+        next(tiny)

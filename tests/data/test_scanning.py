@@ -1,0 +1,101 @@
+"""Every file that may be music is found, in one order, whatever the folder looks like."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rwkv_music.data import Shard, Store, prepare_store
+from rwkv_music.data.scanning import in_order, scan
+from rwkv_music.errors import InputError
+from tests.stores import write_tunes
+
+
+def names(folder: Path, shard: Shard | None = None) -> list[str]:
+    return [file.name for file in scan(folder, shard)]
+
+
+def test_files_come_in_the_order_of_their_names_folder_by_folder(tmp_path: Path) -> None:
+    for name in ("b/2.mid", "b/10.MID", "b-c/1.abc", "a.mid", "b/deep/er.kar", "c.txt", "B.mxl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = names(tmp_path)
+    assert found == ["B.mxl", "a.mid", "b/10.MID", "b/2.mid", "b/deep/er.kar", "b-c/1.abc"]
+    assert found == sorted(found, key=in_order)
+
+
+@given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 5))
+def test_each_file_belongs_to_one_shard(files: list[str], shards: int) -> None:
+    for name in files:
+        assert sum(Shard(number, shards).holds(name) for number in range(shards)) == 1
+
+
+def test_shards_are_about_equal() -> None:
+    counts = [sum(Shard(number, 4).holds(f"{n}.mid") for n in range(4000)) for number in range(4)]
+    assert sum(counts) == 4000
+    assert min(counts) > 900
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("2/2", "shard 2/2 does not exist: i counts from 0, so it must be below n = 2"),
+        ("1", "'1' is no shard: write i/n, such as 0/4 for the first of four"),
+        ("-1/2", "is no shard"),
+        ("0/0", "does not exist"),
+    ],
+)
+def test_a_shard_that_cannot_be_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        Shard.parse(text)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_are_followed_and_loops_are_told(tmp_path: Path) -> None:
+    music = write_tunes(tmp_path / "music", 2, first=1)
+    elsewhere = write_tunes(tmp_path / "elsewhere", 1, first=4)
+    (music / "b" / "up").symlink_to(music)
+    (music / "away").symlink_to(elsewhere)
+    (music / "gone.mid").symlink_to(tmp_path / "nowhere.mid")
+    found = {file.name: file.problem for file in scan(music)}
+    assert found == {
+        "away/b/4.mid": "",
+        "b/1.mid": "",
+        "b/2.mid": "",
+        "b/up": "is a link to a folder that it lies in: remove the link",
+        "gone.mid": "cannot be opened (No such file or directory): check the file",
+    }
+    prepare_store(music, tmp_path / "store", workers=1)
+    assert Store(tmp_path / "store").set_aside().keys() == {"b/up", "gone.mid"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_go_in_and_come_out(tmp_path: Path) -> None:
+    music = write_tunes(tmp_path / "music", 2, first=1)
+    name = os.fsdecode(b"b/caf\xe9\xff.mid")
+    (music / "b" / "1.mid").rename(music / name)
+    (music / os.fsdecode(b"b\xff.mid")).touch()
+    (music / "b" / "line\nbreak.mid").write_bytes((music / "b" / "2.mid").read_bytes())
+    prepare_store(music, tmp_path / "store", workers=1)
+    store = Store(tmp_path / "store")
+    found = {piece.name for piece in (*store.train, *store.valid)}
+    assert found == {name, "b/2.mid", "b/line\nbreak.mid"}
+    listed = (tmp_path / "store" / "set_aside.txt").read_text(encoding="utf-8")
+    assert listed.startswith("b\\udcff.mid: is empty")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
+    music = write_tunes(tmp_path / "music", 3, first=1)
+    (music / "b" / "1.mid").chmod(0)
+    (music / "a b").chmod(0)
+    try:
+        prepare_store(music, tmp_path / "store", workers=1)
+    finally:
+        (music / "a b").chmod(0o700)
+    told = Store(tmp_path / "store").set_aside()
+    assert told["a b"] == "cannot be listed (Permission denied)"
+    assert "Permission denied" in told["b/1.mid"]

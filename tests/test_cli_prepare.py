@@ -1,0 +1,83 @@
+"""`rwkv-music prepare` and `merge`: what came of it on stdout, progress with an ETA on stderr."""
+
+from pathlib import Path
+
+import pytest
+
+from rwkv_music.cli import main
+from rwkv_music.data import Store
+from tests.stores import tables_of, write_tunes
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = write_tunes(tmp_path / "music", 24)
+    (folder / "broken.mid").write_bytes(b"no music")
+    return folder
+
+
+def test_shards_are_prepared_and_merged(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, merged = tmp_path / "whole", tmp_path / "merged"
+    assert main(["prepare", str(folder), "-o", str(whole), "--workers", "1"]) == 0
+    said = capsys.readouterr()
+    info = Store(whole).info
+    assert said.out.splitlines() == [
+        f"{whole}: {info.pieces['train']} pieces and {info.tokens['train']:,} tokens to train on, "
+        f"{info.pieces['valid']} pieces and {info.tokens['valid']:,} tokens to hold out",
+        "5 of them have the same content as another one",
+        f"1 files set aside, listed in {whole / 'set_aside.txt'}",
+    ]
+    assert "preparing: 100%" in said.err
+    assert "30/30" in said.err
+    stores = [str(tmp_path / f"shard-{number}") for number in range(2)]
+    for number, store in enumerate(stores):
+        assert main(["prepare", str(folder), "-o", store, "--shard", f"{number}/2"]) == 0
+    assert main(["merge", *stores, "-o", str(merged)]) == 0
+    assert "merging: 100%" in capsys.readouterr().err
+    assert tables_of(merged) == tables_of(whole)
+
+
+def test_a_second_run_says_what_was_there_and_what_has_changed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prepare", str(folder), "-o", str(tmp_path / "store"), "--workers", "1"]
+    assert main(arguments) == 0
+    (folder / "b" / "1.mid").write_bytes(b"changed")
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "30 files were in the store already" in said
+    assert "kept as it was before the file changed: b/1.mid" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["prepare", "nowhere", "-o", "store"], "nowhere is not a folder: give a folder with"),
+        (["merge", "nowhere", "-o", "store"], "nowhere is no token store, there is no store.json"),
+        (["prepare", ".", "-o", "store", "--velocities", "7"], "velocities must be one of (32, 64"),
+        (["prepare", ".", "-o", "store"], "holds no file that ends in one of .mid"),
+    ],
+)
+def test_bad_input_gives_one_line(
+    arguments: list[str],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    (line,) = [row for row in capsys.readouterr().err.splitlines() if "rwkv-music: " in row]
+    assert reason in line
+
+
+def test_a_shard_that_does_not_exist_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["prepare", str(folder), "-o", "store", "--shard", "3/3"])
+    said = capsys.readouterr().err
+    assert "shard 3/3 does not exist: i counts from 0, so it must be below n = 3" in said
+    assert len(said.splitlines()) == 1
