@@ -137,3 +137,4 @@ def test_version_tells_where_things_are(capsys: pytest.CaptureFixture[str]) -> N
     assert "rwkv-music 0.1.0" in said
     assert "cache folder:" in said
     assert "chunked" in said
+    assert "tokenizer loops: n" in said

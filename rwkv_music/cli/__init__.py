@@ -82,12 +82,14 @@ def _version_text(*, verbose: bool) -> str:
         from rwkv_music.cache import cache_folder
         from rwkv_music.devices import choose_device
         from rwkv_music.ops.backends import available_backends, describe_backends
+        from rwkv_music.tokenizer.compiled import describe_loops
 
         lines += [
             f"python {platform.python_version()}, torch {metadata.version('torch')}",
             f"device: {choose_device('auto')}",
             f"WKV kernel: {describe_backends()}",
             f"WKV backends: {', '.join(available_backends())}",
+            f"tokenizer loops: {describe_loops()}",
             f"cache folder: {cache_folder()}",
         ]
     return "\n".join(lines)

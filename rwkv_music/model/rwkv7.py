@@ -6,7 +6,7 @@ Parameter names and shapes are those of the official checkpoints. Low-rank matri
 Source: Peng et al., "RWKV-7 'Goose' with Expressive Dynamic State Evolution", arXiv:2503.14456.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from rwkv_music.errors import InputError
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.checks import check_finite, check_shape
-from rwkv_music.ops.recompute import recomputed
+from rwkv_music.ops.recompute import plainly, recomputed
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import GROUP_NORM_EPS, HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import LAYER_NORM_EPS, token_shift
@@ -172,6 +173,13 @@ class Block(nn.Module):
         return x, value_first, LayerState(time_shift, wkv, channel_shift)
 
 
+def again_in_backward(block: nn.Module) -> Callable[..., Any]:
+    """The layer, of which only inputs and outputs stay in memory; random choices are repeated."""
+    return partial(
+        checkpoint, block, use_reentrant=False, context_fn=lambda: (plainly(), plainly())
+    )
+
+
 def check_layer(number: int, block: nn.Module, x: Hidden, state: LayerState) -> None:
     """Refuse numbers that are not finite in what a layer reads.
 
@@ -206,6 +214,8 @@ class RWKV7(nn.Module):
         """Settings of the tokenizer whose ids the model reads; a checkpoint carries them."""
         self.metadata: dict[str, Any] = {}
         """What else its checkpoint said of it."""
+        self.checkpointing = False
+        """Whether the backward computes each layer again instead of finding it in memory."""
         self.emb = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.ln_out = nn.LayerNorm(config.width)
@@ -243,7 +253,8 @@ class RWKV7(nn.Module):
         for number, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             if check:
                 check_layer(number, block, x, layer)
-            x, value_first, layer_after = block(x, value_first, layer, resets)
+            run = again_in_backward(block) if self.checkpointing else block
+            x, value_first, layer_after = run(x, value_first, layer, resets)
             after.append(layer_after)
         if check:
             check_finite({"the last layer's output": x})

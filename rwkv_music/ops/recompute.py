@@ -7,10 +7,12 @@ a layer's memory.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
 
+_IS_OFF = ContextVar("_IS_OFF", default=False)
 _Kept = Tensor | tuple[int, tuple[int, ...], tuple[int, ...], int]
 
 
@@ -20,19 +22,33 @@ def recomputed(
 ) -> Iterator[None]:
     """Operators inside keep none of `tensors` for their backward; it computes them again.
 
-    Without gradients, and while torch compiles, nothing is changed.
+    Without gradients, while torch compiles, and inside `plainly`, nothing is changed.
 
     Args:
         tensors: Contiguous, as `recompute` makes them.
         recompute: Makes them again, bit for bit. Called without gradients, at most once while they
             are all being used.
     """
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling() or _IS_OFF.get():
         yield
         return
     maker = _Maker(tensors, recompute)
     with torch.autograd.graph.saved_tensors_hooks(maker.pack, maker.unpack):
         yield
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Inside, `recomputed` changes nothing.
+
+    For what is computed again as a whole, as by gradient checkpointing: what `recomputed` remembers
+    in order to make a tensor again would else stay in memory.
+    """
+    before = _IS_OFF.set(True)
+    try:
+        yield
+    finally:
+        _IS_OFF.reset(before)
 
 
 class _Maker:

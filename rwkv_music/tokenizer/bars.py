@@ -1,19 +1,21 @@
 """Bars in grid steps: where they begin, their signatures, and which are cut short."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int64
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.vocabulary import DENOMINATORS, MAX_BEATS, MAX_NUMERATOR
+from rwkv_music.tokenizer.tables import BAR, CUT, RANK_SHIFT, TIME_SHIFT, TOKEN_BITS
+from rwkv_music.tokenizer.vocabulary import DENOMINATORS, MAX_BEATS, MAX_NUMERATOR, Vocabulary
 
 if TYPE_CHECKING:
     import symusic
 
-Bars = Int[np.ndarray, " bars"]
+_BAR = BAR << RANK_SHIFT
+_CUT = CUT << RANK_SHIFT
 
 
 class Segment(NamedTuple):
@@ -24,9 +26,7 @@ class Segment(NamedTuple):
     denominator: int
 
 
-def signature_segments(
-    score: "symusic.Score", to_grid: Callable[[Int[np.ndarray, " n"]], Int[np.ndarray, " n"]]
-) -> list[Segment]:
+def signature_segments(score: "symusic.Score", to_grid: Callable[[int], int]) -> list[Segment]:
     """The time signatures of a score in grid steps; 4/4 where it says nothing.
 
     A signature that repeats the one in force is passed over: it begins no new bar. Of several at
@@ -35,18 +35,12 @@ def signature_segments(
     Raises:
         InputError: If a signature cannot be written.
     """
-    table = score.time_signatures.numpy()
-    order = np.argsort(table["time"], kind="stable")
-    starts = to_grid(table["time"][order].astype(np.int64))
-    rows = zip(
-        starts.tolist(),
-        table["numerator"][order].tolist(),
-        table["denominator"][order].tolist(),
-        strict=True,
-    )
     segments = [Segment(0, 4, 4)]
-    for start, numerator, denominator in rows:
+    rows = [(sign.time, sign.numerator, sign.denominator) for sign in score.time_signatures]
+    rows.sort(key=itemgetter(0))
+    for time, numerator, denominator in rows:
         _check_signature(numerator, denominator)
+        start = to_grid(time)
         if segments[-1].start >= start:
             segments.pop()
         if not segments or segments[-1][1:] != (numerator, denominator):
@@ -68,41 +62,41 @@ def _check_signature(numerator: int, denominator: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class BarGrid:
-    """Every bar from 0 to the one that holds the last event."""
+def bar_keys(
+    segments: list[Segment], vocabulary: Vocabulary, last_event: int
+) -> tuple[list[Int64[np.ndarray, " bars"]], list[int]]:
+    """Keys of every bar from 0 to the one that holds the time `last_event`, and of all cuts.
 
-    starts: Bars
-    """Where each bar begins."""
-    numerators: Bars
-    denominators: Bars
-    is_new_signature: Bool[np.ndarray, " bars"]
-    """True where a bar's signature differs from the one before; False for the first bar."""
-    is_cut_before: Bool[np.ndarray, " bars"]
-    """True where the bar before is shorter than its signature says."""
+    A bar that changes the signature tells it; a cut stands where a bar ends before its signature
+    says so.
 
-    @classmethod
-    def of(cls, segments: list[Segment], ticks_per_quarter: int, last_event: int) -> "BarGrid":
-        """The bars of some segments, up to the bar that contains the time `last_event`."""
-        ends = [segment.start for segment in segments[1:]] + [last_event + 1]
-        starts, numerators, denominators, first, cut = [], [], [], [], []
-        previous_is_cut = False
-        for segment, end in zip(segments, ends, strict=True):
-            if segment.start > last_event:
-                break
-            length = 4 * ticks_per_quarter * segment.numerator // segment.denominator
-            bars = np.arange(segment.start, min(end, last_event + 1), length, dtype=np.int64)
-            starts.append(bars)
-            numerators.append(np.full(len(bars), segment.numerator, dtype=np.int64))
-            denominators.append(np.full(len(bars), segment.denominator, dtype=np.int64))
-            opens = np.arange(len(bars)) == 0
-            first.append(opens & (segment.start > 0))
-            cut.append(opens & previous_is_cut)
-            previous_is_cut = bool((end - segment.start) % length)
-        return cls(
-            starts=np.concatenate(starts),
-            numerators=np.concatenate(numerators),
-            denominators=np.concatenate(denominators),
-            is_new_signature=np.concatenate(first),
-            is_cut_before=np.concatenate(cut),
-        )
+    Returns:
+        The bars of each segment, in order, and the cuts.
+    """
+    ends = [segment.start for segment in segments[1:]] + [last_event + 1]
+    bars: list[Int64[np.ndarray, " bars"]] = []
+    cuts = []
+    is_cut = False
+    for segment, end in zip(segments, ends, strict=True):
+        start, numerator, denominator = segment
+        if start > last_event:
+            break
+        length = 4 * vocabulary.ticks_per_quarter * numerator // denominator
+        stop = min(end, last_event + 1) << TIME_SHIFT
+        own = np.arange((start << TIME_SHIFT) + _BAR, stop, length << TIME_SHIFT, dtype=np.int64)
+        if bars:
+            num, den = signature_tokens(numerator, denominator, vocabulary)
+            own[0] |= (num << TOKEN_BITS) | den
+        if is_cut:
+            cuts.append((start << TIME_SHIFT) + _CUT)
+        bars.append(own)
+        is_cut = (end - start) % length != 0
+    return bars, cuts
+
+
+def signature_tokens(numerator: int, denominator: int, vocabulary: Vocabulary) -> list[int]:
+    """NUM DEN."""
+    return [
+        vocabulary.numerator[numerator - 1],
+        vocabulary.denominator[DENOMINATORS.index(denominator)],
+    ]

@@ -4,62 +4,95 @@ A stream in which every token may follow its neighbour is read at once with tabl
 other stream is first walked through the grammar, which leaves out the tokens it refuses.
 """
 
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Int32, Integer, Shaped, UInt8
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.grammar import FOLLOWERS, Grammar
+from rwkv_music.tokenizer.compiled import Loops, compiled_loops
+from rwkv_music.tokenizer.grammar import Grammar
+from rwkv_music.tokenizer.tables import (
+    DecodingTables,
+    decoding_tables,
+    tempo_microseconds_table,
+)
 from rwkv_music.tokenizer.vocabulary import (
-    DENOMINATORS,
     DRUM_PROGRAM,
     SLOWEST_TEMPO,
     TEMPO_FRACTIONS,
     Kind,
     Vocabulary,
-    tempo_microseconds,
 )
 
 if TYPE_CHECKING:
     import symusic
 
 Ids = Integer[np.ndarray, " _"]
+Kinds = UInt8[np.ndarray, " tokens"]
+Columns = tuple[Shaped[np.ndarray, " _"], ...]
 _SUSTAIN_PEDAL = 64
 _DEFAULT_QPM_STEPS = 120 * TEMPO_FRACTIONS
-_IS_MOVE = np.isin(list(Kind), (Kind.BAR, Kind.BEAT, Kind.SUB))
+# Plain numbers: comparing an array with a member of an enumeration is slow.
+_BAR, _BEAT, _SUB, _NUM, _SLOT, _PROG, _TEMPO, _TEMPOF, _PED, _DUR = (
+    int(kind)
+    for kind in (
+        Kind.BAR, Kind.BEAT, Kind.SUB, Kind.NUM, Kind.SLOT, Kind.PROG, Kind.TEMPO, Kind.TEMPOF,
+        Kind.PED, Kind.DUR,
+    )
+)  # fmt: skip
 
 
 def decode(ids: Ids, vocabulary: Vocabulary) -> "symusic.Score":
     """A score from any ids; see `Tokenizer.decode`."""
-    if not _is_well_formed(ids, vocabulary):
-        ids = _admitted(ids, vocabulary)
-    return _read(_Stream.of(ids, vocabulary), vocabulary)
+    loops = compiled_loops()
+    music = _read_compiled(ids, vocabulary, loops) if loops else _read_whole(ids, vocabulary)
+    if music is None:
+        admitted = _admitted(ids, vocabulary)
+        kinds = decoding_tables(vocabulary).kinds.take(admitted)
+        music = _read(admitted, kinds, vocabulary)
+    return _score_of(music, vocabulary)
 
 
 def token_times(ids: Ids, vocabulary: Vocabulary) -> Ids:
     """The moment each token speaks of; see `Tokenizer.token_times`."""
-    if not _is_well_formed(ids, vocabulary):
+    stream = _well_formed(ids, vocabulary)
+    if stream is None:
         raise InputError("the ids are no stream: give a whole piece or window, from BOS on")
-    return _Stream.of(ids, vocabulary).times(np.arange(len(ids)))
+    return _Bars.of(*stream, vocabulary).times.astype(np.int64)
 
 
-@cache
-def _follower_table() -> Bool[np.ndarray, " pairs"]:
-    """Whether a kind may be followed by another, at place `kind * number of kinds + other`."""
-    table = np.zeros((len(Kind), len(Kind)), dtype=bool)
-    for kind, followers in FOLLOWERS.items():
-        table[kind, list(followers)] = True
-    return table.ravel()
+def _read_whole(ids: Ids, vocabulary: Vocabulary) -> "Music | None":
+    """A well-formed stream, read with one look at each kind of token; None for any other."""
+    stream = _well_formed(ids, vocabulary)
+    return None if stream is None else _read(*stream, vocabulary)
 
 
-def _is_well_formed(ids: Ids, vocabulary: Vocabulary) -> bool:
-    """Whether it begins with BOS and each token may follow the one before."""
-    if not len(ids) or ids[0] != vocabulary.BOS or ids.min() < 0 or ids.max() >= vocabulary.size:
-        return False
-    kinds = vocabulary.kinds[ids]
-    return bool(_follower_table()[kinds[:-1] * len(Kind) + kinds[1:]].all())
+def _well_formed(ids: Ids, vocabulary: Vocabulary) -> tuple[Ids, Kinds] | None:
+    """The ids for looking up in tables, and their kinds; None if some may not stand there."""
+    places = _in_vocabulary(ids, vocabulary)
+    if places is None:
+        return None
+    tables = decoding_tables(vocabulary)
+    kinds = tables.kinds.take(places)
+    return (places, kinds) if _is_well_formed(kinds, tables) else None
+
+
+def _in_vocabulary(ids: Ids, vocabulary: Vocabulary) -> Ids | None:
+    """The ids for looking up in tables; None if some are no ids, or the first is not BOS."""
+    if not len(ids) or ids[0] != vocabulary.BOS or ids.max() >= vocabulary.size:
+        return None
+    if ids.dtype.kind != "u" and ids.min() < 0:
+        return None
+    return ids.astype(np.intp)
+
+
+def _is_well_formed(kinds: Kinds, tables: DecodingTables) -> bool:
+    """Whether each token may follow the one before."""
+    pairs = kinds[:-1].astype(np.intp)
+    pairs <<= 5
+    pairs |= kinds[1:]
+    return bool(tables.follows.take(pairs).all())
 
 
 def _admitted(ids: Ids, vocabulary: Vocabulary) -> Ids:
@@ -72,209 +105,239 @@ def _admitted(ids: Ids, vocabulary: Vocabulary) -> Ids:
             kept.append(token)
         if grammar.finished:
             break
-    return np.array(kept, dtype=np.int64)
+    return np.array(kept, dtype=np.intp)
 
 
-class _Stream(NamedTuple):
-    """A well-formed stream, and the tokens that move time or choose a part."""
+class Music(NamedTuple):
+    """What a stream says, as symusic's arrays."""
 
-    ids: Ids
-    kinds: Ids
-    table: Ids
-    """Each id's place within its kind's range."""
-    bar_tokens: Ids
+    programs: list[int]
+    """One for each slot."""
+    tempos: Columns
+    """Times and microseconds a quarter."""
+    signatures: Columns
+    """Times, numerators and denominators."""
+    notes: Columns
+    """Times, durations, pitches and velocities, slot by slot."""
+    note_ends: list[int]
+    """Where the notes of each slot begin in there, and where the last one's end."""
+    pedals: Columns
+    """Times, numbers and values of controllers, slot by slot."""
+    pedal_ends: list[int]
+
+
+class _Bars(NamedTuple):
+    """Where the bars of a stream are, and the time at each of its tokens."""
+
+    places: Ids
     """Index of each BAR."""
-    bar_starts: Ids
+    starts: Ids
     """Where each bar begins, in grid steps."""
     numerators: Ids
     denominators: Ids
-    move_times: Ids
-    """The time behind each BAR, BEAT and SUB."""
-    moves: Ids
-    """How many of those there are up to each token."""
-    slot_choices: Ids
-    """The part that each SLOT names."""
-    choices: Ids
-    """How many of those there are up to each token."""
+    times: Int32[np.ndarray, " tokens"]
+    """The time in force at every token; 0 in the header."""
 
     @classmethod
-    def of(cls, ids: Ids, vocabulary: Vocabulary) -> "_Stream":
-        """Find bars and moves, and the time behind each."""
-        kinds, table = vocabulary.kinds[ids], vocabulary.values
-        grid = vocabulary.ticks_per_quarter
-        is_move = _IS_MOVE[kinds]
-        moved = np.flatnonzero(is_move)
-        kind, value = kinds[moved], table[ids[moved]]
-        is_bar = kind == Kind.BAR
-        beat = _carried(kind == Kind.BEAT, is_bar, value)
-        position = beat * grid + _carried(kind == Kind.SUB, is_bar, value)
-        opens = np.flatnonzero(is_bar)
-        bar_tokens = moved[opens]
-        numerators, denominators = _bar_signatures(ids, kinds, table, bar_tokens)
-        lengths: Ids = 4 * grid * numerators // denominators
+    def of(cls, ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> "_Bars":
+        """Those of a well-formed stream."""
+        values = decoding_tables(vocabulary).values
+        bars = (kinds == _BAR).nonzero()[0]
+        times = _in_force(ids, (kinds == _BEAT) | (kinds == _BAR), values)
+        times += _in_force(ids, (kinds == _SUB) | (kinds == _BAR), values)
+        numerators, denominators = _bar_signatures(ids, kinds, bars, values)
+        lengths = 4 * vocabulary.ticks_per_quarter * numerators // denominators
+        before = kinds[bars[1:] - 1]
+        is_cut = ((before == _BEAT) | (before == _SUB)).nonzero()[0]
         # A position right before a BAR says where the bar before it is cut.
-        before = opens[1:] - 1
-        is_cut = (moved[before] == bar_tokens[1:] - 1) & ~is_bar[before]
-        lengths[:-1][is_cut] = position[before][is_cut]
-        bar_starts = np.cumsum(lengths) - lengths
-        bar = np.cumsum(is_bar) - 1
-        times = bar_starts[bar] + position if len(bar_starts) else position
-        is_slot = kinds == Kind.SLOT
-        return cls(
-            ids=ids,
-            kinds=kinds,
-            table=table,
-            bar_tokens=bar_tokens,
-            bar_starts=bar_starts,
-            numerators=numerators,
-            denominators=denominators,
-            move_times=times,
-            moves=np.cumsum(is_move, dtype=np.int32),
-            slot_choices=table[ids[is_slot]],
-            choices=np.cumsum(is_slot, dtype=np.int32),
-        )
-
-    def where(self, kind: Kind) -> Ids:
-        """Indices of all tokens of a kind."""
-        return np.flatnonzero(self.kinds == kind)
-
-    def values(self, places: Ids) -> Ids:
-        """Values of the tokens at some indices."""
-        found: Ids = self.table[self.ids[places]]
-        return found
-
-    def times(self, places: Ids) -> Ids:
-        """The time in force at some indices; 0 in the header."""
-        behind = self.moves[places] - 1
-        if not len(self.move_times):
-            return np.zeros(len(places), dtype=np.int64)
-        found: Ids = np.where(behind >= 0, self.move_times[behind], 0)
-        return found
-
-    def slots(self, places: Ids) -> Ids:
-        """The part in force at some indices; 0 if none was chosen."""
-        if not len(self.slot_choices):
-            return np.zeros(len(places), dtype=np.int64)
-        found: Ids = self.slot_choices[np.maximum(self.choices[places] - 1, 0)]
-        return found
+        lengths[is_cut] = times[bars[is_cut + 1] - 1]
+        starts = lengths.cumsum() - lengths
+        if len(bars):
+            times[bars[0] :] += starts.repeat(_gaps(bars, len(ids))).astype(np.int32)
+        return cls(bars, starts, numerators, denominators, times)
 
 
-def _carried(
-    sets: Bool[np.ndarray, " moves"], resets: Bool[np.ndarray, " moves"], values: Ids
-) -> Ids:
-    """At each move the value set last; 0 after a reset."""
-    latest = np.maximum.accumulate(np.where(sets | resets, np.arange(len(values)), 0))
-    carried: Ids = (values * sets)[latest]
-    return carried
+def _read(ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> Music:
+    """A well-formed stream, read with one look at each kind of token."""
+    tables = decoding_tables(vocabulary)
+    values = tables.values
+    bars, starts, numerators, denominators, times = _Bars.of(ids, kinds, vocabulary)
+    slots = _slots(ids, kinds, values)
+    header = bars[0] if len(bars) else len(ids)
+    programs = values[ids[:header][kinds[:header] == _PROG]].tolist()
+    ends, note_ends = _by_slot((kinds == _DUR).nonzero()[0], slots, len(programs))
+    switches, pedal_ends = _by_slot((kinds == _PED).nonzero()[0], slots, len(programs))
+    return Music(
+        programs=programs,
+        tempos=_tempos(ids, kinds, times, values),
+        signatures=_signatures(starts, numerators, denominators),
+        notes=(
+            times.take(ends),
+            tables.durations.take(ids.take(ends)),
+            tables.pitches.take(ids.take(ends - 2)),
+            tables.velocities.take(ids.take(ends - 1)),
+        ),
+        note_ends=note_ends,
+        pedals=(
+            times.take(switches),
+            np.full(len(switches), _SUSTAIN_PEDAL, dtype=np.uint8),
+            (values.take(ids.take(switches)) * 127).astype(np.uint8),
+        ),
+        pedal_ends=pedal_ends,
+    )
 
 
-def _bar_signatures(ids: Ids, kinds: Ids, table: Ids, bar_tokens: Ids) -> tuple[Ids, Ids]:
-    """Numerator and denominator of every bar; those of the header until one changes them."""
-    places = np.flatnonzero(kinds == Kind.NUM)
-    places = places[places + 1 < len(kinds)]
+def _read_compiled(ids: Ids, vocabulary: Vocabulary, loops: Loops) -> Music | None:
+    """What `_read_whole` gives, by the compiled loops."""
+    if not len(ids) or ids[0] != vocabulary.BOS:
+        return None
+    tables = decoding_tables(vocabulary)
+    counts = loops.count_kinds(ids, tables.kinds, tables.follows)
+    if not len(counts):
+        return None
+    programs, tempos, signatures, sounds = loops.read(
+        ids, tables.kinds, tables.values, counts, vocabulary.ticks_per_quarter
+    )
+    note_times, note_sounds, switch_times, switch_values, ends = loops.split(
+        ids, sounds, len(programs), tables.kinds, tables.values,
+        tables.durations, tables.pitches, tables.velocities,
+    )  # fmt: skip
+    note_ends, pedal_ends = ends.tolist()
+    return Music(
+        programs=programs.tolist(),
+        tempos=_tempo_columns(tempos[0], tempos[1]),
+        signatures=_signature_columns(*signatures),
+        notes=(*note_times, *note_sounds),
+        note_ends=note_ends,
+        pedals=(
+            switch_times,
+            np.full(len(switch_times), _SUSTAIN_PEDAL, dtype=np.uint8),
+            switch_values,
+        ),
+        pedal_ends=pedal_ends,
+    )
+
+
+def _gaps(places: Ids, length: int) -> Ids:
+    """How far it is from each place to the next, and from the last one to the end."""
+    gaps: Ids = np.empty(len(places), dtype=np.intp)
+    np.subtract(places[1:], places[:-1], out=gaps[:-1])
+    gaps[-1:] = length - places[-1:]
+    return gaps
+
+
+def _in_force(
+    ids: Ids, sets: Bool[np.ndarray, " tokens"], values: Ids
+) -> Int32[np.ndarray, " tokens"]:
+    """At each token the value set last; 0 before the first one."""
+    filled = np.zeros(len(ids), dtype=np.int32)
+    places = sets.nonzero()[0]
+    if len(places):
+        set_to = values.take(ids.take(places)).astype(np.int32)
+        filled[places[0] :] = set_to.repeat(_gaps(places, len(ids)))
+    return filled
+
+
+def _slots(ids: Ids, kinds: Kinds, values: Ids) -> UInt8[np.ndarray, " tokens"]:
+    """The part in force at each token; the first one where none was chosen."""
+    places = (kinds == _SLOT).nonzero()[0]
     if not len(places):
-        return np.full(len(bar_tokens), 4), np.full(len(bar_tokens), 4)
+        return np.zeros(len(ids), dtype=np.uint8)
+    chosen = values.take(ids.take(places)).astype(np.uint8)
+    gaps = _gaps(places, len(ids))
+    gaps[0] += places[0]
+    slots: UInt8[np.ndarray, " tokens"] = chosen.repeat(gaps)
+    return slots
+
+
+def _bar_signatures(ids: Ids, kinds: Kinds, bars: Ids, values: Ids) -> tuple[Ids, Ids]:
+    """Numerator and denominator of every bar; those of the header until one changes them."""
+    places = (kinds[:-1] == _NUM).nonzero()[0]
+    if not len(places):
+        return np.full(len(bars), 4), np.full(len(bars), 4)
+    numerators, denominators = values.take(ids.take(places)), values.take(ids.take(places + 1))
+    if len(places) == 1:
+        return numerators.repeat(len(bars)), denominators.repeat(len(bars))
     # The signature of a bar stands right behind its BAR.
-    latest = np.searchsorted(places, bar_tokens + 1, side="right") - 1
-    chosen = places[np.maximum(latest, 0)]
-    denominators = np.array(DENOMINATORS)[table[ids[chosen + 1]]]
-    return table[ids[chosen]] + 1, denominators
+    latest = places.searchsorted(bars + 1, side="right") - 1
+    return numerators.take(latest, mode="clip"), denominators.take(latest, mode="clip")
 
 
-def _read(stream: _Stream, vocabulary: Vocabulary) -> "symusic.Score":
+def _tempos(ids: Ids, kinds: Kinds, times: Int32[np.ndarray, " tokens"], values: Ids) -> Columns:
+    places = (kinds == _TEMPO).nonzero()[0]
+    steps = (values.take(ids.take(places)) + SLOWEST_TEMPO) * TEMPO_FRACTIONS
+    behind = np.minimum(places + 1, len(kinds) - 1)
+    steps += values.take(ids.take(behind)) * (kinds.take(behind) == _TEMPOF)
+    return _tempo_columns(times.take(places), steps)
+
+
+def _tempo_columns(times: Ids, steps: Ids) -> Columns:
+    """Times and microseconds a quarter; 120 quarters a minute where there is no tempo."""
+    if not len(times):
+        times, steps = np.zeros(1, dtype=np.int32), np.array([_DEFAULT_QPM_STEPS])
+    slowest = SLOWEST_TEMPO * TEMPO_FRACTIONS
+    return times.astype(np.int32), tempo_microseconds_table().take(steps - slowest)
+
+
+def _signatures(starts: Ids, numerators: Ids, denominators: Ids) -> Columns:
+    """Those that differ from the one before."""
+    changes = np.ones(len(starts), dtype=bool)
+    changes[1:] = (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
+    return _signature_columns(starts[changes], numerators[changes], denominators[changes])
+
+
+def _signature_columns(starts: Ids, numerators: Ids, denominators: Ids) -> Columns:
+    """As symusic's arrays; 4/4 where there is no bar."""
+    if not len(starts):
+        return np.zeros(1, np.int32), np.full(1, 4, np.uint8), np.full(1, 4, np.uint8)
+    return (
+        starts.astype(np.int32), numerators.astype(np.uint8), denominators.astype(np.uint8)
+    )  # fmt: skip
+
+
+def _by_slot(
+    places: Ids, slots: UInt8[np.ndarray, " tokens"], num_slots: int
+) -> tuple[Ids, list[int]]:
+    """Places of each slot, in their order, and where each slot begins and ends there.
+
+    Those of a slot that was not declared are left out.
+    """
+    own = slots.take(places)
+    counts = np.bincount(own, minlength=num_slots)[:num_slots]
+    ends = [0, *counts.cumsum().tolist()]
+    if num_slots > 1 or ends[-1] < len(places):
+        places = places.take(own.argsort(kind="stable")[: ends[-1]])
+    return places, ends
+
+
+def _score_of(music: Music, vocabulary: Vocabulary) -> "symusic.Score":
     import symusic
+    from symusic.core import (
+        ControlChangeTickList,
+        NoteTickList,
+        TempoTickList,
+        TimeSignatureTickList,
+        TrackTick,
+    )
 
     from rwkv_music.score.instruments import program_name
 
     score = symusic.Score(vocabulary.ticks_per_quarter)
-    _read_tempos(score, stream)
-    _read_signatures(score, stream)
-    programs = _programs(stream)
-    notes = _notes(stream, vocabulary, len(programs))
-    pedals = _pedals(stream, len(programs))
-    for stated, own, switches in zip(programs, notes, pedals, strict=True):
-        is_drum = stated == DRUM_PROGRAM
-        program = 0 if is_drum else stated
-        track = symusic.Track(program_name(program, is_drum=is_drum), program, is_drum)
-        track.notes = symusic.core.NoteTickList.from_numpy(*own)
-        track.controls = symusic.core.ControlChangeTickList.from_numpy(*switches)
-        if len(own[0]) or len(switches[0]):
-            score.tracks.append(track)
+    score.tempos = TempoTickList.from_numpy(*music.tempos)
+    score.time_signatures = TimeSignatureTickList.from_numpy(*music.signatures)
+    tracks = score.tracks
+    for slot, stated in enumerate(music.programs):
+        notes = slice(*music.note_ends[slot : slot + 2])
+        switches = slice(*music.pedal_ends[slot : slot + 2])
+        has_notes, has_switches = notes.start < notes.stop, switches.start < switches.stop
+        if has_notes or has_switches:
+            is_drum = stated == DRUM_PROGRAM
+            program = 0 if is_drum else stated
+            track = TrackTick(program_name(program, is_drum=is_drum), program, is_drum)
+            if has_notes:
+                track.notes = NoteTickList.from_numpy(*(each[notes] for each in music.notes))
+            if has_switches:
+                controls = (each[switches] for each in music.pedals)
+                track.controls = ControlChangeTickList.from_numpy(*controls)
+            tracks.append(track)
     return score
-
-
-def _read_tempos(score: "symusic.Score", stream: _Stream) -> None:
-    import symusic
-
-    places = stream.where(Kind.TEMPO)
-    steps = (stream.values(places) + SLOWEST_TEMPO) * TEMPO_FRACTIONS
-    behind = np.minimum(places + 1, len(stream.kinds) - 1)
-    has_fraction = stream.kinds[behind] == Kind.TEMPOF
-    steps = steps + np.where(has_fraction, stream.values(behind), 0)
-    times = stream.times(places)
-    if not len(steps):
-        times, steps = np.array([0]), np.array([_DEFAULT_QPM_STEPS])
-    score.tempos = symusic.core.TempoTickList.from_numpy(
-        times.astype(np.int32), tempo_microseconds(steps).astype(np.int32)
-    )
-
-
-def _read_signatures(score: "symusic.Score", stream: _Stream) -> None:
-    import symusic
-
-    numerators, denominators = stream.numerators, stream.denominators
-    if not len(numerators):
-        score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
-        return
-    changes = np.ones(len(numerators), dtype=bool)
-    changes[1:] = (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
-    for bar in np.flatnonzero(changes).tolist():
-        score.time_signatures.append(
-            symusic.TimeSignature(
-                int(stream.bar_starts[bar]), int(numerators[bar]), int(denominators[bar])
-            )
-        )
-
-
-def _programs(stream: _Stream) -> list[int]:
-    first_bar = stream.bar_tokens[0] if len(stream.bar_tokens) else len(stream.ids)
-    places = stream.where(Kind.PROG)
-    programs: list[int] = stream.values(places[places < first_bar]).tolist()
-    return programs
-
-
-def _notes(stream: _Stream, vocabulary: Vocabulary, num_slots: int) -> list[tuple[np.ndarray, ...]]:
-    """Notes of each slot, as symusic's arrays; a note is a pitch, a velocity and a duration."""
-    ends = stream.where(Kind.DUR)
-    pitches = ends - 2
-    columns = (
-        stream.times(pitches).astype(np.int32),
-        vocabulary.durations[stream.values(ends)].astype(np.int32),
-        stream.values(pitches).astype(np.int8),
-        vocabulary.velocity_value(stream.values(ends - 1)).astype(np.int8),
-    )
-    return _by_slot(stream.slots(pitches), columns, num_slots)
-
-
-def _pedals(stream: _Stream, num_slots: int) -> list[tuple[np.ndarray, ...]]:
-    """Switches of the sustain pedal of each slot, as symusic's arrays."""
-    places = stream.where(Kind.PED)
-    columns = (
-        stream.times(places).astype(np.int32),
-        np.full(len(places), _SUSTAIN_PEDAL, dtype=np.uint8),
-        (stream.values(places) * 127).astype(np.uint8),
-    )
-    return _by_slot(stream.slots(places), columns, num_slots)
-
-
-def _by_slot(
-    slots: Ids, columns: tuple[np.ndarray, ...], num_slots: int
-) -> list[tuple[np.ndarray, ...]]:
-    """Rows of each slot, in their order; rows of a slot that was not declared are left out."""
-    order = np.argsort(slots, kind="stable")
-    ends = np.searchsorted(slots[order], np.arange(num_slots + 1)).tolist()
-    ordered = [column[order] for column in columns]
-    return [
-        tuple(column[ends[slot] : ends[slot + 1]] for column in ordered)
-        for slot in range(num_slots)
-    ]

@@ -21,7 +21,7 @@ class Tokenizer:
         ticks_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480. An onset moves by half
             a step at most (2.6 ms at 96 steps and 120 quarters per minute).
         velocities: Velocity levels: 32, 64 or 128.
-        slots: Parts a piece may have, 1 to 32.
+        slots: Parts a piece may have, 1 to 32; more of them are merged by program.
 
     Example:
         >>> tokenizer = Tokenizer()
@@ -73,25 +73,45 @@ class Tokenizer:
     def encode(self, score: "symusic.Score") -> UInt16[np.ndarray, " tokens"]:
         """The score as token ids, from BOS to EOS.
 
-        Notes are moved to the nearest grid step; nothing is dropped. The score is not changed.
+        Notes are moved to the nearest grid step; none is dropped. Where a score has more parts than
+        there are slots, some of one program become one part: `merged_parts` tells which. The score
+        is not changed.
 
         Args:
             score: In ticks, with at least one note.
 
         Raises:
-            InputError: If there is no note, or the score cannot be written: too many parts, a time
-                signature beyond 128/64 or 128 quarters a bar, or music of more than 170,000
-                quarters.
+            InputError: If there is no note, or the score cannot be written: more programs than
+                slots, a time signature beyond 128/64 or 128 quarters a bar, a note or pedal before
+                tick 0, or more than 2**24 grid steps of music.
         """
         from rwkv_music.tokenizer.encode import encode
 
         return encode(score, self.vocabulary)
 
     def part_order(self, score: "symusic.Score") -> list[int]:
-        """Index of the track that each slot stands for, as `encode` numbers them."""
-        from rwkv_music.tokenizer.encode import parts_of
+        """Index of the track that each slot stands for (the first one), as `encode` numbers them.
 
-        return [part.place for part in parts_of(score, self.vocabulary.slots)]
+        Raises:
+            InputError: If there is no note, or there are more programs than slots.
+        """
+        from rwkv_music.tokenizer.parts import parts_of
+
+        return [part.places[0] for part in parts_of(score, self.vocabulary.slots)]
+
+    def merged_parts(self, score: "symusic.Score") -> dict[int, list[int]]:
+        """Which tracks `encode` writes as one part, since there are more of them than slots.
+
+        Returns:
+            Program (128 for drums) -> indices of its merged tracks; empty for nearly all music.
+
+        Raises:
+            InputError: If there is no note, or there are more programs than slots.
+        """
+        from rwkv_music.tokenizer.parts import parts_of
+
+        parts = parts_of(score, self.vocabulary.slots)
+        return {part.program: list(part.places) for part in parts if len(part.places) > 1}
 
     def decode(self, ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":
         """Token ids as a score. Never raises: tokens that the grammar refuses are passed over.

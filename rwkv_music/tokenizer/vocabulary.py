@@ -86,6 +86,7 @@ class Vocabulary:
         self.ticks_per_quarter = ticks_per_quarter
         self.velocities = velocities
         self.slots = slots
+        self._settings = (ticks_per_quarter, velocities, slots)
         self.durations = _duration_table(ticks_per_quarter)
         sizes = {
             Kind.TEMPO: FASTEST_TEMPO - SLOWEST_TEMPO + 1,
@@ -122,6 +123,12 @@ class Vocabulary:
         self.velocity = self.ranges[Kind.VEL]
         self.duration = self.ranges[Kind.DUR]
         self.pedal = self.ranges[Kind.PED]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._settings == other._settings
+
+    def __hash__(self) -> int:
+        return hash(self._settings)
 
     @cached_property
     def kinds(self) -> Int[np.ndarray, " vocab"]:

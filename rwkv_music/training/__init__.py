@@ -5,7 +5,8 @@ reads and steers it, whether the run belongs to this process, another one, or ye
 """
 
 from rwkv_music.training.background import TrainingRun, attach, start_training
-from rwkv_music.training.config import PRESETS, TrainingConfig
+from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.presets import PRESETS
 from rwkv_music.training.trainer import StepReport, Trainer
 
 __all__ = [

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from rwkv_music.errors import InputError
+from rwkv_music.training.optimizer import OPTIMIZERS
+from rwkv_music.training.presets import PRESETS
 from rwkv_music.training.schedule import SCHEDULES
 
 HEAD_SIZE = 64
-_PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16")
+_SHORT_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +35,11 @@ class TrainingConfig:
     device: str = "auto"
     """"auto", "cpu", "cuda" or "mps"."""
     precision: str = "float32"
-    """Of the matrix products, "float32" or "bfloat16"; weights, states and sums stay float32."""
+    """Of the matrix products, "float32" or "bfloat16" ("bf16" for short); weights, states and sums
+    stay float32."""
+    checkpointing: bool = False
+    """Keep each layer's inputs alone for the backward and compute the rest again: a fraction of the
+    memory for a third more time. The gradients stay the same."""
     steps: int = 1200
     """Optimizer steps to take."""
     num_layers: int = 4
@@ -62,6 +69,9 @@ class TrainingConfig:
     warmup_steps: int = 50
     """Steps over which the learning rate rises linearly from zero."""
     weight_decay: float = 0.1
+    optimizer: str = "adamw"
+    """"adamw", or "adafactor", which keeps a row and a column of squares for each matrix instead of
+    two numbers per weight."""
     clip: float = 1.0
     """Largest norm of the whole gradient."""
     valid_share: float = 0.1
@@ -78,6 +88,8 @@ class TrainingConfig:
     """Held-out prompts that are completed at every look, or fewer if there are fewer pieces."""
 
     def __post_init__(self) -> None:
+        precision = _SHORT_PRECISIONS.get(self.precision, self.precision)
+        object.__setattr__(self, "precision", precision)
         for names, fits, limit in _LIMITS:
             for name in names:
                 if not fits(getattr(self, name)):
@@ -156,21 +168,4 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 )  # fmt: skip
 """Names of numbers, whether one is within their limits, and the limits in words."""
 
-_CHOICES = {"precision": _PRECISIONS, "schedule": SCHEDULES}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "small": {},
-    "tiny": {
-        "steps": 40,
-        "num_layers": 2,
-        "width": 64,
-        "dropout": 0.0,
-        "prompt_bars": 2,
-        "completion_bars": 2,
-        "batch_size": 4,
-        "learning_rate": 3e-3,
-        "warmup_steps": 4,
-        "evaluate_every": 20,
-    },
-}
-"""What each preset changes of the defaults: `tiny` takes seconds, for tests and a first look."""
+_CHOICES = {"precision": PRECISIONS, "schedule": SCHEDULES, "optimizer": OPTIMIZERS}

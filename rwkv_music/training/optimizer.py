@@ -1,4 +1,4 @@
-"""AdamW with the parameter groups RWKV-7 is trained with.
+"""The optimizers, with the parameter groups RWKV-7 is trained with.
 
 Weight decay and learning rate differ by parameter: matrices (names ending in `.weight` with two
 dimensions) decay, everything else does not, and the decay's bias `att.w0` learns twice as fast.
@@ -8,7 +8,10 @@ from typing import Any
 
 import torch
 
+from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
+
+OPTIMIZERS = ("adamw", "adafactor")
 
 _BETAS = (0.9, 0.99)
 _EPS = 1e-18
@@ -37,15 +40,32 @@ def parameter_groups(model: RWKV7, *, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def make_optimizer(model: RWKV7, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over all parameters, betas (0.9, 0.99), eps 1e-18.
+def make_optimizer(
+    model: RWKV7, *, learning_rate: float, weight_decay: float, kind: str = "adamw"
+) -> torch.optim.Optimizer:
+    """The optimizer over all parameters, in its groups.
+
+    "adamw" has betas (0.9, 0.99) and eps 1e-18, in the fused form, which is the fastest on CPUs and
+    GPUs. "adafactor" (Shazeer and Stern, arXiv:1804.04235) keeps next to no state and no momentum.
+    Its steps are bounded by the learning rate times a parameter's size, here by at least the
+    learning rate itself: in RWKV-7 many parameters begin at zero and would else hardly leave it.
 
     Args:
         model: Whose parameters to train.
         learning_rate: Of a group with `lr_scale` 1; others are scaled.
         weight_decay: For the matrices.
+        kind: One of `OPTIMIZERS`.
+
+    Raises:
+        InputError: If there is no such optimizer.
     """
+    if kind not in OPTIMIZERS:
+        raise InputError(f"optimizer must be one of {OPTIMIZERS}, got '{kind}'")
     groups = parameter_groups(model, weight_decay=weight_decay)
+    if kind == "adafactor":
+        groups[-1]["lr_scale"] = 1.0  # the decay's bias is large, and so are its steps already
     for group in groups:
         group["lr"] = learning_rate * group["lr_scale"]
+    if kind == "adafactor":
+        return torch.optim.Adafactor(groups, lr=learning_rate, eps=(None, 1.0), foreach=False)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, eps=_EPS, fused=True)

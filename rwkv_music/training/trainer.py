@@ -76,8 +76,12 @@ class Trainer:
         self.model = model
         self.config = config
         self.optimizer = make_optimizer(
-            model, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+            model,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            kind=config.optimizer,
         )
+        model.checkpointing = config.checkpointing
         self.steps_taken = 0
         """Set it before iterating to go on behind a step that was taken earlier."""
         self._batches = batches

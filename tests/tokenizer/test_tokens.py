@@ -1,5 +1,7 @@
 """Scores and token ids: a tune written out by hand, round trips, and odd music."""
 
+import itertools
+
 import numpy as np
 import pytest
 import symusic
@@ -172,6 +174,98 @@ def test_a_retaken_pedal_is_kept_and_a_redundant_one_is_not() -> None:
     assert switches == [(0, 127), (192, 0), (192, 127), (288, 0)]
 
 
+def test_parts_beyond_the_slots_are_merged_program_by_program_and_lose_no_note() -> None:
+    score = symusic.Score(96)
+    for place, program in enumerate([0] * 20 + [40] * 15):
+        track = symusic.Track("", program, False)
+        track.notes.append(symusic.Note(96 * place, 96, 40 + place, 80))
+        score.tracks.append(track)
+    tokenizer = Tokenizer(slots=32)
+    assert tokenizer.part_order(score) == [*range(17), *range(20, 35)]
+    assert tokenizer.merged_parts(score) == {0: [16, 17, 18, 19]}
+    back = tokenizer.decode(tokenizer.encode(score))
+    assert notes_of(back) == notes_of(score)
+    assert [len(track.notes) for track in back.tracks] == [1] * 16 + [4] + [1] * 15
+    few = Tokenizer(slots=2)
+    assert few.merged_parts(score) == {0: [*range(20)], 40: [*range(20, 35)]}
+    assert notes_of(few.decode(few.encode(score))) == notes_of(score)
+    assert tokenizer.merged_parts(score_of((0, 480, 60))) == {}
+
+
+def test_the_pedal_of_merged_parts_is_down_while_any_of_theirs_is() -> None:
+    score = symusic.Score(96)
+    for down, up in ((0, 96), (48, 192), (960, 1000)):
+        track = symusic.Track("", 0, False)
+        track.notes.append(symusic.Note(1000, 96, 60, 80))
+        track.controls.append(symusic.ControlChange(down, 64, 127))
+        track.controls.append(symusic.ControlChange(up, 64, 0))
+        score.tracks.append(track)
+    tokenizer = Tokenizer(slots=1)
+    back = tokenizer.decode(tokenizer.encode(score))
+    switches = [(each.time, each.value) for each in back.tracks[0].controls]
+    assert switches == [(0, 127), (192, 0), (960, 127), (1000, 0)]
+
+
+def test_a_pedal_pressed_for_less_than_a_step_is_pressed_for_one() -> None:
+    score = score_of((0, 480, 60), (1920, 480, 60))
+    for time, value in ((481, 127), (482, 0), (960, 127), (1439, 0), (1440, 127), (1441, 0)):
+        score.tracks[0].controls.append(symusic.ControlChange(time, 64, value))
+    ids = TOKENIZER.encode(score)
+    back = TOKENIZER.decode(ids)
+    switches = [(each.time, each.value) for each in back.tracks[0].controls]
+    assert switches == [(96, 127), (97, 0), (192, 127), (288, 0), (288, 127), (289, 0)]
+    np.testing.assert_array_equal(TOKENIZER.encode(back), ids)
+
+
+def test_of_many_switches_within_a_step_a_lift_and_a_press_remain() -> None:
+    score = score_of((0, 480, 60), (1920, 480, 60))
+    for time, value in ((480, 127), (481, 0), (482, 127), (960, 0), (961, 127), (962, 0)):
+        score.tracks[0].controls.append(symusic.ControlChange(time, 64, value))
+    back = TOKENIZER.decode(TOKENIZER.encode(score))
+    switches = [(each.time, each.value) for each in back.tracks[0].controls]
+    assert switches == [(96, 127), (192, 0), (192, 127), (193, 0)]
+
+
+def test_notes_of_no_duration_last_one_step() -> None:
+    back = TOKENIZER.decode(TOKENIZER.encode(score_of((0, 0, 60), (480, 1, 62))))
+    assert [(note.time, note.duration) for note in back.tracks[0].notes] == [(0, 1), (96, 1)]
+
+
+def test_overlapping_notes_of_one_pitch_stay_as_they_are() -> None:
+    notes = ((0, 480, 60), (240, 480, 60), (240, 960, 60), (240, 960, 60))
+    score = score_of(*notes)
+    back = TOKENIZER.decode(TOKENIZER.encode(score))
+    found = [(note.time * 5, note.duration * 5, note.pitch) for note in back.tracks[0].notes]
+    assert found == sorted(notes)
+
+
+def test_short_notes_that_touched_still_touch() -> None:
+    rng = np.random.default_rng(0)
+    onsets = np.concatenate([[0], np.cumsum(rng.integers(10, 235, 200))]).tolist()
+    notes = [(a, b - a, 60) for a, b in itertools.pairwise(onsets)]
+    back = TOKENIZER.decode(TOKENIZER.encode(score_of(*notes)))
+    found = list(back.tracks[0].notes)
+    assert [note.end for note in found[:-1]] == [note.time for note in found[1:]]
+
+
+@pytest.mark.parametrize("grid", [48, 96, 192, 480])
+def test_long_durations_go_to_the_nearest_there_is(grid: int) -> None:
+    tokenizer = Tokenizer(ticks_per_quarter=grid)
+    rng = np.random.default_rng(grid)
+    durations = rng.integers(481, 300 * 960, 2000)
+    score = symusic.Score(960)
+    track = symusic.Track("", 0, False)
+    for duration in durations.tolist():
+        track.notes.append(symusic.Note(7 * len(track.notes), duration, 60, 80))
+    score.tracks.append(track)
+    back = tokenizer.decode(tokenizer.encode(score)).tracks[0].notes.numpy()
+    table = tokenizer.vocabulary.durations / grid
+    exact = np.sort(durations / 960)
+    found = np.sort(back["duration"] / grid)
+    nearest = np.abs(table[:, None] - exact).min(axis=0)
+    np.testing.assert_allclose(np.abs(found - exact), nearest, atol=1e-9)
+
+
 def test_music_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(InputError, match="the score has no notes, at least 1 is needed"):
         TOKENIZER.encode(symusic.Score(480))
@@ -180,11 +274,11 @@ def test_music_that_cannot_be_written_is_refused() -> None:
     with pytest.raises(InputError, match="time signature 200/4 cannot be written"):
         TOKENIZER.encode(score)
     many = symusic.Score(480)
-    for _ in range(33):
-        track = symusic.Track("", 0, False)
+    for program in range(33):
+        track = symusic.Track("", program, False)
         track.notes.append(symusic.Note(0, 480, 60, 80))
         many.tracks.append(track)
-    with pytest.raises(InputError, match="has 33 parts, at most 32 can be written"):
+    with pytest.raises(InputError, match="has 33 parts of different programs, at most 32 can be"):
         TOKENIZER.encode(many)
 
 

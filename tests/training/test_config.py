@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+import torch
 
 from rwkv_music.errors import InputError
-from rwkv_music.training.config import PRESETS, TrainingConfig
+from rwkv_music.model import RWKV7, ModelConfig
+from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.training import PRESETS, TrainingConfig
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -33,6 +36,7 @@ def test_a_setting_of_none_leaves_the_preset_its_own() -> None:
         ({"schedule": "steps"}, "schedule must be one of .* got 'steps'"),
         ({"valid_share": 0.0}, r"valid_share must be in \(0, 1\), got 0.0"),
         ({"precision": "float8"}, "precision must be one of .* got 'float8'"),
+        ({"optimizer": "sgd"}, "optimizer must be one of .* got 'sgd'"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -41,7 +45,34 @@ def test_a_setting_out_of_range_is_refused(settings: dict[str, Any], message: st
 
 
 def test_an_unknown_preset_or_setting_is_refused() -> None:
-    with pytest.raises(InputError, match="no preset 'huge': choose one of small, tiny"):
+    with pytest.raises(InputError, match="no preset 'huge': choose one of small, tiny, 1m"):
         TrainingConfig.preset("huge", corpus="bach", out="x")
     with pytest.raises(InputError, match="unknown training setting 'flavour'"):
         TrainingConfig.from_dict({"corpus": "bach", "out": "x", "flavour": 1})
+
+
+def test_bf16_is_short_for_bfloat16() -> None:
+    assert TrainingConfig(corpus="bach", out="x", precision="bf16").precision == "bfloat16"
+
+
+SIZED = [name for name in PRESETS if name[-1] in "mb"]
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_a_sized_preset_has_the_parameters_it_is_named_after(name: str) -> None:
+    config = TrainingConfig.preset(name, corpus="", out="")
+    with torch.device("meta"):
+        model = RWKV7(
+            ModelConfig(
+                vocab_size=Tokenizer().vocab_size, num_layers=config.num_layers, width=config.width
+            )
+        )
+    told = float(name[:-1]) * {"m": 1e6, "b": 1e9}[name[-1]]
+    assert sum(each.numel() for each in model.parameters()) == pytest.approx(told, rel=0.1)
+
+
+def test_sized_presets_run_from_one_million_to_three_billion() -> None:
+    assert SIZED[0] == "1m"
+    assert SIZED[-1] == "2.6b"
+    widths = [PRESETS[name]["width"] * PRESETS[name]["num_layers"] for name in SIZED]
+    assert widths == sorted(widths)

@@ -1,12 +1,14 @@
 """AdamW's parameter groups: who decays, who learns twice as fast, and that nobody is left out."""
 
+import copy
 import math
 
 import pytest
 import torch
 
+from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
-from rwkv_music.training.optimizer import make_optimizer, parameter_groups
+from rwkv_music.training.optimizer import OPTIMIZERS, make_optimizer, parameter_groups
 
 CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=128)
 IDS = torch.randint(23, (2, 70), generator=torch.Generator().manual_seed(3))
@@ -96,3 +98,60 @@ def test_from_the_official_init_every_parameter_has_moved_after_three_steps() ->
         optimizer.step()
     unmoved = [name for name, value in model.named_parameters() if torch.equal(value, start[name])]
     assert unmoved == []
+
+
+def test_adafactor_keeps_a_row_and_a_column_for_a_matrix() -> None:
+    model = initialized()
+    optimizer = make_optimizer(model, learning_rate=0.01, weight_decay=0.0, kind="adafactor")
+    for value in model.parameters():
+        value.grad = torch.ones_like(value)
+    optimizer.step()
+    kept = optimizer.state[model.head.weight]
+    assert sum(each.numel() for each in kept.values()) == 23 + 128 + 1
+    total = sum(each.numel() for state in optimizer.state.values() for each in state.values())
+    assert total < 0.1 * sum(value.numel() for value in model.parameters())
+
+
+def test_adafactor_moves_what_begins_at_zero_by_the_learning_rate() -> None:
+    # A gradient alike everywhere is divided by its own size; at step 1 the bound is the rate.
+    model = initialized()
+    before = values(model)
+    optimizer = make_optimizer(model, learning_rate=0.01, weight_decay=0.0, kind="adafactor")
+    for value in model.parameters():
+        value.grad = torch.full_like(value, 1e-3)
+    optimizer.step()
+    name = "blocks.1.att.output.weight"
+    assert not before[name].any()
+    moved = model.get_parameter(name).detach()
+    torch.testing.assert_close(moved, torch.full_like(moved, -0.01), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_an_optimizer_goes_on_from_its_state_as_if_it_had_not_stopped(kind: str) -> None:
+    def steps(model: RWKV7, optimizer: torch.optim.Optimizer, numbers: range) -> None:
+        for number in numbers:
+            generator = torch.Generator().manual_seed(number)
+            for value in model.parameters():
+                value.grad = torch.randn(value.shape, generator=generator)
+            optimizer.step()
+
+    def fresh(model: RWKV7) -> torch.optim.Optimizer:
+        return make_optimizer(model, learning_rate=0.01, weight_decay=0.1, kind=kind)
+
+    through = initialized()
+    steps(through, fresh(through), range(4))
+    first = initialized()
+    optimizer = fresh(first)
+    steps(first, optimizer, range(2))
+    second = initialized()
+    second.load_state_dict(first.state_dict())
+    resumed = fresh(second)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    steps(second, resumed, range(2, 4))
+    for name, value in through.named_parameters():
+        assert torch.equal(second.get_parameter(name), value), name
+
+
+def test_an_unknown_optimizer_is_refused() -> None:
+    with pytest.raises(InputError, match=r"optimizer must be one of .* got 'sgd'"):
+        make_optimizer(initialized(), learning_rate=0.01, weight_decay=0.0, kind="sgd")

@@ -1,0 +1,65 @@
+"""Gradient checkpointing: the same gradients, dropout included, and less in memory."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.measuring import held_bytes
+from rwkv_music.model import RWKV7, ModelConfig
+from rwkv_music.ops.backends import VARIABLE
+from rwkv_music.ops.wkv7 import available_backends
+from tests.model.test_rwkv7 import perturbed
+
+CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=64, dropout=0.3)
+IDS = torch.randint(23, (2, 40), generator=torch.Generator().manual_seed(3))
+RESETS = torch.zeros(2, 40, dtype=torch.bool)
+RESETS[0, 17] = True
+
+
+def loss_and_gradients(model: RWKV7, *, checkpointing: bool) -> list[Tensor]:
+    model.checkpointing = checkpointing
+    torch.manual_seed(5)
+    hidden, state = model.hidden(IDS, resets=RESETS)
+    torch.rand(3)  # a step's other random choices do not disturb those that are repeated
+    loss = hidden.square().sum() + sum(layer.wkv.sum() for layer in state.layers)
+    parameters = [value for name, value in model.named_parameters() if name != "head.weight"]
+    return [loss.detach(), torch.rand(1), *torch.autograd.grad(loss, parameters)]
+
+
+@pytest.mark.parametrize("backend", available_backends())
+def test_gradients_are_those_without_it_and_dropout_drops_the_same(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, backend)
+    model = perturbed(CONFIG).train()
+    plain = loss_and_gradients(model, checkpointing=False)
+    again = loss_and_gradients(model, checkpointing=True)
+    assert len(plain) == len(again)
+    for expected, found in zip(plain, again, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_under_autocast_the_layer_is_made_again_in_the_same_precision() -> None:
+    model = perturbed(CONFIG).float().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = loss_and_gradients(model, checkpointing=False)
+        again = loss_and_gradients(model, checkpointing=True)
+    for expected, found in zip(plain, again, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_layer_keeps_its_inputs_and_outputs_alone() -> None:
+    held = {}
+    for layers in (2, 3):
+        model = perturbed(ModelConfig(vocab_size=23, num_layers=layers, width=64)).train()
+        ids = torch.randint(23, (4, 512))
+        for checkpointing in (False, True):
+            model.checkpointing = checkpointing
+            held[checkpointing, layers] = held_bytes(lambda model=model, ids=ids: model.hidden(ids))
+    if held[True, 2] is None:
+        pytest.skip("this system's C library does not tell how much memory is in use")
+    plain, again = (held[each, 3] - held[each, 2] for each in (False, True))
+    numbers = 8 * 4 * 512 * 64
+    # The layer's output, and the final state, which is small; without it dozens of such tensors.
+    assert again < 2 * numbers
+    assert plain > 10 * numbers
