@@ -73,7 +73,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 1024, 2048])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
-    parser.add_argument("--backends", nargs="+", default=available_backends()[:1])
+    parser.add_argument("--backends", nargs="+", default=available_backends("cpu")[:1])
     parser.add_argument("--tokens", type=int, default=4096, help="of one step")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=256)

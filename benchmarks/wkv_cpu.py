@@ -140,7 +140,7 @@ def errors(
 
 def contestants(peers: dict[str, Recurrence]) -> dict[str, Recurrence]:
     """Our backends and their peers."""
-    ours = {name: partial(wkv7, backend=name) for name in available_backends()}
+    ours = {name: partial(wkv7, backend=name) for name in available_backends("cpu")}
     return {**ours, **peers}
 
 
@@ -161,7 +161,7 @@ def measure(
             "shape": shape,
             "precision": str(dtype).removeprefix("torch."),
             "contestant": name,
-            "ours": name in available_backends(),
+            "ours": name in available_backends("cpu"),
             **timings[name].to_dict(),
             "times_faster_than": times_faster(timings[name], timings),
             "worst_error": rounded(max(found.values()), 3),
@@ -195,7 +195,7 @@ def accuracy(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     _, T, H = given.shapes[0].split("x")
     for family in FAMILIES:
         tensors = draw(f"1x{T}x{H}", given.seed, family)
-        for name in available_backends():
+        for name in available_backends("cpu"):
             found = errors(partial(wkv7, backend=name), tensors, torch.float32, given.seed)
             worst = max(found, key=lambda each: found[each])
             yield {

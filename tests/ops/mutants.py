@@ -10,6 +10,7 @@ FUNCTIONS = "native/source/functions.h"
 MIXING = "native/source/time_mixing_backward.h"
 SHIFT = "native/source/token_shift.h"
 RELU = "native/source/squared_relu.h"
+CUDA = "wkv7/cuda_kernel.cu"
 REFERENCE = "wkv7/reference.py"
 
 Mutant = tuple[str, str, str]
@@ -124,6 +125,45 @@ IN_PYTHON: list[Mutant] = [
 ]
 """The reference's hand-written backward."""
 
+ON_GPU: list[Mutant] = [
+    (CUDA, "s[e] -= s[e] * own[e];", "s[e] += s[e] * own[e];"),
+    (CUDA, "s[e] += removed * own[e];", "s[e] -= removed * own[e];"),
+    (CUDA, "s[e] += v * own[e];", "s[e] -= v * own[e];"),
+    (CUDA, "if (now[RESET_AHEAD + step] != Real(0)) clear(s);", ""),
+    (
+        CUDA,
+        "? forgotten(to_real(logit[n])) : Real(0);",
+        "? forgotten(to_real(logit[n])) : Real(1);",
+    ),
+    (CUDA, "return -expm1(-RATE", "return expm1(-RATE"),
+    (CUDA, "* sigmoid(logit) * sigmoid(-logit)", "* sigmoid(logit) * sigmoid(logit)"),
+    (CUDA, "a.starts && first % CHUNK == 0", "a.starts && first % CHUNK == STAGE"),
+    (CUDA, "s[e] -= s[e] * f;", "s[e] += s[e] * f;"),
+    (CUDA, "s[e] += beta * removed[e];", "s[e] -= beta * removed[e];"),
+    (CUDA, "s[e] += k * v[e];", "s[e] -= k * v[e];"),
+    (CUDA, "by_row[e] += dy * own[e];", "by_row[e] -= dy * own[e];"),
+    (CUDA, "by_column[e] += own[e] * r;", "by_column[e] -= own[e] * r;"),
+    (CUDA, "emit(D_LOGIT, step, -sum", "emit(D_LOGIT, step, sum"),
+    (CUDA, "emit(D_K, step, sum", "emit(D_K, step, -sum"),
+    (CUDA, "emit(D_BETA, step, sum", "emit(D_BETA, step, -sum"),
+    (CUDA, "emit(D_ALPHA, step, sum", "emit(D_ALPHA, step, -sum"),
+    (CUDA, "emit(D_R, step, sum", "emit(D_R, step, -sum"),
+    (CUDA, "= to_io(dv);", "= to_io(-dv);"),
+    (CUDA, "by_row[e] -= by_row[e] * own[e];", "by_row[e] += by_row[e] * own[e];"),
+    (CUDA, "by_row[e] += u * own[e];", "by_row[e] -= u * own[e];"),
+    (CUDA, "by_column[e] -= by_column[e] * f_here;", "by_column[e] += by_column[e] * f_here;"),
+    (CUDA, "by_column[e] += own[e] * alpha;", "by_column[e] -= own[e] * alpha;"),
+    (CUDA, "      clear(by_row);\n", ""),
+    (CUDA, "      clear(by_column);\n    }\n  }\n};", "    }\n  }\n};"),
+    (CUDA, "sum *= slope(read(a.logit", "sum *= -slope(read(a.logit"),
+    (CUDA, "sum *= slope(to_real", "sum *= -slope(to_real"),
+    (CUDA, "sum += a.parts[", "sum -= a.parts["),
+    (CUDA, "    __syncthreads();\n    Real before", "    Real before"),
+    (CUDA, "    __syncthreads();\n    ahead.fetch", "    ahead.fetch"),
+    (CUDA, "step % 2 * ROWS;", "0;"),
+]
+"""The CUDA kernel: signs, resets, barriers, and the double buffer of u."""
+
 NATIVE = [*RECURRENT, *MIXED, *SHIFTED]
-SAMPLE = [RECURRENT[11], SHIFTED[7], IN_PYTHON[8]]
+SAMPLE = [RECURRENT[11], SHIFTED[7], IN_PYTHON[8], *ON_GPU[20:22], ON_GPU[-2]]
 """A few for every build; the others are planted by `make test-long`."""

@@ -1,6 +1,7 @@
 """Errors planted in each backward must be noticed: a gate that lets one through is no gate."""
 
 import importlib.util
+import math
 import os
 import shutil
 import subprocess
@@ -18,8 +19,10 @@ from rwkv_music.ops.native.build import (
     host_target,
     sources_number,
 )
-from tests.ops.mutants import IN_PYTHON, NATIVE, SAMPLE, Mutant
-from tests.ops.wkv import inputs
+from rwkv_music.ops.wkv7 import cuda
+from tests.ops.cuda_played import play, why_not_played
+from tests.ops.mutants import IN_PYTHON, NATIVE, ON_GPU, SAMPLE, Mutant
+from tests.ops.wkv import everything, inputs, relative_error
 
 REPOSITORY = Path(__file__).parents[2]
 ROOM = Path(str(ops.__file__)).parent
@@ -80,9 +83,38 @@ def check_reference(folder: Path, mutant: Mutant | None) -> bool:
     return torch.autograd.gradcheck(run, leaves, raise_exception=False)
 
 
+def worst_error_on_a_played_gpu(folder: Path, mutant: Mutant | None) -> float:
+    """What the gate finds in the CUDA source with the mutant, or as it is; split or not.
+
+    An emulation that stops, as a GPU would hang, counts as infinite.
+    """
+    if why_not_played():
+        pytest.skip(f"the CUDA source cannot be played: {why_not_played()}")
+    text = planted(mutant) if mutant else (ROOM / "wkv7/cuda_kernel.cu").read_text(encoding="utf-8")
+    path = folder / "cuda_kernel.cu"
+    path.write_text(text, encoding="utf-8")
+    resets = torch.zeros(1, 35, dtype=torch.bool)
+    resets[0, [7, 32]] = True
+    given = inputs(35, B=1, H=1)
+    truth = everything(given, "reference", resets)
+    errors = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "SOURCE", path)
+        for splits, falling in ((1, False), (1, True), (4, False)):
+            play(patch, splits, falling=falling)
+            try:
+                found = everything(given, "cuda", resets)
+            except AssertionError:
+                return math.inf
+            errors += [relative_error(found[name], value) for name, value in truth.items()]
+    return max(math.inf if math.isnan(error) else error for error in errors)
+
+
 def check(folder: Path, mutant: Mutant) -> None:
     if mutant in IN_PYTHON:
         assert not check_reference(folder, mutant)
+    elif mutant in ON_GPU:
+        assert worst_error_on_a_played_gpu(folder, mutant) > LIMIT
     else:
         assert worst_error(folder, mutant) > LIMIT
 
@@ -90,6 +122,7 @@ def check(folder: Path, mutant: Mutant) -> None:
 def test_the_sources_as_they_are_pass_the_gate(tmp_path: Path) -> None:
     assert worst_error(tmp_path, None) < LIMIT
     assert check_reference(tmp_path, None)
+    assert worst_error_on_a_played_gpu(tmp_path, None) < LIMIT
     assert "rwkv_music_wkv7_backward" in exported_functions()
 
 
@@ -98,12 +131,16 @@ def test_some_errors_are_noticed_in_every_build(mutant: Mutant, tmp_path: Path) 
     check(tmp_path, mutant)
 
 
-@pytest.mark.parametrize("mutant", [*NATIVE, *IN_PYTHON], ids=lambda each: f"{each[1]} {each[2]}")
+@pytest.mark.parametrize(
+    "mutant", [*NATIVE, *IN_PYTHON, *ON_GPU], ids=lambda each: f"{each[1]} {each[2]}"
+)
 def test_every_planted_text_still_stands_in_the_sources(mutant: Mutant) -> None:
     assert planted(mutant)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mutant", [*NATIVE, *IN_PYTHON], ids=lambda each: f"{each[1]} {each[2]}")
+@pytest.mark.parametrize(
+    "mutant", [*NATIVE, *IN_PYTHON, *ON_GPU], ids=lambda each: f"{each[1]} {each[2]}"
+)
 def test_every_error_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     check(tmp_path, mutant)

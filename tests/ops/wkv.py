@@ -18,7 +18,7 @@ FAMILIES = ("random", "fast", "slow", "parallel", "hardest", "trained")
 every step while nothing decays; and what a trained model computes from a chorale."""
 
 
-FAST_BACKENDS = [name for name in available_backends() if name != "reference"]
+FAST_BACKENDS = [name for name in available_backends("cpu") if name != "reference"]
 """The reference is the truth in float64. In float32 it rounds each decay near 1 the same way at
 each step, which adds up to 1e-5 in the hardest family."""
 

@@ -2,7 +2,7 @@
 
 `wkv7` checks its inputs and hands them to a backend. `reference` is the truth, step by step;
 `chunked` is the same in matrix products, on any device; `native` is the kernel to train with on a
-CPU. The environment variable `RWKV_MUSIC_WKV` forces one of them.
+CPU, `cuda` and `triton` are those for a GPU. The environment variable `RWKV_MUSIC_WKV` forces one.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,22 @@ from rwkv_music.errors import InputError
 from rwkv_music.ops.backends import available_backends, choose_backend
 from rwkv_music.ops.checks import check_finite
 from rwkv_music.ops.wkv7.chunked import wkv7_chunked
+from rwkv_music.ops.wkv7.cuda import wkv7_cuda
 from rwkv_music.ops.wkv7.native import wkv7_native
 from rwkv_music.ops.wkv7.reference import wkv7_reference
+from rwkv_music.ops.wkv7.triton import wkv7_triton
 
 __all__ = ["available_backends", "wkv7"]
 
 _BACKENDS: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {
+    "cuda": wkv7_cuda,
+    "triton": wkv7_triton,
     "native": wkv7_native,
     "chunked": wkv7_chunked,
     "reference": wkv7_reference,
 }
+_NARROW = ("cuda", "triton", "native")
+"""Those that read and write bfloat16 themselves."""
 
 
 def wkv7(
@@ -88,7 +94,8 @@ def wkv7(
         state = torch.zeros(batch, heads, width, width, dtype=precision, device=r.device)
     name = choose_backend(sequences["r"], width, backend)
     with torch.autocast(r.device.type, enabled=False):
-        ready = [each if name == "native" else each.to(precision) for each in sequences.values()]
+        narrow = name in _NARROW
+        ready = [each if narrow else each.to(precision) for each in sequences.values()]
         y, final_state = _BACKENDS[name](*ready, state.to(precision), resets)
     return y.to(dtype), final_state
 

@@ -1,0 +1,204 @@
+"""The WKV recurrence on an NVIDIA GPU, by the CUDA kernel in `cuda_kernel.cu`.
+
+The rows of a head's state are independent of one another but for five sums in the backward, so that
+a head can be split over 1, 2, 4 or 8 blocks: a small model fills a big GPU. The state and all sums
+are float32; sequences are read and written in float32 or bfloat16.
+"""
+
+import ctypes
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from rwkv_music.ops.cuda import Gpu, Kernels, KernelUnavailable, gpu_of
+from rwkv_music.ops.native.arguments import Sequence, address, channels_together, sequence
+from rwkv_music.ops.wkv7.operators import Kept, Results, define_operators
+
+N = 64
+CHUNK = 16
+"""Steps between two stored states, as in the source."""
+ROWS = (64, 32, 16, 8)
+"""Value rows of a head that a block may walk."""
+NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
+"""IO in the source; float64 is for tests on the CPU."""
+SOURCE = Path(__file__).with_name("cuda_kernel.cu")
+_INPUTS = ("r", "logit", "k", "v", "alpha", "beta")
+_FINISH_BLOCKS, _FINISH_THREADS = 4096, 256
+
+
+class _Forward(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("steps", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        *((name, Sequence) for name in _INPUTS),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("resets", "state", "y", "final_state", "starts", "removed")
+        ),
+    ]
+
+
+class _Backward(ctypes.Structure):
+    _fields_: ClassVar = [
+        ("steps", ctypes.c_int64),
+        ("heads", ctypes.c_int64),
+        ("total", ctypes.c_int64),
+        *((name, Sequence) for name in (*_INPUTS, "dy")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("resets", "starts", "removed", "d_final_state", "d_state", "d_v")
+        ),
+        ("d_columns", ctypes.c_void_p * 5),
+        ("parts", ctypes.c_void_p),
+    ]
+
+
+def threads_of(rows: int) -> int:
+    """Threads of a block that walks so many rows."""
+    return rows * (8 if rows == 8 else 4)
+
+
+def shared_numbers(rows: int, *, backward: bool) -> int:
+    """Numbers of shared memory of a block."""
+    if not backward:
+        stage = 4 if rows == 16 else 8
+        return 2 * stage * (5 * N + rows + 1)
+    walk = min(CHUNK, 256 // rows)
+    return CHUNK * (5 * N + 3 * rows + 1) + 2 * rows + walk * rows * N
+
+
+def rows_for(heads: int, gpu: Gpu) -> int:
+    """Rows of a block: as many as leave every multiprocessor two blocks.
+
+    Args:
+        heads: Of all sequences together.
+        gpu: Whose multiprocessors to fill; blocks must fit into its shared memory.
+    """
+    fitting = [
+        rows for rows in ROWS if 4 * shared_numbers(rows, backward=True) <= gpu.shared_memory
+    ]
+    filling = (rows for rows in fitting if heads * (N // rows) >= 2 * gpu.multiprocessors)
+    return next(filling, fitting[-1] if fitting else ROWS[-1])
+
+
+def load_kernels(device: torch.device, dtype: torch.dtype, rows: int) -> Kernels:
+    """The kernels for a GPU, compiled and loaded once in a process.
+
+    Raises:
+        KernelUnavailable: If they cannot run there.
+    """
+    return _loaded(_index(device), dtype, rows)
+
+
+@functools.cache
+def _loaded(index: int, dtype: torch.dtype, rows: int) -> Kernels:
+    options = (f"-DIO={NUMBERS[dtype]}", f"-DROWS={rows}")
+    text = SOURCE.read_text(encoding="utf-8")
+    return gpu_of(index).kernels(f"wkv7-{NUMBERS[dtype]}-{rows}", text, options)
+
+
+def _index(device: torch.device) -> int:
+    return torch.cuda.current_device() if device.index is None else device.index
+
+
+class _Launcher:
+    """Launches on the GPU that tensors lie on, split as suits their sizes."""
+
+    def __init__(self, r: Tensor) -> None:
+        self.gpu = gpu_of(_index(r.device))
+        self.heads = r.shape[0] * r.shape[2]
+        self.rows = rows_for(self.heads, self.gpu)
+        self._kernels = load_kernels(r.device, r.dtype, self.rows)
+        self._size = 8 if r.dtype == torch.float64 else 4
+
+    @property
+    def splits(self) -> int:
+        return N // self.rows
+
+    def walk(self, name: str, arguments: ctypes.Structure, *, backward: bool) -> None:
+        """A block for every part of every head."""
+        shared = self._size * shared_numbers(self.rows, backward=backward)
+        self._launch(name, arguments, self.heads * self.splits, threads_of(self.rows), shared)
+
+    def finish(self, arguments: "_Backward", total: int) -> None:
+        """Add up what the parts of a head found."""
+        blocks = min(_FINISH_BLOCKS, -(-total // _FINISH_THREADS))
+        self._launch("wkv7_finish", arguments, blocks, _FINISH_THREADS, 0)
+
+    def _launch(
+        self, name: str, arguments: ctypes.Structure, blocks: int, threads: int, shared: int
+    ) -> None:
+        with self.gpu.current():
+            self._kernels.launch(
+                name, arguments, blocks=blocks, threads=threads, shared=shared,
+                stream=self.gpu.stream(),
+            )  # fmt: skip
+
+
+def _views(tensors: Iterable[Tensor]) -> list[Sequence]:
+    return [sequence(each) for each in tensors]
+
+
+def _forward(
+    sequences: list[Tensor], state: Tensor, resets: Tensor | None, results: Results
+) -> None:
+    ready = [channels_together(each) for each in sequences]
+    steps, heads = ready[0].shape[1:3]
+    starts, removed = (each if each.numel() else None for each in results.kept)
+    arguments = _Forward(
+        steps, heads, *_views(ready), address(resets), address(state), address(results.y),
+        address(results.final_state), address(starts), address(removed),
+    )  # fmt: skip
+    _Launcher(ready[0]).walk("wkv7_forward", arguments, backward=False)
+
+
+def _backward(
+    sequences: list[Tensor],
+    resets: Tensor | None,
+    kept: Kept,
+    dy: Tensor,
+    d_final_state: Tensor | None,
+    gradients: list[Tensor],
+    d_state: Tensor,
+) -> None:
+    ready = [channels_together(each) for each in (*sequences, dy)]
+    r = ready[0]
+    launcher = _Launcher(r)
+    d_r, d_logit, d_k, d_v, d_alpha, d_beta = gradients
+    columns = (d_r, d_k, d_beta, d_alpha, d_logit)
+    parts = None
+    if launcher.splits > 1:
+        parts = d_state.new_empty(launcher.splits * len(columns) * r.numel())
+    arguments = _Backward(
+        *r.shape[1:3], r.numel(), *_views(ready), address(resets), *map(address, kept),
+        address(d_final_state), address(d_state), address(d_v),
+        (ctypes.c_void_p * 5)(*map(address, columns)), address(parts),
+    )  # fmt: skip
+    launcher.walk("wkv7_backward", arguments, backward=True)
+    if parts is not None:
+        launcher.finish(arguments, r.numel())
+
+
+wkv7_cuda = define_operators("wkv7_cuda", _forward, _backward, chunk=CHUNK)
+"""Outputs in the dtype of the sequences, and the final state. Takes what `wkv7` takes."""
+
+
+def require(index: int, dtype: torch.dtype) -> None:
+    """Compile and load the kernels for a GPU.
+
+    Raises:
+        KernelUnavailable: Why they do not run there.
+    """
+    limit = gpu_of(index).shared_memory
+    if limit < 4 * shared_numbers(ROWS[-1], backward=True):
+        raise KernelUnavailable(
+            f"a block of this GPU has {limit} bytes of shared memory, and "
+            f"{4 * shared_numbers(ROWS[-1], backward=True)} are needed"
+        )
+    for rows in ROWS:
+        if 4 * shared_numbers(rows, backward=True) <= limit:
+            _loaded(index, dtype, rows)
