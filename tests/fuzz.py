@@ -4,7 +4,9 @@
 again.
 """
 
+import io
 import re
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
@@ -269,6 +271,54 @@ _XML = """<?xml version="1.0" encoding="UTF-8"?>
 <note><rest/><duration>4</duration></note></measure></part></score-partwise>
 """
 _TEXTS = {"abc": _ABC, "krn": _KERN, "musicxml": _XML}
+
+
+def _zipped(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def _hostile_zip(text: str, rng: np.random.Generator) -> bytes:
+    """Compressed MusicXML: broken, lying about its contents, or much larger than it looks."""
+    container = '<container><rootfiles><rootfile full-path="{}"/></rootfiles></container>'
+    match int(rng.integers(5)):
+        case 0:
+            packed = bytearray(_zipped({"score.musicxml": text.encode()}))
+            for place in rng.integers(0, len(packed), int(rng.integers(1, 20))):
+                packed[place] = int(rng.integers(256))
+            return bytes(packed)
+        case 1:
+            packed = bytearray(_zipped({"score.musicxml": text.encode()}))
+            return bytes(packed[: int(rng.integers(len(packed)))])
+        case 2:
+            lying = container.format(rng.choice(["nowhere.xml", "../../etc/passwd", ""]))
+            return _zipped({"META-INF/container.xml": lying.encode(), "a.xml": text.encode()})
+        case 3:
+            return _zipped({"bomb.xml": b"<" * int(rng.choice([1 << 20, 40 << 20]))})
+        case _:
+            return _zipped({"META-INF/container.xml": text.encode(), "x.bin": rng.bytes(99)})
+
+
+def _nested(ending: str, rng: np.random.Generator) -> str:
+    """Texts that are small, and large for whoever takes them at their word."""
+    times = int(rng.choice([50, 2000, 20_000], p=[0.5, 0.3, 0.2]))
+    match ending:
+        case "musicxml" if rng.random() < 0.4:
+            laughs = "".join(f'<!ENTITY l{n} "{f"&l{n - 1};" * 10}">' for n in range(1, 10))
+            return f'<!DOCTYPE x [<!ENTITY l0 "lol">{laughs}]><score-partwise>&l9;</score-partwise>'
+        case "musicxml":
+            return "<part>" * times + "</part>" * times
+        case "abc":
+            inside = "(" if rng.random() < 0.5 else "|:"
+            return "X:1\nK:C\n" + inside * times + "C" + ":|" * times + "\n"
+        case _:
+            spines = min(times, 2000)
+            return "\t".join(["**kern"] * spines) + "\n" + "\t".join(["4c"] * spines) + "\n"
+
+
 _HOSTILE_WORDS = (
     "99999999", "-1", "0", "1/0", "\x00", "\ufeff", "(3", "[", "]", "<", ">", "&lol;", "*^", "*v",
     "[M:0/4]", "Q:0", "*M0/0", "<divisions>0</divisions>", "<duration>-7</duration>", "\t", "|:",
@@ -288,6 +338,10 @@ def _with_another_number(text: str, rng: np.random.Generator) -> str:
 def _hostile_text(number: int, rng: np.random.Generator) -> HostileFile:
     ending = str(rng.choice(list(_TEXTS)))
     text = _TEXTS[ending]
+    if rng.random() < 0.15:
+        return HostileFile(f"{number}-nested.{ending}", _nested(ending, rng).encode())
+    if ending == "musicxml" and rng.random() < 0.4:
+        return HostileFile(f"{number}-zip.mxl", _hostile_zip(text, rng))
     for _ in range(int(rng.integers(1, 5))):
         place, length = int(rng.integers(len(text) + 1)), int(rng.integers(12))
         word = str(rng.choice(_HOSTILE_WORDS))

@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import symusic
 
+from rwkv_music.data.examination import examine_score
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score import TempoMap, num_bars
 from rwkv_music.score.files import TEXT_FORMATS
@@ -20,6 +22,11 @@ from rwkv_music.score.notation import read_notation
 from rwkv_music.tokenizer import Tokenizer
 from tests.fuzz import hostile_file
 
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 MEMORY_BYTES = 3 << 30
 TEXT_SECONDS = 8.0
 """Shorter than for users: some broken texts let their reader loop without end."""
@@ -27,19 +34,24 @@ TEXT_SECONDS = 8.0
 
 def main() -> None:
     """The files of the numbers from the first argument up to the second, by the third."""
-    try:
-        import resource
-
+    if resource is not None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    except ModuleNotFoundError:
-        pass  # Windows
     tokenizer = Tokenizer()
     for number in range(*(int(each) for each in sys.argv[1:4])):
         file = hostile_file(number)
         _say(begins=file.name)
         began = time.perf_counter()
         outcome, text = _outcome(file.name, file.content, tokenizer)
-        _say(ends=file.name, outcome=outcome, text=text, seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        _say(ends=file.name, outcome=outcome, text=text, seconds=seconds, peak_mib=_peak_mib())
+
+
+def _peak_mib() -> float:
+    """The most memory this process has held so far; on Windows, what it holds now."""
+    if resource is None:
+        return psutil.Process().memory_info().rss / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _say(**words: object) -> None:
@@ -59,6 +71,10 @@ def _outcome(name: str, content: bytes, tokenizer: Tokenizer) -> tuple[str, str]
         again = tokenizer.encode(tokenizer.decode(ids))
         assert len(ids) == len(again)
         assert (ids == again).all(), "decoding and encoding gives another stream"
+        step = "examine"
+        report = examine_score(name, loaded, tokenizer=tokenizer)
+        assert report.notes_lost == 0, f"{report.notes_lost} notes lost"
+        assert report.content_hash, report.reason
     except ScoreFileError as refused:
         return "refused", str(refused)
     except Exception as error:  # noqa: BLE001 - a bug, to be reported by name

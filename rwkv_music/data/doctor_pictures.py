@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _COLOR = "#0072B2"
 _MOST_SIGNATURES = 12
+_WIDE = 8
+"""From this ratio of the longest to the shortest on, lengths are shown on a logarithmic axis."""
 _NAMED_DURATIONS = {0.125: "32nd", 0.25: "16th", 0.5: "8th", 1.0: "quarter", 2.0: "half",
                     4.0: "whole", 16.0: "4 wholes"}  # fmt: skip
 
@@ -75,11 +77,15 @@ def _new_figure(size: tuple[float, float]) -> "Figure":
 def _draw_lengths(report: "FolderReport", axes: "Axes") -> None:
     bars = np.array([file.bars for file in report.usable if file.bars])
     axes.set(title="Length of the pieces", xlabel="bars", ylabel="files")
-    if len(bars):
-        edges = np.unique(np.geomspace(bars.min(), bars.max() + 1, 31).astype(int))
-        axes.hist(bars, bins=edges.tolist(), color=_COLOR, edgecolor="white", linewidth=0.4)
+    if not len(bars):
+        return
+    low, high = int(bars.min()), int(bars.max())
+    spaced = np.geomspace if high >= _WIDE * low else np.linspace
+    edges = np.unique(spaced(low, high + 1, 31).astype(int))
+    axes.hist(bars, bins=edges.tolist(), color=_COLOR, edgecolor="white", linewidth=0.4)
+    if high >= _WIDE * low:
         axes.set_xscale("log")
-        _name_powers(axes, int(bars.min()), int(bars.max()))
+        _name_powers(axes, low, high)
 
 
 def _name_powers(axes: "Axes", low: int, high: int) -> None:

@@ -3,7 +3,6 @@
 import math
 import re
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +15,7 @@ _FEW_GROUPS = 20
 _FEW_TOKENS = 100_000
 _MOST_NAMED = 5
 _LARGE_ERROR_MS = 13.0
+_ONE_BEAT = {"1/4", "1/8", "1/2"}
 COLUMNS = (
     "verdict", "bars", "notes", "parts", "qpm", "signatures", "p99 ms", "max ms", "tokens/note",
     "file",
@@ -95,14 +95,14 @@ def remarks_of(report: "FolderReport") -> dict[str, list[str]]:
             remarks[name].append(f"copy: the same music as {first}")
     for pair in report.alike:
         how = _how_alike(pair.share, pair.kind)
-        remarks[pair.second].append(f"alike: {how} of {pair.first}")
-        remarks[pair.first].append(f"alike: {how} of {pair.second}")
+        remarks[pair.second].append(f"alike: {how} is the same in {pair.first}")
+        remarks[pair.first].append(f"alike: {how} is the same in {pair.second}")
     return remarks
 
 
 def _how_alike(share: float, kind: str) -> str:
     what = "the music" if kind == "whole" else "a part"
-    return f"{share:.0%} of {what} agrees with that"
+    return f"{share:.0%} of {what}"
 
 
 def _can_i_train(report: "FolderReport") -> Iterator[str]:
@@ -169,7 +169,7 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
     if mended:
         yield (
             f"{_count(len(mended), 'file')} had faults that are mended while reading "
-            f"({_names_of(mended)}): listen whether they sound right; the files stay as they are."
+            f"({_names_of(mended)}): listen whether it sounds right; no file is changed."
         )
     for first, *others in report.copies[:_MOST_NAMED]:
         yield f"Delete {_names(iter(others))}: the same music as {first}, note for note."
@@ -178,8 +178,8 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
         yield f"There are {_count(rest, 'more set')} of copies; see the table."
     for pair in report.alike[:_MOST_NAMED]:
         yield (
-            f"Compare {pair.first} and {pair.second}: {_how_alike(pair.share, pair.kind)}. "
-            "Training keeps them on one side of its split; delete one if it is only a copy."
+            f"Compare {pair.first} and {pair.second}: {_how_alike(pair.share, pair.kind)} is the "
+            "same. Training keeps them on one side of its split; delete one if it is only a copy."
         )
     if report.alike[_MOST_NAMED:]:
         rest = len(report.alike) - _MOST_NAMED
@@ -203,14 +203,12 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
 
 
 def _doubtful_figures(report: "FolderReport") -> Iterator[str]:
-    signatures = Counter(sign for file in report.usable for sign in file.time_signatures[:1])
-    short = [f for f in report.usable if f.time_signatures[:1] in {("1/4",), ("1/8",), ("2/8",)}]
+    short = [file for file in report.usable if set(file.time_signatures) <= _ONE_BEAT]
     if short and len(short) >= len(report.usable) / 10:
-        sign, number = signatures.most_common(1)[0]
         yield (
-            f"{_count(len(short), 'file')} begin in bars of one beat ({_names_of(short)}; most "
-            f"files, {number}, in {sign}). Programs often write that by mistake. Prompts are "
-            "counted in bars: choose more of them, or correct the signatures."
+            f"{_count(len(short), 'file')} have bars of one beat only ({_names_of(short)}). "
+            "Programs often write that by mistake. Prompts are counted in bars: choose more of "
+            "them, or correct the signatures."
         )
     coarse = [file for file in report.usable if (file.onset_p99_ms or 0) > _LARGE_ERROR_MS]
     if coarse:

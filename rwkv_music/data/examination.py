@@ -15,6 +15,7 @@ from jaxtyping import Float, Int64
 
 from rwkv_music.data.likeness import Fingerprint, fingerprint
 from rwkv_music.errors import InputError, ScoreFileError
+from rwkv_music.score.midi import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -104,13 +105,15 @@ def examine(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
     try:
         loaded = read_score(path)
     except ScoreFileError as error:
-        place = "" if error.place is None else f"at byte {error.place}: "
-        return FileReport(name, "set aside", reason=place + error.reason)
-    mended = (
-        *loaded.mended,
-        *_silently_dropped(Path(path), loaded.mended),
-        *_without_duration(loaded.score),
-    )
+        place = f" (byte {error.place})" if error.place else ""
+        return FileReport(name, "set aside", reason=error.reason + place)
+    mended = (*loaded.mended, *_silently_dropped(Path(path), loaded.mended))
+    return examine_score(name, LoadedScore(loaded.score, mended), tokenizer=tokenizer)
+
+
+def examine_score(name: str, loaded: LoadedScore, *, tokenizer: Tokenizer) -> FileReport:
+    """Examine what was read from a file; see `examine`."""
+    mended = (*loaded.mended, *_without_duration(loaded.score))
     report = FileReport(name, "mended" if mended else "fine", mended=mended)
     try:
         report = replace(report, **_facts(loaded.score))

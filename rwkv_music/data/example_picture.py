@@ -16,7 +16,9 @@ GIVEN_COLOR, SCORED_COLOR = "#b5bac0", "#d55e00"
 _CELL_QUARTERS = 0.22
 
 
-def draw_example(batch: Batch, tokenizer: Tokenizer, *, row: int = 0) -> "Figure":
+def draw_example(
+    batch: Batch, tokenizer: Tokenizer, *, row: int = 0, figure: "Figure | None" = None
+) -> "Figure":
     """Draw one sequence of a batch: piano roll above, tokens below, both over the same time.
 
     Each token is a cell that stands at the time it speaks of. Colours, the dashed line and the
@@ -26,6 +28,7 @@ def draw_example(batch: Batch, tokenizer: Tokenizer, *, row: int = 0) -> "Figure
         batch: What a training step reads, made by `collate`.
         tokenizer: The one that made the ids.
         row: Which sequence.
+        figure: To draw into, empty; a new one when None.
 
     Raises:
         InputError: If there is no such sequence.
@@ -44,7 +47,7 @@ def draw_example(batch: Batch, tokenizer: Tokenizer, *, row: int = 0) -> "Figure
     ids, is_scored = ids[is_music], is_scored[is_music]
     times = tokenizer.token_times(ids)
     score = tokenizer.decode(ids)
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    figure = figure or Figure(figsize=(11, 5.2), layout="constrained")
     notes, cells = figure.subplots(2, sharex=True, height_ratios=[3, 2])
     draw_piano_roll(score, seam_tick=int(times[is_scored][0]), axes=notes)
     _frame_scored_notes(notes, ids, times, is_scored, tokenizer)

@@ -113,7 +113,9 @@ def count_unended(content: bytes) -> int:
 def _read_header(content: bytes, name: str | Path, changes: list[str]) -> _Header:
     begin = content.find(b"MThd")
     if begin < 0:
-        raise ScoreFileError(name, "is not a MIDI file (it has no MThd): export it", place=0)
+        raise ScoreFileError(
+            name, "is not a MIDI file (it has no MThd): export it as MIDI", place=0
+        )
     if begin:
         changes.append(f"{begin} bytes before the header left out")
     if len(content) - begin < _HEADER_BYTES:
@@ -160,7 +162,7 @@ def check_division(division: int, name: str | Path, *, place: int = 12) -> None:
         )
     if not division:
         raise ScoreFileError(
-            name, "has 0 ticks per quarter note, at least 1 is needed: export it", place=place
+            name, "has 0 ticks per quarter note, at least 1 is needed: export it again", place=place
         )
 
 

@@ -1,14 +1,15 @@
 """Renew the pictures that the README shows: `make screenshots`.
 
-    python -m tests.browser.screenshots FOLDER
+    python -m tests.browser.screenshots FOLDER [NOTEBOOK ...]
 
-Opens both notebooks in JupyterLab, brings them to where there is something to see, and takes a
+Opens the notebooks in JupyterLab, brings them to where there is something to see, and takes a
 picture of the widget, once in the light and once in the dark theme.
 """
 
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,22 @@ def show_training(notebook: NotebookPage) -> str:
     return "start-training"
 
 
-SHOWS = {"01_continue": show_continuation, "03_train": show_training}
+def show_doctor(notebook: NotebookPage) -> str:
+    """Examine the folder and choose a file; returns the cell to take a picture of."""
+    for cell in ("choose-folder", "open-doctor"):
+        notebook.run_cell(cell)
+    notebook.python_value("doctor.wait() is not None")
+    widget = notebook.output("open-doctor")
+    widget.locator('tr[data-name="snow.mid"]').click()
+    notebook.wait_for_python("doctor.roll.score.note_num() > 0")
+    return "open-doctor"
+
+
+SHOWS = {
+    "01_continue": show_continuation,
+    "02_your_music": show_doctor,
+    "03_train": show_training,
+}
 
 
 def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path) -> None:
@@ -70,18 +86,18 @@ def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path
     context.close()
 
 
-def main(folder: Path) -> None:
-    """Take all pictures."""
+def main(folder: Path, names: Sequence[str] = tuple(SHOWS)) -> None:
+    """Take all pictures, or those of some notebooks."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         for part in ("notebooks", "examples"):
             shutil.copytree(REPOSITORY / part, Path(place) / part)
         browser = playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
         with LabServer(Path(place)) as server:
-            for name in SHOWS:
+            for name in names:
                 take_pictures(server, browser, name, folder)
         browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:] or tuple(SHOWS))

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MOST_MIB = 1024.0
+"""A process that reads, encodes, decodes and examines needs a tenth of it for ordinary files."""
 MIDI_SECONDS = 60.0
 """Far beyond what a file takes, so that only a hang is one, however busy the machine."""
 
@@ -44,6 +46,7 @@ def check(outcomes: list[dict[str, object]], count: int) -> None:
         name, text = str(each["ends"]), str(each["text"])
         assert "\n" not in text, each
         assert float(str(each["seconds"])) < MIDI_SECONDS, each
+        assert float(str(each["peak_mib"])) < MOST_MIB, each
         if each["outcome"] == "refused":
             assert text.startswith(name), each
     found = collections.Counter(each["outcome"] for each in outcomes)
