@@ -41,12 +41,11 @@ class FoundFiles(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """The same music on both sides of a split that the folders themselves declare."""
+    """The same music on both sides of a split."""
 
     first: str
     second: str
     sides: tuple[str, str]
-    share: float
 
 
 @dataclass(frozen=True)
@@ -107,14 +106,20 @@ class FolderReport:
     @cached_property
     def crossings(self) -> list[Crossing]:
         """The same music in folders called train, valid, test and the like."""
-        pairs = [(pair.first, pair.second, pair.share) for pair in self.alike]
-        pairs += [(same[0], other, 1.0) for same in self.copies for other in same[1:]]
-        found = []
-        for first, second, share in pairs:
-            sides = (declared_side(first), declared_side(second))
-            if sides[0] and sides[1] and sides[0] != sides[1]:
-                found.append(Crossing(first, second, (sides[0], sides[1]), share))
-        return found
+        pairs = [(pair.first, pair.second) for pair in self.alike]
+        pairs += [(same[0], other) for same in self.copies for other in same[1:]]
+        return _crossings(pairs, declared_side)
+
+    @cached_property
+    def store_crossings(self) -> list[Crossing]:
+        """Likenesses that a token store parts, since it knows exact copies only."""
+        hashes = {file.name: file.content_hash for file in self.usable}
+        held_out = held_out_groups(hashes.values())
+        sides = {
+            name: _VALIDATION if content in held_out else _TRAINING
+            for name, content in hashes.items()
+        }
+        return _crossings([(pair.first, pair.second) for pair in self.alike], sides.get)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, for JSON."""
@@ -129,7 +134,19 @@ class FolderReport:
             "copies": self.copies,
             "alike": [pair._asdict() for pair in self.alike],
             "crossings": [crossing._asdict() for crossing in self.crossings],
+            "store_crossings": [crossing._asdict() for crossing in self.store_crossings],
         }
+
+
+def _crossings(
+    pairs: Sequence[tuple[str, str]], side_of: Callable[[str], str | None]
+) -> list[Crossing]:
+    found = []
+    for first, second in pairs:
+        one, other = side_of(first), side_of(second)
+        if one and other and one != other:
+            found.append(Crossing(first, second, (one, other)))
+    return found
 
 
 def declared_side(name: str) -> str | None:

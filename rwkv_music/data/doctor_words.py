@@ -190,6 +190,12 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
             "music: what is measured on it would flatter. Take one out, or give training the "
             "whole folder and let it split by piece."
         )
+    for each in report.store_crossings[:_MOST_NAMED]:
+        yield (
+            f"Before you prepare a token store, delete {each.first} or {each.second}: a store "
+            f"knows exact copies only, and would take one for {each.sides[0]}, the other for "
+            f"{each.sides[1]}."
+        )
     yield from _doubtful_figures(report)
     if len(set(report.groups.values())) >= 2:
         held_out = sum(side == "validation" for side in report.sides.values())

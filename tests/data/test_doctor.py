@@ -1,5 +1,6 @@
 """The doctor: every file in the table, each with the right verdict, and a word on what to do."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import symusic
 
 from rwkv_music.data import split_corpus
 from rwkv_music.data.corpora import folder_corpus
+from rwkv_music.data.dataset import held_out_groups
 from rwkv_music.data.doctor import FolderReport, examine_folder, find_files, folder_report
 from rwkv_music.data.doctor_pictures import draw_overview, save_pictures
 from rwkv_music.data.doctor_words import advice, remarks_of, row_of, summary_text, table_text
@@ -137,10 +139,23 @@ def test_the_same_music_in_folders_called_train_and_valid_is_named(tmp_path: Pat
     save_score(transpose(tune(bars=12, seed=3), 5), tmp_path / "Valid" / "x.mid")
     save_score(tune(bars=12, seed=9), tmp_path / "Valid" / "y.mid")
     report = examine_folder(tmp_path, workers=1)
-    assert [crossing[:3] for crossing in report.crossings] == [
-        ("Valid/x.mid", "train/3.mid", ("validation", "training"))
-    ]
+    assert report.crossings == [("Valid/x.mid", "train/3.mid", ("validation", "training"))]
     assert "are the same music: what is measured on it would flatter" in summary_text(report)
+
+
+def test_what_a_store_would_part_is_named(tmp_path: Path) -> None:
+    """Of twelve keys some fall to the other side; each is the same music."""
+    for key in range(12):
+        save_score(transpose(tune(bars=12), key), tmp_path / f"{key:02}.mid")
+    report = examine_folder(tmp_path, workers=1)
+    held_out = held_out_groups(file.content_hash for file in report.files)
+    names = {file.name: file.content_hash in held_out for file in report.files}
+    assert 0 < sum(names.values()) < 12
+    parted = {frozenset(pair) for pair in itertools.combinations(names, 2)
+              if names[pair[0]] != names[pair[1]]}  # fmt: skip
+    assert {frozenset(crossing[:2]) for crossing in report.store_crossings} == parted
+    assert len(set(report.groups.values())) == 1
+    assert "Before you prepare a token store, delete " in summary_text(report)
 
 
 def test_the_summary_answers_in_plain_words(report: FolderReport) -> None:

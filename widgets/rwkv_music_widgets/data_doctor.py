@@ -44,6 +44,8 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """None until the examination is done."""
         self._tokenizer = tokenizer
         self._failure: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._shown: threading.Thread | None = None
         self.progress = widgets.IntProgress(0, min=0, max=1, layout=widgets.Layout(width="50%"))
         self.message_box = widgets.HTML()
@@ -79,7 +81,7 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             TimeoutError: If it takes longer.
             InputError: If there was nothing to examine.
         """
-        if self.report is None:
+        if self._thread is not None:
             self._thread.join(timeout_seconds)
         if self._failure is not None:
             raise self._failure
@@ -122,12 +124,13 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         picture = io.BytesIO()
         draw_overview(report, text_color=_TEXT_COLOR).savefig(picture, dpi=110)
         self.pictures.value = picture.getvalue()
-        self.title.value = "<i>Click on a row to see and hear that file.</i>"
         self._say("")
         self.report = report
         self.children = (
             self.summary, self.message_box, self.table, self._listening, self.pictures,
         )  # fmt: skip
+        if report.usable:
+            self.table.selected = report.usable[0].name
 
     def _file(self, name: str) -> int:
         names = [file.name for file in self.report.files] if self.report else []
@@ -144,10 +147,16 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._shown.start()
 
     def _show_file(self, name: str) -> None:
+        with self._lock:
+            if name == self.table.selected:  # else another row was clicked meanwhile
+                self._show_now(name)
+
+    def _show_now(self, name: str) -> None:
         assert self.report is not None
         file = self.report.files[self._file(name)]
         self.player.stop()
-        self.title.value = f"<b>{html.escape(name)}</b>"
+        hint = "click on a row to see and hear another file"
+        self.title.value = f"<b>{html.escape(name)}</b> &nbsp; <i style='opacity:.75'>{hint}</i>"
         if file.notes is None:
             # Never read here what could not be read there: it may take the kernel down.
             self._say(f"{name} cannot be shown: {file.reason}")
