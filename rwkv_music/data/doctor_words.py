@@ -201,8 +201,9 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
         held_out = sum(side == "validation" for side in report.sides.values())
         folder = shlex.quote(report.folder)
         yield (
-            f"Train: rwkv-music train --corpus {folder} --out runs/mine. "
-            f"{_are(held_out, 'file')} then held out to test with."
+            f"Train: rwkv-music train --corpus {folder} --out runs/mine. {_are(held_out, 'file')} "
+            "then held out to test with. Large folders are best prepared once before: "
+            f"rwkv-music prepare {folder} -o stores/mine."
         )
     else:
         yield "Add music files (MIDI, MusicXML, ABC or Humdrum) and ask the doctor again."

@@ -17,6 +17,7 @@ from rwkv_music.data.likeness import Fingerprint, fingerprint
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score.midi import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM
 
 if TYPE_CHECKING:
     import symusic
@@ -117,7 +118,8 @@ def examine_score(name: str, loaded: LoadedScore, *, tokenizer: Tokenizer) -> Fi
     report = FileReport(name, "mended" if mended else "fine", mended=mended)
     try:
         report = replace(report, **_facts(loaded.score))
-        return replace(report, **_tokenized(loaded.score, tokenizer))
+        report = replace(report, **_tokenized(loaded.score, tokenizer))
+        return _with_merged_parts(report, loaded.score, tokenizer)
     except InputError as error:
         return replace(report, verdict="set aside", reason=str(error))
 
@@ -143,6 +145,27 @@ def _without_duration(score: "symusic.Score") -> Iterable[str]:
             else (f"{number} notes without duration get")
         )
         yield f"{notes} the shortest one there is"
+
+
+def _with_merged_parts(
+    report: FileReport, score: "symusic.Score", tokenizer: Tokenizer
+) -> FileReport:
+    """Told as mended where parts become one, since a piece may have only so many."""
+    from rwkv_music.score.instruments import program_name
+
+    names = {
+        program_name(min(program, 127), is_drum=program == DRUM_PROGRAM): len(places)
+        for program, places in tokenizer.merged_parts(score).items()
+    }
+    most = tokenizer.vocabulary.slots
+    merged = tuple(
+        f"{number} parts of {name} become one, a piece may have {most} parts"
+        for name, number in names.items()
+    )
+    if not merged:
+        return report
+    verdict: Verdict = "mended" if report.verdict == "fine" else report.verdict
+    return replace(report, verdict=verdict, mended=(*report.mended, *merged))
 
 
 def _facts(score: "symusic.Score") -> dict[str, Any]:
@@ -179,7 +202,10 @@ def _tokenized(score: "symusic.Score", tokenizer: Tokenizer) -> dict[str, Any]:
         InputError: If it cannot be encoded, or is too short to train on.
     """
     ids = tokenizer.encode(score)
-    moved, lost = onset_errors_ms(score, tokenizer.decode(ids), tokenizer.part_order(score))
+    merged = tokenizer.merged_parts(score)
+    in_one = {places[0]: places for places in merged.values()}
+    tracks = [in_one.get(first, [first]) for first in tokenizer.part_order(score)]
+    moved, lost = onset_errors_ms(score, tokenizer.decode(ids), tracks)
     bars = tokenizer.num_bars(ids)
     found: dict[str, Any] = {
         "bars": bars,
@@ -201,7 +227,7 @@ def _tokenized(score: "symusic.Score", tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def onset_errors_ms(
-    score: "symusic.Score", decoded: "symusic.Score", part_order: list[int]
+    score: "symusic.Score", decoded: "symusic.Score", tracks_of_parts: list[list[int]]
 ) -> tuple[Float[np.ndarray, " notes"], int]:
     """How far each onset moves, in wall-clock milliseconds.
 
@@ -211,13 +237,16 @@ def onset_errors_ms(
     Args:
         score: What was encoded.
         decoded: What came back.
-        part_order: Which track of the score each track of the decoded one stands for.
+        tracks_of_parts: Which tracks of the score each track of the decoded one stands for.
 
     Returns:
         An error for each note that came back, and how many did not.
     """
     before, after = score.to("second"), decoded.to("second")
-    played = [before.tracks[place].notes.numpy() for place in part_order]
+    played = [
+        _joined([before.tracks[place].notes.numpy() for place in places])
+        for places in tracks_of_parts
+    ]
     returned = [track.notes.numpy() for track in after.tracks]
     errors = [np.zeros(1)]
     lost = sum(len(table["time"]) for table in played)
@@ -229,6 +258,10 @@ def onset_errors_ms(
             lost -= common
             errors.append(1000 * np.abs(first[:common] - second[:common]))
     return np.concatenate(errors), lost
+
+
+def _joined(tables: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {key: np.concatenate([table[key] for table in tables]) for key in ("time", "pitch")}
 
 
 def _profile(score: "symusic.Score") -> Profile:

@@ -250,13 +250,15 @@ def test_the_error_is_measured_by_another_clock() -> None:
     score.tracks.append(track)
     moved = score.copy()
     moved.tracks[0].notes[2].time += 1
-    errors, lost = onset_errors_ms(score, moved, [0])
+    errors, lost = onset_errors_ms(score, moved, [[0]])
     np.testing.assert_allclose(errors.max(), 1000 / 480, atol=1e-3)
     assert lost == 0
     moved.tracks[0].notes.pop(3)
-    assert onset_errors_ms(score, moved, [0])[1] == 1
+    assert onset_errors_ms(score, moved, [[0]])[1] == 1
     moved.tempos[0].mspq *= 2
-    np.testing.assert_allclose(onset_errors_ms(score, moved, [0])[0].max(), 2000 + 2000 / 480, 1e-4)
+    np.testing.assert_allclose(
+        onset_errors_ms(score, moved, [[0]])[0].max(), 2000 + 2000 / 480, 1e-4
+    )
 
 
 def test_figures_that_are_known_stand_beside_the_reason(tmp_path: Path) -> None:
@@ -268,8 +270,19 @@ def test_figures_that_are_known_stand_beside_the_reason(tmp_path: Path) -> None:
     path = save_score(score, tmp_path / "forty.mid")
     file = examine(path, tokenizer=TOKENIZER)
     assert file.verdict == "set aside"
-    assert "has 40 parts, at most 32 can be written" in file.reason
+    assert "has 40 parts of different programs, at most 32 can be written" in file.reason
     assert (file.bars, file.notes, file.parts, file.tokens) == (1, 40, 40, None)
+
+
+def test_parts_that_become_one_are_told_and_keep_their_notes(tmp_path: Path) -> None:
+    score = tune(bars=4, parts=1, program=5)
+    while len(score.tracks) < 40:
+        score.tracks.append(score.tracks[0].copy().shift_pitch(len(score.tracks) % 12))
+    path = save_score(score, tmp_path / "forty.mid")
+    file = examine(path, tokenizer=TOKENIZER)
+    assert file.verdict == "mended"
+    assert file.mended == ("9 parts of Electric Piano 2 become one, a piece may have 32 parts",)
+    assert (file.parts, file.notes_lost, file.onset_max_ms) == (40, 0, 0.0)
 
 
 def test_notes_without_duration_are_told(tmp_path: Path) -> None:
