@@ -22,12 +22,7 @@ from rwkv_music.data.chorales import melody_of
 from rwkv_music.data.dataset import Piece
 from rwkv_music.data.melody import interval_runs
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation import (
-    CompletionLikelihood,
-    NGramModel,
-    completion_likelihood,
-    ngram_likelihood,
-)
+from rwkv_music.evaluation import NGRAM_ORDER, Likelihood, NGramModel
 from rwkv_music.evaluation.copying import CopyIndex
 from rwkv_music.evaluation.statistics import (
     MusicStatistics,
@@ -39,7 +34,7 @@ from rwkv_music.model import RWKV7, load_checkpoint, load_model, save_checkpoint
 from rwkv_music.score import bar_starts, num_bars, take_bars
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.pipeline import NGRAM_ORDER, Material, prepare_material
+from rwkv_music.training.material import Material, prepare_material
 from rwkv_music.training.run import RunDirectory
 
 MODELS = Path(__file__).resolve().parents[1] / "rwkv_music" / "models"
@@ -96,14 +91,15 @@ def likelihoods(model: RWKV7, material: Material) -> dict[str, dict[str, float]]
     vocabulary = material.tokenizer.vocabulary
     plain = [piece.ids for piece in material.train_pieces]
     every_key = [transpose_ids(ids, key, vocabulary) for ids in plain for key in _KEYS]
-    measured = {"model": completion_likelihood(model, material.valid, vocabulary)}
+    held_out = material.held_out()
+    measured = {"model": held_out.likelihood(model).completion}
     for name, streams in (("5-gram", plain), ("5-gram, 12 keys", every_key)):
         ngram = NGramModel(streams, vocab_size=vocabulary.size, order=NGRAM_ORDER)
-        measured[name] = ngram_likelihood(ngram, material.valid, vocabulary)
+        measured[name] = held_out.ngram_likelihood(ngram).completion
     return {name: _row(found) for name, found in measured.items()}
 
 
-def _row(found: CompletionLikelihood) -> dict[str, float]:
+def _row(found: Likelihood) -> dict[str, float]:
     return {
         "nats_per_token": round(found.nats_per_token, 4),
         "nats_per_note": round(found.nats_per_note, 4),

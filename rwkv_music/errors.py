@@ -33,6 +33,13 @@ class CheckpointError(InputError):
     """A model file cannot be loaded: missing, damaged, of other sizes or of another vocabulary."""
 
 
+class TrainingFailedError(InputError):
+    """A training run ended early for a cause its user can do something about.
+
+    The text names the cause, the remedy, and the checkpoint that is kept.
+    """
+
+
 class MissingExtraError(InputError):
     """An optional package is not installed.
 

@@ -1,5 +1,6 @@
 """Progress on stderr: a bar while the corpus is read, a bar and lines while the model trains."""
 
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,6 @@ class ProgressBar:
             if bar is not None:
                 bar.close()
 
-    @property
-    def is_training(self) -> bool:
-        """Whether the first step has been taken."""
-        return self._training is not None
-
     def on_piece(self, done: int, total: int, name: str) -> None:
         """A piece of the corpus was read."""
         if self._corpus is None:
@@ -49,16 +45,23 @@ class ProgressBar:
     def on_step(self, report: "StepReport") -> None:
         """An optimizer step was taken."""
         if self._training is None:
-            self._training = tqdm(total=self._steps, desc="training", unit="step")
+            self._training = tqdm(
+                total=self._steps, initial=report.step - 1, desc="training", unit="step"
+            )
         self._training.set_postfix_str(
             f"{report.loss_train:.3f} nats/token, {report.tokens_per_second:.0f} tokens/s",
             refresh=False,
         )
         self._training.update(report.step - self._training.n)
 
+    def on_note(self, text: str) -> None:
+        """Something the user should read."""
+        tqdm.write(text, file=sys.stderr)
+
     def on_evaluation(self, line: dict[str, Any]) -> None:
         """The held-out pieces were measured."""
         tqdm.write(
             f"step {line['step']}: held-out completions {line['loss_valid']:.4f} nats per token, "
-            f"{line['nats_per_note_valid']:.4f} nats per note"
+            f"{line['nats_per_note_valid']:.4f} nats per note",
+            file=sys.stderr,
         )

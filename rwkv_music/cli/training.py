@@ -1,17 +1,23 @@
 """`rwkv-music train`: a corpus in, a run directory out."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, number, whole_number
 from rwkv_music.cli.progress import ProgressBar
+from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
-    from rwkv_music.training.run import RunDirectory
+    from rwkv_music.training.config import TrainingConfig
+
+
+_SETTINGS = (
+    "corpus", "seed", "device", "steps", "prompt_bars", "completion_bars", "batch_size",
+    "accumulation", "learning_rate", "schedule", "dropout", "label_smoothing", "logit_penalty",
+    "early_stop", "evaluate_every", "save_every",
+)  # fmt: skip
+"""Options that are settings of the same name; one that is not given stays as the preset has it."""
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -25,32 +31,36 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )
     parser.add_argument(
         "--corpus",
-        required=True,
         metavar="bach|FOLDER",
         help="the chorales in the installed music21, or a folder of music files",
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to make")
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in RUN as if it had never stopped; its own settings count",
+    )
+    parser.add_argument(
         "--preset",
         choices=("tiny", "small"),
-        default="small",
-        help="tiny takes seconds, small made the shipped model (default: %(default)s)",
+        help="tiny takes seconds, small made the shipped model (default: small)",
     )
+    _add_basic_options(parser)
+    _add_finer_options(parser)
+
+
+def _add_basic_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps", type=whole_number(at_least=1), metavar="N", help="optimizer steps to take"
     )
     parser.add_argument(
         "--seed",
         type=whole_number(at_least=0),
-        default=0,
         metavar="S",
-        help="repeat an earlier run (default: %(default)s)",
+        help="repeat an earlier run (default: 0)",
     )
     parser.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda", "mps"),
-        default="auto",
-        help="where to train (default: %(default)s)",
+        "--device", choices=("auto", "cpu", "cuda", "mps"), help="where to train (default: auto)"
     )
     parser.add_argument(
         "--prompt-bars", type=whole_number(at_least=1), metavar="N", help="bars given at most"
@@ -65,51 +75,97 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     parser.add_argument("--learning-rate", type=number(above=0), metavar="R")
 
 
-@contextmanager
-def _interrupt_asks_to_stop(directory: "RunDirectory", bar: ProgressBar) -> Iterator[None]:
-    """The first Ctrl-C finishes the step and saves; a second, or an early one, ends at once."""
+def _add_finer_options(parser: argparse.ArgumentParser) -> None:
+    finer = parser.add_argument_group("finer settings")
+    finer.add_argument(
+        "--accumulation",
+        type=whole_number(at_least=1),
+        metavar="N",
+        help="batches added up for one step, where memory is short",
+    )
+    finer.add_argument(
+        "--schedule",
+        choices=("cosine", "wsd"),
+        help="how the learning rate falls: along a cosine, or only near the end",
+    )
+    finer.add_argument(
+        "--dropout", type=number(at_least=0), metavar="P", help="more for little music"
+    )
+    finer.add_argument(
+        "--label-smoothing",
+        type=number(at_least=0),
+        metavar="P",
+        help="share of each target spread over the vocabulary, for little music",
+    )
+    finer.add_argument(
+        "--logit-penalty",
+        type=number(at_least=0),
+        metavar="F",
+        help="L2Wrap's factor, such as 1e-4: holds large logits back",
+    )
+    finer.add_argument(
+        "--early-stop",
+        type=whole_number(at_least=0),
+        metavar="K",
+        help="end after K looks at the held-out pieces without a better one",
+    )
+    finer.add_argument(
+        "--evaluate-every",
+        type=whole_number(at_least=1),
+        metavar="N",
+        help="steps between two looks at the held-out pieces",
+    )
+    finer.add_argument(
+        "--save-every",
+        type=whole_number(at_least=0),
+        metavar="N",
+        help="steps between two checkpoints, besides those at each look",
+    )
 
-    def handle(_signal: int, _frame: object) -> None:
-        if not bar.is_training or directory.stop_was_asked():
-            raise KeyboardInterrupt
-        print("\nfinishing this step and saving; Ctrl-C again ends at once", file=sys.stderr)
-        directory.ask_to_stop()
 
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _config(given: argparse.Namespace) -> "TrainingConfig":
+    """The settings of a new run, or of the one that is there with nothing but its place changed."""
+    from rwkv_music.training.config import TrainingConfig
+    from rwkv_music.training.pipeline import settings_of
+    from rwkv_music.training.run import RunDirectory
+
+    settings = {name: getattr(given, name) for name in _SETTINGS}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if given.resume and RunDirectory(given.out).config_path.exists():
+        before = settings_of(given.out)
+        if given.preset is not None:
+            raise InputError("a run that goes on keeps its preset: leave --preset out")
+        return TrainingConfig(**{**before.to_dict(), **settings})
+    if given.corpus is None:
+        raise InputError(
+            "there is nothing to train on: give --corpus bach, or --corpus FOLDER with MIDI files"
+        )
+    preset = given.preset or "small"
+    if "steps" in settings:
+        # A run shorter than the preset's warm-up still rises to its peak.
+        default = TrainingConfig.preset(preset, corpus="", out="").warmup_steps
+        settings["warmup_steps"] = min(default, settings["steps"] - 1)
+    return TrainingConfig.preset(preset, out=given.out, **settings)
 
 
 def run(given: argparse.Namespace) -> int:
     """Train to the end, or until Ctrl-C asks to stop."""
     from rwkv_music.ops.backends import describe_backends
-    from rwkv_music.training.config import TrainingConfig
     from rwkv_music.training.pipeline import train
-    from rwkv_music.training.run import RunDirectory
+    from rwkv_music.training.session import Listeners
 
-    settings = {
-        name: getattr(given, name)
-        for name in ("steps", "prompt_bars", "completion_bars", "batch_size", "learning_rate")
-    }
-    if settings["steps"] is not None:
-        # A run shorter than the preset's warm-up still rises to its peak.
-        default = TrainingConfig.preset(given.preset, corpus="", out="").warmup_steps
-        settings["warmup_steps"] = min(default, settings["steps"] - 1)
-    config = TrainingConfig.preset(
-        given.preset,
-        corpus=given.corpus,
-        out=given.out,
-        seed=given.seed,
-        device=given.device,
-        **settings,
-    )
+    config = _config(given)
     print(f"WKV kernel: {describe_backends()}", file=sys.stderr)
-    bar = ProgressBar(config.steps)
-    with bar, _interrupt_asks_to_stop(RunDirectory(config.out_path), bar):
+    with ProgressBar(config.steps) as bar:
         directory = train(
-            config, progress=bar.on_piece, on_step=bar.on_step, on_evaluation=bar.on_evaluation
+            config,
+            resume=given.resume,
+            listeners=Listeners(
+                on_piece=bar.on_piece,
+                on_step=bar.on_step,
+                on_evaluation=bar.on_evaluation,
+                on_note=bar.on_note,
+            ),
         )
     corpus = directory.config()["corpus"]
     for name in corpus["too_short"]:

@@ -1,11 +1,14 @@
-"""How good the music is: likelihood of held-out completions, baselines, statistics, copying."""
+"""How good the music is: likelihood of held-out music, baselines, statistics, copying."""
 
-from rwkv_music.evaluation.likelihood import CompletionLikelihood, completion_likelihood
-from rwkv_music.evaluation.ngram import NGramModel, ngram_likelihood
+from rwkv_music.evaluation.held_out import NGRAM_ORDER, HeldOut, baselines
+from rwkv_music.evaluation.likelihood import Likelihood, Measured
+from rwkv_music.evaluation.ngram import NGramModel
 
 __all__ = [
-    "CompletionLikelihood",
+    "NGRAM_ORDER",
+    "HeldOut",
+    "Likelihood",
+    "Measured",
     "NGramModel",
-    "completion_likelihood",
-    "ngram_likelihood",
+    "baselines",
 ]

@@ -1,92 +1,178 @@
-"""Nats of held-out completions, per token and per note.
+"""How surprising music is: sums of -ln p, and what to divide them by.
 
-A completion's nats are the sum of -ln p over its tokens, the bar token that opens it included. Per
-token they are a mean over tokens; per note the same sum is divided by the number of notes, which
-makes figures of different tokenizers comparable.
+A window's nats are counted twice: over its completion (the targets under the completion mask, from
+the bar token that opens it on), and over everything, which is every token but the first. Each sum
+is divided by tokens, by notes, which makes figures of different tokenizers comparable, or by the
+seconds the music takes; and it is split by kind of token. A model and an n-gram model are counted
+by the same lines of code.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from jaxtyping import Bool, Float, Integer
 
-from rwkv_music.data import Batch, Example, collate
-from rwkv_music.errors import InputError
+from rwkv_music.data import Example, collate
 from rwkv_music.model import RWKV7
 from rwkv_music.ops.cross_entropy import completion_nats
 from rwkv_music.tokenizer import Vocabulary
+from rwkv_music.tokenizer.vocabulary import Kind
+
+Nats = Float[np.ndarray, " targets"]
+Scored = Bool[np.ndarray, " targets"]
 
 
 @dataclass(frozen=True)
-class CompletionLikelihood:
-    """A sum of nats over completions and what to divide it by."""
+class Likelihood:
+    """A sum of nats over some music and what to divide it by."""
 
-    nats: float
-    tokens: int
-    notes: int
+    nats: float = 0.0
+    tokens: int = 0
+    notes: int = 0
+    seconds: float = 0.0
+    nats_by_kind: Mapping[str, float] = field(default_factory=dict)
+    tokens_by_kind: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def nats_per_token(self) -> float:
-        """Mean nats of a completion token; its exponential is the perplexity."""
+        """Mean nats of a token; its exponential is the perplexity."""
         return self.nats / self.tokens
 
     @property
     def nats_per_note(self) -> float:
-        """Nats of the completions divided by the notes in them."""
-        return self.nats / self.notes
+        """Nats divided by the notes they spell; infinite where there is none."""
+        return self.nats / self.notes if self.notes else math.inf
 
-    def __add__(self, other: "CompletionLikelihood") -> "CompletionLikelihood":
-        """The likelihood of both sets of completions."""
-        return CompletionLikelihood(
-            self.nats + other.nats, self.tokens + other.tokens, self.notes + other.notes
+    @property
+    def bits_per_second(self) -> float:
+        """Bits a second of music takes at its own tempo; infinite where no time passes."""
+        return self.nats / math.log(2) / self.seconds if self.seconds else math.inf
+
+    @property
+    def by_kind(self) -> dict[str, float]:
+        """Nats per token of each kind, e.g. "PITCH", in the order of the vocabulary."""
+        return {
+            kind.name: self.nats_by_kind[kind.name] / self.tokens_by_kind[kind.name]
+            for kind in Kind
+            if kind.name in self.tokens_by_kind
+        }
+
+    def __add__(self, other: "Likelihood") -> "Likelihood":
+        """The likelihood of the music of both."""
+        return Likelihood(
+            nats=self.nats + other.nats,
+            tokens=self.tokens + other.tokens,
+            notes=self.notes + other.notes,
+            seconds=self.seconds + other.seconds,
+            nats_by_kind=_added(self.nats_by_kind, other.nats_by_kind),
+            tokens_by_kind=_added(self.tokens_by_kind, other.tokens_by_kind),
         )
 
+    def figures(self) -> dict[str, Any]:
+        """Every figure, in values that JSON holds; None stands for an infinite one."""
+        ratios = {
+            "nats_per_token": self.nats_per_token,
+            "nats_per_note": self.nats_per_note,
+            "bits_per_second": self.bits_per_second,
+        }
+        return {
+            **{name: value if math.isfinite(value) else None for name, value in ratios.items()},
+            "by_kind": self.by_kind,
+            "tokens": self.tokens,
+            "notes": self.notes,
+            "seconds": self.seconds,
+        }
 
-def notes_in_completion(batch: Batch, vocabulary: Vocabulary) -> int:
-    """Number of notes whose last token (the duration) is a scored target."""
-    scored = batch.targets[batch.completion_mask]
-    durations = vocabulary.duration
-    return int(((scored >= durations.start) & (scored < durations.stop)).sum())
+
+def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
-@torch.no_grad()
-def completion_likelihood(
-    model: RWKV7,
-    examples: Iterable[Example],
-    vocabulary: Vocabulary,
-    *,
-    batch_size: int = 16,
-) -> CompletionLikelihood:
-    """What the model gives the completions of some examples.
+class Measured(NamedTuple):
+    """The likelihood of the same windows, counted over their completions and over everything."""
 
-    The model is put in evaluation mode for the time and back into its own mode afterwards.
+    completion: Likelihood
+    everything: Likelihood
+
+    def figures(self) -> dict[str, Any]:
+        """The completion's figures, and those of everything under that name."""
+        return {**self.completion.figures(), "everything": self.everything.figures()}
+
+
+class WindowNats(NamedTuple):
+    """-ln p of every token of a window but the first, and which of them are scored."""
+
+    targets: Integer[np.ndarray, " targets"]
+    nats: Nats
+    scored: Scored
+
+
+def count(
+    targets: Integer[np.ndarray, " targets"], nats: Nats, vocabulary: Vocabulary, *, seconds: float
+) -> Likelihood:
+    """The likelihood of some tokens.
+
+    Args:
+        targets: Token ids.
+        nats: -ln p of each.
+        vocabulary: To tell kinds apart; a note is counted by its last token, the duration.
+        seconds: How long the music they spell takes.
+    """
+    kinds = vocabulary.kind_of(targets)
+    sums = np.bincount(kinds, weights=nats, minlength=len(Kind))
+    numbers = np.bincount(kinds, minlength=len(Kind))
+    found = [kind for kind in Kind if numbers[kind]]
+    return Likelihood(
+        nats=float(nats.sum()),
+        tokens=len(targets),
+        notes=int(numbers[Kind.DUR]),
+        seconds=seconds,
+        nats_by_kind={kind.name: float(sums[kind]) for kind in found},
+        tokens_by_kind={kind.name: int(numbers[kind]) for kind in found},
+    )
+
+
+def model_nats(
+    model: RWKV7, examples: Iterable[Example], *, batch_size: int = 16
+) -> Iterator[WindowNats]:
+    """What the model gives the tokens of some windows, in their order.
+
+    The model is in evaluation mode for the time and back in its own mode afterwards.
 
     Args:
         model: On any device; the batches follow it there.
-        examples: Windows with their completion start.
-        vocabulary: To tell notes from other tokens.
+        examples: Windows with their completion start, similar lengths together for speed.
         batch_size: Windows read at once; the result does not depend on it.
-
-    Raises:
-        InputError: If there are no examples.
     """
     was_training = model.training
     model.eval()
     device = model.emb.weight.device
-    total = CompletionLikelihood(0.0, 0, 0)
-    for batch in _batches(examples, batch_size):
-        here = batch.to(device)
-        hidden, _ = model.hidden(here.tokens)
-        nats = completion_nats(hidden, model.head.weight, here.targets, here.completion_mask)
-        notes = notes_in_completion(batch, vocabulary)
-        total += CompletionLikelihood(float(nats.double().sum()), len(nats), notes)
-    model.train(was_training)
-    if total.tokens == 0:
-        raise InputError("there are no examples to measure: the list of windows is empty")
-    return total
+    try:
+        for group in _groups(examples, batch_size):
+            batch = collate(group)
+            lengths = torch.tensor([len(example.ids) - 1 for example in group])
+            real = torch.arange(batch.tokens.shape[1]) < lengths[:, None]
+            here = batch.to(device)
+            with torch.no_grad():
+                hidden, _ = model.hidden(here.tokens)
+                nats = completion_nats(hidden, model.head.weight, here.targets, real.to(device))
+            parts = (batch.targets[real], nats.double().cpu(), batch.completion_mask[real])
+            rows = zip(*(each.split(lengths.tolist()) for each in parts), strict=True)
+            yield from (WindowNats(*(part.numpy() for part in row)) for row in rows)
+    finally:
+        model.train(was_training)
 
 
-def _batches(examples: Iterable[Example], batch_size: int) -> Iterable[Batch]:
-    ordered = sorted(examples, key=lambda example: len(example.ids))
-    for first in range(0, len(ordered), batch_size):
-        yield collate(ordered[first : first + batch_size])
+def _groups(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:
+    group: list[Example] = []
+    for example in examples:
+        group.append(example)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -10,16 +10,13 @@ The more different tokens have followed a context, the more weight the shorter o
 context hands everything down. No weight is tuned, so nothing can leak from validation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Integer
 
-from rwkv_music.data import Example
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation.likelihood import CompletionLikelihood
-from rwkv_music.tokenizer import Vocabulary
 
 Keys = Int[np.ndarray, " _"]
 
@@ -109,23 +106,3 @@ def _look_up(keys: np.ndarray, values: np.ndarray, wanted: Keys) -> np.ndarray:
     """The value stored under each wanted key; 0 where there is none."""
     places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[places] == wanted, values[places], 0)
-
-
-def ngram_likelihood(
-    model: NGramModel, examples: Iterable[Example], vocabulary: Vocabulary
-) -> CompletionLikelihood:
-    """What the n-gram model gives the completions of the same windows the neural one reads.
-
-    Raises:
-        InputError: If there are no examples.
-    """
-    total = CompletionLikelihood(0.0, 0, 0)
-    durations = vocabulary.duration
-    for example in examples:
-        nats = model.nats(example.ids)[example.completion_start :]
-        scored = example.ids[example.completion_start :]
-        notes = int(((scored >= durations.start) & (scored < durations.stop)).sum())
-        total += CompletionLikelihood(float(nats.sum()), len(nats), notes)
-    if total.tokens == 0:
-        raise InputError("there are no examples to measure: the list of windows is empty")
-    return total

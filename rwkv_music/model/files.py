@@ -28,6 +28,9 @@ _DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError)
 def written_aside(path: Path) -> Iterator[Path]:
     """A place beside `path` to write to, renamed to `path` at the end: never half a file.
 
+    The contents are on the disk before the name is, so that a machine that loses its power keeps
+    the old file or the new one.
+
     Raises:
         CheckpointError: If the place cannot be written to; a file that was there stays as it was.
     """
@@ -35,7 +38,9 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        flush_to_disk(partial)
         partial.replace(path)
+        flush_to_disk(path.parent)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save says RuntimeError
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}): free some space or choose another place"
@@ -43,6 +48,18 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         if partial.exists():
             partial.unlink()
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file's contents, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name == "nt":
+        return  # Windows opens no folders, and writes names at once
+    # Windows flushes only what may be written to.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> Path:

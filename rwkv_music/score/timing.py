@@ -4,6 +4,7 @@ A file that says nothing is in 4/4 at 120 quarters per minute. A time signature 
 it stands, cutting the bar before it short if need be; one that repeats what is in force does not.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -113,6 +114,24 @@ def last_offset(score: "symusic.Score") -> int:
 def num_bars(score: "symusic.Score") -> int:
     """Bars from the beginning to the end of the last note, the last one counted whole."""
     return len(bar_starts(score)) - 1
+
+
+def bar_line(score: "symusic.Score", number: int) -> int:
+    """The tick of a bar line, also behind the last note; 0 is the beginning of the first bar.
+
+    Example:
+        In 4/4 at 480 ticks per quarter, bar line 3 stands at tick 5760.
+    """
+    segments = signatures(score)
+    passed = 0
+    for segment, following in itertools.pairwise(segments):
+        step = segment.bar_ticks(score.ticks_per_quarter)
+        bars = -(-(following.tick - segment.tick) // step)
+        if number < passed + bars:
+            return segment.tick + (number - passed) * step
+        passed += bars
+    last = segments[-1]
+    return last.tick + (number - passed) * last.bar_ticks(score.ticks_per_quarter)
 
 
 class TempoMap:

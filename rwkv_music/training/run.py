@@ -1,28 +1,33 @@
-"""The run directory: all that a trainer says, and the one word it listens to.
+"""The run directory: all that a trainer says, and the few words it listens to.
 
     config.json      how to repeat the run: settings, sizes, tokenizer, versions, command, device,
-                     kernel, corpus
+                     kernel, corpus, baselines, and a line for each time it was started
     metrics.jsonl    one JSON object a line, appended: a line per step, a line per evaluation
-    status.json      state, step, message; replaced as a whole
-    control          "stop" asks the trainer to finish its step and save
-    checkpoints/     best.safetensors (lowest validation loss) and last.safetensors
-    samples/         prompt.mid, and step-000150.mid: the same prompt completed at each evaluation
-    train.log        what the process printed, when it runs in the background
+    status.json      state, step, message, process; replaced as a whole
+    control          words the trainer obeys: pause, resume, stop, save, sample
+    checkpoints/     best and last model, and what the newest ones need to go on
+    samples/         prompt-1.mid, and step-000150-1.mid with its picture: the same held-out prompts
+                     completed at each evaluation
+    train.log        what happened when, and what the process printed
 
-Keys of metrics.jsonl: `step`, `loss_train`, `loss_valid` (nats per completion token),
-`nats_per_note_valid`, `learning_rate`, `grad_norm`, `tokens_per_second`, `scored_share`,
-`padding_share`, `device_busy_percent`, `memory_gib`, `elapsed_seconds`, `sample`.
+The keys of metrics.jsonl are told in docs/training.md.
 """
 
+import itertools
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from rwkv_music.errors import InputError
+from rwkv_music.model.files import flush_to_disk
+from rwkv_music.training.checkpoints import Checkpoints
+from rwkv_music.training.control import ControlFile
+from rwkv_music.training.processes import identity, is_alive
 
-SCHEMA = 1
+SCHEMA = 2
 FINAL_STATES = frozenset({"finished", "stopped", "failed"})
 
 
@@ -35,6 +40,7 @@ class RunDirectory:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.control = ControlFile(self.path / "control")
 
     @classmethod
     def create(cls, path: str | Path) -> "RunDirectory":
@@ -44,9 +50,10 @@ class RunDirectory:
             InputError: If a run is there already, or the place cannot be written to.
         """
         run = cls(path)
-        if run.status_path.exists():
+        if run.exists():
             raise InputError(
-                f"{path} holds a run already: choose another --out, or delete that folder"
+                f"{path} holds a run already: go on with it (--resume), choose another --out, or "
+                "delete that folder"
             )
         try:
             for folder in (run.path, run.path / "checkpoints", run.path / "samples"):
@@ -74,29 +81,33 @@ class RunDirectory:
         return self.path / "status.json"
 
     @property
-    def control_path(self) -> Path:
-        """The word the trainer listens to."""
-        return self.path / "control"
-
-    @property
     def log_path(self) -> Path:
-        """What a background process printed."""
+        """What happened when, and what the process printed."""
         return self.path / "train.log"
 
-    def checkpoint_path(self, which: str) -> Path:
-        """The checkpoint called "best" or "last"."""
-        return self.path / "checkpoints" / f"{which}.safetensors"
+    def checkpoints(self, *, keep: int = 2) -> Checkpoints:
+        """The folder of checkpoints; `keep` of the newest stay when another is written."""
+        return Checkpoints(self.path / "checkpoints", keep=keep)
 
-    def sample_path(self, step: int) -> Path:
-        """The held-out prompt completed by the model of this step."""
-        return self.path / "samples" / f"step-{step:06d}.mid"
+    def checkpoint_path(self, which: str) -> Path:
+        """The model called "best" or "last"."""
+        return self.checkpoints().path(which)
+
+    def sample_paths(self, step: int, number: int) -> list[Path]:
+        """Where the completions of so many held-out prompts by the model of a step stand."""
+        folder = self.path / "samples"
+        return [folder / f"step-{step:06d}-{place}.mid" for place in range(1, number + 1)]
+
+    def exists(self) -> bool:
+        """Whether there is a run."""
+        return self.status_path.exists()
 
     def write_config(self, values: dict[str, Any]) -> None:
         """Replace config.json."""
-        _replace_json(self.config_path, {"schema": SCHEMA, **values})
+        _replace_json(self.config_path, {**values, "schema": SCHEMA})
 
     def config(self) -> dict[str, Any]:
-        """Read config.json.
+        """Read config.json; what an older version wrote is brought into today's form.
 
         Raises:
             InputError: If there is none, or it was written by a newer version.
@@ -104,17 +115,25 @@ class RunDirectory:
         if not self.config_path.exists():
             raise InputError(f"{self.path} holds no run (no config.json): check the path")
         values: dict[str, Any] = json.loads(self.config_path.read_text(encoding="utf-8"))
-        if values.get("schema") != SCHEMA:
+        schema = values.get("schema")
+        if schema == 1:
+            return _from_schema_1(values)
+        if schema != SCHEMA:
             raise InputError(
-                f"{self.path} was written in schema {values.get('schema')}, this version reads "
+                f"{self.path} was written in schema {schema}, this version reads up to "
                 f"{SCHEMA}: use the version of rwkv-music that made it"
             )
         return values
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
-        with self.metrics_path.open("a", encoding="utf-8") as lines:
+        with self.metrics_path.open("a", encoding="utf-8", newline="\n") as lines:
             lines.write(json.dumps(values) + "\n")
+
+    def sync_metrics(self) -> None:
+        """Wait until the lines so far are on the disk."""
+        if self.metrics_path.exists():
+            flush_to_disk(self.metrics_path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """All whole lines of metrics.jsonl; one that is being written just now is left out."""
@@ -122,6 +141,27 @@ class RunDirectory:
             return []
         whole = self.metrics_path.read_text(encoding="utf-8").split("\n")[:-1]
         return [json.loads(line) for line in whole]
+
+    def truncate_metrics(self, *, after: int) -> int:
+        """Drop every line of a step later than this one, half a line at the end, and its samples.
+
+        Returns:
+            The number of whole lines dropped.
+        """
+        if not self.metrics_path.exists():
+            return 0
+        with self.metrics_path.open("rb+") as lines:
+            texts = lines.readlines()
+            parsed = [_parsed(text) for text in texts]
+            kept = list(
+                itertools.takewhile(lambda line: line is not None and line["step"] <= after, parsed)
+            )
+            lines.truncate(sum(len(text) for text in texts[: len(kept)]))
+        dropped = [line for line in parsed[len(kept) :] if line is not None]
+        for sample in itertools.chain.from_iterable(line.get("samples", ()) for line in dropped):
+            for path in (self.path / sample, (self.path / sample).with_suffix(".png")):
+                path.unlink(missing_ok=True)
+        return len(dropped)
 
     def write_status(
         self,
@@ -131,20 +171,13 @@ class RunDirectory:
         steps: int = 0,
         message: str = "",
         device: str = "",
+        session: int = 1,
         process_id: int | None = None,
     ) -> None:
         """Replace status.json; the process that trains is this one unless another is named."""
-        _replace_json(
-            self.status_path,
-            {
-                "state": state,
-                "step": step,
-                "steps": steps,
-                "message": message,
-                "pid": os.getpid() if process_id is None else process_id,
-                "device": device,
-            },
-        )
+        values = {"state": state, "step": step, "steps": steps, "message": message}
+        more = {"device": device, "session": session, **identity(process_id)}
+        _replace_json(self.status_path, {**values, **more})
 
     def status(self) -> dict[str, Any]:
         """Read status.json.
@@ -157,24 +190,58 @@ class RunDirectory:
         values: dict[str, Any] = json.loads(self.status_path.read_text(encoding="utf-8"))
         return values
 
-    def ask_to_stop(self) -> None:
-        """Ask the trainer to finish its step, save and end."""
-        self.control_path.write_text("stop\n", encoding="utf-8")
+    def require_idle(self) -> None:
+        """Refuse a run that another process is training.
 
-    def stop_was_asked(self) -> bool:
-        """Whether somebody asked the trainer to stop."""
-        return (
-            self.control_path.exists()
-            and self.control_path.read_text(encoding="utf-8").strip() == "stop"
-        )
+        Raises:
+            InputError: Names the process.
+        """
+        status = self.status()
+        is_other = status["pid"] != os.getpid()
+        if status["state"] not in FINAL_STATES and is_other and is_alive(status):
+            raise InputError(
+                f"{self.path} is being trained by process {status['pid']}: stop that one first, or "
+                "watch it with attach"
+            )
+
+    def log(self, text: str) -> None:
+        """Add a line with the time of day to train.log."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S")
+        with self.log_path.open("a", encoding="utf-8", newline="\n") as lines:
+            lines.write(f"{moment} {text}\n")
 
     def discard(self) -> None:
         """Delete the directory and all in it."""
         shutil.rmtree(self.path)
 
 
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None for half of one."""
+    try:
+        line: dict[str, Any] = json.loads(text)
+    except ValueError:
+        return None
+    return line if text.endswith(b"\n") else None
+
+
+def _from_schema_1(values: dict[str, Any]) -> dict[str, Any]:
+    """The first form had one baseline, one sample and no account of its starts."""
+    floor = values.pop("floor", None)
+    sample = values.pop("sample", None)
+    order = None if floor is None else floor.pop("order", 5)
+    return {
+        **values,
+        "baselines": {} if floor is None else {f"{order}-gram": floor},
+        "samples": [] if sample is None else [sample],
+        "sessions": [],
+    }
+
+
 def _replace_json(path: Path, values: dict[str, Any]) -> None:
     """Write aside, then rename: a reader sees the old file or the new one, never half of one."""
     partial = path.with_name(path.name + f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,11 +1,15 @@
-"""The same held-out prompt, completed at every evaluation: progress one can hear."""
+"""The same held-out prompts, completed at every look: progress one can hear and see."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.data import Windows
+from rwkv_music.data.dataset import Piece
 from rwkv_music.generation import continue_score
 from rwkv_music.model import RWKV7
+from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.training.overfitting import CopyDetector
 
 if TYPE_CHECKING:
     import symusic
@@ -13,58 +17,105 @@ if TYPE_CHECKING:
 _SAMPLE_BARS = 4
 
 
-class HeldOutSample:
-    """A prompt from the validation pieces, and how it is completed.
+@dataclass(frozen=True)
+class HeldOutPrompt:
+    """The first bars of a held-out piece, and how it really goes on."""
+
+    name: str
+    """The piece it comes from."""
+    prompt: "symusic.Score"
+    original: "symusic.Score"
+    """The prompt and the composer's own next bars, as far as there are any."""
+    seam_tick: int
+
+    @classmethod
+    def of(cls, piece: Piece, tokenizer: Tokenizer, prompt_bars: int) -> "HeldOutPrompt":
+        """The beginning of a piece of at least two bars."""
+        from rwkv_music.score import bar_starts, num_bars, take_bars
+
+        score = tokenizer.decode(piece.ids)
+        bars = num_bars(score)
+        given = max(1, min(prompt_bars, bars - 1))
+        prompt = take_bars(score, 0, given)
+        original = take_bars(score, 0, min(bars, given + _SAMPLE_BARS))
+        return cls(piece.name, prompt, original, int(bar_starts(prompt)[-1]))
+
+
+class HeldOutSamples:
+    """Prompts from the validation pieces, and how they are completed.
 
     Args:
-        name: The piece it comes from.
-        prompt: Its first bars.
-        bars: Bars to add.
+        prompts: At least one, or none at all for a run without samples.
         seed: The same at every step, so that differences come from the model.
     """
 
-    def __init__(self, *, name: str, prompt: "symusic.Score", bars: int, seed: int) -> None:
-        self.name = name
-        self.prompt = prompt
-        self.bars = bars
+    def __init__(self, prompts: list[HeldOutPrompt], *, seed: int) -> None:
+        self.prompts = prompts
         self.seed = seed
 
     @classmethod
-    def of(cls, windows: Windows, *, seed: int) -> "HeldOutSample":
-        """The beginning of the longest validation piece (the first one of that length)."""
-        from rwkv_music.score import num_bars, take_bars
-
+    def of(cls, windows: Windows, *, number: int, seed: int) -> "HeldOutSamples":
+        """The beginnings of the longest validation pieces, in the order of their lengths."""
         tokenizer = windows.tokenizer
-        piece = max(windows.pieces, key=lambda each: tokenizer.num_bars(each.ids))
-        score = tokenizer.decode(piece.ids)
-        bars = min(windows.prompt_bars, num_bars(score) - 1)
-        prompt = take_bars(score, 0, bars)
-        return cls(name=piece.name, prompt=prompt, bars=_SAMPLE_BARS, seed=seed)
+        by_length = sorted(windows.pieces, key=lambda each: -tokenizer.num_bars(each.ids))
+        return cls(
+            [HeldOutPrompt.of(each, tokenizer, windows.prompt_bars) for each in by_length[:number]],
+            seed=seed,
+        )
 
-    def description(self) -> dict[str, Any]:
-        """What config.json says of it: where the completion begins, and whose it is."""
-        from rwkv_music.score import bar_starts
+    def description(self) -> list[dict[str, Any]]:
+        """What config.json says of each: where the completion begins, and whose piece it is."""
+        return [
+            {
+                "piece": each.name,
+                "seam_tick": each.seam_tick,
+                "ticks_per_quarter": each.prompt.ticks_per_quarter,
+                "bars": _SAMPLE_BARS,
+                "seed": self.seed,
+            }
+            for each in self.prompts
+        ]
 
-        return {
-            "piece": self.name,
-            "seam_tick": int(bar_starts(self.prompt)[-1]),
-            "ticks_per_quarter": self.prompt.ticks_per_quarter,
-            "bars": self.bars,
-            "seed": self.seed,
-        }
-
-    def write_prompt(self, path: Path) -> None:
-        """Save the prompt alone."""
+    def write_prompts(self, folder: Path) -> None:
+        """Save the prompts alone, as prompt-1.mid and so on."""
         from rwkv_music.score import save_score
 
-        save_score(self.prompt, path)
+        for number, each in enumerate(self.prompts, start=1):
+            save_score(each.prompt, folder / f"prompt-{number}.mid")
 
-    def complete(self, model: RWKV7, path: Path) -> None:
-        """Complete the prompt with the model as it is now, and save prompt and completion."""
-        from rwkv_music.score import save_score
+    def complete(self, model: RWKV7, paths: list[Path]) -> "list[symusic.Score]":
+        """Complete each prompt with the model as it is now; a MIDI file and a picture of each.
+
+        Args:
+            model: Put in evaluation mode for the time.
+            paths: Of the MIDI files, one a prompt; the pictures stand beside them as .png.
+
+        Returns:
+            Prompts and completions.
+        """
+        from rwkv_music.score import save_piano_roll, save_score
 
         was_training = model.training
         model.eval()
-        pieces = continue_score(model, self.prompt, bars=self.bars, candidates=1, seed=self.seed)
+        scores = []
+        for each, path in zip(self.prompts, paths, strict=True):
+            made = continue_score(
+                model, each.prompt, bars=_SAMPLE_BARS, candidates=1, seed=self.seed
+            )[0]
+            save_score(made.score, path)
+            save_piano_roll(made.score, path.with_suffix(".png"), seam_tick=each.seam_tick)
+            scores.append(made.score)
         model.train(was_training)
-        save_score(pieces[0].score, path)
+        return scores
+
+    def longest_copied_run(self, detector: CopyDetector, scores: "list[symusic.Score]") -> int:
+        """The longest run of notes behind a seam that stands in a training piece."""
+        runs = [
+            detector.longest_run(score, each.seam_tick)
+            for each, score in zip(self.prompts, scores, strict=True)
+        ]
+        return max(runs, default=0)
+
+    def originals(self) -> "list[symusic.Score]":
+        """How the prompts really go on."""
+        return [each.original for each in self.prompts]

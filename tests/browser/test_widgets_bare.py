@@ -212,9 +212,14 @@ def test_two_hundred_thousand_notes_are_drawn(page: Page) -> None:
 
 def test_the_chart_draws_its_points_and_grows(page: Page) -> None:
     chart = LossChart()
-    chart.show([(float(step), 5 / step) for step in range(1, 40)], [(20.0, 0.8)], 0.9)
-    show(page, chart, ("train", "valid", "floor", "height", "summary", "version"))
+    chart.show(
+        [(float(step), 5 / step) for step in range(1, 40)],
+        [(20.0, 0.8)],
+        {"uniform": 7.6, "5-gram": 0.9},
+    )
+    show(page, chart, ("train", "valid", "baselines", "height", "summary", "version"))
     assert (data(page, "points"), data(page, "valid")) == ("39", "1")
+    assert data(page, "baselines") == "2"
     more = base64.b64encode(np.ones(200, dtype="<f4").tobytes()).decode()
     page.evaluate(
         """(text) => {

@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rwkv_music.data import Example
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation import NGramModel, ngram_likelihood
-from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.evaluation import NGramModel
 
 
 def ids(*values: int) -> np.ndarray:
@@ -45,17 +43,6 @@ def test_streams_do_not_run_into_each_other() -> None:
     apart = NGramModel([ids(0, 1), ids(2, 3)], vocab_size=4, order=2)
     joined = NGramModel([ids(0, 1, 2, 3)], vocab_size=4, order=2)
     assert apart.nats(ids(1, 2))[1] > joined.nats(ids(1, 2))[1]
-
-
-def test_only_the_completion_is_counted() -> None:
-    vocabulary = Tokenizer().vocabulary
-    note = vocabulary.duration.start
-    window = Example(ids=ids(1, note, 3, note, note), completion_start=2)
-    model = NGramModel([window.ids], vocab_size=2048, order=5)
-    measured = ngram_likelihood(model, [window], vocabulary)
-    assert (measured.tokens, measured.notes) == (3, 2)
-    assert measured.nats == pytest.approx(model.nats(window.ids)[2:].sum())
-    assert measured.nats_per_note == pytest.approx(measured.nats / 2)
 
 
 def test_an_order_that_does_not_fit_a_key_is_refused() -> None:

@@ -1,11 +1,15 @@
 """The run directory: what is written is what is read, and nothing is ever half there."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from rwkv_music.errors import InputError
+from rwkv_music.training import TrainingConfig, train
 from rwkv_music.training.background import TrainingRun, attach
+from rwkv_music.training.processes import is_alive
 from rwkv_music.training.run import RunDirectory
 
 
@@ -24,22 +28,34 @@ def test_status_and_config_are_replaced_as_a_whole(tmp_path: Path) -> None:
     run.write_status("running", step=3, steps=9, device="cpu")
     run.write_config({"command": "train"})
     assert run.status()["state"] == "running"
-    assert run.config() == {"schema": 1, "command": "train"}
+    assert run.config() == {"schema": 2, "command": "train"}
     assert not list(run.path.glob("*.partial"))
 
 
-def test_stop_is_asked_for_in_one_word(tmp_path: Path) -> None:
+def test_every_word_is_obeyed_once_and_in_order(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
-    assert not run.stop_was_asked()
-    attach(run.path).stop()
-    assert run.control_path.read_text(encoding="utf-8") == "stop\n"
-    assert run.stop_was_asked()
+    assert list(run.control.take()) == []
+    handle = attach(run.path)
+    for ask in (handle.pause, handle.sample_now, handle.save):
+        ask()
+    assert run.control.path.read_text(encoding="utf-8") == "pause\nsample\nsave\n"
+    assert list(run.control.take()) == ["pause", "sample", "save"]
+    handle.stop()
+    assert list(run.control.take()) == ["stop"]
+    assert list(run.control.take()) == []
+    # Written anew by hand, without a line's end.
+    run.control.path.write_text("stop", encoding="utf-8")
+    assert list(run.control.take()) == ["stop"]
+    run.control.clear()
+    assert not run.control.holds("stop")
 
 
 def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path)
     run.append_metrics({"step": 1})
-    with pytest.raises(InputError, match="holds a run already: choose another --out"):
+    with pytest.raises(
+        InputError, match=r"holds a run already: go on with it \(--resume\), choose another"
+    ):
         RunDirectory.create(tmp_path)
     assert run.metrics() == [{"step": 1}]
 
@@ -57,9 +73,62 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path).config()
 
 
+def test_lines_behind_a_step_are_dropped_with_their_samples_and_half_a_line(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    kept, dropped = run.path / "samples" / "a.mid", run.path / "samples" / "b.mid"
+    for path in (kept, dropped, dropped.with_suffix(".png")):
+        path.write_bytes(b"music")
+    run.append_metrics({"step": 1})
+    run.append_metrics({"step": 1, "samples": ["samples/a.mid"]})
+    run.append_metrics({"step": 2})
+    run.append_metrics({"step": 3, "samples": ["samples/b.mid"]})
+    with run.metrics_path.open("a", encoding="utf-8") as lines:
+        lines.write('{"step": 4, "lo')
+    assert run.truncate_metrics(after=1) == 2
+    assert run.metrics_path.read_text(encoding="utf-8").count("\n") == 2
+    assert run.metrics()[-1]["samples"] == ["samples/a.mid"]
+    assert [path.name for path in (run.path / "samples").iterdir()] == ["a.mid"]
+    assert run.truncate_metrics(after=9) == 0
+
+
+def test_a_process_that_is_gone_and_one_with_its_number_are_told_apart(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    me = run.status()
+    assert is_alive(me)
+    assert not is_alive({**me, "process_started": me["process_started"] - 1000})
+    assert not is_alive({**me, "pid": 2**22 + 1})
+    elsewhere = {**me, "host": "another machine", "pid": 2**22 + 1}
+    assert is_alive(elsewhere)
+    assert not is_alive({**elsewhere, "updated": me["updated"] - 3600})
+
+
+def test_a_run_that_somebody_else_trains_is_refused(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    run.require_idle()
+    parent = os.getppid()
+    run.write_status("running", process_id=parent)
+    with pytest.raises(InputError, match=f"is being trained by process {parent}: stop that one"):
+        run.require_idle()
+    run.write_status("stopped", process_id=parent)
+    run.require_idle()
+
+
+def test_a_run_of_the_first_version_can_be_read_but_not_resumed(tmp_path: Path) -> None:
+    config = TrainingConfig.preset("tiny", corpus="bach", out=str(tmp_path))
+    run = RunDirectory.create(tmp_path)
+    floor = {"order": 5, "nats_per_token": 0.9, "nats_per_note": 4.0}
+    old = {"schema": 1, "config": config.to_dict(), "floor": floor, "sample": {"seam_tick": 7}}
+    run.config_path.write_text(json.dumps(old), encoding="utf-8")
+    read = run.config()
+    assert read["baselines"] == {"5-gram": {"nats_per_token": 0.9, "nats_per_note": 4.0}}
+    assert read["samples"] == [{"seam_tick": 7}]
+    with pytest.raises(InputError, match="made by an older version, which kept no optimizer"):
+        train(config, resume=True)
+
+
 def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"schema": 99}')
-    with pytest.raises(InputError, match="written in schema 99, this version reads 1"):
+    with pytest.raises(InputError, match="written in schema 99, this version reads up to 2"):
         RunDirectory(tmp_path).config()
 
 

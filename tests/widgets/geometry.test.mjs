@@ -98,9 +98,9 @@ test("seconds follow the tempos both ways", () => {
 test("the chart's axis has round steps and its range forgets the start", () => {
   assert.deepEqual(axisTicks(0, 1, 5), [0, 0.2, 0.4, 0.6, 0.8, 1]);
   const train = Array.from({ length: 100 }, (_, step) => [step, step < 10 ? 7 : 1]);
-  const [low, high] = valueRange(train, [], 0.9);
+  const [low, high] = valueRange(train, [], [["uniform", 7.6], ["5-gram", 0.9]]);
   assert.ok(low < 0.9 && high < 2);
-  assert.deepEqual(valueRange([], [], 0), [0, 1]);
+  assert.deepEqual(valueRange([], [], []), [0, 1]);
 });
 
 test("the smoothed curve begins at the first value and follows", () => {

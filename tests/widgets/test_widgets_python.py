@@ -7,15 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import symusic
-from rwkv_music_widgets import PianoRoll, Player, TrainingPanel
+from rwkv_music_widgets import PianoRoll, Player
 from rwkv_music_widgets.bundle import bundled
 from rwkv_music_widgets.packing import packed_notes, tempo_rows
-from rwkv_music_widgets.runlog import RunLog, packed_points
 
 from rwkv_music.errors import InputError
 from rwkv_music.playback import Player as SoundPlayer
-from rwkv_music.score import load_score, save_score
-from rwkv_music.training.run import RunDirectory
 from tests.music import BAR, tune
 
 HERE = Path(__file__).parent
@@ -106,104 +103,3 @@ def test_a_mistake_becomes_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     player = Player(PianoRoll())
     player.play_button.click()
     assert "there is no music to play" in player.message
-
-
-def some_run(path: Path, *, steps: int) -> RunDirectory:
-    run = RunDirectory.create(path)
-    run.write_config(
-        {
-            "floor": {"nats_per_token": 0.9, "nats_per_note": 4.0},
-            "sample": {"seam_tick": 2 * BAR},
-        }
-    )
-    for step in range(1, steps + 1):
-        run.append_metrics(
-            {
-                "step": step,
-                "loss_train": 5.0 / step,
-                "tokens_per_second": 1000.0,
-                "device_busy_percent": None,
-                "memory_gib": 0.5,
-                "elapsed_seconds": float(step),
-            }
-        )
-    return run
-
-
-def finish(run: RunDirectory) -> None:
-    save_score(tune(bars=4), run.sample_path(5))
-    run.append_metrics(
-        {
-            "step": 5,
-            "loss_valid": 1.5,
-            "nats_per_note_valid": 6.0,
-            "sample": "samples/step-000005.mid",
-        }
-    )
-    run.write_status("finished", step=5, steps=5, device="cpu")
-
-
-def test_the_log_reads_on_from_where_it_stopped(tmp_path: Path) -> None:
-    run = some_run(tmp_path / "run", steps=2)
-    log = RunLog(run.path)
-    assert log.refresh()
-    assert not log.refresh()
-    with run.metrics_path.open("a", encoding="utf-8") as lines:
-        lines.write('{"step": 3, "loss_tr')
-    assert not log.refresh()
-    with run.metrics_path.open("a", encoding="utf-8") as lines:
-        lines.write('ain": 1.0}\n')
-    assert log.refresh()
-    assert [step for step, _ in log.train] == [1, 2, 3]
-
-
-def test_many_points_are_thinned_and_the_last_stays() -> None:
-    points = [(float(step), 1.0) for step in range(10_000)]
-    thinned = np.frombuffer(packed_points(points, most=100), dtype="<f4").reshape(-1, 2)
-    assert len(thinned) == 100
-    assert thinned[-1, 0] == 9999
-
-
-def test_the_panel_shows_a_run_from_nothing_to_its_end(tmp_path: Path) -> None:
-    panel = TrainingPanel(tmp_path / "run", refresh_seconds=60)
-    assert "waiting for a run" in panel.header.value
-    run = some_run(tmp_path / "run", steps=5)
-    panel.refresh()
-    assert panel.state == "preparing"
-    assert len(np.frombuffer(panel.chart.train, dtype="<f4")) == 2 * 5
-    assert panel.chart.floor == 0.9
-    assert "unknown" in panel.figures.value
-    finish(run)
-    panel.refresh()
-    assert panel.state == "finished"
-    assert panel.stop_button.disabled
-    assert panel.sample_choice.options == (("step 5", 5),)
-    assert panel.roll.seam_tick == 2 * BAR
-    assert panel.roll.score.note_num() == load_score(run.sample_path(5)).note_num()
-    assert "6.000 nats per note (5-gram: 4.000)" in panel.figures.value
-    panel.close()
-
-
-def test_the_panel_asks_the_trainer_to_stop(tmp_path: Path) -> None:
-    run = some_run(tmp_path / "run", steps=1)
-    run.write_status("running", step=1, steps=9, device="cpu")
-    panel = TrainingPanel(run.path, refresh_seconds=60)
-    assert "step 1 of 9" in panel.header.value
-    panel.stop_button.click()
-    assert run.stop_was_asked()
-    assert panel.stop_button.description == "stopping …"
-    panel.close()
-
-
-def test_a_failed_run_says_why(tmp_path: Path) -> None:
-    run = some_run(tmp_path / "run", steps=1)
-    run.write_status("failed", step=1, steps=9, message="the loss is <nan>")
-    panel = TrainingPanel(run.path, refresh_seconds=60)
-    assert panel.state == "failed"
-    assert "the loss is &lt;nan&gt;" in panel.header.value
-    panel.close()
-
-
-def test_a_panel_that_looks_too_often_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"refresh_seconds must be at least 0\.25, got 0\.1"):
-        TrainingPanel(tmp_path, refresh_seconds=0.1)

@@ -1,4 +1,7 @@
-"""The loss chart: training, held-out pieces, and the n-gram floor."""
+"""The loss chart: training, held-out pieces, and what needs no training."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import anywidget
 import traitlets
@@ -15,23 +18,27 @@ class LossChart(anywidget.AnyWidget):
 
     train = traitlets.Bytes(b"").tag(sync=True)
     valid = traitlets.Bytes(b"").tag(sync=True)
-    floor = traitlets.Float(0.0).tag(sync=True)
+    baselines: traitlets.List[list[Any]] = traitlets.List([]).tag(sync=True)
     height = traitlets.Int(240).tag(sync=True)
     summary = traitlets.Unicode("Loss of the run").tag(sync=True)
     version = traitlets.Int(0).tag(sync=True)
 
     def show(
-        self, train: list[tuple[float, float]], valid: list[tuple[float, float]], floor: float
+        self,
+        train: list[tuple[float, float]],
+        valid: list[tuple[float, float]],
+        baselines: Mapping[str, float] | None = None,
     ) -> None:
         """Draw other curves.
 
         Args:
             train: (step, nats per completion token).
             valid: The same on held-out pieces.
-            floor: The n-gram's; 0 leaves it out.
+            baselines: Nats per completion token by name; the lowest is always in sight.
         """
         with self.hold_sync():
-            self.train, self.valid, self.floor = packed_points(train), packed_points(valid), floor
+            self.train, self.valid = packed_points(train), packed_points(valid)
+            self.baselines = [[name, value] for name, value in (baselines or {}).items()]
             last = f", now {train[-1][1]:.3f}" if train else ""
             self.summary = f"Loss of {len(train)} steps{last} nats per completion token"
             self.version += 1

@@ -14,7 +14,8 @@ from rwkv_music.training.run import RunDirectory
 class RunLog:
     """What a run has said so far; `refresh` reads on from where it stopped.
 
-    A directory that is missing or half there is read as far as it goes.
+    A directory that is missing or half there is read as far as it goes. When a run goes on from a
+    checkpoint, which drops the lines behind it, everything is read anew.
 
     Args:
         run: A run, or the path of its directory.
@@ -23,12 +24,16 @@ class RunLog:
     def __init__(self, run: TrainingRun | str | Path) -> None:
         self.run = run if isinstance(run, TrainingRun) else TrainingRun(run)
         self.directory: RunDirectory = self.run.directory
+        self._session = 0
+        self._forget()
+
+    def _forget(self) -> None:
         self.train: list[tuple[float, float]] = []
         """(step, nats per completion token) of every training step."""
         self.valid: list[tuple[float, float]] = []
         """The same on the held-out pieces, at every evaluation."""
-        self.samples: list[tuple[int, Path]] = []
-        """Step and file of every completed sample."""
+        self.samples: dict[int, list[Path]] = {}
+        """Files of the completed samples, one a prompt, by step."""
         self.latest: dict[str, Any] = {}
         """The newest line of a training step."""
         self.latest_evaluation: dict[str, Any] = {}
@@ -39,6 +44,9 @@ class RunLog:
         path = self.directory.metrics_path
         if not path.exists():
             return False
+        has_begun_anew = self._is_another_session()
+        if has_begun_anew:
+            self._forget()
         with path.open("rb") as lines:
             lines.seek(self._read_bytes)
             new = lines.read()
@@ -46,17 +54,29 @@ class RunLog:
         self._read_bytes += len(whole)
         for line in whole.splitlines():
             self._take(json.loads(line))
-        return bool(whole)
+        return bool(whole) or has_begun_anew
+
+    def _is_another_session(self) -> bool:
+        """Whether the run was taken up again, or its log cut, since the last look."""
+        config = self.config() or {}
+        session = len(config.get("sessions", ()))
+        is_shorter = self.directory.metrics_path.stat().st_size < self._read_bytes
+        is_another = session != self._session and bool(self._read_bytes)
+        self._session = session
+        return is_another or is_shorter
 
     def _take(self, line: dict[str, Any]) -> None:
+        step = line["step"]
         if "loss_train" in line:
-            self.train.append((line["step"], line["loss_train"]))
+            self.train.append((step, line["loss_train"]))
             self.latest = line
         if "loss_valid" in line:
-            self.valid.append((line["step"], line["loss_valid"]))
+            self.valid.append((step, line["loss_valid"]))
             self.latest_evaluation = line
-        if "sample" in line:
-            self.samples.append((line["step"], self.directory.path / line["sample"]))
+        # Runs of the first version completed one prompt.
+        names = line.get("samples") or [name for name in [line.get("sample")] if name]
+        if names:
+            self.samples[step] = [self.directory.path / name for name in names]
 
     def status(self) -> dict[str, Any] | None:
         """The run's status; None while there is none."""
@@ -65,6 +85,11 @@ class RunLog:
     def config(self) -> dict[str, Any] | None:
         """config.json; None while there is none."""
         return self.directory.config() if self.directory.config_path.exists() else None
+
+    def baselines(self) -> dict[str, dict[str, Any]]:
+        """What needs no training, by name, the worst first; empty while nothing is known."""
+        found: dict[str, dict[str, Any]] = (self.config() or {}).get("baselines", {})
+        return found
 
 
 def packed_points(points: list[tuple[float, float]], most: int = 4000) -> bytes:

@@ -1,4 +1,4 @@
-// A line chart of a training run: raw and smoothed training loss, validation points, the floor.
+// A line chart of a training run: raw and smoothed training loss, validation points, baselines.
 
 import { onThemeChange, themeColors } from "./theme.mjs";
 
@@ -37,10 +37,10 @@ export function unpackPoints(view) {
 }
 
 /** The range of values worth showing: the start of training would flatten all that follows. */
-export function valueRange(train, valid, floor) {
+export function valueRange(train, valid, baselines) {
   const tail = train.slice(Math.floor(train.length / 10)).map((point) => point[1]);
   const values = [...tail, ...valid.map((point) => point[1])];
-  if (floor > 0) values.push(floor);
+  if (baselines.length) values.push(Math.min(...baselines.map((each) => each[1])));
   if (!values.length) return [0, 1];
   let low = Infinity;
   let high = -Infinity;
@@ -102,19 +102,25 @@ function drawValid(pen, valid, toX, toY, color, colors) {
   pen.stroke();
 }
 
-function drawFloor(pen, floor, box, toY, colors) {
-  if (!(floor > 0)) return;
-  pen.strokeStyle = colors.seam;
-  pen.setLineDash([2, 3]);
-  pen.beginPath();
-  pen.moveTo(box.left, toY(floor));
-  pen.lineTo(box.right, toY(floor));
-  pen.stroke();
-  pen.setLineDash([]);
-  pen.fillStyle = colors.seam;
+/** Baselines within the range are dotted lines; those above it are named at the top edge. */
+function drawBaselines(pen, baselines, box, toY, high, colors) {
+  pen.fillStyle = pen.strokeStyle = colors.seam;
   pen.textAlign = "right";
-  pen.textBaseline = "bottom";
-  pen.fillText(`5-gram ${floor.toFixed(3)}`, box.right, toY(floor) - 2);
+  for (const [name, value] of baselines.filter((each) => each[1] <= high)) {
+    pen.setLineDash([2, 3]);
+    pen.beginPath();
+    pen.moveTo(box.left, toY(value));
+    pen.lineTo(box.right, toY(value));
+    pen.stroke();
+    pen.setLineDash([]);
+    pen.textBaseline = "bottom";
+    pen.fillText(`${name} ${value.toFixed(3)}`, box.right, toY(value) - 2);
+  }
+  const beyond = baselines.filter((each) => each[1] > high);
+  if (!beyond.length) return;
+  const names = beyond.map(([name, value]) => `${name} ${value.toFixed(2)}`).join(",  ");
+  pen.textBaseline = "top";
+  pen.fillText(`\u2191 ${names}`, box.right, box.top - 4);
 }
 
 class ChartView {
@@ -155,8 +161,8 @@ class ChartView {
     pen.fillRect(0, 0, width, height);
     const train = unpackPoints(this.model.get("train"));
     const valid = unpackPoints(this.model.get("valid"));
-    const floor = this.model.get("floor");
-    const [low, high] = valueRange(train, valid, floor);
+    const baselines = this.model.get("baselines");
+    const [low, high] = valueRange(train, valid, baselines);
     const last = train.length ? train[train.length - 1][0] : 1;
     const steps = Math.max(1, last);
     const box = {
@@ -176,12 +182,13 @@ class ChartView {
     pen.globalAlpha = 1;
     const means = smoothed(train.map((point) => point[1]));
     drawLine(pen, train.map(([step], place) => [step, means[place]]), toX, toY, own, 1.8);
-    drawFloor(pen, floor, box, toY, colors);
+    drawBaselines(pen, baselines, box, toY, high, colors);
     drawValid(pen, valid, toX, toY, held, colors);
     pen.restore();
     this.drawLegend(own, held);
     Object.assign(this.canvas.dataset, {
-      points: train.length, valid: valid.length, theme: colors.dark ? "dark" : "light",
+      points: train.length, valid: valid.length, baselines: baselines.length,
+      theme: colors.dark ? "dark" : "light",
     });
     this.canvas.setAttribute("aria-label", this.model.get("summary"));
   }

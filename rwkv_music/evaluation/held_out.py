@@ -1,0 +1,134 @@
+"""Held-out windows, read once, and what a model or a baseline gives them."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Integer
+
+from rwkv_music.data import Example, collate
+from rwkv_music.errors import InputError
+from rwkv_music.evaluation.likelihood import (
+    Likelihood,
+    Measured,
+    WindowNats,
+    count,
+    model_nats,
+)
+from rwkv_music.evaluation.ngram import NGramModel
+from rwkv_music.model import RWKV7
+from rwkv_music.tokenizer import Tokenizer
+
+NGRAM_ORDER = 5
+_BASELINE_TOKENS = 8_000_000
+
+
+class HeldOut:
+    """Windows to measure on.
+
+    Args:
+        examples: The windows; at least one.
+        tokenizer: The one that made them.
+
+    Raises:
+        InputError: If there is no window.
+    """
+
+    def __init__(self, examples: Iterable[Example], tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.examples = sorted(examples, key=lambda example: len(example.ids))
+        if not self.examples:
+            raise InputError("there are no examples to measure: the list of windows is empty")
+        self._seconds = [window_seconds(example, tokenizer) for example in self.examples]
+
+    def likelihood(self, model: RWKV7, *, batch_size: int = 16) -> Measured:
+        """What a model gives the windows."""
+        return self._sum(model_nats(model, self.examples, batch_size=batch_size))
+
+    def likelihood_unless(
+        self, model: RWKV7, should_stop: Callable[[], bool], *, batch_size: int = 16
+    ) -> Measured | None:
+        """The same, or None as soon as `should_stop` says so between two windows."""
+        windows = model_nats(model, self.examples, batch_size=batch_size)
+        kept = list(itertools.takewhile(lambda _window: not should_stop(), windows))
+        return self._sum(kept) if len(kept) == len(self.examples) else None
+
+    def ngram_likelihood(self, model: NGramModel) -> Measured:
+        """What an n-gram model gives the same tokens, each window by itself."""
+        return self._sum(
+            _window_nats(example, model.nats(example.ids)[1:]) for example in self.examples
+        )
+
+    def uniform_likelihood(self) -> Measured:
+        """What knowing nothing but the ids in use gives."""
+        nats = math.log(self.tokenizer.vocabulary.num_used)
+        return self._sum(
+            _window_nats(example, np.full(len(example.ids) - 1, nats)) for example in self.examples
+        )
+
+    def _sum(self, windows: Iterable[WindowNats]) -> Measured:
+        vocabulary = self.tokenizer.vocabulary
+        completion, everything = Likelihood(), Likelihood()
+        for (targets, nats, scored), seconds in zip(windows, self._seconds, strict=True):
+            everything += count(targets, nats, vocabulary, seconds=seconds.everything)
+            completion += count(
+                targets[scored], nats[scored], vocabulary, seconds=seconds.completion
+            )
+        return Measured(completion, everything)
+
+
+def _window_nats(example: Example, nats: np.ndarray) -> WindowNats:
+    batch = collate([example])
+    return WindowNats(batch.targets[0].numpy(), nats, batch.completion_mask[0].numpy())
+
+
+class WindowSeconds(NamedTuple):
+    """How long a window's music takes, whole bars, at its own tempo."""
+
+    completion: float
+    """From the seam to the last bar line."""
+    everything: float
+    """From the first bar line to the last."""
+
+
+def window_seconds(example: Example, tokenizer: Tokenizer) -> WindowSeconds:
+    """How long a window and its completion take, whole bars."""
+    from rwkv_music.score import TempoMap
+    from rwkv_music.score.timing import bar_line
+
+    score = tokenizer.decode(example.ids)
+    bars = tokenizer.num_bars(example.ids)
+    seam = tokenizer.num_bars(example.ids[: example.completion_start])
+    tempo = TempoMap(score)
+    at_seam, at_end = tempo.ticks_to_seconds(
+        np.array([bar_line(score, seam), bar_line(score, bars)])
+    ).tolist()
+    return WindowSeconds(completion=at_end - at_seam, everything=at_end)
+
+
+def baselines(
+    streams: Sequence[Integer[np.ndarray, " _"]], held_out: HeldOut
+) -> dict[str, dict[str, Any]]:
+    """What one gets without a neural network: uniform, unigram and 5-gram, by name.
+
+    Args:
+        streams: Token ids of the training pieces. Of very many, evenly spaced ones are counted.
+        held_out: What to measure on.
+
+    Returns:
+        The figures of each, with the number of training tokens it has seen.
+    """
+    total = sum(len(stream) for stream in streams)
+    counted = streams[:: max(1, -(-total // _BASELINE_TOKENS))]
+    seen = sum(len(stream) for stream in counted)
+    found = {"uniform": {**held_out.uniform_likelihood().figures(), "trained_tokens": 0}}
+    vocab_size = held_out.tokenizer.vocab_size
+    for name, order in (("unigram", 1), (f"{NGRAM_ORDER}-gram", NGRAM_ORDER)):
+        model = NGramModel(counted, vocab_size=vocab_size, order=order)
+        found[name] = {
+            **held_out.ngram_likelihood(model).figures(),
+            "trained_tokens": seen,
+        }
+    return found

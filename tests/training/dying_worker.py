@@ -1,0 +1,58 @@
+"""A training process that dies in the middle of writing, or finds its disk full.
+
+python -m tests.training.dying_worker killed NUMBER CONFIG    SIGKILL at its NUMBERth fsync
+python -m tests.training.dying_worker full BYTES CONFIG       no file may grow beyond BYTES
+                                                              once the first look is taken
+"""
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from rwkv_music.errors import InputError
+from rwkv_music.training import Listeners, TrainingConfig, train
+
+
+def die_at_fsync(number: int) -> None:
+    """Kill this process when it is about to force its NUMBERth file or folder to the disk."""
+    calls = [0]
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(descriptor)
+
+    os.fsync = fsync
+
+
+def fill_disk(limit: int) -> None:
+    """From now on writing beyond so many bytes of a file fails, as on a full disk."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+def main(kind: str, number: int, config: TrainingConfig) -> int:
+    """Train until it happens."""
+
+    def on_evaluation(_line: dict[str, Any]) -> None:
+        if kind == "full":
+            fill_disk(number)
+
+    if kind == "killed":
+        die_at_fsync(number)
+    try:
+        train(config, listeners=Listeners(on_evaluation=on_evaluation))
+    except InputError as error:
+        print(error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    given = TrainingConfig.from_dict(json.loads(sys.argv[3]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), given))
