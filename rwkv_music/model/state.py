@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.rosa import Past
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class ModelState:
     """The states of all layers. A step returns a new one, so that going back costs nothing."""
 
     layers: tuple[LayerState, ...]
+    past: Past | None = None
+    """The tokens read so far, of a model with ROSA: the one part that grows."""
 
     @classmethod
     def zeros(
@@ -61,15 +64,17 @@ class ModelState:
         """The states of some sequences: repeat a row to branch, leave one out to drop it."""
         index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
         index = index.to(self.layers[0].wkv.device)
-        return ModelState(tuple(layer.select(index) for layer in self.layers))
+        past = None if self.past is None else self.past.select(index.cpu().numpy())
+        return ModelState(tuple(layer.select(index) for layer in self.layers), past)
 
     def to(self, device: torch.device | str) -> "ModelState":
         """The state on another device, each part in the dtype it has."""
-        return ModelState(tuple(layer.each(lambda part: part.to(device)) for layer in self.layers))
+        layers = tuple(layer.each(lambda part: part.to(device)) for layer in self.layers)
+        return ModelState(layers, self.past)
 
     def detach(self) -> "ModelState":
         """The state without its history: gradients end here."""
-        return ModelState(tuple(layer.each(Tensor.detach) for layer in self.layers))
+        return ModelState(tuple(layer.each(Tensor.detach) for layer in self.layers), self.past)
 
     def without_shifts(self) -> "ModelState":
         """The WKV matrices alone, with shifts of zero, as before a first token."""
