@@ -5,8 +5,9 @@ machine does not tell it: one that is missing never hides the others.
 """
 
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +15,9 @@ import psutil
 
 from rwkv_music.errors import InputError
 
-_SAMPLES_PER_SECOND = 10
+_SAMPLES_PER_SECOND = 16
+"""Ten at the least, also where waking up takes its time."""
+_NVML_TEMPERATURE_GPU = 0
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,16 @@ class DeviceReading:
     """Bytes in use: of the GPU, or by this process."""
     memory_total: int | None
     """Bytes the GPU or the machine has."""
+    power_watts: float | None = None
+    """What the whole GPU board draws."""
+    temperature_celsius: float | None = None
+    """Of the GPU's chip."""
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The names of the figures that this device does not tell, for a reader."""
+        missing = [each.name for each in fields(self) if getattr(self, each.name) is None]
+        return tuple(dict.fromkeys(name.partition("_")[0] for name in missing))
 
     @property
     def busy_label(self) -> str:
@@ -73,6 +86,8 @@ class DeviceMonitor:
         self.kind = kind
         self._process = psutil.Process(process_id)
         self._process.cpu_percent()  # the first call only begins the measurement
+        self._cores = psutil.cpu_count() or 1
+        self._memory_total = int(psutil.virtual_memory().total)
         self._nvml = _Nvml.open() if kind == "cuda" else None
 
     def sample(self) -> DeviceReading:
@@ -80,14 +95,16 @@ class DeviceMonitor:
         if self._nvml is not None:
             return self._nvml.sample()
         if self.kind == "cpu":
-            share = self._process.cpu_percent() / (psutil.cpu_count() or 1)
+            share = self._process.cpu_percent() / self._cores
             used = int(self._process.memory_info().rss)
-            total = int(psutil.virtual_memory().total)
-            return DeviceReading("cpu", "CPU", share, used, total)
+            return DeviceReading("cpu", "CPU", share, used, self._memory_total)
         return self._torch_reading()
 
     def _torch_reading(self) -> DeviceReading:
-        """What torch knows of a GPU without NVML: its memory only."""
+        """What torch knows of a GPU without NVML: its memory only.
+
+        Metal tells neither how busy an Apple GPU is, nor its power or temperature.
+        """
         import torch
 
         if self.kind == "cuda":
@@ -104,6 +121,7 @@ class _Nvml:
     def __init__(self, nvml: Any, handle: Any) -> None:  # noqa: ANN401 - pynvml has no types
         self._nvml = nvml
         self._handle = handle
+        self._name = str(self._ask("nvmlDeviceGetName") or "GPU")
 
     @classmethod
     def open(cls) -> "_Nvml | None":
@@ -123,20 +141,29 @@ class _Nvml:
 
     def sample(self) -> DeviceReading:
         """Every figure NVML gives; None for one it refuses."""
-        memory = self._ask(self._nvml.nvmlDeviceGetMemoryInfo)
-        name = self._ask(self._nvml.nvmlDeviceGetName)
-        utilization = self._ask(self._nvml.nvmlDeviceGetUtilizationRates)
+        memory = self._ask("nvmlDeviceGetMemoryInfo")
+        utilization = self._ask("nvmlDeviceGetUtilizationRates")
+        milliwatts = self._ask("nvmlDeviceGetPowerUsage")
+        celsius = self._ask("nvmlDeviceGetTemperatureV", _NVML_TEMPERATURE_GPU)
+        if celsius is None:  # a driver older than that question
+            celsius = self._ask("nvmlDeviceGetTemperature", _NVML_TEMPERATURE_GPU)
         return DeviceReading(
             kind="cuda",
-            name="GPU" if name is None else str(name),
+            name=self._name,
             busy_percent=None if utilization is None else float(utilization.gpu),
             memory_used=None if memory is None else int(memory.used),
             memory_total=None if memory is None else int(memory.total),
+            power_watts=None if milliwatts is None else milliwatts / 1000,
+            temperature_celsius=None if celsius is None else float(celsius),
         )
 
-    def _ask(self, question: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    def _ask(self, name: str, *more: int) -> Any:  # noqa: ANN401
+        """None where the driver, or this version of its Python package, does not know it."""
+        question: Callable[..., Any] | None = getattr(self._nvml, name, None)
+        if question is None:
+            return None
         try:
-            return question(self._handle)
+            return question(self._handle, *more)
         except self._nvml.NVMLError:
             return None
 
@@ -148,7 +175,10 @@ def _current_uuid() -> str:
 
 
 class DeviceSampler:
-    """Looks at a device ten times a second in a thread of its own.
+    """Looks at a device at least ten times a second in a thread of its own.
+
+    A look takes about a tenth of a millisecond, so that the thread costs well under 1 % of a core;
+    `processor_share` tells what it was.
 
     Args:
         monitor: What to look with; one for the CPU and this process when None.
@@ -165,6 +195,9 @@ class DeviceSampler:
         self._lock = threading.Lock()
         self._busy: list[float] = []
         self._latest: DeviceReading | None = None
+        self._samples = 0
+        self._began = time.perf_counter()
+        self._processor_seconds = 0.0
         self._thread = threading.Thread(target=self._run, name="device-sampler", daemon=True)
 
     def __enter__(self) -> "DeviceSampler":
@@ -181,12 +214,25 @@ class DeviceSampler:
         self._thread.join()
 
     def _run(self) -> None:
+        self._began = time.perf_counter()
         while not self._stop.wait(1 / _SAMPLES_PER_SECOND):
             reading = self._monitor.sample()
             with self._lock:
+                self._samples += 1
+                self._processor_seconds = time.thread_time()
                 self._latest = reading
                 if reading.busy_percent is not None:
                     self._busy.append(reading.busy_percent)
+
+    def samples_per_second(self) -> float:
+        """How often it has looked, so far."""
+        with self._lock:
+            return self._samples / (time.perf_counter() - self._began)
+
+    def processor_share(self) -> float:
+        """The share of one core that this thread has taken, so far."""
+        with self._lock:
+            return self._processor_seconds / (time.perf_counter() - self._began)
 
     def latest(self) -> DeviceReading | None:
         """The newest reading; None before the first."""

@@ -22,6 +22,8 @@ def driver(*refused: str) -> types.SimpleNamespace:
         "nvmlDeviceGetMemoryInfo": types.SimpleNamespace(used=3 * 2**30, total=80 * 2**30),
         "nvmlDeviceGetName": "Test GPU",
         "nvmlDeviceGetUtilizationRates": types.SimpleNamespace(gpu=87, memory=5),
+        "nvmlDeviceGetPowerUsage": 412_500,
+        "nvmlDeviceGetTemperatureV": 61,
     }
 
     def answer(name: str) -> Any:
@@ -42,8 +44,9 @@ def gpu_reading(monkeypatch: pytest.MonkeyPatch, *refused: str) -> DeviceReading
 
 
 def test_a_gpu_tells_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = DeviceReading("cuda", "Test GPU", 87.0, 3 * 2**30, 80 * 2**30)
+    expected = DeviceReading("cuda", "Test GPU", 87.0, 3 * 2**30, 80 * 2**30, 412.5, 61.0)
     assert gpu_reading(monkeypatch) == expected
+    assert expected.unknown == ()
     assert expected.busy_label == "GPU busy"
 
 
@@ -52,6 +55,9 @@ def test_a_gpu_tells_all(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("nvmlDeviceGetMemoryInfo", {"memory_used", "memory_total"}),
         ("nvmlDeviceGetUtilizationRates", {"busy_percent"}),
+        ("nvmlDeviceGetPowerUsage", {"power_watts"}),
+        ("nvmlDeviceGetTemperatureV", {"temperature_celsius"}),
+        ("nvmlDeviceGetName", set()),
     ],
 )
 def test_a_figure_the_driver_refuses_is_none_and_the_others_stay(
@@ -68,8 +74,30 @@ def test_a_driver_that_refuses_everything_leaves_a_reading(
     reading = gpu_reading(
         monkeypatch,
         "nvmlDeviceGetMemoryInfo", "nvmlDeviceGetName", "nvmlDeviceGetUtilizationRates",
+        "nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperatureV",
     )  # fmt: skip
     assert reading == DeviceReading("cuda", "GPU", None, None, None)
+    assert reading.unknown == ("busy", "memory", "power", "temperature")
+
+
+def test_an_older_driver_tells_its_temperature_in_the_older_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = driver("nvmlDeviceGetTemperatureV")
+    old.nvmlDeviceGetTemperature = lambda handle, sensor: 48
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", old)
+    monkeypatch.setattr(devices, "_current_uuid", lambda: "GPU-1")
+    assert DeviceMonitor("cuda").sample().temperature_celsius == 48.0
+
+
+def test_an_apple_gpu_names_what_it_cannot_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2**30)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 2**34)
+    reading = DeviceMonitor("mps").sample()
+    assert (reading.memory_used, reading.memory_total) == (2**30, 2**34)
+    assert reading.unknown == ("busy", "power", "temperature")
 
 
 def test_a_cpu_tells_this_process_share_and_memory() -> None:
@@ -104,6 +132,13 @@ def test_the_sampler_gives_the_mean_and_ends_its_thread() -> None:
         assert sampler.mean_busy_percent() == 30.0
         assert sampler.mean_busy_percent() == 30.0
     assert not sampler._thread.is_alive()
+
+
+def test_the_sampler_counts_its_own_looks_and_cost() -> None:
+    with DeviceSampler() as sampler:
+        while sampler.samples_per_second() == 0:
+            pass
+    assert 0 < sampler.processor_share() < 1
 
 
 def test_a_device_that_does_not_tell_has_no_mean() -> None:

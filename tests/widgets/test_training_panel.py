@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from rwkv_music_widgets import TrainingPanel
 from rwkv_music_widgets.runlog import RunLog, packed_points
+from rwkv_music_widgets.training_words import figures_html
 
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score, save_score
@@ -201,3 +203,12 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
 def test_a_panel_that_looks_too_often_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"refresh_seconds must be at least 0\.25, got 0\.1"):
         TrainingPanel(tmp_path, refresh_seconds=0.1)
+
+
+def test_power_and_temperature_are_shown_where_the_device_tells_them() -> None:
+    line = {"loss_train": 1.0, "tokens_per_second": 5.0, "device_busy_percent": 97.0}
+    line |= {"memory_gib": 2.0, "device_power_watts": 412.5, "device_temperature_celsius": None}
+    shown = figures_html(SimpleNamespace(latest=line, latest_evaluation={}), "cuda:0")
+    assert "<b>GPU busy</b> 97 %" in shown
+    assert "<b>power</b> 412 W" in shown
+    assert "temperature" not in shown

@@ -51,6 +51,10 @@ def figures_html(log: RunLog, device: str) -> str:
         (busy, _percent(line["device_busy_percent"])),
         ("memory", _gib(line["memory_gib"])),
     ]
+    for name, unit in (("power_watts", "W"), ("temperature_celsius", "°C")):
+        value = line.get(f"device_{name}")
+        if value is not None:
+            cells.append((name.partition("_")[0], f"{value:.0f} {unit}"))
     if held_out:
         text = f"{held_out['nats_per_note_valid']:.3f} nats per note"
         name, floor = best_baseline(log)
