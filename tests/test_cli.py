@@ -52,6 +52,36 @@ def test_continue_writes_music_pictures_and_a_report(
     assert "prompt-1.mid" in capsys.readouterr().out
 
 
+def test_a_style_is_tuned_measured_and_used(
+    trained: Path, prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tunes = trained.parent / "tunes"
+    style, out = tmp_path / "my.style", tmp_path / "out"
+    arguments = ["tune", "--model", str(trained), "--files", str(tunes / "1.mid"), "--steps", "2"]
+    assert main([*arguments, "--withheld", str(tunes / "2.mid"), "-o", str(style)]) == 0
+    assert "withheld files: " in capsys.readouterr().out
+    arguments = ["continue", str(prompt), "--bars", "1", "--candidates", "1", "-o", str(out)]
+    arguments += ["--model", str(trained), "--style", str(style), str(style)]
+    assert main([*arguments, "--style-weight", "1", "0.5"]) == 0
+    settings = json.loads((out / "report.json").read_text())["settings"]
+    assert settings["style"] == [str(style), str(style)]
+    assert settings["style_weight"] == [1.0, 0.5]
+
+
+def test_a_style_that_does_not_fit_is_refused_in_one_line(
+    trained: Path, prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    style = tmp_path / "my.style"
+    tune_arguments = ["--files", str(trained.parent / "tunes" / "1.mid"), "--steps", "1"]
+    assert main(["tune", "--model", str(trained), *tune_arguments, "-o", str(style)]) == 0
+    capsys.readouterr()
+    arguments = ["continue", str(prompt), "--model", "bach", "-o", str(tmp_path / "out")]
+    assert main([*arguments, "--style", str(style)]) == 2
+    said = capsys.readouterr().err
+    assert "it was tuned for another model" in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -14,6 +14,12 @@ from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
     from rwkv_music.generation import Continuation
+    from rwkv_music.model import RWKV7, Style
+
+_REPORTED = (
+    "model", "style", "style_weight", "bars", "candidates", "temperature", "top_p", "top_k", "seed",
+)  # fmt: skip
+"""The arguments that report.json repeats."""
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -34,6 +40,20 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         default="bach",
         metavar="NAME|PATH",
         help="a shipped model, a run directory or a checkpoint (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--style",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="styles made by rwkv-music tune; several are mixed",
+    )
+    parser.add_argument(
+        "--style-weight",
+        nargs="+",
+        type=number(),
+        metavar="W",
+        help="one for each style: 1 is as it was tuned, 0 off (default: equal shares of 1)",
     )
     parser.add_argument(
         "--bars",
@@ -87,6 +107,7 @@ def run(given: argparse.Namespace) -> int:
     from rwkv_music.model import load_model
 
     model = load_model(given.model)
+    style = _style(given, model)
     with _output_folder(given.output):
         pieces = continue_score(
             model,
@@ -97,9 +118,21 @@ def run(given: argparse.Namespace) -> int:
             top_p=given.top_p,
             top_k=given.top_k,
             seed=given.seed,
+            style=style,
         )
         _write(pieces, given)
     return 0
+
+
+def _style(given: argparse.Namespace, model: "RWKV7") -> "Style | None":
+    """The styles asked for as one; None if there are none."""
+    from rwkv_music.model import load_style, mix_styles
+
+    if not given.style:
+        if given.style_weight is not None:
+            raise InputError("--style-weight without --style: name the style files too")
+        return None
+    return mix_styles([load_style(path, model) for path in given.style], given.style_weight)
 
 
 @contextmanager
@@ -143,10 +176,7 @@ def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
             }
         )
         print(f"{path}  {notes} new notes, seed {piece.seed}")
-    settings = {
-        name: getattr(given, name)
-        for name in ("model", "bars", "candidates", "temperature", "top_p", "top_k", "seed")
-    }
+    settings = {name: getattr(given, name) for name in _REPORTED}
     report = {"prompt": given.prompt.name, "settings": settings, "candidates": rows}
     path = given.output / "report.json"
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from rwkv_music.evaluation.likelihood import (
     model_nats,
 )
 from rwkv_music.evaluation.ngram import NGramModel
-from rwkv_music.model import RWKV7
+from rwkv_music.model import RWKV7, Style
 from rwkv_music.tokenizer import Tokenizer
 
 NGRAM_ORDER = 5
@@ -43,9 +43,11 @@ class HeldOut:
             raise InputError("there are no examples to measure: the list of windows is empty")
         self._seconds = [window_seconds(example, tokenizer) for example in self.examples]
 
-    def likelihood(self, model: RWKV7, *, batch_size: int = 16) -> Measured:
-        """What a model gives the windows."""
-        return self._sum(model_nats(model, self.examples, batch_size=batch_size))
+    def likelihood(
+        self, model: RWKV7, *, batch_size: int = 16, style: Style | None = None
+    ) -> Measured:
+        """What a model gives the windows, each begun with a style where one is given."""
+        return self._sum(model_nats(model, self.examples, batch_size=batch_size, style=style))
 
     def likelihood_unless(
         self, model: RWKV7, should_stop: Callable[[], bool], *, batch_size: int = 16

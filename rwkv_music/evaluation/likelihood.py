@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 
 from rwkv_music.data import Example, collate
-from rwkv_music.model import RWKV7
+from rwkv_music.model import RWKV7, Style
 from rwkv_music.ops.cross_entropy import completion_nats
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import Kind
@@ -137,7 +137,11 @@ def count(
 
 
 def model_nats(
-    model: RWKV7, examples: Iterable[Example], *, batch_size: int = 16
+    model: RWKV7,
+    examples: Iterable[Example],
+    *,
+    batch_size: int = 16,
+    style: Style | None = None,
 ) -> Iterator[WindowNats]:
     """What the model gives the tokens of some windows, in their order.
 
@@ -147,6 +151,7 @@ def model_nats(
         model: On any device; the batches follow it there.
         examples: Windows with their completion start, similar lengths together for speed.
         batch_size: Windows read at once; the result does not depend on it.
+        style: What the model begins each window with; nothing when None.
     """
     was_training = model.training
     model.eval()
@@ -158,7 +163,8 @@ def model_nats(
             real = torch.arange(batch.tokens.shape[1]) < lengths[:, None]
             here = batch.to(device)
             with torch.no_grad():
-                hidden, _ = model.hidden(here.tokens)
+                start = None if style is None else style.state(model, len(group))
+                hidden, _ = model.hidden(here.tokens, start)
                 nats = completion_nats(hidden, model.head.weight, here.targets, real.to(device))
             parts = (batch.targets[real], nats.double().cpu(), batch.completion_mask[real])
             rows = zip(*(each.split(lengths.tolist()) for each in parts), strict=True)

@@ -13,7 +13,7 @@ from jaxtyping import UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.generation.decoder import Candidate, candidate_seed, grow
 from rwkv_music.generation.sampling import SamplingSettings
-from rwkv_music.model import RWKV7, Decoder
+from rwkv_music.model import RWKV7, Decoder, Style
 from rwkv_music.tokenizer import Grammar, Tokenizer
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def continue_score(
     top_k: int | None = None,
     seed: int = 0,
     precision: str = "float32",
+    style: Style | None = None,
     on_bar: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Continuation]:
@@ -71,6 +72,8 @@ def continue_score(
         precision: Of the model's matrices while decoding: "float32", or "bfloat16" or "int8",
             which are faster and change the model a little (see `Decoder`). With these, rounding
             may make a candidate depend on how many there are.
+        style: What the model is to begin with, from `load_style`; its strength is set with
+            `style.scaled`. None leaves the model as it is.
         on_bar: Told how many new bars every candidate has completed.
         should_stop: Asked at each token; True ends early, with what there is so far.
 
@@ -102,6 +105,7 @@ def continue_score(
         bars=bars,
         seeds=[candidate_seed(seed, place) for place in range(candidates)],
         settings=settings,
+        start=None if style is None else style.state(model),
         on_bar=on_bar,
         should_stop=should_stop,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation.sampling import SamplingSettings, sample_tokens
-from rwkv_music.model import Decoder, DecoderState
+from rwkv_music.model import Decoder, DecoderState, ModelState
 from rwkv_music.tokenizer import Grammar
 
 PREFILL_CHUNK = 1024
@@ -34,9 +34,14 @@ class Candidate:
 
 
 def prefill(
-    decoder: Decoder, ids: Integer[np.ndarray, " tokens"]
+    decoder: Decoder, ids: Integer[np.ndarray, " tokens"], start: ModelState | None = None
 ) -> tuple[Float[Tensor, "1 V"], DecoderState]:
     """Read a prompt of any length in chunks.
+
+    Args:
+        decoder: Of the model.
+        ids: The prompt.
+        start: The state before it, of one sequence: a style's, or nothing when None.
 
     Returns:
         Logits of the token after it, and the state.
@@ -47,7 +52,7 @@ def prefill(
     if not len(ids):
         raise InputError("the prompt has no tokens: give one with at least a header")
     tokens = torch.from_numpy(ids.astype(np.int64)).unsqueeze(0)
-    state = decoder.new_state()
+    state = decoder.new_state() if start is None else DecoderState.from_model_state(start)
     for chunk in tokens.split(PREFILL_CHUNK, dim=1):
         logits = decoder.prefill(chunk, state)
     return logits, state
@@ -67,6 +72,7 @@ def grow(
     bars: int,
     seeds: Sequence[int],
     settings: SamplingSettings,
+    start: ModelState | None = None,
     on_bar: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Candidate]:
@@ -83,11 +89,12 @@ def grow(
         bars: Bars to add.
         seeds: One per candidate.
         settings: How to sample.
+        start: The state before the prompt, of one sequence; nothing when None.
         on_bar: Told, after each step, how many new bars every candidate has completed.
         should_stop: Asked at each step; True leaves the candidates as they are.
     """
     vocabulary = grammar.vocabulary
-    logits, state = prefill(decoder, prompt)
+    logits, state = prefill(decoder, prompt, start)
     everyone = [
         Candidate(grammar.copy(), torch.Generator().manual_seed(seed), seed) for seed in seeds
     ]

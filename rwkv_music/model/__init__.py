@@ -13,6 +13,7 @@ from rwkv_music.model.state_exchange import (
     state_from_list,
     state_to_list,
 )
+from rwkv_music.model.style import Style, fingerprint, load_style, mix_styles, save_style
 
 __all__ = [
     "RWKV7",
@@ -21,14 +22,19 @@ __all__ = [
     "LayerState",
     "ModelConfig",
     "ModelState",
+    "Style",
+    "fingerprint",
     "initialize",
     "load_checkpoint",
     "load_model",
     "load_pth",
     "load_state",
+    "load_style",
+    "mix_styles",
     "save_checkpoint",
     "save_pth",
     "save_state",
+    "save_style",
     "state_from_list",
     "state_to_list",
 ]

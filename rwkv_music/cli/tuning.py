@@ -1,0 +1,131 @@
+"""`rwkv-music tune`: a model and a few files in, a style or a tuned model out."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rwkv_music.cli.options import add_command, number, whole_number
+
+if TYPE_CHECKING:
+    from rwkv_music.model import RWKV7, Style
+    from rwkv_music.training.tuning import TuningConfig
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Describe the command."""
+    parser = add_command(
+        commands,
+        "tune",
+        run,
+        summary="Teach a model the manner of a few files: a small style file, or a tuned model.",
+        example="rwkv-music tune --model bach --files a.mid b.mid -o my.style",
+    )
+    parser.add_argument(
+        "--model",
+        default="bach",
+        metavar="NAME|PATH",
+        help="a shipped model, a run directory or a checkpoint (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--files", nargs="+", required=True, metavar="FILE", help="music to learn from"
+    )
+    parser.add_argument(
+        "--withheld",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="music of the same kind to measure on before and after; it is not learnt from",
+    )
+    parser.add_argument(
+        "--method",
+        choices=("state", "lora", "full"),
+        default="state",
+        help="state: a style file for --style; lora, full: a new model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="PATH",
+        type=Path,
+        required=True,
+        help="the style (.pth for RWKV-PEFT's form), or the new model's .safetensors",
+    )
+    parser.add_argument("--steps", type=whole_number(at_least=1), metavar="N")
+    parser.add_argument("--batch-size", type=whole_number(at_least=1), metavar="N")
+    parser.add_argument("--learning-rate", type=number(above=0), metavar="R")
+    parser.add_argument(
+        "--rank", type=whole_number(at_least=1), metavar="N", help="of the additions of lora"
+    )
+    parser.add_argument("--seed", type=whole_number(at_least=0), default=0, metavar="S")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Tune, save, and measure where there is something to measure on."""
+    from tqdm import tqdm
+
+    from rwkv_music.model import load_model
+    from rwkv_music.training.tuning import (
+        TuningConfig,
+        TuningReport,
+        tune_state,
+        tune_weights,
+        tuning_windows,
+    )
+
+    names = ("method", "steps", "batch_size", "learning_rate", "rank", "seed")
+    settings = {name: getattr(given, name) for name in names}
+    config = TuningConfig(**{name: value for name, value in settings.items() if value is not None})
+    model = load_model(given.model)
+    windows = tuning_windows(model, given.files, config)
+    before = _measure(model, given.withheld, config)
+    with tqdm(total=config.steps, file=sys.stderr, unit="step") as bar:
+
+        def on_step(report: TuningReport) -> None:
+            bar.set_postfix_str(f"loss {report.loss:.3f}")
+            bar.update()
+
+        if config.method == "state":
+            style = tune_state(model, windows, config, on_step=on_step)
+        else:
+            model = tune_weights(model, windows, config, on_step=on_step)
+            style = None
+    after = _measure(model, given.withheld, config, style)
+    _save(given.output, model, style)
+    print(given.output)
+    if before is not None and after is not None:
+        print(f"withheld files: {before:.3f} nats per note before, {after:.3f} after")
+    if style is not None:
+        print(
+            f"use it: rwkv-music continue PROMPT.mid --style {given.output} -o out/",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _measure(
+    model: "RWKV7", files: list[str], config: "TuningConfig", style: "Style | None" = None
+) -> float | None:
+    """Nats per note of the files' completions; None without files."""
+    from rwkv_music.evaluation import HeldOut
+    from rwkv_music.training.tuning import tuning_windows
+
+    if not files:
+        return None
+    windows = tuning_windows(model, files, config)
+    held_out = HeldOut(windows, windows.tokenizer)
+    return held_out.likelihood(model, style=style).completion.nats_per_note
+
+
+def _save(path: Path, model: "RWKV7", style: "Style | None") -> None:
+    from rwkv_music.model import save_checkpoint, save_state, save_style
+
+    if style is None:
+        assert model.tokenizer_settings is not None
+        save_checkpoint(
+            model, path, tokenizer_settings=model.tokenizer_settings, metadata=model.metadata
+        )
+    elif path.suffix == ".pth":
+        save_state(style.state(model), path)
+    else:
+        save_style(style, path)
