@@ -8,18 +8,18 @@ that training uses. Whole recordings of one piece in two files are the folder's 
 """
 
 import argparse
-import random
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.measuring import machine, rounded, write_report
 from rwkv_music.data import Windows
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation import completion_likelihood
-from rwkv_music.model import RWKV7, load_model
+from rwkv_music.model import RWKV7, Style, load_model
 from rwkv_music.score import load_score, num_bars
 from rwkv_music.training.tuning import TuningConfig, tune_state, tune_weights, tuning_windows
 
@@ -75,9 +75,9 @@ def measure_folder(
 def drawn(folder: Path, count: int, seed: int) -> list[Path]:
     """Files that can be read and are long enough, in an order that depends on the seed alone."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".mid", ".mxl"})
-    random.Random(seed).shuffle(paths)
     found: list[Path] = []
-    for path in paths:
+    for place in np.random.default_rng(seed).permutation(len(paths)):
+        path = paths[place]
         if len(found) == count:
             break
         try:
@@ -118,7 +118,7 @@ def tuned_row(
     }
 
 
-def nats_per_note(model: RWKV7, windows: Windows, style: Any = None) -> float:
+def nats_per_note(model: RWKV7, windows: Windows, style: Style | None = None) -> float:
     """Of the completions."""
     vocabulary = windows.tokenizer.vocabulary
     return completion_likelihood(model, windows, vocabulary, style=style).nats_per_note

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rwkv_music.data import Batch, Piece, Windows
-from rwkv_music.data.sampler import training_batches
+from rwkv_music.data.sampler import BatchStream
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, LayerState, ModelState, Style, fingerprint
 from rwkv_music.ops.backends import has_fast_bfloat16
@@ -199,7 +199,7 @@ def _fit(
 ) -> None:
     """Take the steps; `groups` hold what is trained."""
     optimizer = torch.optim.AdamW(groups, lr=config.peak_learning_rate, betas=(0.9, 0.99))
-    batches = training_batches(windows, batch_size=config.batch_size, seed=config.seed)
+    batches = BatchStream(windows, batch_size=config.batch_size, seed=config.seed)
     model.eval()
     for step in range(1, config.steps + 1):
         _set_learning_rate(optimizer, step, config)
