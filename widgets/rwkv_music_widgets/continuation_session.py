@@ -16,7 +16,7 @@ import ipywidgets as widgets
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Session, SessionNode, continue_score
-from rwkv_music.model import RWKV7, load_model
+from rwkv_music.model import RWKV7, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
 from rwkv_music_widgets.candidate_row import CandidateRow
 from rwkv_music_widgets.controls import Controls
@@ -31,6 +31,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         model: A name, a path or a loaded model; it is loaded at the first use.
         prompt: A score or anything `to_score` reads; the first built-in chorale when None.
         prompt_bars: Bars of the prompt to give the model.
+        style: What the model begins with: a style, or the path of one that `rwkv-music tune` made.
+            A slider then sets its strength.
 
     Example:
         session = ContinuationSession("bach")
@@ -40,11 +42,17 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     """
 
     def __init__(
-        self, model: RWKV7 | str | Path = "bach", prompt: Any = None, *, prompt_bars: int = 4
+        self,
+        model: RWKV7 | str | Path = "bach",
+        prompt: Any = None,
+        *,
+        prompt_bars: int = 4,
+        style: Style | str | Path | None = None,
     ) -> None:
         if prompt_bars < 1:
             raise InputError(f"prompt_bars must be at least 1, got {prompt_bars}")
         self._model = model
+        self._style = style
         self._source: Any = None
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -56,6 +64,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.player = Player(self.roll)
         self.message_box = widgets.HTML()
         self.rows = widgets.VBox()
+        if style is not None:
+            self.controls.offer_style()
         self._connect()
         super().__init__(
             [
@@ -223,22 +233,33 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._stop.clear()
         controls.show_work(bars=settings["bars"])
         try:
-            if not isinstance(self._model, RWKV7):
-                self._model = load_model(self._model)
+            model, style = self._loaded()
             pieces = continue_score(
-                self._model,
+                model,
                 node.score,
                 **settings,
+                style=style,
                 on_bar=controls.show_bar,
                 should_stop=self._stop.is_set,
             )
         finally:
             controls.show_rest()
         assert self.session is not None
+        if style is not None:
+            settings["style_strength"] = controls.strength.value
         self.candidates = self.session.add(pieces, **settings)
         self._show_candidates()
         if self._stop.is_set():
             self._say("stopped: the candidates hold what was generated so far", alert=False)
+
+    def _loaded(self) -> tuple[RWKV7, Style | None]:
+        """The model and the style at the strength shown, read at the first use."""
+        if not isinstance(self._model, RWKV7):
+            self._model = load_model(self._model)
+        if isinstance(self._style, str | Path):
+            self._style = load_style(self._style, self._model)
+        style = self._style
+        return self._model, style and style.scaled(self.controls.strength.value)
 
     def _keep_node(self, node_id: int) -> SessionNode:
         assert self.session is not None

@@ -49,6 +49,11 @@ class Controls:
         self.top_p = widgets.FloatSlider(
             0.95, min=0.05, max=1.0, step=0.05, description="Top-p", style=_STYLE
         )
+        self.strength = widgets.FloatSlider(
+            1.0, min=0.0, max=2.0, step=0.05, description="Style strength", style=_STYLE
+        )
+        """Shown only where there is a style."""
+        self.strength.layout.display = "none"
         self.seed = widgets.BoundedIntText(
             0,
             min=0,
@@ -61,7 +66,7 @@ class Controls:
             value=True, description="new one each time", indent=False, layout=_auto()
         )
         self.settings = widgets.VBox(
-            [_row(self.bars, self.number), _row(self.temperature, self.top_p)]
+            [_row(self.bars, self.number), _row(self.temperature, self.top_p, self.strength)]
         )
 
         self.generate = widgets.Button(
@@ -89,8 +94,18 @@ class Controls:
 
     def on_settings(self, handle: Callable[[], None]) -> None:
         """Call back when a setting changes."""
-        for each in (self.bars, self.number, self.temperature, self.top_p, self.seed):
+        settings = (self.bars, self.number, self.temperature, self.top_p, self.strength, self.seed)
+        for each in settings:
             each.observe(lambda _change: handle(), names=["value"])
+
+    @property
+    def has_style(self) -> bool:
+        """Whether a style's strength can be set."""
+        return bool(self.strength.layout.display != "none")
+
+    def offer_style(self) -> None:
+        """Show the slider of a style's strength."""
+        self.strength.layout.display = None
 
     def sampling(self) -> dict[str, Any]:
         """The arguments for `continue_score`; draws the new seed that is shown and used."""
@@ -128,6 +143,7 @@ class Controls:
 
     def show_code(self, model: str) -> None:
         """Show the Python call that does what Generate does."""
+        style = f"    style=style.scaled({self.strength.value:g}),\n" if self.has_style else ""
         text = (
             "from rwkv_music import continue_score, load_model, save_score\n\n"
             f'model = load_model("{model}")\n'
@@ -136,6 +152,7 @@ class Controls:
             f"    bars={self.bars.value}, candidates={self.number.value}, "
             f"temperature={self.temperature.value:g}, top_p={self.top_p.value:g}, "
             f"seed={self.seed.value},\n"
+            f"{style}"
             ")\n"
             'save_score(pieces[0].score, "continued.mid")'
         )
