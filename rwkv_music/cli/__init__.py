@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Idle OpenMP threads that spin slow a busy machine down many times over. torch reads this when
     # it is loaded, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # oneDNN keeps a kernel with its workspace for each shape of bfloat16 product; by default so
+    # many that training on windows of many lengths grows by gigabytes.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     parser = build_parser()
     given = parser.parse_args(arguments)
     if given.version:
