@@ -18,7 +18,7 @@ import torch
 from benchmarks.measuring import machine, rounded, write_report
 from rwkv_music.data import Windows
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation import completion_likelihood
+from rwkv_music.evaluation import HeldOut
 from rwkv_music.model import RWKV7, Style, load_model
 from rwkv_music.score import load_score, num_bars
 from rwkv_music.training.tuning import TuningConfig, tune_state, tune_weights, tuning_windows
@@ -120,8 +120,8 @@ def tuned_row(
 
 def nats_per_note(model: RWKV7, windows: Windows, style: Style | None = None) -> float:
     """Of the completions."""
-    vocabulary = windows.tokenizer.vocabulary
-    return completion_likelihood(model, windows, vocabulary, style=style).nats_per_note
+    held_out = HeldOut(windows, windows.tokenizer)
+    return held_out.likelihood(model, style=style).completion.nats_per_note
 
 
 if __name__ == "__main__":

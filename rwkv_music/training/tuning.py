@@ -199,7 +199,8 @@ def _fit(
 ) -> None:
     """Take the steps; `groups` hold what is trained."""
     optimizer = torch.optim.AdamW(groups, lr=config.peak_learning_rate, betas=(0.9, 0.99))
-    batches = BatchStream(windows, batch_size=config.batch_size, seed=config.seed)
+    # A row holds one window: packed ones would begin with zeros, not with what is trained here.
+    batches = BatchStream(windows, batch_size=config.batch_size, seed=config.seed, packing=False)
     model.eval()
     for step in range(1, config.steps + 1):
         _set_learning_rate(optimizer, step, config)

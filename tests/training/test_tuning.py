@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rwkv_music.errors import InputError, MissingExtraError
-from rwkv_music.evaluation import completion_likelihood
+from rwkv_music.evaluation import HeldOut
 from rwkv_music.generation import continue_score
 from rwkv_music.model import RWKV7, ModelConfig, Style, fingerprint, initialize
 from rwkv_music.score import save_score
@@ -54,9 +54,8 @@ def config(method: str, **settings: object) -> TuningConfig:
 
 def nats(model: RWKV7, files: list[Path], style: Style | None = None) -> float:
     windows = tuning_windows(model, files, config("state"))
-    return completion_likelihood(
-        model, windows, windows.tokenizer.vocabulary, style=style
-    ).nats_per_note
+    held_out = HeldOut(windows, windows.tokenizer)
+    return held_out.likelihood(model, style=style).completion.nats_per_note
 
 
 def test_a_style_lowers_the_nats_of_what_it_learnt_and_leaves_the_model_alone(
