@@ -1,76 +1,123 @@
 """Measure the tokenizer on real music: what survives, and how fast, beside MidiTok's REMI.
 
-    pip install -e '.[bench]'
-    python benchmarks/tokenizer.py FOLDER [FOLDER ...] --every 10 --json tokenizer.json
+    python -m benchmarks.tokenizer ../shared/data --json benchmarks/results/tokenizer.json
 
-REMI runs at its finest grid (48 positions a quarter) with tempos, signatures and pedals. Encoding
-and decoding of both alternate file by file in one process; times are medians of three. Notes are
-kept if the decoded score has as many of each part and pitch; they are compared in time order.
+Fidelity is measured on every file of POP909, Freedoom and Groove; speed on every n-th file of the
+first two, against REMI at its finest grid (48 positions a quarter) with tempos, signatures and
+pedals. Contestants take turns in one process, each going through all files of a set. A ratio is of
+processor time summed over files, each file's time being the median of its turns.
 """
 
 import argparse
-import json
-import platform
-import statistics
-import subprocess
+import os
 import time
-from collections import Counter
-from collections.abc import Callable
-from importlib import metadata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import symusic
 
+from benchmarks.fidelity import Fidelity, compare, in_figures, wrong_cuts
+from benchmarks.measuring import machine, rounded, write_report
 from rwkv_music.errors import InputError
-from rwkv_music.score import TempoMap, load_score
+from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.compiled import VARIABLE
 
-_REPEATS = 3
+SETS = ("pop909", "freedoom", "groove")
+TIMED = ("pop909", "freedoom")
+OPTIONS = ((48, 32), (96, 32), (192, 64), (480, 128))
+"""Grid steps in a quarter, and velocities."""
+PEER = "MidiTok REMI"
 
 
 def main() -> None:
-    """Measure every folder and print one row each."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--every", type=int, default=10, help="take every n-th file")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    """Measure and print everything."""
+    given = arguments()
+    rng = np.random.default_rng(given.seed)
     tokenizer = Tokenizer()
-    peer = remi()
-    rows = {}
-    pooled: list[dict[str, Any]] = []
-    for folder in given.folders:
-        found = [measure(path, tokenizer, peer) for path in files(folder, given.every)]
-        kept = [row for row in found if row is not None]
-        pooled += kept
-        rows[folder.name] = {**summary(kept), "refused": len(found) - len(kept)}
-    rows["pooled"] = summary(pooled)
-    report = {"machine": machine(), "settings": tokenizer.settings, "rows": rows}
-    print(json.dumps(report, indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    scores = {name: read_set(given.data / name, given.every_file) for name in SETS}
+    timed = {name: scores[name][:: given.every_timed] for name in TIMED}
+    report = {
+        "machine": machine("symusic", "miditok", *(["numba"] if has_numba() else [])),
+        "settings": {
+            **tokenizer.settings, "turns": given.turns, "every_timed": given.every_timed,
+            "cuts": given.cuts, "seed": given.seed, "quick": given.quick,
+        },
+        "rows": {
+            name: fidelity(scores[name], tokenizer, given.cuts, rng) for name in SETS
+        },
+        "options": [
+            option(steps, velocities, timed["pop909"]) for steps, velocities in OPTIONS
+        ],
+        "speed": speed(timed, tokenizer, given.turns),
+    }  # fmt: skip
+    write_report(report, given.json)
 
 
-def files(folder: Path, every: int) -> list[Path]:
+def arguments() -> argparse.Namespace:
+    """What was asked for on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help=f"folder that holds {', '.join(SETS)}")
+    parser.add_argument("--every-timed", type=int, default=5, help="time every n-th file")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--cuts", type=int, default=500, help="random bar cuts in each set")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--quick", action="store_true", help="a few files, to see that it works")
+    given = parser.parse_args()
+    given.every_file = 1
+    if given.quick:
+        given.every_file, given.every_timed, given.turns, given.cuts = 50, 10, 1, 20
+    return given
+
+
+def has_numba() -> bool:
+    """Whether the compiled loops can be measured."""
+    return util.find_spec("numba") is not None
+
+
+def read_set(folder: Path, every: int) -> list[symusic.Score]:
     """Every n-th MIDI file below a folder."""
-    return sorted(folder.rglob("*.mid"))[::every]
+    return [load_score(path) for path in sorted(folder.rglob("*.mid"))[::every]]
 
 
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    versions = {name: metadata.version(name) for name in ("numpy", "symusic", "miditok")}
+def fidelity(
+    scores: list[symusic.Score], tokenizer: Tokenizer, cuts: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """What survives of a set of files."""
+    found: list[Fidelity] = []
+    tokens = refused = idempotent = wrong = 0
+    cut_at = np.bincount(rng.integers(len(scores), size=cuts), minlength=len(scores))
+    for score, places in zip(scores, cut_at.tolist(), strict=True):
+        try:
+            ids = tokenizer.encode(score)
+        except InputError:
+            refused += 1
+            continue
+        back = tokenizer.decode(ids)
+        tokens += len(ids)
+        idempotent += np.array_equal(tokenizer.encode(back), ids)
+        wrong += wrong_cuts(ids, tokenizer, places, rng)
+        found.append(compare(score, back, tokenizer))
     return {
-        "processor": platform.machine(),
-        "python": platform.python_version(),
-        "commit": commit,
-        "date": time.strftime("%Y-%m-%d"),
-        **versions,
+        "files": len(found),
+        "refused": refused,
+        "idempotent": idempotent,
+        "tokens_per_note": rounded(tokens / sum(each.notes for each in found)),
+        "wrong_cuts": [wrong, cuts],
+        **in_figures(found),
     }
+
+
+def option(steps: int, velocities: int, scores: list[symusic.Score]) -> dict[str, Any]:
+    """Fidelity with other settings."""
+    tokenizer = Tokenizer(ticks_per_quarter=steps, velocities=velocities)
+    row = fidelity(scores, tokenizer, 0, np.random.default_rng(0))
+    return {"settings": tokenizer.settings, "vocabulary": tokenizer.vocabulary.num_used, **row}
 
 
 def remi() -> Any:  # noqa: ANN401 - miditok's class
@@ -90,107 +137,79 @@ def remi() -> Any:  # noqa: ANN401 - miditok's class
     return miditok.REMI(config)
 
 
-def measure(path: Path, tokenizer: Tokenizer, peer: Any) -> dict[str, Any] | None:  # noqa: ANN401
-    """One file's figures; None for one that cannot be read."""
+@contextmanager
+def loops_forced(name: str) -> Iterator[None]:
+    """Have our tokenizer use numpy or numba inside."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = name
     try:
-        score = load_score(path)
-        ids = tokenizer.encode(score)
-    except InputError:
-        return None
-    back = tokenizer.decode(ids)
-    theirs = peer.encode(score)
-    return {
-        "notes": score.note_num(),
-        "tokens": len(ids),
-        **fidelity(score, back, tokenizer),
-        "idempotent": np.array_equal(tokenizer.encode(back), ids),
-        "encode_seconds": median_seconds(lambda: tokenizer.encode(score)),
-        "peer_encode_seconds": median_seconds(lambda: peer.encode(score)),
-        "decode_seconds": median_seconds(lambda: tokenizer.decode(ids)),
-        "peer_decode_seconds": median_seconds(lambda: peer.decode(theirs)),
+        yield
+    finally:
+        os.environ.pop(VARIABLE)
+        if before is not None:
+            os.environ[VARIABLE] = before
+
+
+def speed(
+    timed: dict[str, list[symusic.Score]], tokenizer: Tokenizer, turns: int
+) -> list[dict[str, Any]]:
+    """Times of encoding and decoding by set and pooled, for each contestant."""
+    peer = remi()
+    contestants = [PEER, "numpy", *(["numba"] if has_numba() else [])]
+    seconds = {
+        name: {
+            **in_turns("encode", contestants, scores, scores, tokenizer, peer, turns),
+            **in_turns(
+                "decode",
+                contestants,
+                [tokenizer.encode(score) for score in scores],
+                [peer.encode(score) for score in scores],
+                tokenizer,
+                peer,
+                turns,
+            ),
+        }
+        for name, scores in timed.items()
     }
+    notes = {name: sum(score.note_num() for score in scores) for name, scores in timed.items()}
+    rows = []
+    for names in [(name,) for name in timed] + [tuple(timed)]:
+        played = sum(notes[name] for name in names)
+        files = sum(len(timed[name]) for name in names)
+        for who in contestants:
+            row: dict[str, Any] = {"set": " + ".join(names), "files": files, "who": who}
+            for way in ("encode", "decode"):
+                taken = sum(seconds[name][way, who] for name in names)
+                peers = sum(seconds[name][way, PEER] for name in names)
+                row[f"{way}_times_peer"] = rounded(peers / taken)
+                row[f"{way}_notes_per_second"] = rounded(played / taken)
+            rows.append(row)
+    return rows
 
 
-def median_seconds(work: Callable[[], object]) -> float:
-    """Median processor time of a few calls."""
-    times = []
-    for _ in range(_REPEATS):
-        began = time.process_time()
-        work()
-        times.append(time.process_time() - began)
-    return statistics.median(times)
+def in_turns(
+    way: str,
+    contestants: list[str],
+    ours: list[Any],
+    theirs: list[Any],
+    tokenizer: Tokenizer,
+    peer: Any,  # noqa: ANN401
+    turns: int,
+) -> dict[tuple[str, str], float]:
+    """Processor seconds of each contestant for all files: the sum of the files' medians.
 
-
-def fidelity(score: symusic.Score, back: symusic.Score, tokenizer: Tokenizer) -> dict[str, Any]:
-    """How the decoded score differs from the original."""
-    ours, theirs = rows_of(score), rows_of(back)
-    same = Counter(row[:2] for row in ours) == Counter(row[:2] for row in theirs)
-    times, other = TempoMap(score), TempoMap(back)
-    grid = tokenizer.vocabulary.ticks_per_quarter
-    onsets = np.array([row[2] for row in ours], dtype=np.int64)
-    lengths = np.array([row[3] for row in ours], dtype=np.int64)
-    got_onsets = np.array([row[2] for row in theirs], dtype=np.int64)
-    got_lengths = np.array([row[3] for row in theirs], dtype=np.int64)
-    moved = np.abs(onsets / score.ticks_per_quarter - got_onsets / grid)
-    heard = times.ticks_to_seconds(onsets) - other.ticks_to_seconds(got_onsets)
-    durations = (times.ticks_to_seconds(onsets + lengths) - times.ticks_to_seconds(onsets)) - (
-        other.ticks_to_seconds(got_onsets + got_lengths) - other.ticks_to_seconds(got_onsets)
-    )
-    velocities = np.abs([a[4] - b[4] for a, b in zip(ours, theirs, strict=True)])
-    return {
-        "all_notes_kept": same,
-        "parts_kept": sum(bool(len(track.notes)) for track in score.tracks)
-        == sum(bool(len(track.notes)) for track in back.tracks),
-        "onset_grid_steps_max": float(moved.max() * grid),
-        "wall_clock_p99_ms": float(np.percentile(np.abs(heard), 99) * 1000),
-        "drift_ms": float(np.abs(heard).max() * 1000),
-        "duration_p99_ms": float(np.percentile(np.abs(durations), 99) * 1000),
-        "velocity_mean": float(velocities.mean()),
-        "velocity_max": int(velocities.max()),
-    }
-
-
-def rows_of(score: symusic.Score) -> list[tuple[int, int, int, int, int]]:
-    """Notes as (part, pitch, onset, duration, velocity), parts sorted as the tokenizer does."""
-    tracks = sorted(
-        (track for track in score.tracks if len(track.notes) or len(track.controls)),
-        key=lambda track: 128 if track.is_drum else track.program,
-    )
-    tracks = [track for track in tracks if len(track.notes)]
-    return sorted(
-        (place, note.pitch, note.time, note.duration, note.velocity)
-        for place, track in enumerate(tracks)
-        for note in track.notes
-    )
-
-
-def summary(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """The figures of a set of files."""
-    total = {
-        key: sum(row[key] for row in rows)
-        for key in ("notes", "tokens", "encode_seconds", "peer_encode_seconds",
-                    "decode_seconds", "peer_decode_seconds")
-    }  # fmt: skip
-    worst = {
-        key: round(max(row[key] for row in rows), 3)
-        for key in ("onset_grid_steps_max", "wall_clock_p99_ms", "drift_ms", "duration_p99_ms",
-                    "velocity_mean", "velocity_max")
-    }  # fmt: skip
-    shares = {
-        f"{key}_share": sum(row[key] for row in rows) / len(rows)
-        for key in ("all_notes_kept", "parts_kept", "idempotent")
-    }
-    return {
-        "files": len(rows),
-        "notes": total["notes"],
-        "tokens_per_note": round(total["tokens"] / total["notes"], 3),
-        **shares,
-        **{f"worst_file_{key}": value for key, value in worst.items()},
-        "encode_times_peer": round(total["peer_encode_seconds"] / total["encode_seconds"], 1),
-        "decode_times_peer": round(total["peer_decode_seconds"] / total["decode_seconds"], 1),
-        "encode_notes_per_second": round(total["notes"] / total["encode_seconds"]),
-        "decode_notes_per_second": round(total["notes"] / total["decode_seconds"]),
-    }
+    In a turn, each contestant goes through all files once, as one who prepares a folder does.
+    """
+    taken = {who: np.zeros((turns + 1, len(ours))) for who in contestants}
+    for turn in range(turns + 1):
+        for who in contestants:
+            work: Callable[[Any], object] = getattr(peer if who == PEER else tokenizer, way)
+            with loops_forced("numba" if who == "numba" else "numpy"):
+                for place, given in enumerate(theirs if who == PEER else ours):
+                    began = time.process_time()
+                    work(given)
+                    taken[who][turn, place] = time.process_time() - began
+    return {(way, who): float(np.median(times[1:], axis=0).sum()) for who, times in taken.items()}
 
 
 if __name__ == "__main__":

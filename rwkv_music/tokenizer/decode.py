@@ -89,10 +89,10 @@ def _in_vocabulary(ids: Ids, vocabulary: Vocabulary) -> Ids | None:
 
 def _is_well_formed(kinds: Kinds, tables: DecodingTables) -> bool:
     """Whether each token may follow the one before."""
-    pairs = kinds[:-1].astype(np.intp)
+    pairs = kinds[:-1].astype(np.uint16)
     pairs <<= 5
     pairs |= kinds[1:]
-    return bool(tables.follows.take(pairs).all())
+    return bool(tables.follows.take(pairs.astype(np.intp)).all())
 
 
 def _admitted(ids: Ids, vocabulary: Vocabulary) -> Ids:
@@ -142,18 +142,26 @@ class _Bars(NamedTuple):
     def of(cls, ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> "_Bars":
         """Those of a well-formed stream."""
         values = decoding_tables(vocabulary).values
-        bars = (kinds == _BAR).nonzero()[0]
-        times = _in_force(ids, (kinds == _BEAT) | (kinds == _BAR), values)
-        times += _in_force(ids, (kinds == _SUB) | (kinds == _BAR), values)
+        moves = ((kinds == _BEAT) | (kinds == _SUB) | (kinds == _BAR)).nonzero()[0]
+        moved, set_to = kinds.take(moves), values.take(ids.take(moves))
+        is_bar = moved == _BAR
+        # A BAR sets both to its own value, 0.
+        position = _in_force(set_to, (moved == _BEAT) | is_bar)
+        position += _in_force(set_to, (moved == _SUB) | is_bar)
+        opens = is_bar.nonzero()[0]
+        bars = moves.take(opens)
         numerators, denominators = _bar_signatures(ids, kinds, bars, values)
         lengths = 4 * vocabulary.ticks_per_quarter * numerators // denominators
         before = kinds[bars[1:] - 1]
         is_cut = ((before == _BEAT) | (before == _SUB)).nonzero()[0]
         # A position right before a BAR says where the bar before it is cut.
-        lengths[is_cut] = times[bars[is_cut + 1] - 1]
+        lengths[is_cut] = position[opens[is_cut + 1] - 1]
         starts = lengths.cumsum() - lengths
         if len(bars):
-            times[bars[0] :] += starts.repeat(_gaps(bars, len(ids))).astype(np.int32)
+            position[opens[0] :] += starts.repeat(_gaps(opens, len(moves)))
+        times = np.zeros(len(ids), dtype=np.int32)
+        if len(moves):
+            times[moves[0] :] = position.astype(np.int32).repeat(_gaps(moves, len(ids)))
         return cls(bars, starts, numerators, denominators, times)
 
 
@@ -226,15 +234,12 @@ def _gaps(places: Ids, length: int) -> Ids:
     return gaps
 
 
-def _in_force(
-    ids: Ids, sets: Bool[np.ndarray, " tokens"], values: Ids
-) -> Int32[np.ndarray, " tokens"]:
-    """At each token the value set last; 0 before the first one."""
-    filled = np.zeros(len(ids), dtype=np.int32)
+def _in_force(set_to: Ids, sets: Bool[np.ndarray, " moves"]) -> Ids:
+    """At each move the value that was set last; 0 before the first one."""
+    filled = np.zeros(len(sets), dtype=np.int64)
     places = sets.nonzero()[0]
     if len(places):
-        set_to = values.take(ids.take(places)).astype(np.int32)
-        filled[places[0] :] = set_to.repeat(_gaps(places, len(ids)))
+        filled[places[0] :] = set_to.take(places).repeat(_gaps(places, len(sets)))
     return filled
 
 
@@ -266,8 +271,10 @@ def _bar_signatures(ids: Ids, kinds: Kinds, bars: Ids, values: Ids) -> tuple[Ids
 def _tempos(ids: Ids, kinds: Kinds, times: Int32[np.ndarray, " tokens"], values: Ids) -> Columns:
     places = (kinds == _TEMPO).nonzero()[0]
     steps = (values.take(ids.take(places)) + SLOWEST_TEMPO) * TEMPO_FRACTIONS
-    behind = np.minimum(places + 1, len(kinds) - 1)
-    steps += values.take(ids.take(behind)) * (kinds.take(behind) == _TEMPOF)
+    behind = places + 1
+    # Behind the last token there is nothing; the first one, BOS, is no fraction either.
+    is_fraction = kinds.take(behind, mode="wrap") == _TEMPOF
+    steps += values.take(ids.take(behind, mode="wrap")) * is_fraction
     return _tempo_columns(times.take(places), steps)
 
 
@@ -281,8 +288,8 @@ def _tempo_columns(times: Ids, steps: Ids) -> Columns:
 
 def _signatures(starts: Ids, numerators: Ids, denominators: Ids) -> Columns:
     """Those that differ from the one before."""
-    changes = np.ones(len(starts), dtype=bool)
-    changes[1:] = (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
+    differs = (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
+    changes = np.append(0, differs.nonzero()[0] + 1) if differs.any() else slice(1)
     return _signature_columns(starts[changes], numerators[changes], denominators[changes])
 
 
@@ -303,28 +310,20 @@ def _by_slot(
     Those of a slot that was not declared are left out.
     """
     own = slots.take(places)
-    counts = np.bincount(own, minlength=num_slots)[:num_slots]
-    ends = [0, *counts.cumsum().tolist()]
-    if num_slots > 1 or ends[-1] < len(places):
-        places = places.take(own.argsort(kind="stable")[: ends[-1]])
-    return places, ends
+    order = own.argsort(kind="stable")
+    ends: list[int] = own.take(order).searchsorted(np.arange(num_slots + 1)).tolist()
+    return places.take(order[: ends[-1]]), ends
 
 
 def _score_of(music: Music, vocabulary: Vocabulary) -> "symusic.Score":
     import symusic
-    from symusic.core import (
-        ControlChangeTickList,
-        NoteTickList,
-        TempoTickList,
-        TimeSignatureTickList,
-        TrackTick,
-    )
 
     from rwkv_music.score.instruments import program_name
 
     score = symusic.Score(vocabulary.ticks_per_quarter)
-    score.tempos = TempoTickList.from_numpy(*music.tempos)
-    score.time_signatures = TimeSignatureTickList.from_numpy(*music.signatures)
+    score.tempos = symusic.core.TempoTickList.from_numpy(*music.tempos)
+    signatures = symusic.core.TimeSignatureTickList.from_numpy(*music.signatures)
+    score.time_signatures = signatures
     tracks = score.tracks
     for slot, stated in enumerate(music.programs):
         notes = slice(*music.note_ends[slot : slot + 2])
@@ -333,11 +332,12 @@ def _score_of(music: Music, vocabulary: Vocabulary) -> "symusic.Score":
         if has_notes or has_switches:
             is_drum = stated == DRUM_PROGRAM
             program = 0 if is_drum else stated
-            track = TrackTick(program_name(program, is_drum=is_drum), program, is_drum)
+            track = symusic.core.TrackTick(program_name(program, is_drum=is_drum), program, is_drum)
             if has_notes:
-                track.notes = NoteTickList.from_numpy(*(each[notes] for each in music.notes))
+                own = [each[notes] for each in music.notes]
+                track.notes = symusic.core.NoteTickList.from_numpy(*own)
             if has_switches:
-                controls = (each[switches] for each in music.pedals)
-                track.controls = ControlChangeTickList.from_numpy(*controls)
+                own = [each[switches] for each in music.pedals]
+                track.controls = symusic.core.ControlChangeTickList.from_numpy(*own)
             tracks.append(track)
     return score
