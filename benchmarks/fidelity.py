@@ -1,8 +1,8 @@
 """What survives the tokenizer, note by note: used by `benchmarks.tokenizer`.
 
 A note is matched with the one of the same part and pitch that stands at the same place in the order
-of onset, velocity (both rounded as the tokenizer does) and duration. Times are compared on the clock, each side
-with its own tempo map: what a listener hears.
+of onset, velocity (both rounded as the tokenizer does) and duration. Times are compared on the
+clock, each side with its own tempo map: what a listener hears.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Changes to an example that leave it good music: key, tempo, loudness, instrument.
+"""Changes to an example that leave it good music: key, tempo, loudness, instrument, parts.
 
 All of them work on token ids, so training needs no score in memory. Each keeps the stream
 canonical: what the tokenizer would have written for the changed music.
@@ -7,11 +7,25 @@ canonical: what the tokenizer would have written for the changed music.
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Integer
 
 from rwkv_music.data.dataset import Example, Ids
 from rwkv_music.tokenizer import Vocabulary
+from rwkv_music.tokenizer.editing import without_part
+from rwkv_music.tokenizer.vocabulary import (
+    FASTEST_TEMPO,
+    SLOWEST_TEMPO,
+    TEMPO_FRACTIONS,
+    tempo_microseconds,
+    tempo_steps,
+)
 
 _DRUM_PROGRAM = 128
+_FRACTIONS = TEMPO_FRACTIONS
+_SLOWEST = SLOWEST_TEMPO * _FRACTIONS
+_FASTEST = FASTEST_TEMPO * _FRACTIONS
+
+Places = Integer[np.ndarray, " _"]
 
 
 def transpose_ids(ids: Ids, semitones: int, vocabulary: Vocabulary) -> Ids:
@@ -39,32 +53,61 @@ def replace_program(ids: Ids, program: int, vocabulary: Vocabulary) -> Ids:
 def shift_velocity(ids: Ids, bins: int, vocabulary: Vocabulary) -> Ids:
     """Make every note louder or softer by `bins` velocity bins, held within the bins there are.
 
-    Only a stream of one single velocity is changed: then no two notes can swap their order.
+    Where no note reaches an end of the bins, shifting back gives the ids again.
     """
-    struck = _within(ids, vocabulary.velocity)
-    if len(np.unique(ids[struck])) != 1:
-        return ids
-    changed = ids.copy()
+    struck = np.flatnonzero(_within(ids, vocabulary.velocity))
+    first, last = vocabulary.velocity.start, vocabulary.velocity[vocabulary.num_velocities_used - 1]
     moved = ids[struck].astype(np.int64) + bins
-    limits = vocabulary.velocity
-    changed[struck] = np.clip(moved, limits.start, limits.stop - 1).astype(ids.dtype)
-    return changed
+    held = np.clip(moved, first, last)
+    changed = ids.copy()
+    changed[struck] = held
+    return changed if np.array_equal(held, moved) else _in_order(changed, struck)
+
+
+def _in_order(ids: Ids, struck: Places) -> Ids:
+    """Notes of one pitch at one moment, sorted by velocity and duration again.
+
+    Args:
+        ids: Canonical but for that; changed in place.
+        struck: Where the velocities are.
+    """
+    follows = struck[1:] == struck[:-1] + 3
+    is_same = follows & (ids[struck[1:] - 1] == ids[struck[:-1] - 1])
+    group = np.cumsum(np.concatenate([[True], ~is_same]))
+    order = struck[np.lexsort((ids[struck + 1], ids[struck], group))]
+    ids[struck], ids[struck + 1] = ids[order], ids[order + 1]
+    return ids
 
 
 def scale_tempo(ids: Ids, factor: float, vocabulary: Vocabulary) -> Ids:
-    """Multiply the tempo by `factor`, to the nearest whole quarter per minute.
+    """Multiply all tempos by `factor`, held within what can be written.
 
-    Only an example with one tempo, and that a whole number, is changed: two rounded tempos could
-    become equal, and a stream that states a tempo twice is not canonical.
+    A single tempo that is a whole number becomes the nearest whole number of quarters per minute;
+    others go to the nearest 1/256, so that the ids may become longer or shorter. Scaling by
+    `1 / factor` gives each tempo back to 1/256 quarter per minute and the rounding before it.
+
+    Returns:
+        The changed ids; the ids as they are if two tempos that differ would become equal, since a
+        stream that states a tempo twice is not canonical.
     """
     places = np.flatnonzero(_within(ids, vocabulary.tempo))
-    if len(places) != 1 or _within(ids, vocabulary.tempo_fraction).any():
+    has_fraction = _within(ids[np.minimum(places + 1, len(ids) - 1)], vocabulary.tempo_fraction)
+    steps = (ids[places].astype(np.int64) - vocabulary.tempo.start + SLOWEST_TEMPO) * _FRACTIONS
+    behind = ids[places[has_fraction] + 1].astype(np.int64)
+    steps[has_fraction] += behind - vocabulary.tempo_fraction.start
+    grain = _FRACTIONS if len(places) == 1 and not has_fraction.any() else 1
+    scaled = grain * np.rint(steps * factor / grain).astype(np.int64)
+    # Within the limits, and as a file can hold it: in whole microseconds a quarter.
+    scaled = tempo_steps(tempo_microseconds(np.clip(scaled, _SLOWEST, _FASTEST)))
+    if (scaled[1:] == scaled[:-1]).any():
         return ids
-    slowest = 8
-    value = (int(ids[places[0]]) - vocabulary.tempo.start + slowest) * factor
-    index = int(np.clip(round(value) - slowest, 0, len(vocabulary.tempo) - 1))
-    changed = ids.copy()
-    changed[places[0]] = vocabulary.tempo.start + index
+    tokens = np.zeros((len(ids), 2), dtype=ids.dtype)
+    tokens[:, 0] = ids
+    tokens[places[has_fraction] + 1, 0] = vocabulary.PAD
+    tokens[places, 0] = vocabulary.tempo.start - SLOWEST_TEMPO + scaled // _FRACTIONS
+    fraction = scaled % _FRACTIONS
+    tokens[places, 1] = (vocabulary.tempo_fraction.start + fraction) * (fraction > 0)
+    changed: Ids = tokens[tokens != vocabulary.PAD]
     return changed
 
 
@@ -72,12 +115,18 @@ def _within(ids: Ids, span: range) -> "np.ndarray[tuple[int], np.dtype[np.bool_]
     return (ids >= span.start) & (ids < span.stop)
 
 
+def _place_of_bar(ids: Ids, bar: int, vocabulary: Vocabulary) -> int:
+    """The index of a bar's BAR token; behind the last bar, the length."""
+    bars = np.flatnonzero(ids == vocabulary.BAR)
+    return int(bars[bar]) if bar < len(bars) else len(ids)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RandomAugmentation:
     """Draws one change of each kind for an example.
 
-    Calling it with an example and a generator gives the changed example; the completion begins at
-    the same place, since no token is added or taken away.
+    Calling it with an example and a generator gives the changed example; the completion begins with
+    the same bar.
     """
 
     vocabulary: Vocabulary
@@ -90,6 +139,8 @@ class RandomAugmentation:
     """Share of examples that are given another instrument."""
     max_velocity_bins: int = 6
     tempo_range: tuple[float, float] = (0.75, 1.33)
+    drop_share: float = 0.0
+    """Share of examples of several parts that lose one of them."""
 
     def __call__(self, example: Example, generator: np.random.Generator) -> Example:
         """The example in another key, tempo, loudness and perhaps on another instrument."""
@@ -101,7 +152,13 @@ class RandomAugmentation:
         ids = shift_velocity(ids, bins, self.vocabulary)
         low, high = np.log(self.tempo_range)
         ids = scale_tempo(ids, float(np.exp(generator.uniform(low, high))), self.vocabulary)
-        return Example(ids=ids, completion_start=example.completion_start)
+        if self.drop_share and generator.random() < self.drop_share:
+            parts = int(_within(ids, self.vocabulary.program).sum())
+            ids = without_part(ids, int(generator.integers(parts)), self.vocabulary)
+        if len(ids) == len(example.ids):
+            return Example(ids=ids, completion_start=example.completion_start)
+        bar = int((example.ids[: example.completion_start] == self.vocabulary.BAR).sum())
+        return Example(ids=ids, completion_start=_place_of_bar(ids, bar, self.vocabulary))
 
     def _semitones(self, ids: Ids, generator: np.random.Generator) -> int:
         pitched = ids[_within(ids, self.vocabulary.pitch)]

@@ -56,19 +56,19 @@ def decode(ids: Ids, vocabulary: Vocabulary) -> "symusic.Score":
 
 def token_times(ids: Ids, vocabulary: Vocabulary) -> Ids:
     """The moment each token speaks of; see `Tokenizer.token_times`."""
-    stream = _well_formed(ids, vocabulary)
+    stream = well_formed(ids, vocabulary)
     if stream is None:
         raise InputError("the ids are no stream: give a whole piece or window, from BOS on")
-    return _Bars.of(*stream, vocabulary).times.astype(np.int64)
+    return Bars.of(*stream, vocabulary).times.astype(np.int64)
 
 
 def _read_whole(ids: Ids, vocabulary: Vocabulary) -> "Music | None":
     """A well-formed stream, read with one look at each kind of token; None for any other."""
-    stream = _well_formed(ids, vocabulary)
+    stream = well_formed(ids, vocabulary)
     return None if stream is None else _read(*stream, vocabulary)
 
 
-def _well_formed(ids: Ids, vocabulary: Vocabulary) -> tuple[Ids, Kinds] | None:
+def well_formed(ids: Ids, vocabulary: Vocabulary) -> tuple[Ids, Kinds] | None:
     """The ids for looking up in tables, and their kinds; None if some may not stand there."""
     places = _in_vocabulary(ids, vocabulary)
     if places is None:
@@ -126,7 +126,7 @@ class Music(NamedTuple):
     pedal_ends: list[int]
 
 
-class _Bars(NamedTuple):
+class Bars(NamedTuple):
     """Where the bars of a stream are, and the time at each of its tokens."""
 
     places: Ids
@@ -139,7 +139,7 @@ class _Bars(NamedTuple):
     """The time in force at every token; 0 in the header."""
 
     @classmethod
-    def of(cls, ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> "_Bars":
+    def of(cls, ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> "Bars":
         """Those of a well-formed stream."""
         values = decoding_tables(vocabulary).values
         moves = ((kinds == _BEAT) | (kinds == _SUB) | (kinds == _BAR)).nonzero()[0]
@@ -169,8 +169,8 @@ def _read(ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> Music:
     """A well-formed stream, read with one look at each kind of token."""
     tables = decoding_tables(vocabulary)
     values = tables.values
-    bars, starts, numerators, denominators, times = _Bars.of(ids, kinds, vocabulary)
-    slots = _slots(ids, kinds, values)
+    bars, starts, numerators, denominators, times = Bars.of(ids, kinds, vocabulary)
+    slots = slots_in_force(ids, kinds, values)
     header = bars[0] if len(bars) else len(ids)
     programs = values[ids[:header][kinds[:header] == _PROG]].tolist()
     ends, note_ends = _by_slot((kinds == _DUR).nonzero()[0], slots, len(programs))
@@ -243,7 +243,7 @@ def _in_force(set_to: Ids, sets: Bool[np.ndarray, " moves"]) -> Ids:
     return filled
 
 
-def _slots(ids: Ids, kinds: Kinds, values: Ids) -> UInt8[np.ndarray, " tokens"]:
+def slots_in_force(ids: Ids, kinds: Kinds, values: Ids) -> UInt8[np.ndarray, " tokens"]:
     """The part in force at each token; the first one where none was chosen."""
     places = (kinds == _SLOT).nonzero()[0]
     if not len(places):

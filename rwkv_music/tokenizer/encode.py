@@ -89,7 +89,7 @@ def encode_with(
             keys, opening, tables.first, tables.beat, tables.sub, slots, end
         )
         return tokens
-    return _emit(keys, bars[0] if len(bars) == 1 else np.concatenate(bars), header, vocabulary)
+    return emit(keys, bars[0] if len(bars) == 1 else np.concatenate(bars), header, vocabulary)
 
 
 def tempo_tokens(steps: int, vocabulary: Vocabulary) -> list[int]:
@@ -106,7 +106,7 @@ def _part_tokens(parts: list[Part], vocabulary: Vocabulary) -> list[int]:
     return tokens
 
 
-def _emit(
+def emit(
     keys: Array, bars: Array, header: list[int], vocabulary: Vocabulary
 ) -> UInt16[np.ndarray, " tokens"]:
     """Lay the sorted events out as tokens.

@@ -14,8 +14,11 @@ from rwkv_music.data.augmentation import (
     shift_velocity,
     transpose_ids,
 )
-from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer import BarIndex, Tokenizer
+from rwkv_music.tokenizer.editing import without_part
 from tests.music import tune
+from tests.tokens import notes_of, random_score
 
 TOKENIZER = Tokenizer()
 VOCABULARY = TOKENIZER.vocabulary
@@ -57,11 +60,136 @@ def test_a_scaled_tempo_is_what_the_tokenizer_writes_for_it() -> None:
     np.testing.assert_array_equal(changed, TOKENIZER.encode(tune(bars=2, qpm=120)))
 
 
-def test_two_tempos_stay() -> None:
-    score = tune(bars=2)
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 2.0))
+def test_scaled_tempos_change_nothing_but_the_tempos(seed: int, factor: float) -> None:
+    ids = TOKENIZER.encode(random_score(np.random.default_rng(seed)))
+    changed = scale_tempo(ids, factor, VOCABULARY)
+    before, after = TOKENIZER.decode(ids), TOKENIZER.decode(changed)
+    np.testing.assert_array_equal(TOKENIZER.encode(after), changed)
+    assert notes_of(after) == notes_of(before)
+    assert [each.time for each in after.tempos] == [each.time for each in before.tempos]
+    if changed is not ids:
+        wanted = np.clip([each.qpm * factor for each in before.tempos], 8, 511)
+        grain = 0.5 if len(wanted) == 1 else 1 / 256
+        np.testing.assert_allclose([each.qpm for each in after.tempos], wanted, atol=grain + 3e-3)
+
+
+@given(st.integers(8 * 256, 511 * 256), st.floats(0.1, 10))
+def test_every_scaled_tempo_can_be_written(steps: int, factor: float) -> None:
+    score = tune(bars=1)
+    score.tempos[0].mspq = round(60_000_000 * 256 / steps)
+    score.tempos.append(symusic.Tempo(96, qpm=77.7))
+    changed = scale_tempo(TOKENIZER.encode(score), factor, VOCABULARY)
+    np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(changed)), changed)
+
+
+def test_two_tempos_by_hand() -> None:
+    score = tune(bars=2, qpm=100)
     score.tempos.append(symusic.Tempo(96, qpm=90.0))
+    back = TOKENIZER.decode(scale_tempo(TOKENIZER.encode(score), 1.25, VOCABULARY))
+    np.testing.assert_allclose([each.qpm for each in back.tempos], [125.0, 112.5], atol=1e-3)
+
+
+def test_tempos_that_would_become_equal_stay() -> None:
+    score = tune(bars=2, qpm=300)
+    score.tempos.append(symusic.Tempo(96, qpm=400.0))
     ids = TOKENIZER.encode(score)
-    np.testing.assert_array_equal(scale_tempo(ids, 1.2, VOCABULARY), ids)
+    np.testing.assert_array_equal(scale_tempo(ids, 2.0, VOCABULARY), ids)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.integers(-40, 40))
+def test_shifted_velocities_change_nothing_but_the_velocities(seed: int, bins: int) -> None:
+    rng = np.random.default_rng(seed)
+    score = random_score(rng)
+    for track in score.tracks:  # notes of one pitch at one moment, in all orders
+        for note in list(track.notes)[:5]:
+            duration, velocity = int(rng.integers(1, 48)), 4 * int(rng.integers(1, 32))
+            track.notes.append(symusic.Note(note.time, duration, note.pitch, velocity))
+    ids = TOKENIZER.encode(score)
+    changed = shift_velocity(ids, bins, VOCABULARY)
+    before, after = TOKENIZER.decode(ids), TOKENIZER.decode(changed)
+    np.testing.assert_array_equal(TOKENIZER.encode(after), changed)
+    levels = np.arange(1, 33)
+    moved = dict(
+        zip(
+            np.minimum(4 * levels, 127).tolist(),
+            np.minimum(4 * np.clip(levels + bins, 1, 32), 127).tolist(),
+            strict=True,
+        )
+    )
+    assert notes_of(after) == sorted((*note[:5], moved[note[5]]) for note in notes_of(before))
+    if all(1 <= (note[5] + 1) // 4 + bins <= 32 for note in notes_of(before)):
+        np.testing.assert_array_equal(shift_velocity(changed, -bins, VOCABULARY), ids)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_without_a_part_the_rest_is_what_the_tokenizer_writes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids = TOKENIZER.encode(random_score(rng, ticks=480, free=True))
+    score = TOKENIZER.decode(ids)
+    slot = int(rng.integers(len(score.tracks)))
+    changed = without_part(ids, slot, VOCABULARY)
+    rest = [track for place, track in enumerate(score.tracks) if place != slot]
+    if changed is ids:
+        fewer = score.copy()
+        fewer.tracks = rest
+        bars = TOKENIZER.num_bars(TOKENIZER.encode(fewer)) if fewer.note_num() else 0
+        # The last bar would be empty, or the last tempo unheard.
+        assert bars < TOKENIZER.num_bars(ids) or len(score.tempos) > 1
+        return
+    back = TOKENIZER.decode(changed)
+    np.testing.assert_array_equal(TOKENIZER.encode(back), changed)
+    assert [notes_of_track(track) for track in back.tracks] == [
+        notes_of_track(track) for track in rest
+    ]
+    assert TOKENIZER.num_bars(changed) == TOKENIZER.num_bars(ids)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**32 - 1))
+def test_a_window_without_a_part_is_a_window_of_the_piece_without_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ids = TOKENIZER.encode(random_score(rng, ticks=480, free=True))
+    slot = int(rng.integers(len(TOKENIZER.decode(ids).tracks)))
+    piece = without_part(ids, slot, VOCABULARY)
+    index = BarIndex(ids, TOKENIZER)
+    start = int(rng.integers(index.num_bars))
+    stop = int(rng.integers(start + 1, index.num_bars + 1))
+    window = index.window(start, stop).ids
+    changed = without_part(window, slot, VOCABULARY)
+    if piece is not ids and changed is not window:
+        expected = BarIndex(piece, TOKENIZER).window(start, stop).ids
+        np.testing.assert_array_equal(changed, expected)
+
+
+def test_a_part_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no part 2: the stream has 2, from 0 on"):
+        without_part(TOKENIZER.encode(tune(bars=1)), 2, VOCABULARY)
+    with pytest.raises(InputError, match="the ids are no stream"):
+        without_part(TOKENIZER.encode(tune(bars=1))[1:], 0, VOCABULARY)
+
+
+def notes_of_track(track: symusic.Track) -> list[tuple[int, ...]]:
+    return sorted((n.time, n.duration, n.pitch, n.velocity) for n in track.notes)
+
+
+def test_the_completion_begins_with_the_same_bar() -> None:
+    score = tune(bars=6, parts=3)
+    score.tempos.append(symusic.Tempo(96, qpm=90.3))
+    windows = BarIndex(TOKENIZER.encode(score), TOKENIZER).window(1, 5, seam=3)
+    example = Example(ids=windows.ids, completion_start=windows.completion_start)
+    augment = RandomAugmentation(vocabulary=VOCABULARY, drop_share=0.7)
+    generator = np.random.default_rng(0)
+    lengths = set()
+    for _ in range(40):
+        changed = augment(example, generator)
+        assert changed.ids[changed.completion_start] == VOCABULARY.BAR
+        assert TOKENIZER.num_bars(changed.ids[: changed.completion_start]) == 2
+        lengths.add(len(changed.ids))
+    assert len(lengths) > 3
 
 
 def test_velocity_bins_move_by_four_and_stop_at_the_loudest() -> None:

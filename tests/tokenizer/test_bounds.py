@@ -1,0 +1,87 @@
+"""The error bounds that docs/tokenizer.md states, measured for each setting."""
+
+import itertools
+
+import numpy as np
+import pytest
+import symusic
+
+from rwkv_music.tokenizer import BarIndex, Tokenizer
+from tests.tokens import notes_of, random_score, random_stream
+
+SETTINGS = list(itertools.product((48, 96, 192, 480), (32, 64, 128)))
+
+
+def score_of(onsets: list[int], durations: list[int], *, ticks: int) -> symusic.Score:
+    """One note after the other, each of a pitch that tells which it is."""
+    score = symusic.Score(ticks)
+    score.tracks.append(symusic.Track("", 0, False))
+    for place, (onset, duration) in enumerate(zip(onsets, durations, strict=True)):
+        score.tracks[0].notes.append(symusic.Note(onset, duration, place % 128, 1 + place % 127))
+    return score
+
+
+@pytest.mark.parametrize(("steps", "velocities"), SETTINGS)
+def test_onsets_move_by_half_a_step_and_velocities_by_their_bound(
+    steps: int, velocities: int
+) -> None:
+    ticks = 1009  # a prime: onsets fall everywhere between two steps
+    onsets = np.random.default_rng(steps).integers(0, 8 * ticks, 128)
+    back = Tokenizer(ticks_per_quarter=steps, velocities=velocities)
+    score = score_of(onsets.tolist(), [ticks] * 128, ticks=ticks)
+    found = back.decode(back.encode(score)).tracks[0].notes.numpy()
+    place = found["pitch"].astype(int)
+    moved = np.abs(found["time"] / steps - onsets[place] / ticks)
+    assert moved.max() <= 0.5 / steps + 1e-12
+    assert moved.max() > 0.4 / steps
+    played = 1 + place % 127
+    error = np.abs(found["velocity"] - played)
+    assert error.max() == {32: 3, 64: 1, 128: 0}[velocities]
+    assert error[played > 1].max() == {32: 2, 64: 1, 128: 0}[velocities]
+
+
+@pytest.mark.parametrize("steps", [48, 96, 192, 480])
+def test_durations_move_by_the_bound_of_their_length(steps: int) -> None:
+    ticks = 960
+    rng = np.random.default_rng(steps)
+    tokenizer = Tokenizer(ticks_per_quarter=steps)
+    bands = (
+        (0, 1 / 2, 1 / steps), (1 / 2, 2, 1 / steps), (2, 4, 2 / steps), (4, 16, 1 / 16),
+        (16, 64, 1 / 4), (64, 256, 2),
+    )  # fmt: skip
+    for shortest, longest, bound in bands:
+        durations = rng.integers(int(shortest * ticks) + 1, int(longest * ticks) + 1, 128)
+        onsets = rng.integers(0, 40 * ticks, 128)
+        score = score_of(onsets.tolist(), durations.tolist(), ticks=ticks)
+        found = tokenizer.decode(tokenizer.encode(score)).tracks[0].notes.numpy()
+        error = np.abs(found["duration"] / steps - durations[found["pitch"]] / ticks)
+        assert error.max() <= bound + 1e-12
+
+
+def test_a_tempo_moves_by_one_512th() -> None:
+    tokenizer = Tokenizer()
+    for qpm in np.random.default_rng(0).uniform(8, 480, 200).tolist():
+        score = score_of([0], [96], ticks=96)
+        score.tempos.append(symusic.Tempo(0, qpm=qpm))
+        back = tokenizer.decode(tokenizer.encode(score))
+        # Files hold whole microseconds: at 480, one of them is 1/260 quarter per minute.
+        stored = 0.5 * score.tempos[0].qpm ** 2 / 60e6
+        assert abs(back.tempos[0].qpm - score.tempos[0].qpm) <= 1 / 512 + stored + 1e-9
+
+
+@pytest.mark.parametrize(("steps", "velocities"), SETTINGS)
+def test_grammar_windows_and_decoding_work_with_every_setting(steps: int, velocities: int) -> None:
+    tokenizer = Tokenizer(ticks_per_quarter=steps, velocities=velocities, slots=9)
+    again = Tokenizer.from_settings(tokenizer.settings)
+    assert again.vocabulary == tokenizer.vocabulary
+    rng = np.random.default_rng(steps + velocities)
+    ids, grammar = random_stream(tokenizer, rng, bars=2, most=150)
+    if grammar.finished:
+        np.testing.assert_array_equal(again.encode(tokenizer.decode(ids)), ids)
+    ids = tokenizer.encode(random_score(rng, ticks=480, free=True))
+    tokenizer.grammar().feed(ids)
+    index = BarIndex(ids, tokenizer)
+    bar = index.num_bars // 2
+    start = int(tokenizer.token_times(ids)[np.flatnonzero(ids == tokenizer.vocabulary.BAR)][bar])
+    cut = tokenizer.decode(index.window(bar, index.num_bars).ids)
+    assert notes_of(cut) == notes_of(tokenizer.decode(ids), start=start)
