@@ -7,12 +7,12 @@ read, in the count of that ending.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from rwkv_music.data.dataset import held_out_groups
-from rwkv_music.data.examination import FileReport, examine
+from rwkv_music.data.examination import Examiner, FileReport
 from rwkv_music.data.likeness import Alike, alike_pairs, group_alike
 from rwkv_music.data.workers import map_in_workers, seconds_for
 from rwkv_music.errors import InputError
@@ -24,6 +24,12 @@ Progress = Callable[[int, int, str], None]
 _SECONDS_TO_MEASURE = 9.0
 """Beyond what reading may take: a file of 100,000 notes is measured in one."""
 
+_REMEDIES = {
+    "late": "examine it again when the machine has less to do, or leave it out",
+    "crashed": "export it again in another format, or leave it out",
+    "failed": "leave it out, and report this, please",
+    "refused": "leave it out",
+}
 _TRAINING, _VALIDATION = "training", "validation"
 _SIDES_BY_FOLDER = {
     "train": _TRAINING, "training": _TRAINING, "valid": _VALIDATION, "validation": _VALIDATION,
@@ -196,9 +202,8 @@ def examine_files(
     Yields:
         A report for each file, as they are made.
     """
-    examine_one = partial(examine, tokenizer=tokenizer or Tokenizer())
     outcomes = map_in_workers(
-        examine_one,
+        Examiner(tokenizer or Tokenizer()),
         [str(path) for path in paths],
         workers=workers,
         seconds=lambda path: seconds_for(path) + _SECONDS_TO_MEASURE,
@@ -207,8 +212,9 @@ def examine_files(
         name = Path(outcome.item).relative_to(folder).as_posix()
         report = outcome.result
         if report is None:
-            reason = outcome.failure.reason if outcome.failure else "gave no report"
-            report = FileReport(name, "set aside", reason=reason)
+            assert outcome.failure is not None
+            remedy = _REMEDIES[outcome.failure.kind]
+            report = FileReport(name, "set aside", reason=f"{outcome.failure.reason}: {remedy}")
         yield report.named(name)
 
 

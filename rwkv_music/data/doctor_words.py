@@ -169,7 +169,7 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
     if mended:
         yield (
             f"{_count(len(mended), 'file')} had faults that are mended while reading "
-            f"({_names_of(mended)}): listen whether it sounds right; no file is changed."
+            f"({_names_of(mended)}): listen before you trust them; no file is changed."
         )
     for first, *others in report.copies[:_MOST_NAMED]:
         yield f"Delete {_names(iter(others))}: the same music as {first}, note for note."

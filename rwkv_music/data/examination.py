@@ -5,6 +5,7 @@ processes. What concerns several files at once (copies, the split) is in `rwkv_m
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from rwkv_music.data.likeness import Fingerprint, fingerprint
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score.midi import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.compiled import VARIABLE
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM
 
 if TYPE_CHECKING:
@@ -110,6 +112,33 @@ def examine(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
         return FileReport(name, "set aside", reason=error.reason + place)
     mended = (*loaded.mended, *_silently_dropped(Path(path), loaded.mended))
     return examine_score(name, LoadedScore(loaded.score, mended), tokenizer=tokenizer)
+
+
+class Examiner:
+    """`examine` for a worker process, with what it needs imported before its first file.
+
+    Args:
+        tokenizer: What training will use.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Warm up, so that no file's time is spent on it; nor on compiling loops later on."""
+        import symusic
+
+        self.__dict__.update(state)
+        os.environ.setdefault(VARIABLE, "numpy")
+        score = symusic.Score(96)
+        track = symusic.Track("", 0, False)
+        track.notes.append(symusic.Note(0, 96, 60, 64))
+        score.tracks.append(track)
+        examine_score("", LoadedScore(score, ()), tokenizer=self._tokenizer)
+
+    def __call__(self, path: str) -> FileReport:
+        """The report of a file."""
+        return examine(path, tokenizer=self._tokenizer)
 
 
 def examine_score(name: str, loaded: LoadedScore, *, tokenizer: Tokenizer) -> FileReport:

@@ -1,7 +1,9 @@
 """The doctor: every file in the table, each with the right verdict, and a word on what to do."""
 
+import copy
 import itertools
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,11 @@ from rwkv_music.data.dataset import held_out_groups
 from rwkv_music.data.doctor import FolderReport, examine_folder, find_files, folder_report
 from rwkv_music.data.doctor_pictures import draw_overview, save_pictures
 from rwkv_music.data.doctor_words import advice, remarks_of, row_of, summary_text, table_text
-from rwkv_music.data.examination import FileReport, examine, onset_errors_ms
+from rwkv_music.data.examination import Examiner, FileReport, examine, onset_errors_ms
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score, save_score, transpose
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.compiled import VARIABLE
 from tests.data import crashing
 from tests.music import BAR, tune
 
@@ -238,6 +241,14 @@ def test_a_file_that_crashes_its_reader_is_named_and_costs_only_itself(tmp_path:
     assert len(report.usable) == 5
     assert "bug of ours" in aside["bug.mid"]
     assert "\n" not in aside["crash.mid"]
+
+
+def test_a_worker_compiles_no_loops_in_the_time_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")  # so that it is taken away again
+    monkeypatch.delenv(VARIABLE)
+    examiner = copy.copy(Examiner(TOKENIZER))  # made anew, as by pickle
+    assert os.environ[VARIABLE] == "numpy"
+    assert examiner("nowhere.mid").verdict == "set aside"
 
 
 def test_the_error_is_measured_by_another_clock() -> None:
