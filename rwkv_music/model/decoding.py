@@ -86,7 +86,8 @@ class Decoder:
     Args:
         model: Put in evaluation mode. Make a new decoder after changing its weights.
         precision: Of the matrices: "float32"; "bfloat16", half as much to read; or "int8" with one
-            scale per row, a quarter (the low-rank ones stay bfloat16). All sums are float32.
+            scale per row, a quarter (the low-rank ones stay bfloat16). Sums are float32; those of
+            int8 are whole numbers, for which the native step rounds vectors to 12 to 16 bits.
         backend: "native" or "torch"; by default native where it can run.
 
     Raises:

@@ -18,7 +18,8 @@ class PackedMatrix:
     """A matrix for the native library."""
 
     panels: Tensor
-    """[ceil(rows / 16), columns, 16]; missing rows are zeros."""
+    """[ceil(rows / 16), columns, 16], or narrow ones [ceil(rows / 16), ceil(columns / 2), 16, 2];
+    missing rows and columns are zeros."""
     scales: Float[Tensor, " padded_rows"] | None
     """What each row of int8 is to be multiplied with."""
     rows: int
@@ -40,13 +41,14 @@ def pack(weight: Float[Tensor, "rows columns"], precision: str) -> PackedMatrix:
         precision: One of `PRECISIONS`.
     """
     rows, columns = weight.shape
-    padded = F.pad(weight.detach().float(), (0, 0, 0, -rows % _PANEL))
+    together = 1 if precision == "float32" else 2
+    padded = F.pad(weight.detach().float(), (0, -columns % together, 0, -rows % _PANEL))
     scales = None
     if precision == "int8":
         padded, scales = quantize(padded)
     elif precision == "bfloat16":
         padded = padded.bfloat16()
-    panels = padded.view(-1, _PANEL, columns).transpose(1, 2).contiguous()
+    panels = padded.view(len(padded) // _PANEL, _PANEL, -1, together).transpose(1, 2).contiguous()
     return PackedMatrix(panels, scales, rows, columns, precision)
 
 

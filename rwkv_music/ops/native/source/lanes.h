@@ -27,6 +27,7 @@ constexpr int kVectorBytes = 16;
 #define RM_UNROLL _Pragma("GCC unroll 64")
 #endif
 #define RM_INLINE inline __attribute__((always_inline))
+#define RM_INLINE_LAMBDA __attribute__((always_inline))
 
 template <typename Real>
 struct IntegerOf;
@@ -84,16 +85,33 @@ RM_INLINE Vector<float> load(const bfloat16* from) {
   return (Vector<float>)(widen(halves) << 16);
 }
 
-RM_INLINE Vector<float> load(const int8_t* from) {
+typedef int16_t Shorts __attribute__((vector_size(kVectorBytes)));
+
+// As many int8 as there are int16 in a vector.
+RM_INLINE Shorts load_shorts(const int8_t* from) {
 #if defined(__AVX512F__)
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
+  return (Shorts)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)from));
 #elif defined(__AVX2__)
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
+  return (Shorts)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)from));
 #else
-  typedef int8_t Bytes __attribute__((vector_size(Lanes<float>::count)));
+  typedef int8_t Bytes __attribute__((vector_size(kVectorBytes / 2)));
   Bytes bytes;
   std::memcpy(&bytes, from, sizeof(bytes));
-  return __builtin_convertvector(__builtin_convertvector(bytes, Integers<float>), Vector<float>);
+  return __builtin_convertvector(bytes, Shorts);
+#endif
+}
+
+// Of two neighbours each: w[2i] pair[0] + w[2i + 1] pair[1], where `pair` is two int16.
+RM_INLINE Integers<float> products_of_pairs(Shorts w, int32_t pair) {
+#if defined(__AVX512F__)
+  return (Integers<float>)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(pair));
+#elif defined(__AVX2__)
+  return (Integers<float>)_mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(pair));
+#elif defined(__SSE2__)
+  return (Integers<float>)_mm_madd_epi16((__m128i)w, _mm_set1_epi32(pair));
+#else
+  const Integers<float> both = (Integers<float>)w;
+  return (both << 16 >> 16) * int32_t(int16_t(pair)) + (both >> 16) * (pair >> 16);
 #endif
 }
 
