@@ -249,19 +249,6 @@ def _heap_bytes() -> int | None:
     return int(found.uordblks + found.hblkhd)
 
 
-def peak_memory() -> int:
-    """Most bytes of memory this process has had so far."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent had when it started us
-        lines = status.read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
-
-
 def in_a_process(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - any JSON
     """Run a benchmark's part in a process of its own and return the JSON it prints."""
     done = subprocess.run(

@@ -27,11 +27,11 @@ from benchmarks.measuring import (
     held_bytes,
     in_a_process,
     machine,
-    peak_memory,
     rounded,
     time_ratio,
     write_report,
 )
+from benchmarks.memory import peak_memory
 from benchmarks.transformer import Transformer
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.wkv7 import available_backends

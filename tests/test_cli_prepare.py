@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from rwkv_music.cli import main
-from rwkv_music.data import Store
+from rwkv_music.cli import build_parser, main
+from rwkv_music.data import Store, load_corpus
+from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.material import prepare_material
 from tests.stores import tables_of, write_tunes
 
 
@@ -81,3 +84,17 @@ def test_a_shard_that_does_not_exist_is_refused(
     said = capsys.readouterr().err
     assert "shard 3/3 does not exist: i counts from 0, so it must be below n = 3" in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
+    given = build_parser().parse_args(["train", "--store", str(store), "--out", "run"])
+    config = TrainingConfig.preset("tiny", corpus=given.corpus, out=given.out)
+    found = prepare_material(config, Tokenizer()).summary()
+    assert found["name"] == str(store)
+    assert found["valid_pieces"] == [
+        piece.name for piece in Store(store).valid if piece.name not in found["too_short"]
+    ]
+    assert list(found["set_aside"]) == ["broken.mid"]
+    assert found["content_sha256"] == load_corpus(store, Tokenizer()).content_hash

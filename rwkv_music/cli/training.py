@@ -29,10 +29,14 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         summary="Train a model on a corpus; watch it from the notebook, stop it with Ctrl-C.",
         example="rwkv-music train --corpus bach --out runs/bach --preset tiny",
     )
-    parser.add_argument(
+    music = parser.add_mutually_exclusive_group()
+    music.add_argument(
         "--corpus",
         metavar="bach|FOLDER",
         help="the chorales in the installed music21, or a folder of music files",
+    )
+    music.add_argument(
+        "--store", dest="corpus", metavar="STORE", help="what rwkv-music prepare made of a folder"
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to make")
     parser.add_argument(
@@ -138,7 +142,7 @@ def _config(given: argparse.Namespace) -> "TrainingConfig":
         return TrainingConfig(**{**before.to_dict(), **settings})
     if given.corpus is None:
         raise InputError(
-            "there is nothing to train on: give --corpus bach, or --corpus FOLDER with MIDI files"
+            "there is nothing to train on: give --corpus bach, --corpus FOLDER, or --store STORE"
         )
     preset = given.preset or "small"
     if "steps" in settings:

@@ -1,6 +1,7 @@
 """A folder of music files becomes a token store."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ from rwkv_music.data.workers import Outcome, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
 from rwkv_music.processes import Failure
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
 from rwkv_music.tokenizer.openings import openings_of
+
+_FEWEST_FOR_NUMBA = 20_000
 
 Progress = Callable[[int, int, str], None]
 """Called with (files done, files in all, name of the file just done)."""
@@ -43,11 +47,13 @@ class FileEncoder:
     Args:
         folder: Which names are relative to.
         tokenizer: What to encode with.
+        loops: "numpy" or "numba", unless the environment says which.
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer, *, loops: str = "numpy") -> None:
         self._folder = folder
         self._settings = tokenizer.settings
+        self._loops = loops
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -58,11 +64,14 @@ class FileEncoder:
         import symusic
 
         self.__dict__.update(state)
-        score = symusic.Score(96)
-        track = symusic.Track("", 0, False)
-        track.notes.append(symusic.Note(0, 96, 60, 64))
-        score.tracks.append(track)
-        openings_of(self._tokenizer.encode(score), self._tokenizer.vocabulary)
+        os.environ.setdefault(VARIABLE, self._loops)
+        for ticks in (96, 480):
+            score = symusic.Score(ticks)
+            track = symusic.Track("", 0, False)
+            track.notes.append(symusic.Note(0, ticks, 60, 64))
+            track.controls.append(symusic.ControlChange(0, 64, 127))
+            score.tracks.append(track)
+            openings_of(self._tokenizer.encode(score), self._tokenizer.vocabulary)
 
     def __call__(self, file: FoundFile) -> EncodedPiece:
         """The piece in a file.
@@ -126,7 +135,7 @@ def prepare_store(
         prepared = Prepared(writer.info)
         todo = _not_yet_done(scan(folder, shard), writer, prepared)
         outcomes = map_in_workers(
-            FileEncoder(folder, tokenizer),
+            FileEncoder(folder, tokenizer, loops=_loops_for(total - len(writer.done))),
             todo,
             workers=workers,
             seconds=lambda file: seconds_for(file.name),
@@ -147,6 +156,11 @@ def prepare_store(
             f"{first}"
         )
     return prepared
+
+
+def _loops_for(files: int) -> str:
+    """Compiled loops, where they save more time than each worker takes to load them."""
+    return "numba" if files >= _FEWEST_FOR_NUMBA and has_numba() else "numpy"
 
 
 def _refuse_nothing(folder: Path, shard: Shard | None) -> None:

@@ -135,7 +135,7 @@ def is_store(path: str | Path) -> bool:
     return (Path(path) / INFO_NAME).is_file()
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | bytearray) -> None:
     """Write a file aside, then rename it: nobody ever sees half of it."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as stream:

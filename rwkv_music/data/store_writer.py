@@ -258,20 +258,21 @@ class _Tables:
             sizes = np.array(self._sizes[side], dtype=np.int32)
             pieces = np.zeros(len(sizes), dtype=PIECE)
             pieces["bars"] = self._bars[side]
-            pieces["sha256"] = np.frombuffer(bytes(self._hashes[side]), dtype="V32")
+            pieces["sha256"] = np.frombuffer(self._hashes[side], dtype="V32")
             write_whole(store / f"{side}.idx", index_bytes(sizes, np.dtype(self._info.dtype)))
             write_whole(store / f"{side}.pieces", pieces.tobytes())
-            write_whole(store / f"{side}.names", bytes(self._names[side]))
-            digest.update(self._names[side] + b"\0" + self._hashes[side])
-        total = b"".join(bytes(hashes) for hashes in self._hashes.values())
-        hashes = np.frombuffer(total, dtype="V32")
+            write_whole(store / f"{side}.names", self._names[side])
+            for content in (self._names[side], b"\0", self._hashes[side]):
+                digest.update(content)
+        # 64 of their 256 bits are enough to count copies.
+        hashes = np.concatenate([np.frombuffer(each, "<u8")[::4] for each in self._hashes.values()])
         info = replace(
             self._info,
             is_finished=True,
             pieces={side: len(sizes) for side, sizes in self._sizes.items()},
             tokens={side: sum(sizes) for side, sizes in self._sizes.items()},
             bars={side: sum(bars) for side, bars in self._bars.items()},
-            copies=len(hashes) - len(set(hashes.tolist())),
+            copies=len(hashes) - len(np.unique(hashes)),
             set_aside=len(self.set_aside),
             content_sha256=digest.hexdigest(),
         )

@@ -28,6 +28,7 @@ _BATCH_SECONDS = 0.1
 _LARGEST_BATCH = 64
 _LOOK_AHEAD = 2048
 """Items that may be under way or waiting for an earlier one when results are wanted in order."""
+_LOOK_SECONDS = 0.005
 _HEARTBEAT_SECONDS = 0.5
 
 
@@ -145,7 +146,11 @@ class _OverError(Exception):
 
 
 class _Pool(Generic[Item, Result]):
-    """Lanes, each with a worker of its own, and the queue in which their outcomes meet."""
+    """Lanes, each with a worker of its own, and the queue in which their outcomes meet.
+
+    Ctrl-C may interrupt the caller's thread anywhere, also between taking a lock and knowing that
+    it has it. So that thread takes none while results come: it uses queues written in C alone.
+    """
 
     def __init__(
         self,
@@ -158,10 +163,12 @@ class _Pool(Generic[Item, Result]):
         self._function = function
         self._batches = batches
         self._in_order = in_order
-        self._made: queue.Queue[list[Placed[Item, Result]] | BaseException | None] = queue.Queue(
-            2 * workers
-        )
-        self._change = threading.Condition()
+        self._made: queue.SimpleQueue[list[Placed[Item, Result]] | BaseException | None]
+        self._made = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(2 * workers):
+            self._room.put(None)
+        self._taking, self._starting = threading.Lock(), threading.Lock()
         self._is_over = False
         self._delivered = 0
         self._lanes: list[_Lane[Item, Result]] = [_Lane(self) for _ in range(workers)]
@@ -187,6 +194,7 @@ class _Pool(Generic[Item, Result]):
             elif isinstance(made, BaseException):
                 raise made
             else:
+                self._room.put(None)
                 yield made
 
     def _as_made(self) -> Iterator[Outcome[Item, Result]]:
@@ -202,27 +210,23 @@ class _Pool(Generic[Item, Result]):
             while place in waiting:
                 yield waiting.pop(place)
                 place += 1
-            with self._change:
                 self._delivered = place
-                self._change.notify_all()
 
     def _end(self) -> None:
-        with self._change:
-            self._is_over = True
+        self._is_over = True
+        with self._starting:
             for lane in self._lanes:
                 lane.kill()
-            self._change.notify_all()
         for lane in self._lanes:
             while lane.is_alive() and not sys.is_finalizing():  # then it never runs again
-                try:
-                    self._made.get(timeout=0.02)  # the lane may wait for room
-                except queue.Empty:
-                    lane.join(timeout=0.02)
+                self._room.put(None)  # the lane may wait for it
+                lane.join(timeout=0.02)
 
     def take(self, most: int) -> _Batch[Item] | None:
         """The next batch for a lane, None when there is none; waits for what is too far ahead."""
-        with self._change:
-            self._change.wait_for(self._may_take)
+        with self._taking:
+            while not self._may_take():
+                time.sleep(_LOOK_SECONDS)
             return None if self._is_over else self._batches.take(most)
 
     def _may_take(self) -> bool:
@@ -231,6 +235,8 @@ class _Pool(Generic[Item, Result]):
 
     def hand_in(self, made: list[Placed[Item, Result]] | BaseException | None) -> None:
         """Outcomes of a lane, an error that ends everything, or None as its last word."""
+        if isinstance(made, list):
+            self._room.get()
         self._made.put(made)
 
     def new_worker(self, lane: "_Lane[Item, Result]") -> WorkerProcess:
@@ -239,7 +245,7 @@ class _Pool(Generic[Item, Result]):
         Raises:
             _OverError: If the pool has been ended.
         """
-        with self._change:
+        with self._starting:
             if self._is_over:
                 raise _OverError
             lane.worker = WorkerProcess(self._function)

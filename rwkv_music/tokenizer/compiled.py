@@ -2,7 +2,8 @@
 
 numba takes a second to load, far longer than numpy needs for one piece. So the loops are compiled
 (once; numba keeps them on disk) when a process has met `PATIENCE` pieces. What they give is the
-same, bit for bit. `RWKV_MUSIC_TOKENIZER` forces one of them from the first piece on.
+same, bit for bit. Worker processes use numpy unless they are told. `RWKV_MUSIC_TOKENIZER` forces
+one of them from the first piece on.
 """
 
 import inspect
@@ -13,6 +14,7 @@ from importlib import util
 from typing import Any, NamedTuple
 
 from rwkv_music.errors import InputError
+from rwkv_music.processes import in_worker
 from rwkv_music.tokenizer import loops
 
 VARIABLE = "RWKV_MUSIC_TOKENIZER"
@@ -44,7 +46,7 @@ def compiled_loops() -> Loops | None:
         return None
     if forced not in {"", "numba"}:
         raise InputError(f"{VARIABLE} must be numpy or numba, got '{forced}'")
-    if forced and not _has_numba():
+    if forced and not has_numba():
         raise InputError(
             f"{VARIABLE}=numba, but numba is not installed: pip install 'rwkv-music[fast]'"
         )
@@ -56,7 +58,7 @@ def describe_loops() -> str:
     forced = os.environ.get(VARIABLE, "")
     if forced:
         return f"{forced} ({VARIABLE} says so)"
-    if _has_numba():
+    if has_numba():
         return f"numpy, and numba from piece {PATIENCE} of a process on"
     return "numpy (numba is not installed: pip install 'rwkv-music[fast]')"
 
@@ -68,14 +70,17 @@ class _Met:
 
 
 def _is_worth_it() -> bool:
+    if in_worker():
+        return False  # there, each piece has a time limit that compiling would exceed
     if _Met.pieces < PATIENCE:
         _Met.pieces += 1
         return False
-    return _has_numba()
+    return has_numba()
 
 
 @cache
-def _has_numba() -> bool:
+def has_numba() -> bool:
+    """Whether numba is installed."""
     return util.find_spec("numba") is not None
 
 

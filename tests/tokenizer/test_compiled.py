@@ -154,7 +154,7 @@ def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_numba_numpy_runs_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(compiled.VARIABLE, raising=False)
-    monkeypatch.setattr(compiled, "_has_numba", lambda: False)
+    monkeypatch.setattr(compiled, "has_numba", lambda: False)
     monkeypatch.setattr(compiled._Met, "pieces", compiled.PATIENCE)
     assert compiled.compiled_loops() is None
     assert "pip install 'rwkv-music[fast]'" in compiled.describe_loops()
