@@ -161,6 +161,40 @@ def test_a_taken_run_directory_is_refused(
     assert "holds a run already" in capsys.readouterr().err
 
 
+def test_a_finished_run_has_nothing_to_resume(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (trained / "metrics.jsonl").read_bytes()
+    assert main(["train", "--out", str(trained), "--resume"]) == 0
+    assert "is finished already: nothing to do" in capsys.readouterr().err
+    assert (trained / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume", "--steps", "9"], "was begun with steps=3, not 9: leave that setting out"),
+        (["--resume", "--preset", "tiny"], "keeps its preset: leave --preset out"),
+        (["--resume", "--seed", "5"], "was begun with seed=0, not 5"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_settings_alone(
+    arguments: list[str], message: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--out", str(trained), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_without_music_there_is_nothing_to_train_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--out", str(tmp_path / "run"), "--resume"]) == 2
+    assert "nothing to train on: give --corpus bach" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_version_tells_where_things_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version", "--verbose"]) == 0
     said = capsys.readouterr().out

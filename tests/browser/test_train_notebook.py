@@ -1,11 +1,14 @@
 """03_train.ipynb, used as a learner uses it: start, watch the curve, do something else, stop."""
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Locator
 
 from rwkv_music import attach
+from rwkv_music.training import TrainingRun
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import CELL_SECONDS, wait_until
+from tests.browser.lab import CELL_SECONDS, NotebookPage, wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -43,14 +46,53 @@ def test_training_is_started_watched_and_stopped(open_notebook: OpenNotebook) ->
         )
         assert notebook.python_value("run.is_running")
 
-        panel = notebook.output("start-training")
-        panel.get_by_role("button", name="Stop").first.click()
-        notebook.wait_for_python("panel.state == 'stopped'")
-        assert run.status()["state"] == "stopped"
+        steer(notebook, run)
         trained = [line["step"] for line in run.metrics() if "loss_train" in line]
-        assert 0 < len(trained) < MANY_STEPS
+        assert trained == list(range(1, len(trained) + 1))
+        assert len(trained) < MANY_STEPS
+        # A cell scrolled out of view and back is drawn anew.
+        chart = notebook.output("start-training").locator("canvas[data-points]")
         wait_until(lambda: points_on(chart) == len(trained), CELL_SECONDS, "the last point")
-        assert (run.path / "checkpoints" / "last.safetensors").exists()
     finally:
         run.stop()
         run.wait(CELL_SECONDS)
+
+
+def steer(notebook: NotebookPage, run: TrainingRun) -> None:
+    """Every button once: pause, sample and save while it waits, go on, stop, go on again, stop."""
+    panel = notebook.output("start-training")
+
+    def click(name: str) -> None:
+        panel.get_by_role("button", name=name).first.click()
+
+    def steps() -> int:
+        return sum("loss_train" in line for line in run.metrics())
+
+    click("Pause")
+    notebook.wait_for_python("panel.state == 'paused'")
+    waiting_at = steps()
+    samples = notebook.python_value("len(panel.sample_choice.options)")
+    click("Sample")
+    notebook.wait_for_python(f"len(panel.sample_choice.options) > {samples}")
+    click("Save")
+    wait_until(
+        lambda: run.directory.checkpoints().steps()[-1:] == [waiting_at], CELL_SECONDS, "Save"
+    )
+    assert steps() == waiting_at
+    click("Resume")
+    wait_until(lambda: steps() > waiting_at, CELL_SECONDS, "steps after the pause")
+    stop(notebook, click)
+    stopped_at = steps()
+    assert run.status()["step"] == stopped_at
+    click("Resume")
+    wait_until(lambda: steps() > stopped_at, CELL_SECONDS, "steps after going on")
+    stop(notebook, click)
+    assert notebook.python_value("run.status()['session']") == 2
+    assert (run.path / "checkpoints" / "last.safetensors").exists()
+
+
+def stop(notebook: NotebookPage, click: Callable[[str], None]) -> None:
+    """Stop, and wait until the panel says so."""
+    notebook.wait_for_python("panel.state == 'running'")
+    click("Stop")
+    notebook.wait_for_python("panel.state == 'stopped'")

@@ -169,9 +169,9 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         """What can be asked for in this state; what was asked stays greyed until it is done."""
         if self.state != self._asked:
             self._asked = ""
-            is_going_on = self.state in {"running", "preparing", "stopping"}
-            self.pause_button.description = "Pause" if is_going_on else "Resume"
-            self.pause_button.icon = "pause" if is_going_on else "play"
+            can_resume = self.state in {"paused", "stopped", "failed"}
+            self.pause_button.description = "Resume" if can_resume else "Pause"
+            self.pause_button.icon = "play" if can_resume else "pause"
             self.pause_button.disabled = self.state in {"preparing", "stopping", "finished"}
         for button in (self.save_button, self.sample_button):
             button.disabled = self.state not in _STEERABLE

@@ -63,7 +63,9 @@ def figures_html(log: RunLog, device: str) -> str:
         cells.insert(1, ("held-out", text))
         if "bits_per_second_valid" in held_out:
             cells.insert(2, ("", f"{held_out['bits_per_second_valid']:.1f} bits/s of music"))
-    return " &nbsp; ".join(f"<b>{name}</b> {value}" for name, value in cells)
+    return " &nbsp; ".join(
+        f'<span style="white-space:nowrap"><b>{name}</b> {value}</span>' for name, value in cells
+    )
 
 
 def best_baseline(log: RunLog) -> tuple[str, dict[str, Any]]:
