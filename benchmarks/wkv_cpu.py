@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from benchmarks.measuring import (
     REPEATS,
@@ -31,22 +31,29 @@ from benchmarks.measuring import (
     time_ratio,
     write_report,
 )
+from benchmarks.wkv_inputs import FAMILIES, draw
 from benchmarks.wkv_peers import Recurrence, fla_peers, step_loop
 from rwkv_music.ops.wkv7 import available_backends, wkv7
 
-N = 64
 NAMES = ("r", "decay_logit", "k", "v", "alpha", "beta", "state")
-FAMILIES = ("random", "fast", "slow", "parallel")
 STEP_LOOP = "reference"
 AUTOGRAD_LOOP = "autograd loop"
-SHAPES = ("4x1024x4", *(f"{rows}x{steps}x{heads}" for steps in (256, 1024, 4096)
-                        for rows, heads in ((1, 1), (4, 4), (8, 4))))  # fmt: skip
+SHAPES = (
+    "4x1024x4",
+    "1x256x1",
+    "4x256x4",
+    "8x256x4",
+    "1x1024x1",
+    "8x1024x4",
+    "1x4096x1",
+    "4x4096x4",
+)
 
 
 def main() -> None:
     """Measure every shape, then the accuracy on every family of inputs."""
     given = arguments()
-    torch.set_num_threads(given.threads or torch.get_num_threads())
+    torch.set_num_threads(given.threads or psutil.cpu_count() or 1)
     fla, why_not = fla_peers()
     peers = {AUTOGRAD_LOOP: step_loop, **fla}
     first, *others = given.shapes
@@ -71,37 +78,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), metavar="BxTxH")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=0, help="torch's own choice when 0")
+    parser.add_argument("--threads", type=int, default=0, help="as many as processors when 0")
     parser.add_argument("--quick", action="store_true", help="short sequences, two repeats")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if given.quick:
         given.shapes, given.repeats = ["2x64x2", "1x32x1"], 2
     return given
-
-
-def draw(shape: str, seed: int, family: str = "random") -> list[Tensor]:
-    """Six sequences and a state in float64, as a model would make them.
-
-    Args:
-        shape: "BxTxH".
-        seed: Of the random numbers.
-        family: Decays at "random", all "fast" or "slow", or one key over and over ("parallel").
-    """
-    B, T, H = map(int, shape.split("x"))
-    normal = partial(
-        torch.randn, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
-    key = normal(B, T, H, N)
-    if family == "parallel":
-        key = normal(1, 1, H, N) + 1e-3 * key
-    removal = F.normalize(key, dim=-1)
-    rate = torch.sigmoid(normal(B, T, H, N))
-    logit = 2 * normal(B, T, H, N)
-    if family in ("fast", "slow"):
-        logit = torch.full_like(logit, 3.0 if family == "fast" else -9.0)
-    sequences = (normal(B, T, H, N), logit, normal(B, T, H, N), normal(B, T, H, N))
-    return [*sequences, -removal, removal * rate, normal(B, H, N, N)]
 
 
 def leaves_of(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
@@ -112,29 +95,48 @@ def leaves_of(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     return [each.requires_grad_() for each in copies]
 
 
-def forward_and_backward(run: Recurrence, leaves: list[Tensor], seed: int) -> list[Tensor]:
-    """The outputs, the final state, and the seven gradients of a fixed random sum of both."""
-    y, state = run(*leaves)
+def weights_of(leaves: list[Tensor], seed: int) -> list[Tensor]:
+    """What the outputs and the final state weigh in the sum that is differentiated."""
     generator = torch.Generator().manual_seed(seed)
-    weights = [torch.randn(each.shape[1:], generator=generator).to(each) for each in (y, state)]
-    gradients = torch.autograd.grad((y, state), leaves, [w.expand_as(out) for w, out in zip(
-        weights, (y, state), strict=True)])  # fmt: skip
+    drawn = [torch.randn(each.shape[1:], generator=generator) for each in (leaves[0], leaves[6])]
+    return [
+        each.to(leaf).expand_as(leaf)
+        for each, leaf in zip(drawn, (leaves[0], leaves[6]), strict=True)
+    ]
+
+
+def forward_and_backward(
+    run: Recurrence, leaves: list[Tensor], weights: list[Tensor]
+) -> list[Tensor]:
+    """The outputs, the final state, and the seven gradients of a weighted sum of both."""
+    y, state = run(*leaves)
+    gradients = torch.autograd.grad((y, state), leaves, weights)
     return [y.detach(), state.detach(), *gradients]
 
 
-def errors(
-    run: Recurrence, tensors: list[Tensor], dtype: torch.dtype, seed: int
-) -> dict[str, float]:
-    """Relative errors of everything, for the first sequence, on inputs rounded to the dtype."""
+def truth_of(tensors: list[Tensor], dtype: torch.dtype, seed: int) -> list[Tensor]:
+    """The reference in float64 for the first sequence, on inputs rounded to the dtype."""
     first = [each[:1].to(dtype) for each in tensors[:6]] + [tensors[6][:1].float()]
-    truth = forward_and_backward(
-        partial(wkv7, backend=STEP_LOOP), leaves_of(first, torch.float64), seed
-    )
-    found = forward_and_backward(run, leaves_of(tensors, dtype), seed)
+    leaves = leaves_of(first, torch.float64)
+    return forward_and_backward(partial(wkv7, backend=STEP_LOOP), leaves, weights_of(leaves, seed))
+
+
+def errors(
+    run: Recurrence,
+    tensors: list[Tensor],
+    dtype: torch.dtype,
+    seed: int,
+    truth: list[Tensor] | None = None,
+) -> dict[str, float]:
+    """Relative errors of everything, for the first sequence; `truth` is that of `truth_of`."""
+    leaves = leaves_of(tensors, dtype)
+    found = forward_and_backward(run, leaves, weights_of(leaves, seed))
     names = ("y", "final state", *(f"gradient of {name}" for name in NAMES))
     return {
         name: relative_error(mine[:1], exact)
-        for name, mine, exact in zip(names, found, truth, strict=True)
+        for name, mine, exact in zip(
+            names, found, truth or truth_of(tensors, dtype, seed), strict=True
+        )
     }
 
 
@@ -152,11 +154,13 @@ def measure(
     leaves = leaves_of(tensors, dtype)
     runs = contestants(peers)
     works: dict[str, Callable[[], object]] = {
-        name: partial(forward_and_backward, run, leaves, given.seed) for name, run in runs.items()
+        name: partial(forward_and_backward, run, leaves, weights_of(leaves, given.seed))
+        for name, run in runs.items()
     }
     timings = alternate(works, repeats=given.repeats)
+    truth = truth_of(tensors, dtype, given.seed)
     for name, run in runs.items():
-        found = errors(run, tensors, dtype, given.seed)
+        found = errors(run, tensors, dtype, given.seed, truth)
         yield {
             "shape": shape,
             "precision": str(dtype).removeprefix("torch."),
@@ -195,8 +199,9 @@ def accuracy(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     _, T, H = given.shapes[0].split("x")
     for family in FAMILIES:
         tensors = draw(f"1x{T}x{H}", given.seed, family)
+        truth = truth_of(tensors, torch.float32, given.seed)
         for name in available_backends("cpu"):
-            found = errors(partial(wkv7, backend=name), tensors, torch.float32, given.seed)
+            found = errors(partial(wkv7, backend=name), tensors, torch.float32, given.seed, truth)
             worst = max(found, key=lambda each: found[each])
             yield {
                 "family": family,

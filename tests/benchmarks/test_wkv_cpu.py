@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.wkv_cpu import NAMES, draw, errors, forward_and_backward, leaves_of
+from benchmarks.wkv_cpu import NAMES, errors, forward_and_backward, leaves_of, weights_of
+from benchmarks.wkv_inputs import FAMILIES, draw
 from benchmarks.wkv_peers import fla_peers, step_loop
 from rwkv_music.ops.wkv7 import available_backends
 from tests.benchmarks.quick import quick_report
@@ -20,9 +21,8 @@ def test_the_loop_left_to_autograd_computes_the_recurrence_and_its_gradients() -
 
 
 def test_the_sum_that_is_differentiated_weighs_every_result() -> None:
-    *_, of_state = forward_and_backward(
-        step_loop, leaves_of(draw("1x3x1", seed=0), torch.float64), 0
-    )
+    leaves = leaves_of(draw("1x3x1", seed=0), torch.float64)
+    *_, of_state = forward_and_backward(step_loop, leaves, weights_of(leaves, seed=0))
     assert of_state.count_nonzero() == of_state.numel()
 
 
@@ -42,5 +42,6 @@ def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
         assert row["worst_error"] < LIMITS[row["precision"]], row
         assert row["saved_bytes_per_token_at_256"] >= row["inputs_bytes_per_token_at_256"]
         assert row["times_faster_than"]["reference"]["median"] > 0
+    assert {row["family"] for row in report["accuracy"]} == set(FAMILIES)
     for row in report["accuracy"]:
         assert row["worst_error"] < LIMITS["float32"], row

@@ -1,14 +1,9 @@
 """Inputs of the recurrence, and everything that comes out of it, for the tests of its backends."""
 
-import functools
-from typing import Any
-
-import pytest
 import torch
 from torch import Tensor
 
-from rwkv_music import Tokenizer, load_model, load_score
-from rwkv_music.ops.backends import VARIABLE
+from benchmarks.wkv_inputs import trained_activations
 from rwkv_music.ops.wkv7 import available_backends, wkv7
 
 NAMES = ("r", "decay_logit", "k", "v", "alpha", "beta", "state")
@@ -49,26 +44,6 @@ def inputs(
         draw(B, T, H, N), decay_logit, draw(B, T, H, N), draw(B, T, H, N),
         -removal, removal * rate, draw(B, H, N, N),
     ]  # fmt: skip
-
-
-@functools.cache
-def trained_activations() -> list[Tensor]:
-    """What the shipped model's middle layer hands to the recurrence, from a piece of music."""
-    model = load_model("bach").double()
-    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
-    ids = torch.from_numpy(tokenizer.encode(load_score("examples/prompt.mid")).astype("int64"))
-    given: list[list[Tensor]] = []
-
-    def listen(*tensors: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
-        given.append([*tensors[:6], tensors[6]])
-        return wkv7(*tensors, **options)
-
-    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setenv(VARIABLE, "chunked")
-        patch.setattr("rwkv_music.ops.time_mixing.composed.wkv7", listen)
-        _, state = model(ids[None])
-        model(ids.repeat(1 + 1024 // len(ids))[None, :1024], state)
-    return given[-2]
 
 
 def everything(
