@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rwkv_music import __version__
-from rwkv_music.cli import continuing, doctor, lab, play, preparing, training, tuning
+from rwkv_music.cli import benchmark, continuing, doctor, lab, play, preparing, training, tuning
 from rwkv_music.errors import InputError
 
 _EXIT_BAD_INPUT = 2
 _EXIT_INTERRUPTED = 130
-_COMMANDS = (continuing, preparing, training, tuning, doctor, play, lab)
+_COMMANDS = (continuing, preparing, training, tuning, doctor, play, benchmark, lab)
 
 
 class _Parser(argparse.ArgumentParser):

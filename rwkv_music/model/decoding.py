@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rwkv_music.errors import InputError
 from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.decoding_graphs import StepGraphs
 from rwkv_music.model.decoding_weights import native_model, rounded_model
 from rwkv_music.model.rosa import Past
 from rwkv_music.model.rwkv7 import RWKV7
@@ -83,6 +84,8 @@ class DecoderState:
 class Decoder:
     """Reads tokens one by one; time and memory per token do not depend on what came before.
 
+    On a GPU a step is captured as a CUDA graph, once for each batch size.
+
     Args:
         model: Put in evaluation mode. Make a new decoder after changing its weights.
         precision: Of the matrices: "float32"; "bfloat16", half as much to read; or "int8" with one
@@ -119,6 +122,9 @@ class Decoder:
         as_it_is = precision == "float32" and weight.dtype == torch.float32
         self._model = model.eval() if as_it_is else rounded_model(model, precision)
         self._native = native_model(model, precision) if self.backend == "native" else None
+        # What goes beyond RWKV-7 looks at the tokens on the CPU, which no graph can hold.
+        has_graphs = weight.device.type == "cuda" and not model.config.beyond_rwkv7
+        self._graphs = StepGraphs(self._step_in_place) if has_graphs else None
 
     def new_state(self, batch_size: int = 1) -> DecoderState:
         """The state before the first token."""
@@ -139,12 +145,20 @@ class Decoder:
             InputError: If the state is of another batch size, or an id is not in the vocabulary.
         """
         ids = self._checked(ids, state)
+        if self._graphs is not None:
+            return self._graphs(ids, state)
         if self._native is None:
             logits, after = self._model.step(ids, state.to_model_state())
             _overwrite(state, after)
             return logits
         logits = torch.empty(len(ids), self.config.vocab_size)
         decode_step(self._native, ids, state.shifts, state.wkv, logits)
+        return logits
+
+    def _step_in_place(self, ids: Tensor, shifts: Tensor, wkv: Tensor) -> Tensor:
+        state = DecoderState(shifts, wkv)
+        logits, after = self._model.step(ids, state.to_model_state())
+        _overwrite(state, after)
         return logits
 
     @torch.inference_mode()
@@ -181,14 +195,13 @@ class Decoder:
                 f"new_state({len(ids)}) or select rows of it"
             )
         self._check_state(state)
-        ids = ids.to(self._device, torch.int64).contiguous()
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
             wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)][0]
             raise InputError(
                 f"token {int(wrong)} is not in the model's vocabulary of {self.config.vocab_size}: "
                 "use the tokenizer the model was trained with"
             )
-        return ids
+        return ids.to(self._device, torch.int64).contiguous()
 
     def _check_state(self, state: DecoderState) -> None:
         """Its numbers are read and written where they lie: they must be those of this model."""

@@ -22,11 +22,8 @@ struct Kernel {
   void (*work)(const void*);
 };
 
-const Kernel KERNELS[] = {
-    {"wkv7_forward", call<const Forward, wkv7_forward>},
-    {"wkv7_backward", call<const Backward, wkv7_backward>},
-    {"wkv7_finish", call<const Backward, wkv7_finish>},
-};
+#define KERNEL(name, arguments) {#name, call<const arguments, name>},
+const Kernel KERNELS[] = {EVERY_KERNEL};  // of SOURCE, such as KERNEL(wkv7_forward, Forward)
 
 }  // namespace
 

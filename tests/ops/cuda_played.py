@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -78,7 +79,10 @@ def compiled(source: str, options: tuple[str, ...]) -> Path:
         folder.mkdir(exist_ok=True)
         path, aside = folder / "kernel.cu", folder / "aside.so"
         path.write_text(source, encoding="utf-8")
-        command = ["g++", *FLAGS, *options, f'-DSOURCE="{path}"', str(FOLDER / "cuda_on_cpu.cpp")]
+        kernels = re.findall(r"__global__[^{]*? (\w+)\(const (\w+) \w+\) \{", source)
+        every = " ".join(f"KERNEL({name}, {arguments})" for name, arguments in kernels)
+        defines = [*options, f'-DSOURCE="{path}"', f"-DEVERY_KERNEL={every}"]
+        command = ["g++", *FLAGS, *defines, str(FOLDER / "cuda_on_cpu.cpp")]
         subprocess.run([*command, "-o", str(aside)], check=True)
         aside.replace(library)
     return library
