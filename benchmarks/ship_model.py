@@ -32,7 +32,6 @@ from rwkv_music.evaluation.statistics import (
 from rwkv_music.generation import continue_score
 from rwkv_music.model import RWKV7, load_checkpoint, load_model, save_checkpoint
 from rwkv_music.score import bar_starts, num_bars, take_bars
-from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.material import Material, prepare_material
 from rwkv_music.training.run import RunDirectory
@@ -60,8 +59,7 @@ def main() -> None:
         best, path, tokenizer_settings=best.tokenizer_settings, metadata=facts, dtype=torch.bfloat16
     )
     shipped = load_checkpoint(path)
-    tokenizer = Tokenizer.from_settings(best.tokenizer_settings)
-    material = prepare_material(TrainingConfig.from_dict(config["config"]), tokenizer)
+    material = prepare_material(TrainingConfig.from_dict(config["config"]))
     facts = {
         **facts,
         "name": given.name,

@@ -6,9 +6,11 @@ import pytest
 
 from rwkv_music.cli import build_parser, main
 from rwkv_music.data import Store, load_corpus
+from rwkv_music.model import load_model
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.material import prepare_material
+from rwkv_music.training.run import RunDirectory
 from tests.stores import tables_of, write_tunes
 
 
@@ -86,12 +88,33 @@ def test_a_shard_that_does_not_exist_is_refused(
     assert len(said.splitlines()) == 1
 
 
+def test_a_store_of_other_settings_is_trained_on_and_not_taken_for_another(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, run = tmp_path / "store", tmp_path / "run"
+    finer = ["--ticks-per-quarter", "192", "--velocities", "64"]
+    assert main(["prepare", str(folder), "-o", str(store), "--workers", "1", *finer]) == 0
+    train = ["train", "--store", str(store), "--out", str(run), "--preset", "tiny", "--steps", "2"]
+    assert main([*train, "--device", "cpu", "--seed", "1"]) == 0
+    settings = load_model(run).tokenizer_settings
+    assert settings == {"ticks_per_quarter": 192, "velocities": 64, "slots": 32}
+    store.rename(tmp_path / "finer")
+    assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
+    assert main(["train", "--resume", "--out", str(run)]) == 0  # it is finished already
+    RunDirectory(run).write_status("stopped", step=2, steps=2, device="cpu", session=1)
+    capsys.readouterr()
+    assert main(["train", "--resume", "--out", str(run)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "has a tokenizer of ticks_per_quarter 96, velocities 32, slots 32, the run in" in said
+    assert "began with one of ticks_per_quarter 192, velocities 64, slots 32: bring" in said
+
+
 def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
     given = build_parser().parse_args(["train", "--store", str(store), "--out", "run"])
     config = TrainingConfig.preset("tiny", corpus=given.corpus, out=given.out)
-    found = prepare_material(config, Tokenizer()).summary()
+    found = prepare_material(config).summary()
     assert found["name"] == str(store)
     assert found["valid_pieces"] == [
         piece.name for piece in Store(store).valid if piece.name not in found["too_short"]

@@ -44,6 +44,8 @@ class Corpus:
     tokenizer_settings: Mapping[str, int]
     set_aside: Mapping[str, str] = field(default_factory=dict)
     """Name of each piece that could not be used -> one sentence why."""
+    valid_share: float | None = None
+    """What a token store holds out, since its pieces lie split already; None for other corpora."""
 
     @cached_property
     def num_tokens(self) -> int:
@@ -78,7 +80,7 @@ def split_corpus(corpus: Corpus, *, valid_share: float = 0.1) -> tuple[list[Piec
 
     Args:
         corpus: What to split; at least two groups.
-        valid_share: Share of groups to hold out, in (0, 1).
+        valid_share: Share of groups to hold out, in (0, 1); that of a token store comes first.
 
     Returns:
         Training pieces and validation pieces, each in corpus order.
@@ -92,7 +94,8 @@ def split_corpus(corpus: Corpus, *, valid_share: float = 0.1) -> tuple[list[Piec
             f"corpus '{corpus.name}' has {len(corpus.pieces)} usable pieces in {len(groups)} "
             "groups (copies count once); training needs at least 2, one of them held out: add files"
         )
-    held_out = held_out_groups(groups, valid_share=valid_share)
+    own = corpus.valid_share
+    held_out = held_out_groups(groups, valid_share=valid_share if own is None else own)
     train = [piece for piece in corpus.pieces if piece.group not in held_out]
     valid = [piece for piece in corpus.pieces if piece.group in held_out]
     return train, valid

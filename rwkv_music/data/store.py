@@ -78,7 +78,8 @@ class Store:
         """All pieces, those to train on first."""
         settings = dict(self.info.tokenizer_settings)
         name = str(self.path)
-        return StoredCorpus(name, (*self.train, *self.valid), settings, self.set_aside())
+        pieces = (*self.train, *self.valid)
+        return StoredCorpus(name, pieces, settings, self.set_aside(), self.info.valid_share)
 
     def _pieces(self, side: str) -> tuple[Piece, ...]:
         sizes, dtype = read_index(self.path / f"{side}.idx")

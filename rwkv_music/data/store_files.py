@@ -109,8 +109,7 @@ class StoreInfo:
     @property
     def tokenizer_in_words(self) -> str:
         """Version and settings."""
-        settings = ", ".join(f"{name} {value}" for name, value in self.tokenizer_settings.items())
-        return f"tokenizer {self.tokenizer_version} ({settings})"
+        return f"tokenizer {self.tokenizer_version} ({in_words(self.tokenizer_settings)})"
 
     def check_same(self, other: "StoreInfo", *, mine: str, theirs: str) -> None:
         """Refuse to mix what does not belong together.
@@ -128,6 +127,11 @@ class StoreInfo:
                 f"{mine} holds out a share of {self.valid_share}, {theirs} of {other.valid_share}: "
                 "use the same share, or prepare the files again into another store"
             )
+
+
+def in_words(tokenizer_settings: Mapping[str, int]) -> str:
+    """The settings of a tokenizer for messages."""
+    return ", ".join(f"{name} {value}" for name, value in tokenizer_settings.items())
 
 
 def is_store(path: str | Path) -> bool:

@@ -75,7 +75,7 @@ class TrainingConfig:
     clip: float = 1.0
     """Largest norm of the whole gradient."""
     valid_share: float = 0.1
-    """Share of the groups of pieces that are held out."""
+    """Share of the groups of pieces that are held out; a token store has one of its own."""
     evaluate_every: int = 150
     """Steps between two looks at the held-out pieces, each with a checkpoint and samples."""
     save_every: int = 0

@@ -54,11 +54,10 @@ class Material:
         return baselines([piece.ids for piece in self.train_pieces], held_out)
 
 
-def prepare_material(
-    config: TrainingConfig, tokenizer: Tokenizer, progress: Progress | None = None
-) -> Material:
-    """Load the corpus, split it by piece, and cut its windows."""
-    corpus = load_corpus(config.corpus, tokenizer, progress=progress)
+def prepare_material(config: TrainingConfig, progress: Progress | None = None) -> Material:
+    """Load the corpus, split it by piece, and cut its windows; the tokenizer is the corpus's."""
+    corpus = load_corpus(config.corpus, progress=progress)
+    tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
     train, valid = split_corpus(corpus, valid_share=config.valid_share)
     bars = {"prompt_bars": config.prompt_bars, "completion_bars": config.completion_bars}
     return Material(

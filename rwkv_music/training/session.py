@@ -11,10 +11,10 @@ import torch
 from rwkv_music.data.augmentation import RandomAugmentation
 from rwkv_music.data.corpora import Progress
 from rwkv_music.data.sampler import BatchStream
+from rwkv_music.data.store_files import in_words
 from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choose_device
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
-from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.control import PAUSE, RESUME, SAMPLE, SAVE, STOP
 from rwkv_music.training.description import describe_run, describe_session, differences
@@ -76,8 +76,8 @@ class Session:
         self._elapsed_before, self._began, self._said = 0.0, time.perf_counter(), 0.0
         self.device = choose_device(config.device)
         self.say("preparing", f"reading the corpus {config.corpus}")
-        self.tokenizer = Tokenizer()
-        self.material = prepare_material(config, self.tokenizer, listeners.on_piece)
+        self.material = prepare_material(config, listeners.on_piece)
+        self.tokenizer = self.material.tokenizer
         self.held_out = self.material.held_out()
         self.samples = HeldOutSamples.of(
             self.material.valid, number=config.sample_prompts, seed=config.seed
@@ -128,6 +128,13 @@ class Session:
     def _go_on(self) -> None:
         """Take up the newest whole checkpoint; what was logged after it is dropped."""
         config = self.directory.config()
+        before, now = in_words(config["tokenizer"]), in_words(self.tokenizer.settings)
+        if before != now:
+            raise InputError(
+                f"the corpus {self.config.corpus} has a tokenizer of {now}, the run in "
+                f"{self.directory.path} began with one of {before}: bring its corpus back, or "
+                "begin a new run with another --out"
+            )
         if config["corpus"]["content_sha256"] != self.material.corpus.content_hash:
             raise InputError(
                 f"the corpus {self.config.corpus} is not the one that {self.directory.path} began "

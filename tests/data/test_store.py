@@ -119,6 +119,17 @@ def test_training_splits_a_store_as_its_files_are_split(store: Path) -> None:
     assert len(valid) >= 1
 
 
+def test_a_store_keeps_its_own_share_and_settings_in_training(folder: Path, tmp_path: Path) -> None:
+    fine = Tokenizer(ticks_per_quarter=192, velocities=64)
+    prepare_store(folder, tmp_path / "fine", tokenizer=fine, valid_share=0.4, workers=1)
+    opened, corpus = Store(tmp_path / "fine"), load_corpus(tmp_path / "fine")
+    assert corpus.tokenizer_settings == fine.settings
+    train, valid = split_corpus(corpus, valid_share=0.1)
+    assert [piece.name for piece in train] == [piece.name for piece in opened.train]
+    assert [piece.name for piece in valid] == [piece.name for piece in opened.valid]
+    assert len(valid) > 8
+
+
 def test_windows_of_a_store_are_those_of_its_folder(folder: Path, store: Path) -> None:
     plain = [Piece(name, ids, name) for name, ids in expected(folder).items()]
     stored = sorted(load_corpus(store, TOKENIZER).pieces, key=lambda piece: piece.name.split("/"))
