@@ -28,7 +28,7 @@ from rwkv_music.data import Corpus, Windows, collate, load_corpus, split_corpus
 from rwkv_music.data.augmentation import RandomAugmentation
 from rwkv_music.data.dataset import Piece
 from rwkv_music.data.sampler import BatchStream
-from rwkv_music.evaluation import completion_likelihood
+from rwkv_music.evaluation import HeldOut
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.model.rosa import NONE, followers
 from rwkv_music.score import load_score
@@ -152,7 +152,7 @@ def run(corpus: Corpus, tokenizer: Tokenizer, variant: str, seed: int, tokens: i
             print(f"{corpus.name}, {variant}, seed {seed}, step {step.step}/{steps}: {mean:.3f}")
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     every = -(-len(valid) // MOST_VALID_WINDOWS)
-    measured = completion_likelihood(model, list(valid)[::every], tokenizer.vocabulary)
+    measured = HeldOut(list(valid)[::every], tokenizer).likelihood(model).completion
     return {
         "corpus": corpus.name,
         "content_sha256": corpus.content_hash,
