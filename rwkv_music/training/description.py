@@ -47,9 +47,18 @@ def describe_session(from_step: int) -> dict[str, Any]:
     return {"started": moment, "from_step": from_step, **surroundings()}
 
 
-def differences(config: dict[str, Any]) -> list[str]:
-    """What is not as it was when the run began, so that its numbers may differ in the last bits."""
-    here = surroundings()
+def differences(config: dict[str, Any], model: RWKV7) -> list[str]:
+    """What is not as it was when the run began, so that its numbers may differ in the last bits.
+
+    Args:
+        config: What config.json says.
+        model: On the device it is trained on now.
+    """
+    here = {
+        **surroundings(),
+        "device": str(model.emb.weight.device),
+        "kernel": choose_backend(model.emb.weight, model.config.head_size),
+    }
     found = [
         f"{name} {here['versions'][name]} (was {before})"
         for name, before in config["versions"].items()
@@ -57,7 +66,7 @@ def differences(config: dict[str, Any]) -> list[str]:
     ]
     found += [
         f"{name} {here[name]} (was {config[name]})"
-        for name in ("machine", "threads")
+        for name in ("machine", "threads", "device", "kernel")
         if here[name] != config.get(name, here[name])
     ]
     return found

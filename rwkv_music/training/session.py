@@ -157,7 +157,7 @@ class Session:
         self.note(f"session {self._session} goes on from step {self.step}, on {self.device}")
         if dropped:
             self.note(f"{dropped} lines of metrics.jsonl behind that step were dropped")
-        for difference in differences(config):
+        for difference in differences(config, self.model):
             self.note(f"not as when the run began, the last digits may differ: {difference}")
 
     def _restore_newest(self) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import sys
 from typing import Any
 
 from rwkv_music.errors import InputError
+from rwkv_music.model import load_model
 from rwkv_music.training import Listeners, TrainingConfig, train
+from rwkv_music.training.run import RunDirectory
 
 
 def die_at_fsync(number: int) -> None:
@@ -49,6 +51,7 @@ def main(kind: str, number: int, config: TrainingConfig) -> int:
         train(config, listeners=Listeners(on_evaluation=on_evaluation))
     except InputError as error:
         print(error)
+        print(load_model(RunDirectory(config.out_path).checkpoint_path("last")).metadata["step"])
         return 2
     return 0
 
