@@ -16,6 +16,10 @@ from rwkv_music.errors import InputError
 
 _EXIT_BAD_INPUT = 2
 _EXIT_INTERRUPTED = 130
+_MEMORY_IS_FULL = (
+    "the GPU's memory is full: take a smaller --batch-size (with --accumulation the step stays the "
+    "same) or a smaller model, or end other programs on the GPU"
+)
 _COMMANDS = (continuing, preparing, training, tuning, doctor, play, benchmark, lab)
 
 
@@ -69,6 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = given.run(given)
     except InputError as error:
         print(f"rwkv-music: {error}", file=sys.stderr)
+        return _EXIT_BAD_INPUT
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be loaded yet
+            raise
+        print(f"rwkv-music: {_MEMORY_IS_FULL}", file=sys.stderr)
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("rwkv-music: stopped by Ctrl-C", file=sys.stderr)

@@ -61,7 +61,7 @@ def choose_backend(x: Tensor, head_size: int, asked: str | None = None) -> str:
     """
     name = asked or _forced()
     if not name:
-        return next(each for each in BACKENDS if _can(each, x, head_size))
+        return _preferred(x, head_size)
     if name not in BACKENDS:
         raise InputError(
             f"there is no WKV backend '{name}': choose one of {', '.join(available_backends())}"
@@ -72,11 +72,15 @@ def choose_backend(x: Tensor, head_size: int, asked: str | None = None) -> str:
     return name
 
 
-def _can(name: str, x: Tensor, head_size: int) -> bool:
-    if name in _GPU_KERNELS and _why_unfit(x, head_size) is None:
-        runs: bool = _runs_or_says_why(name, _index(x), x.dtype)
-        return runs
-    return _why_not(name, x, head_size) is None
+def _preferred(x: Tensor, head_size: int) -> str:
+    """The first backend in order that can take such tensors."""
+    if x.device.type == "cpu":
+        return "native" if why_not_native(x, head_size) is None else "chunked"
+    if _why_unfit(x, head_size) is None:
+        for name in _GPU_KERNELS:
+            if _runs_or_says_why(name, _index(x), x.dtype):
+                return name
+    return "chunked"
 
 
 def _why_not(name: str, x: Tensor, head_size: int) -> str | None:

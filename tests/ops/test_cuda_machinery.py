@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rwkv_music.cli import benchmark, main
 from rwkv_music.errors import InputError
 from rwkv_music.ops import backends
 from rwkv_music.ops.cuda import Gpu, KernelUnavailable, cubins, driver, gpu, nvrtc
@@ -242,7 +243,7 @@ def test_what_takes_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(RuntimeWarning, match=message):
         assert backends.choose_backend(OnGpu(), 64) == "triton"  # type: ignore[arg-type]
     refuse(monkeypatch, triton="none")
-    monkeypatch.setattr(backends, "BACKENDS", backends.BACKENDS[1:])
+    monkeypatch.setattr(backends, "_GPU_KERNELS", ("triton",))
     with pytest.warns(RuntimeWarning, match="'triton' is not used: none; 'chunked' comes next"):
         backends.choose_backend(OnGpu(), 64)  # type: ignore[arg-type]
 
@@ -275,3 +276,23 @@ def test_the_order_of_preference_by_device(monkeypatch: pytest.MonkeyPatch) -> N
     assert backends.describe_backends().startswith(
         "triton on the GPU (cuda is not used: no driver)"
     )
+
+
+def test_the_command_line_tells_of_a_full_gpu_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(given: object) -> int:
+        raise error
+
+    monkeypatch.setattr(benchmark, "run", run)
+    error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    assert main(["benchmark", "gpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rwkv-music: the GPU's memory is full: take a smaller --batch-size")
+    error = driver.DriverError.__new__(driver.DriverError)
+    error.args = ("cuLaunchKernel failed",)
+    assert main(["benchmark", "gpu"]) == 2
+    assert capsys.readouterr().err == "rwkv-music: cuLaunchKernel failed\n"
+    error = RuntimeError("a bug of ours")
+    with pytest.raises(RuntimeError, match="a bug of ours"):
+        main(["benchmark", "gpu"])
