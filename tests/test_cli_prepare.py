@@ -32,7 +32,7 @@ def test_shards_are_prepared_and_merged(
         f"{whole}: {info.pieces['train']} pieces and {info.tokens['train']:,} tokens to train on, "
         f"{info.pieces['valid']} pieces and {info.tokens['valid']:,} tokens to hold out",
         "5 of them have the same content as another one",
-        f"1 files set aside, listed in {whole / 'set_aside.txt'}",
+        f"1 file set aside, listed in {whole / 'set_aside.txt'}",
     ]
     assert "preparing: 100%" in said.err
     assert "30/30" in said.err
@@ -52,7 +52,7 @@ def test_a_second_run_says_what_was_there_and_what_has_changed(
     (folder / "b" / "1.mid").write_bytes(b"changed")
     assert main(arguments) == 0
     said = capsys.readouterr().err
-    assert "30 files were in the store already" in said
+    assert "30 files in the store already" in said
     assert "kept as it was before the file changed: b/1.mid" in said
 
 

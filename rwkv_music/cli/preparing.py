@@ -116,7 +116,7 @@ def run_prepare(given: argparse.Namespace) -> int:
         )
         raise
     if prepared.already_there:
-        print(f"{prepared.already_there:,} files were in the store already", file=sys.stderr)
+        print(f"{_files(prepared.already_there)} in the store already", file=sys.stderr)
     for name in prepared.changed[:10]:
         print(f"kept as it was before the file changed: {_shown(name)}", file=sys.stderr)
     if len(prepared.changed) > 10:
@@ -142,16 +142,17 @@ def _bar(word: str) -> Iterator[Callable[[int, int, str], None]]:
     from tqdm import tqdm
 
     with tqdm(desc=word, unit="file", smoothing=0.05) as bar:
+        bar.leave = False  # an error before the first file leaves no empty bar behind
 
         def on_file(done: int, total: int, _name: str) -> None:
-            bar.total = total
+            bar.leave, bar.total = True, total
             bar.update(done - bar.n)
 
         yield on_file
 
 
 def _tell(store: Path, info: "StoreInfo") -> None:
-    from rwkv_music.data.store_files import SET_ASIDE_NAME
+    from rwkv_music.data.store_files import MENDED_NAME, SET_ASIDE_NAME
 
     sides = ", ".join(
         f"{info.pieces[side]:,} pieces and {info.tokens[side]:,} tokens to {purpose}"
@@ -160,8 +161,14 @@ def _tell(store: Path, info: "StoreInfo") -> None:
     print(f"{store}: {sides}")
     if info.copies:
         print(f"{info.copies:,} of them have the same content as another one")
+    if info.mended:
+        print(f"{_files(info.mended)} mended, listed in {store / MENDED_NAME}")
     if info.set_aside:
-        print(f"{info.set_aside:,} files set aside, listed in {store / SET_ASIDE_NAME}")
+        print(f"{_files(info.set_aside)} set aside, listed in {store / SET_ASIDE_NAME}")
+
+
+def _files(number: int) -> str:
+    return f"{number:,} file{'' if number == 1 else 's'}"
 
 
 def _shown(name: str) -> str:

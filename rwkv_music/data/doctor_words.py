@@ -17,8 +17,8 @@ _MOST_NAMED = 5
 _LARGE_ERROR_MS = 13.0
 _ONE_BEAT = {"1/4", "1/8", "1/2"}
 COLUMNS = (
-    "verdict", "bars", "notes", "parts", "qpm", "signatures", "p99 ms", "max ms", "tokens/note",
-    "file",
+    "verdict", "bars", "notes", "parts", "qpm", "signatures", "moved ms", "most ms",
+    "tokens/note", "file",
 )  # fmt: skip
 
 

@@ -180,21 +180,34 @@ def _with_merged_parts(
     report: FileReport, score: "symusic.Score", tokenizer: Tokenizer
 ) -> FileReport:
     """Told as mended where parts become one, since a piece may have only so many."""
-    from rwkv_music.score.instruments import program_name
-
-    names = {
-        program_name(min(program, 127), is_drum=program == DRUM_PROGRAM): len(places)
-        for program, places in tokenizer.merged_parts(score).items()
-    }
-    most = tokenizer.vocabulary.slots
-    merged = tuple(
-        f"{number} parts of {name} become one, a piece may have {most} parts"
-        for name, number in names.items()
-    )
+    merged = tuple(_merged(score, tokenizer))
     if not merged:
         return report
     verdict: Verdict = "mended" if report.verdict == "fine" else report.verdict
     return replace(report, verdict=verdict, mended=(*report.mended, *merged))
+
+
+def changed_by_encoding(score: "symusic.Score", tokenizer: Tokenizer) -> tuple[str, ...]:
+    """What is not in the tokens of a score as it was in the score, a phrase each.
+
+    Raises:
+        InputError: If the score cannot be encoded.
+    """
+    return (*_without_duration(score), *_merged(score, tokenizer))
+
+
+def _merged(score: "symusic.Score", tokenizer: Tokenizer) -> Iterable[str]:
+    from rwkv_music.score.instruments import program_name
+
+    most = tokenizer.vocabulary.slots
+    if len(score.tracks) <= most:
+        return
+    names = {
+        program_name(min(program, 127), is_drum=program == DRUM_PROGRAM): len(places)
+        for program, places in tokenizer.merged_parts(score).items()
+    }
+    for name, number in names.items():
+        yield f"{number} parts of {name} become one, a piece may have {most} parts"
 
 
 def _facts(score: "symusic.Score") -> dict[str, Any]:

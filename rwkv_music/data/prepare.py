@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rwkv_music.data.binidx import dtype_for
+from rwkv_music.data.examination import changed_by_encoding
 from rwkv_music.data.scanning import FoundFile, Shard, scan
 from rwkv_music.data.store_files import SET_ASIDE_NAME, StoreInfo
 from rwkv_music.data.store_writer import EncodedPiece, StoreWriter
@@ -91,7 +92,7 @@ class FileEncoder:
             ids=content,
             openings=openings.tobytes(),
             sha256=hashlib.sha256(content).hexdigest(),
-            mended=loaded.mended,
+            mended=(*loaded.mended, *changed_by_encoding(loaded.score, self._tokenizer)),
         )
 
 

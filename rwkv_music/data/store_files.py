@@ -7,6 +7,7 @@ train.pieces      a row for each piece: see `PIECE`
 train.names       their names, a zero byte behind each
 valid.*           the same for the pieces that are held out
 set_aside.txt     the files that could not be used, one a line, with the reason
+mended.txt        the files in which something was changed, one a line, with what it was
 journal.jsonl     one line a file in the order in which they were done; it alone is the truth
 while a store is being prepared
 """
@@ -31,6 +32,7 @@ SIDES = ("train", "valid")
 INFO_NAME = "store.json"
 JOURNAL_NAME = "journal.jsonl"
 SET_ASIDE_NAME = "set_aside.txt"
+MENDED_NAME = "mended.txt"
 LOCK_NAME = "lock"
 
 PIECE = np.dtype([("bars", "<u4"), ("sha256", "V32")])
@@ -57,6 +59,9 @@ class StoreInfo:
     copies: int = 0
     """Pieces whose content another piece has too."""
     set_aside: int = 0
+    """Files that could not be used."""
+    mended: int = 0
+    """Pieces in which something was changed."""
     content_sha256: str = ""
     """Over the names and contents of all pieces in order."""
 

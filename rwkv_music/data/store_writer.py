@@ -9,7 +9,6 @@ import hashlib
 import os
 import time
 from array import array
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -23,6 +22,7 @@ from rwkv_music.data.journal import SYNCED, DoneFiles, Line, files_in, packed, r
 from rwkv_music.data.scanning import FoundFile
 from rwkv_music.data.store_files import (
     JOURNAL_NAME,
+    MENDED_NAME,
     PIECE,
     SET_ASIDE_NAME,
     SIDES,
@@ -97,7 +97,7 @@ class StoreWriter:
         try:
             if not isinstance(error, InputError) and not self.info.is_finished:
                 self.flush()
-                self._list_set_aside(files_in(self.path / JOURNAL_NAME))
+                self._list_files()
         finally:
             self._close()
 
@@ -164,17 +164,23 @@ class StoreWriter:
             tables = _Tables(self.info)
             for line in files_in(self.path / JOURNAL_NAME):
                 tables.add(line)
-            self._list_set_aside(tables.set_aside)
+            self._list_files()
             self.info = tables.write(self.path)
         except OSError as error:
             raise self._cannot_write(error) from error
         return self.info
 
-    def _list_set_aside(self, lines: Iterable[Line]) -> None:
-        rows = (f"{line['name']}: {line['reason']}\n" for line in lines if "reason" in line)
-        content = "".join(rows).encode("utf-8", "backslashreplace")
+    def _list_files(self) -> None:
+        """Write down, for people, what was set aside and what was changed."""
+        set_aside, mended = [], []
+        for line in files_in(self.path / JOURNAL_NAME):
+            if "reason" in line:
+                set_aside.append(f"{line['name']}: {line['reason']}\n")
+            elif "mended" in line:
+                mended.append(f"{line['name']}: {'; '.join(line['mended'])}\n")
         try:
-            write_whole(self.path / SET_ASIDE_NAME, content)
+            for name, rows in ((SET_ASIDE_NAME, set_aside), (MENDED_NAME, mended)):
+                write_whole(self.path / name, "".join(rows).encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -238,14 +244,15 @@ class _Tables:
         self._bars = {side: array("I") for side in SIDES}
         self._hashes = {side: bytearray() for side in SIDES}
         self._names = {side: bytearray() for side in SIDES}
-        self.set_aside: list[Line] = []
+        self._set_aside = self._mended = 0
 
     def add(self, line: Line) -> None:
         """Take in a line about a file."""
         if "reason" in line:
-            self.set_aside.append(line)
+            self._set_aside += 1
             return
         side = line["side"]
+        self._mended += "mended" in line
         self._sizes[side].append(line["tokens"])
         self._bars[side].append(line["bars"])
         self._hashes[side] += bytes.fromhex(line["sha256"])
@@ -273,7 +280,8 @@ class _Tables:
             tokens={side: sum(sizes) for side, sizes in self._sizes.items()},
             bars={side: sum(bars) for side, bars in self._bars.items()},
             copies=len(hashes) - len(np.unique(hashes)),
-            set_aside=len(self.set_aside),
+            set_aside=self._set_aside,
+            mended=self._mended,
             content_sha256=digest.hexdigest(),
         )
         info.write(store)

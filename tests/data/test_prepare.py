@@ -12,10 +12,19 @@ from typing import Any
 
 import pytest
 
-from rwkv_music.data import Shard, Store, merge_stores, prepare_store, store_writer
+from rwkv_music.data import (
+    Shard,
+    Store,
+    examine_folder,
+    merge_stores,
+    prepare_store,
+    store_writer,
+)
 from rwkv_music.data.journal import files_in, read_journal
 from rwkv_music.errors import InputError
+from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
+from tests.music import tune
 from tests.stores import tables_of, write_tunes
 
 CHILD = """
@@ -71,6 +80,30 @@ def test_a_bad_file_is_set_aside_by_name_and_stops_nothing(whole: Path) -> None:
     assert second.startswith("noise.mid: ")
     assert Store(whole).set_aside().keys() == {"b/empty.mid", "noise.mid"}
     assert Store(whole).info.set_aside == 2
+
+
+def test_what_was_changed_in_a_file_is_listed_as_the_doctor_tells_it(tmp_path: Path) -> None:
+    folder, store = tmp_path / "music", tmp_path / "store"
+    write_tunes(folder, 3)
+    many = tune(bars=4, parts=1, program=5)
+    while len(many.tracks) < 40:
+        many.tracks.append(many.tracks[0].copy().shift_pitch(len(many.tracks) % 12))
+    short = tune(bars=4, seed=9)
+    short.tracks[0].notes[1].duration = 0
+    save_score(many, folder / "many.mid")
+    save_score(short, folder / "short.mid")
+    (folder / "cut.mid").write_bytes((folder / "short.mid").read_bytes()[:-30])
+    prepare_store(folder, store, workers=1)
+    told = {
+        file.name: "; ".join(file.mended) for file in examine_folder(folder).files if file.mended
+    }
+    assert set(told) == {"many.mid", "short.mid", "cut.mid"}
+    listed = (store / "mended.txt").read_text(encoding="utf-8").splitlines()
+    assert listed == [f"{name}: {told[name]}" for name in sorted(told)]
+    assert "9 parts of Electric Piano 2 become one" in listed[1]
+    assert Store(store).info.mended == 3
+    merge_stores([store], tmp_path / "merged")
+    assert (tmp_path / "merged" / "mended.txt").read_text(encoding="utf-8").splitlines() == listed
 
 
 def test_a_second_run_finds_nothing_to_do(music: Path, whole: Path) -> None:

@@ -18,8 +18,8 @@ COLUMNS = (
     ("Parts", "parts with notes"),
     ("Tempo", "quarters per minute, from the slowest to the fastest"),
     ("Signatures", "time signatures, in order of appearance"),
-    ("p99 ms", "99 of 100 notes begin within this of where they did, as tokens"),
-    ("max ms", "the note that moves most, as tokens"),
+    ("moved ms", "99 of 100 notes begin within this of where they did, as tokens"),
+    ("most ms", "the note that moves most, as tokens"),
     ("Tokens/note", "tokens that the model reads for a note"),
     ("Side", "whether training learns from it or tests with it"),
 )
