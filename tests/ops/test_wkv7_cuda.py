@@ -160,6 +160,17 @@ def test_strides_and_offsets_beyond_two_to_the_31st_are_followed(
         assert torch.equal(final, expected["final state"])
 
 
+def test_a_state_that_lies_across_a_boundary_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    play(monkeypatch, 1)
+    *sequences, state = (each.float() for each in inputs(3, B=1, H=1))
+    odd = torch.empty(64 * 64 + 1)[1:].view_as(state).copy_(state)
+    assert odd.data_ptr() % 16 == 4
+    assert cuda._aligned(odd).data_ptr() % 16 == 0
+    assert cuda._aligned(state) is state
+    found, expected = (wkv7(*sequences, each, backend="cuda") for each in (odd, state))
+    assert torch.equal(found[1], expected[1])
+
+
 def test_torch_finds_nothing_wrong_with_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, 2)
     resets = torch.zeros(1, 19, dtype=torch.bool)

@@ -139,6 +139,11 @@ class _Launcher:
             )  # fmt: skip
 
 
+def _aligned(state: Tensor) -> Tensor:
+    """The state itself where its rows can be read four numbers at a time, or else a copy."""
+    return state if state.data_ptr() % (4 * state.element_size()) == 0 else state.clone()
+
+
 def _views(tensors: Iterable[Tensor]) -> list[Sequence]:
     return [sequence(each) for each in tensors]
 
@@ -147,6 +152,7 @@ def _forward(
     sequences: list[Tensor], state: Tensor, resets: Tensor | None, results: Results
 ) -> None:
     ready = [channels_together(each) for each in sequences]
+    state = _aligned(state)
     steps, heads = ready[0].shape[1:3]
     starts, removed = (each if each.numel() else None for each in results.kept)
     arguments = _Forward(
@@ -170,6 +176,7 @@ def _backward(
     launcher = _Launcher(r)
     d_r, d_logit, d_k, d_v, d_alpha, d_beta = gradients
     columns = (d_r, d_k, d_beta, d_alpha, d_logit)
+    d_final_state = None if d_final_state is None else _aligned(d_final_state)
     parts = None
     if launcher.splits > 1:
         parts = d_state.new_empty(launcher.splits * len(columns) * r.numel())
@@ -188,7 +195,7 @@ wkv7_cuda = define_operators("wkv7_cuda", _forward, _backward, chunk=CHUNK)
 
 
 def require(index: int, dtype: torch.dtype) -> None:
-    """Compile and load the kernels for a GPU.
+    """Compile and load the kernels for a GPU, split as every GPU can; other splits when needed.
 
     Raises:
         KernelUnavailable: Why they do not run there.
@@ -199,6 +206,4 @@ def require(index: int, dtype: torch.dtype) -> None:
             f"a block of this GPU has {limit} bytes of shared memory, and "
             f"{4 * shared_numbers(ROWS[-1], backward=True)} are needed"
         )
-    for rows in ROWS:
-        if 4 * shared_numbers(rows, backward=True) <= limit:
-            _loaded(index, dtype, rows)
+    _loaded(index, dtype, ROWS[-1])
