@@ -220,6 +220,18 @@ def test_stop_save_sample_and_resume_change_no_number(
         }
 
 
+def test_the_other_optimizer_and_bfloat16_go_on_exactly_too(new_config: NewConfig) -> None:
+    settings = {
+        "steps": 8, "evaluate_every": 4, "optimizer": "adafactor", "precision": "bfloat16",
+        "checkpointing": True, "dropout": 0.1,
+    }  # fmt: skip
+    whole = train(new_config("whole", **settings))
+    config = new_config("parts", **settings)
+    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    train(config, resume=True)
+    assert curve(run) == curve(whole)
+
+
 def test_a_damaged_newest_checkpoint_is_passed_over(
     new_config: NewConfig, expected: RunDirectory
 ) -> None:
