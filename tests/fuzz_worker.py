@@ -6,6 +6,7 @@ process down, and what the others did. The process limits its own memory.
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,7 +21,9 @@ from rwkv_music.score.files import TEXT_FORMATS
 from rwkv_music.score.midi import LoadedScore, read_midi
 from rwkv_music.score.notation import read_notation
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
 from tests.fuzz import hostile_file
+from tests.music import tune
 
 try:
     import resource
@@ -37,7 +40,12 @@ def main() -> None:
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     tokenizer = Tokenizer()
+    loops = ("numpy", "numba") if has_numba() else ("numpy",)
+    for each in loops:  # loaded and compiled here, so that no file's time is spent on it
+        os.environ[VARIABLE] = each
+        examine_score("", LoadedScore(tune(bars=2), ()), tokenizer=tokenizer)
     for number in range(*(int(each) for each in sys.argv[1:4])):
+        os.environ[VARIABLE] = loops[number % len(loops)]
         file = hostile_file(number)
         _say(begins=file.name)
         began = time.perf_counter()
