@@ -41,21 +41,27 @@ def test_the_table_the_summary_and_the_files(
     assert len(list(pictures.glob("*.png"))) == 4
 
 
-def test_a_place_that_cannot_be_written_is_told_after_the_table(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["doctor", str(folder), "--json", str(folder / "words.txt" / "x.json")]) == 2
-    said = capsys.readouterr()
-    assert "What should I do?" in said.out
-    assert "words.txt" in said.err
-    assert "cannot be written" in said.err
-
-
 def test_a_folder_that_is_none_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", str(tmp_path / "nowhere")]) == 2
     assert "is not a folder: give a folder with music files in it" in capsys.readouterr().err
+
+
+def test_a_wrong_place_is_known_before_the_work_is_done(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").touch()
+    for option, place, reason in (
+        ("--json", tmp_path, "is a folder: give --json a file"),
+        ("--json", tmp_path / "taken" / "a.json", "cannot be written"),
+        ("--pictures", tmp_path / "taken", "cannot be written"),
+    ):
+        assert main(["doctor", str(folder), option, str(place)]) == 2
+        said = capsys.readouterr()
+        assert reason in said.err
+        assert "examining" not in said.err
+        assert not said.out
 
 
 def test_ctrl_c_prints_what_is_known_so_far(

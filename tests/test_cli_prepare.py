@@ -109,6 +109,16 @@ def test_a_store_of_other_settings_is_trained_on_and_not_taken_for_another(
     assert "began with one of ticks_per_quarter 192, velocities 64, slots 32: bring" in said
 
 
+def test_a_folder_is_not_taken_for_a_store(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "--store", str(folder), "--out", "run"])
+    said = capsys.readouterr().err
+    assert "is no token store: make one with rwkv-music prepare FOLDER -o" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0

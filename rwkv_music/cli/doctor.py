@@ -1,8 +1,10 @@
 """`rwkv-music doctor`: what is in a folder of music, file by file."""
 
 import argparse
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +41,7 @@ def run(given: argparse.Namespace) -> int:
     from rwkv_music.data.doctor_words import summary_text, table_text
 
     found = find_files(given.folder)
+    _make_places(given)
     done = []
     code = 0
     try:
@@ -56,18 +59,34 @@ def run(given: argparse.Namespace) -> int:
     return code
 
 
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be written ({error.strerror}): choose another place"
+        ) from error
+
+
+def _make_places(given: argparse.Namespace) -> None:
+    """Make the folders to write into, so that a wrong one is known before the work is done."""
+    with _writing():
+        if given.json is not None:
+            given.json.parent.mkdir(parents=True, exist_ok=True)
+            if given.json.is_dir():
+                raise InputError(f"{given.json} is a folder: give --json a file")
+        if given.pictures is not None:
+            given.pictures.mkdir(parents=True, exist_ok=True)
+
+
 def _write(report: "FolderReport", given: argparse.Namespace) -> None:
     from rwkv_music.data.doctor_pictures import save_pictures
 
-    try:
+    with _writing():
         if given.json is not None:
-            given.json.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n"
             given.json.write_text(text, encoding="utf-8")
         if given.pictures is not None:
             for path in save_pictures(report, given.pictures):
                 print(path, file=sys.stderr)
-    except OSError as error:
-        raise InputError(
-            f"{error.filename} cannot be written ({error.strerror}): choose another place"
-        ) from error

@@ -36,7 +36,11 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         help="the chorales in the installed music21, or a folder of music files",
     )
     music.add_argument(
-        "--store", dest="corpus", metavar="STORE", help="what rwkv-music prepare made of a folder"
+        "--store",
+        dest="corpus",
+        metavar="STORE",
+        type=_store,
+        help="what rwkv-music prepare made of a folder",
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to make")
     parser.add_argument(
@@ -51,6 +55,17 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )
     _add_basic_options(parser)
     _add_finer_options(parser)
+
+
+def _store(text: str) -> str:
+    from rwkv_music.data.store_files import is_store
+
+    if not is_store(text):
+        raise argparse.ArgumentTypeError(
+            f"{text} is no token store: make one with rwkv-music prepare FOLDER -o {text}, or give "
+            "a folder of music files to --corpus"
+        )
+    return text
 
 
 def _add_basic_options(parser: argparse.ArgumentParser) -> None:

@@ -148,7 +148,7 @@ def _what_is_missing(report: "FolderReport") -> Iterator[str]:
         kinds.setdefault(_kind_of(file.reason), []).append(file)
     for files in sorted(kinds.values(), key=len, reverse=True):
         yield f"{_are(len(files), 'file')} set aside ({_names(f.name for f in files)}): " + (
-            files[0].reason if len(files) == 1 else f"each {files[0].reason}"
+            files[0].reason if len(files) == 1 else f"each of them: {files[0].reason}"
         )
     lost = [file for file in report.usable if file.notes_lost]
     if lost:
