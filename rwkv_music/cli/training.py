@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from rwkv_music.training.config import TrainingConfig
 
 
+PRESETS = ("tiny", "small", "1m", "5m", "12m", "25m", "43m", "94m", "324m", "1.3b", "2.6b")
 _SETTINGS = (
     "corpus", "seed", "device", "steps", "prompt_bars", "completion_bars", "batch_size",
     "accumulation", "learning_rate", "schedule", "dropout", "label_smoothing", "logit_penalty",
-    "early_stop", "evaluate_every", "save_every",
+    "early_stop", "evaluate_every", "save_every", "precision", "checkpointing", "optimizer",
+    "carry_state", "context_length",
 )  # fmt: skip
 """Options that are settings of the same name; one that is not given stays as the preset has it."""
 
@@ -50,11 +52,13 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )
     parser.add_argument(
         "--preset",
-        choices=("tiny", "small"),
-        help="tiny takes seconds, small made the shipped model (default: small)",
+        choices=PRESETS,
+        help="tiny takes seconds, small made the shipped model, the others are named after their "
+        "number of parameters (default: small)",
     )
     _add_basic_options(parser)
     _add_finer_options(parser)
+    _add_memory_options(parser)
 
 
 def _store(text: str) -> str:
@@ -139,6 +143,38 @@ def _add_finer_options(parser: argparse.ArgumentParser) -> None:
         type=whole_number(at_least=0),
         metavar="N",
         help="steps between two checkpoints, besides those at each look",
+    )
+
+
+def _add_memory_options(parser: argparse.ArgumentParser) -> None:
+    memory = parser.add_argument_group("memory, and long pieces")
+    memory.add_argument(
+        "--precision",
+        choices=("float32", "fp32", "bfloat16", "bf16"),
+        help="of the matrix products; bf16 is faster where the processor has it (default: float32)",
+    )
+    memory.add_argument(
+        "--checkpointing",
+        action="store_true",
+        default=None,
+        help="compute each layer twice and keep less: for models that would not fit",
+    )
+    memory.add_argument(
+        "--optimizer",
+        choices=("adamw", "adafactor"),
+        help="adafactor keeps next to nothing for each weight (default: adamw)",
+    )
+    memory.add_argument(
+        "--carry-state",
+        action="store_true",
+        default=None,
+        help="read whole pieces, the state going from step to step, instead of windows",
+    )
+    memory.add_argument(
+        "--context-length",
+        type=whole_number(at_least=1),
+        metavar="N",
+        help="tokens of a row in one step with --carry-state (default: 1024)",
     )
 
 

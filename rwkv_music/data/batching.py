@@ -8,6 +8,7 @@ B sequences, T positions. Position t reads token t and predicts token t + 1.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -29,6 +30,8 @@ class Batch:
     """True where the target belongs to the completion. Prompt targets and padding are False."""
     resets: Bool[Tensor, "B T"] | None = None
     """True where an example begins; None where each row holds one, from its first position on."""
+    continues: bool = False
+    """Whether each row goes on where the same row of the batch before ended."""
 
     @property
     def num_scored(self) -> int:
@@ -54,6 +57,7 @@ class Batch:
             targets=change(self.targets),
             completion_mask=change(self.completion_mask),
             resets=None if self.resets is None else change(self.resets),
+            continues=self.continues,
         )
 
 
@@ -73,11 +77,28 @@ def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
         >>> collate([Example(ids=ids, completion_start=2)]).completion_mask.tolist()
         [[False, True, True]]
     """
-    return lay_out([[example] for example in examples], padding_id=padding_id)
+    return lay_out([[whole(example)] for example in examples], padding_id=padding_id)
 
 
-def lay_out(rows: Sequence[Sequence[Example]], *, padding_id: int = 0) -> Batch:
-    """Examples one after another in each row, shifted by one, with their completions marked.
+class Stretch(NamedTuple):
+    """Some positions of an example, one after another."""
+
+    example: Example
+    start: int
+    """The first position: the one that reads the token of this number."""
+    stop: int
+    """The position behind the last one; an example has one less than tokens."""
+
+
+def whole(example: Example) -> Stretch:
+    """All positions of an example."""
+    return Stretch(example, 0, len(example.ids) - 1)
+
+
+def lay_out(
+    rows: Sequence[Sequence[Stretch]], *, padding_id: int = 0, continues: bool = False
+) -> Batch:
+    """Stretches one after another in each row, shifted by one, with their completions marked.
 
     The first scored target of an example is the token at its `completion_start` (the bar token
     that opens the completion), predicted at the position before it; the last one is the example's
@@ -85,30 +106,32 @@ def lay_out(rows: Sequence[Sequence[Example]], *, padding_id: int = 0) -> Batch:
     begins with.
 
     Args:
-        rows: At least one, each of at least one example.
+        rows: At least one, each of at least one stretch.
         padding_id: What fills the rows' tails.
+        continues: Whether each row goes on where that of the batch before ended.
 
     Raises:
         InputError: If there is no example, or one has no prompt or no completion.
     """
-    _check([example for row in rows for example in row])
-    lengths = [sum(len(example.ids) - 1 for example in row) for row in rows]
-    tokens = torch.full((len(rows), max(lengths)), padding_id, dtype=torch.int64)
+    _check([stretch.example for row in rows for stretch in row])
+    length = max(sum(stretch.stop - stretch.start for stretch in row) for row in rows)
+    tokens = torch.full((len(rows), length), padding_id, dtype=torch.int64)
     targets = tokens.clone()
     completion_mask = torch.zeros(tokens.shape, dtype=torch.bool)
     resets = torch.zeros(tokens.shape, dtype=torch.bool)
     for number, row in enumerate(rows):
-        start = 0
-        for example in row:
-            ids = torch.from_numpy(example.ids.astype("int64"))
-            stop = start + len(ids) - 1
-            tokens[number, start:stop] = ids[:-1]
-            targets[number, start:stop] = ids[1:]
-            completion_mask[number, start + example.completion_start - 1 : stop] = True
-            resets[number, start] = True
-            start = stop
-    is_packed = any(len(row) > 1 for row in rows)
-    return Batch(tokens, targets, completion_mask, resets if is_packed else None)
+        place = 0
+        for example, start, stop in row:
+            end = place + stop - start
+            ids = torch.from_numpy(example.ids[start : stop + 1].astype("int64"))
+            tokens[number, place:end] = ids[:-1]
+            targets[number, place:end] = ids[1:]
+            scored = max(0, example.completion_start - 1 - start)
+            completion_mask[number, place + scored : end] = True
+            resets[number, place] = start == 0
+            place = end
+    is_packed = continues or any(len(row) > 1 for row in rows)
+    return Batch(tokens, targets, completion_mask, resets if is_packed else None, continues)
 
 
 def _check(examples: Sequence[Example]) -> None:

@@ -8,7 +8,7 @@ are reset where an example begins computes for it what it would alone.
 import heapq
 from collections.abc import Sequence
 
-from rwkv_music.data.batching import Batch, lay_out
+from rwkv_music.data.batching import Batch, lay_out, whole
 from rwkv_music.data.dataset import Example
 from rwkv_music.errors import InputError
 
@@ -41,7 +41,9 @@ def pack(
         raise InputError(f"most_padding must be in [0, 1), got {most_padding}")
     lengths = [len(example.ids) - 1 for example in examples]
     rows = arrange(lengths, most_padding=most_padding)
-    return lay_out([[examples[place] for place in row] for row in rows], padding_id=padding_id)
+    return lay_out(
+        [[whole(examples[place]) for place in row] for row in rows], padding_id=padding_id
+    )
 
 
 def arrange(lengths: Sequence[int], *, most_padding: float = MOST_PADDING) -> list[list[int]]:

@@ -1,7 +1,7 @@
 """What an RWKV-7 model remembers: a fixed number of values, however long the music was."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int
@@ -71,6 +71,26 @@ class ModelState:
         """The state on another device, each part in the dtype it has."""
         layers = tuple(layer.each(lambda part: part.to(device)) for layer in self.layers)
         return ModelState(layers, self.past)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Its parts by layer and name, to be stored."""
+        return {
+            f"{number}.{each.name}": getattr(layer, each.name)
+            for number, layer in enumerate(self.layers)
+            for each in fields(layer)
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "ModelState":
+        """The state that `to_tensors` took apart."""
+        names = [each.name for each in fields(LayerState)]
+        number = len(tensors) // len(names)
+        return cls(
+            tuple(
+                LayerState(**{name: tensors[f"{layer}.{name}"] for name in names})
+                for layer in range(number)
+            )
+        )
 
     def detach(self) -> "ModelState":
         """The state without its history: gradients end here."""

@@ -142,10 +142,19 @@ def _scored(
     return hidden.flatten(0, 1)[places], targets.flatten()[places]
 
 
+def chunk_of_logits(vocab_size: int, device: str) -> int:
+    """Scored positions whose logits are in memory together, unless told otherwise.
+
+    Args:
+        vocab_size: Logits of one position.
+        device: "cpu", "cuda" or "mps".
+    """
+    return max(1, _LOGIT_BYTES.get(device, _LOGIT_BYTES_ELSEWHERE) // (4 * vocab_size))
+
+
 def _chunk_size(asked: int | None, head_weight: Tensor) -> int:
     if asked is None:
-        limit = _LOGIT_BYTES.get(head_weight.device.type, _LOGIT_BYTES_ELSEWHERE)
-        return max(1, limit // (4 * len(head_weight)))
+        return chunk_of_logits(len(head_weight), head_weight.device.type)
     if asked < 1:
         raise InputError(f"chunk must be at least 1 position, got {asked}")
     return asked

@@ -29,6 +29,7 @@ from rwkv_music.model.files import written_aside
 
 _STEP = re.compile(r"step-(\d+)\.safetensors")
 _OPTIMIZER = "optimizer/"
+_CARRIED = "carried/"
 _RANDOM = "random/"
 
 
@@ -70,6 +71,7 @@ class Checkpoints:
         *,
         facts: Mapping[str, Any],
         metadata: Mapping[str, Any],
+        carried: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Write a step's checkpoint, call it the last one, and drop what is too old.
 
@@ -79,6 +81,7 @@ class Checkpoints:
             optimizer: Of that model.
             facts: Anything JSON can hold that is needed to go on.
             metadata: What the model file itself should tell.
+            carried: Further tensors that are needed to go on.
 
         Raises:
             CheckpointError: If there is no room; older checkpoints stay as they are.
@@ -86,6 +89,7 @@ class Checkpoints:
         tensors = {
             **_optimizer_tensors(model, optimizer),
             **_random_states(model.emb.weight.device),
+            **{f"{_CARRIED}{name}": value.contiguous() for name, value in (carried or {}).items()},
         }
         header = {"step": str(step), "facts": json.dumps(dict(facts))}
         with written_aside(self.training_path(step)) as partial:
@@ -105,7 +109,7 @@ class Checkpoints:
         """Put model, optimizer and random numbers back to what they were after a step.
 
         Returns:
-            The facts that were saved with them.
+            The facts that were saved with them; under "carried" the further tensors.
 
         Raises:
             CheckpointError: If a file is missing or damaged; nothing is changed then.
@@ -126,8 +130,12 @@ class Checkpoints:
         model.load_state_dict(weights)
         _restore_optimizer(model, optimizer, tensors)
         _restore_random(model.emb.weight.device, tensors)
-        restored: dict[str, Any] = facts
-        return restored
+        carried = {
+            name.removeprefix(_CARRIED): value.to(model.emb.weight.device)
+            for name, value in tensors.items()
+            if name.startswith(_CARRIED)
+        }
+        return {**facts, "carried": carried}
 
     def name(self, which: str, step: int) -> None:
         """Give a step's model another name, at once and for good: "last" or "best"."""

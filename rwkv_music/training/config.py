@@ -57,7 +57,12 @@ class TrainingConfig:
     completion_bars: int = 8
     """Bars to complete at most; only their tokens are scored."""
     batch_size: int = 8
-    """Windows in a batch."""
+    """Windows in a batch, or rows with `carry_state`."""
+    carry_state: bool = False
+    """Read whole pieces instead of windows, the state going from step to step: every token is
+    scored, and a token can be learnt from what came any time before. For long pieces."""
+    context_length: int = 1024
+    """Tokens of a row in one step with `carry_state`; gradients reach back so far."""
     accumulation: int = 1
     """Batches whose gradients are added up for one step: a large batch in the memory of a small."""
     learning_rate: float = 2e-3
@@ -152,7 +157,8 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
         (
             "steps", "num_layers", "width", "prompt_bars", "completion_bars", "batch_size",
-            "accumulation", "learning_rate", "clip", "evaluate_every", "keep_checkpoints",
+            "accumulation", "context_length", "learning_rate", "clip", "evaluate_every",
+            "keep_checkpoints",
         ),
         lambda value: value > 0,
         "above 0",

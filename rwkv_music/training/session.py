@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 
-from rwkv_music.data.augmentation import RandomAugmentation
 from rwkv_music.data.corpora import Progress
-from rwkv_music.data.sampler import BatchStream
 from rwkv_music.data.store_files import in_words
 from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choose_device
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.control import PAUSE, RESUME, SAMPLE, SAVE, STOP
 from rwkv_music.training.description import describe_run, describe_session, differences
@@ -22,6 +20,7 @@ from rwkv_music.training.material import prepare_material
 from rwkv_music.training.overfitting import BestSoFar, CopyDetector
 from rwkv_music.training.run import RunDirectory
 from rwkv_music.training.samples import HeldOutSamples
+from rwkv_music.training.streams import open_stream, require_room
 from rwkv_music.training.trainer import StepReport, Trainer
 
 _STATUS_SECONDS = 0.2
@@ -84,11 +83,12 @@ class Session:
         )
         torch.manual_seed(config.seed)
         self.model = self._new_model()
-        self._stream = BatchStream(
+        self._stream = open_stream(
+            self.material.train_pieces,
             self.material.train,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            augment=RandomAugmentation(vocabulary=self.tokenizer.vocabulary),
+            config,
+            self.tokenizer.vocabulary,
+            device=self.device,
         )
         self.trainer = Trainer(
             self.model, self._stream, config, vocabulary=self.tokenizer.vocabulary
@@ -99,14 +99,14 @@ class Session:
             self._begin_anew()
 
     def _new_model(self) -> RWKV7:
-        model = RWKV7(
-            ModelConfig(
-                vocab_size=self.tokenizer.vocab_size,
-                num_layers=self.config.num_layers,
-                width=self.config.width,
-                dropout=self.config.dropout,
-            )
+        sizes = ModelConfig(
+            vocab_size=self.tokenizer.vocab_size,
+            num_layers=self.config.num_layers,
+            width=self.config.width,
+            dropout=self.config.dropout,
         )
+        require_room(sizes, self.config, self.material.train, device=self.device)
+        model = RWKV7(sizes)
         model.tokenizer_settings = self.tokenizer.settings
         initialize(model, seed=self.config.seed)
         return model.to(self.device)
@@ -142,6 +142,8 @@ class Session:
             )
         facts = self._restore_newest()
         self._stream.seek(facts["stream"])
+        if facts["carried"]:
+            self.trainer.carried = ModelState.from_tensors(facts["carried"])
         self._best = BestSoFar(**facts["best"])
         self._look_is_due = facts["look_is_due"]
         self._elapsed_before = facts["elapsed_seconds"]
@@ -208,7 +210,7 @@ class Session:
         """Take steps until the last one, or until somebody asks to stop."""
         self._began = time.perf_counter()
         self.say("running")
-        with DeviceSampler(DeviceMonitor(self.device)) as sampler:
+        with DeviceSampler(DeviceMonitor(self.device)) as sampler, self._stream:
             self._listen()
             self._look_if_due()
             if not self._is_over():
@@ -368,6 +370,7 @@ class Session:
         if self._saved == (self.step, self._look_is_due) or not self.step:
             return
         self.directory.sync_metrics()
+        carried = self.trainer.carried
         self._checkpoints.save(
             self.step,
             self.model,
@@ -379,6 +382,7 @@ class Session:
                 "elapsed_seconds": self._elapsed,
             },
             metadata={"run": self.config.to_dict()},
+            carried=None if carried is None else carried.to_tensors(),
         )
         self._saved = (self.step, self._look_is_due)
 

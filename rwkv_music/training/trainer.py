@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rwkv_music.data import Batch
 from rwkv_music.errors import InputError
-from rwkv_music.model import RWKV7
+from rwkv_music.model import RWKV7, ModelState
 from rwkv_music.ops.cross_entropy import Objective, completion_objective
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import Kind
@@ -84,6 +84,8 @@ class Trainer:
         model.checkpointing = config.checkpointing
         self.steps_taken = 0
         """Set it before iterating to go on behind a step that was taken earlier."""
+        self.carried: ModelState | None = None
+        """The state that the next batch goes on from, where batches continue one another."""
         self._batches = batches
         self._padding_id = padding_id
         self._device = model.emb.weight.device
@@ -160,7 +162,9 @@ class Trainer:
         with torch.autocast(
             self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
-            hidden, _ = self.model.hidden(batch.tokens, resets=batch.resets)
+            before = self.carried if batch.continues else None
+            hidden, after = self.model.hidden(batch.tokens, before, resets=batch.resets)
+            self.carried = after.detach() if batch.continues else None
             return completion_objective(
                 hidden,
                 self.model.head.weight,

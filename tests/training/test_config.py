@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from rwkv_music.cli.training import PRESETS as OFFERED
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig
 from rwkv_music.tokenizer import Tokenizer
@@ -76,3 +77,7 @@ def test_sized_presets_run_from_one_million_to_three_billion() -> None:
     assert SIZED[-1] == "2.6b"
     widths = [PRESETS[name]["width"] * PRESETS[name]["num_layers"] for name in SIZED]
     assert widths == sorted(widths)
+
+
+def test_the_command_line_offers_every_preset() -> None:
+    assert sorted(OFFERED) == sorted(PRESETS)

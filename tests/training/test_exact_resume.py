@@ -304,3 +304,13 @@ def test_other_settings_or_another_corpus_are_refused(
         train(config, resume=True)
     assert run.metrics_path.read_bytes() == before
     assert run.checkpoints().steps() == [3]
+
+
+def test_a_carried_state_is_taken_up_too(new_config: NewConfig) -> None:
+    settings = {**SETTINGS, "steps": 8, "carry_state": True, "context_length": 50}
+    through = train(new_config("through", **settings))
+    config = new_config("stopped", **settings)
+    stopped = train(config, listeners=asking(config, {4: (STOP,)}))
+    assert stopped.status()["step"] == 4
+    train(config, resume=True)
+    assert curve(stopped) == curve(through)

@@ -1,0 +1,279 @@
+"""How much memory a training step needs, told before it is taken.
+
+The figures per token and layer are what one more layer keeps for the backward of one more token,
+measured as bytes in use after a forward (`benchmarks.measuring.held_bytes`) and written as a
+multiple of the width and of the low-rank widths; `benchmarks/step_memory.py` compares the whole
+estimate with measured peaks.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import psutil
+import torch
+
+from rwkv_music.errors import InputError
+from rwkv_music.model import RWKV7, ModelConfig
+from rwkv_music.ops.cross_entropy import chunk_of_logits
+from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.presets import PRESETS
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Bytes kept for the backward, for each token and layer."""
+
+    per_channel: float
+    per_inner_channel: float
+    """For each channel of the low-rank branches."""
+    per_channel_of_dropout: float
+
+
+_KEPT = {
+    ("native", "float32"): _Kept(72, 4, 8),
+    ("native", "bfloat16"): _Kept(48, 2.3, 4),
+    ("chunked", "float32"): _Kept(221, 4, 8),
+    ("chunked", "bfloat16"): _Kept(213, 2.3, 4),
+}
+"""Kernels that are not listed keep about as much as the native ones: they are as fused."""
+_INPUT_BYTES = 4
+"""Of each channel: a layer's input, which is all that checkpointing keeps."""
+_OUTSIDE_BYTES = {False: 8, True: 13}
+"""Of each channel and token, around the layers: embeddings, what the head reads, the first layer's
+value, which with checkpointing nobody else keeps."""
+_BACKWARD_BYTES = 64
+"""Of each channel and token, while one layer goes backward: gradients, tensors made again."""
+_HEAP = {
+    ("float32", False): (16.0, 1.0),
+    ("float32", True): (36.0, 1.0),
+    ("bfloat16", False): (3.5, 0.4),
+    ("bfloat16", True): (6.6, 1.0),
+}
+"""By precision and checkpointing, what a CPU's C library cannot give again of what was freed: bytes
+for each channel, token and layer, and a share of the gradients. Fitted to measured peaks."""
+_OPTIMIZER_BYTES = {"adamw": 8.0, "adafactor": 0.1}
+"""For each parameter."""
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a training step needs at its fullest, by what they are for."""
+
+    weights: int
+    """Parameters in float32, and their copies in bfloat16 where the layers keep some."""
+    gradients: int
+    optimizer: int
+    activations: int
+    """What the layers keep for the backward, and one layer on its way backward."""
+    head: int
+    """One chunk of logits, what it came from, and the gradient of the head."""
+    heap: int
+    """What was freed and is not free to be used again, on a CPU."""
+
+    @property
+    def total(self) -> int:
+        """When most is in memory: as the backward begins, or as it ends with all gradients."""
+        held = self.weights + self.optimizer
+        return held + max(self.activations + self.head + self.heap, self.gradients)
+
+    def to_dict(self) -> dict[str, int]:
+        """Its parts and their total."""
+        parts = ("weights", "gradients", "optimizer", "activations", "head", "heap", "total")
+        return {name: getattr(self, name) for name in parts}
+
+
+def estimate_memory(
+    model: ModelConfig,
+    config: TrainingConfig,
+    *,
+    positions: int,
+    scored: int,
+    rows: int = 1,
+    backend: str = "native",
+    device: str = "cpu",
+) -> MemoryEstimate:
+    """What one step of training needs, beside the program itself.
+
+    Args:
+        model: Sizes.
+        config: Its precision, checkpointing, optimizer and accumulation count.
+        positions: Of the largest batch, padding included.
+        scored: Positions that reach the head.
+        rows: Of the batch; each has states of its own.
+        backend: Which kernels run, as `choose_backend` says.
+        device: "cpu", "cuda" or "mps"; the head's chunks are larger on the last two.
+    """
+    parameters = count_parameters(model)
+    is_narrow = config.precision == "bfloat16"
+    in_layers = parameters - 2 * model.vocab_size * model.width
+    copies = 2 * in_layers if is_narrow and not config.checkpointing else 0
+    gradients = 4 * parameters
+    layers = _activations(model, config, positions, rows, backend)
+    return MemoryEstimate(
+        weights=4 * parameters + copies,
+        gradients=gradients,
+        optimizer=int(_OPTIMIZER_BYTES[config.optimizer] * parameters),
+        activations=layers + (gradients if config.accumulation > 1 else 0),
+        head=_head(model, scored, device, is_narrow=is_narrow),
+        heap=_heap(model, config, positions, gradients) if device == "cpu" else 0,
+    )
+
+
+def _activations(
+    model: ModelConfig, config: TrainingConfig, positions: int, rows: int, backend: str
+) -> int:
+    kept = _KEPT[backend if backend == "chunked" else "native", config.precision]
+    inner = model.decay_width + model.rate_width + model.value_width + model.gate_width
+    layer = kept.per_channel * model.width + kept.per_inner_channel * inner
+    if model.dropout:
+        layer += kept.per_channel_of_dropout * model.width
+    backward = _BACKWARD_BYTES * model.width
+    states = 4 * model.head_size * model.width * rows * model.num_layers
+    outside = _OUTSIDE_BYTES[config.checkpointing] * model.width
+    if config.checkpointing:
+        per_token = _INPUT_BYTES * model.width * model.num_layers + layer + backward + outside
+    else:
+        per_token = layer * model.num_layers + backward + outside
+    return int(per_token * positions) + states
+
+
+def _heap(model: ModelConfig, config: TrainingConfig, positions: int, gradients: int) -> int:
+    per_channel, share = _HEAP[config.precision, config.checkpointing]
+    lost = int(per_channel * model.width * model.num_layers * positions)
+    # Where gradients stay while batches are added up, they are counted already.
+    return lost + (0 if config.accumulation > 1 else int(share * gradients))
+
+
+def _head(model: ModelConfig, scored: int, device: str, *, is_narrow: bool) -> int:
+    chunk = min(scored, chunk_of_logits(model.vocab_size, device))
+    logits = 2 * 4 * chunk * model.vocab_size
+    rows = 2 * 4 * scored * model.width
+    weight = (6 if is_narrow else 4) * model.vocab_size * model.width
+    return logits + rows + weight
+
+
+@lru_cache(maxsize=64)
+def _parameters(
+    vocab_size: int, num_layers: int, width: int, inner: tuple[int, int, int, int]
+) -> int:
+    decay, rate, value, gate = inner
+    sizes = ModelConfig(
+        vocab_size=vocab_size, num_layers=num_layers, width=width,
+        decay_width=decay, rate_width=rate, value_width=value, gate_width=gate,
+    )  # fmt: skip
+    with torch.device("meta"):
+        return sum(each.numel() for each in RWKV7(sizes).parameters())
+
+
+def count_parameters(model: ModelConfig) -> int:
+    """Numbers that are trained; counted without making them."""
+    inner = (model.decay_width, model.rate_width, model.value_width, model.gate_width)
+    return _parameters(model.vocab_size, model.num_layers, model.width, inner)
+
+
+def require_memory(
+    model: ModelConfig,
+    config: TrainingConfig,
+    *,
+    free: int,
+    positions: int,
+    scored: int,
+    rows: int = 1,
+    backend: str = "native",
+    device: str = "cpu",
+) -> MemoryEstimate:
+    """Refuse a run that will not fit, and say what would.
+
+    Args:
+        model: As in `estimate_memory`, like the others that are not `free`.
+        config: See there.
+        free: Bytes there are.
+        positions: See there.
+        scored: See there.
+        rows: See there.
+        backend: See there.
+        device: See there.
+
+    Raises:
+        InputError: If the estimate is above what is free; it names the settings, or the largest
+            preset, with which the run would fit.
+    """
+
+    def needed(sizes: ModelConfig, changed: TrainingConfig, share: float = 1.0) -> MemoryEstimate:
+        return estimate_memory(
+            sizes,
+            changed,
+            positions=max(1, int(positions * share)),
+            scored=max(1, int(scored * share)),
+            rows=rows,
+            backend=backend,
+            device=device,
+        )
+
+    estimate = needed(model, config)
+    if estimate.total <= free:
+        return estimate
+    advice = [words for words, changed in _leaner(config) if needed(model, changed).total <= free]
+    if not advice and needed(model, _leanest(config), 1 / config.batch_size).total <= free:
+        advice = [
+            "--precision bf16 --checkpointing --optimizer adafactor with a smaller --batch-size"
+        ]
+    smaller = _largest_preset(model, config, lambda sizes: needed(sizes, config).total <= free)
+    remedies = [*advice[:1], *([f"preset {smaller}"] if smaller else [])]
+    remedy = f"try {', or '.join(remedies)}" if remedies else "use a machine with more memory"
+    raise InputError(
+        f"the run needs {estimate.total / _GIB:.1f} GiB, {free / _GIB:.1f} are free: {remedy}"
+    )
+
+
+def _leaner(config: TrainingConfig) -> Iterator[tuple[str, TrainingConfig]]:
+    """Settings that need less and change the result least, the fewest changes first."""
+    choices: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("--precision bf16", {"precision": "bfloat16"}),
+        ("--checkpointing", {"checkpointing": True}),
+        ("--precision bf16 --checkpointing", {"precision": "bfloat16", "checkpointing": True}),
+    )
+    for words, changes in choices:
+        yield words, replace(config, **changes)
+    yield "--precision bf16 --checkpointing --optimizer adafactor", _leanest(config)
+
+
+def _leanest(config: TrainingConfig) -> TrainingConfig:
+    return replace(config, precision="bfloat16", checkpointing=True, optimizer="adafactor")
+
+
+def _largest_preset(
+    model: ModelConfig, config: TrainingConfig, fits: Callable[[ModelConfig], bool]
+) -> str | None:
+    """The preset with the most parameters among those smaller than the model that fit."""
+    found: tuple[int, str] | None = None
+    for name in PRESETS:
+        preset = TrainingConfig.preset(name, corpus=config.corpus, out=config.out)
+        sizes = ModelConfig(
+            vocab_size=model.vocab_size,
+            num_layers=preset.num_layers,
+            width=preset.width,
+            dropout=preset.dropout,
+        )
+        parameters = count_parameters(sizes)
+        if parameters < count_parameters(model) and fits(sizes):
+            found = max(found or (0, ""), (parameters, name))
+    return None if found is None else found[1]
+
+
+def free_memory(device: str) -> int:
+    """Bytes a run may still take on a device.
+
+    Args:
+        device: "cpu", "cuda" or "mps".
+    """
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    if device == "mps":
+        most = torch.mps.recommended_max_memory()
+        return int(most - torch.mps.driver_allocated_memory())
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,110 @@
+"""The estimate of memory: its parts, what it advises, and what a small step really takes."""
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks.measuring import RESULTS, held_bytes
+from benchmarks.step_memory import estimate_of, random_batch
+from rwkv_music.errors import InputError
+from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.ops.wkv7 import available_backends
+from rwkv_music.training import PRESETS, Trainer, TrainingConfig
+from rwkv_music.training.memory import (
+    MemoryEstimate,
+    count_parameters,
+    estimate_memory,
+    free_memory,
+    require_memory,
+)
+
+GIB = 2**30
+SIZES = ModelConfig(vocab_size=2048, num_layers=12, width=768)
+BATCH = {"positions": 4096, "scored": 2048, "rows": 2}
+
+
+def config(**settings: Any) -> TrainingConfig:
+    return TrainingConfig(corpus="", out="", **settings)
+
+
+def estimate(**settings: Any) -> MemoryEstimate:
+    return estimate_memory(SIZES, config(**settings), **BATCH)
+
+
+def test_weights_gradients_and_moments_take_four_bytes_a_number() -> None:
+    # 2 V C + 4 C + L (19 C + 12 C^2 + 2 C (D_w + D_a + D_v + D_g)), and no v0, v1, v2 in layer 0.
+    width, inner = 768, 64 + 64 + 32 + 128
+    layer = 19 * width + 12 * width**2 + 2 * width * inner
+    expected = 2 * 2048 * width + 4 * width + 12 * layer - width - 2 * width * 32
+    assert count_parameters(SIZES) == expected
+    found = estimate()
+    assert (found.weights, found.gradients, found.optimizer) == (
+        4 * expected,
+        4 * expected,
+        8 * expected,
+    )
+
+
+def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
+    plain = estimate()
+    for leaner in ({"precision": "bf16"}, {"checkpointing": True}, {"optimizer": "adafactor"}):
+        assert estimate(**leaner).total < plain.total
+    twice = estimate_memory(SIZES, config(), positions=8192, scored=4096, rows=4)
+    assert twice.activations == pytest.approx(2 * plain.activations)
+    # While batches are added up, their gradients lie beside the next batch's activations.
+    added = estimate(accumulation=2)
+    assert added.activations - plain.activations == plain.gradients
+
+
+@pytest.mark.skipif("native" not in available_backends(), reason="the figures are its own")
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_what_layers_keep_for_the_backward_is_what_was_told(
+    precision: str, checkpointing: bool
+) -> None:
+    # The forward alone: what a backward holds for moments is known from whole processes only.
+    settings = config(precision=precision, checkpointing=checkpointing)
+    held, told = {}, {}
+    for layers in (2, 4):
+        sizes = ModelConfig(vocab_size=64, num_layers=layers, width=128, dropout=0.1)
+        model = RWKV7(sizes)
+        initialize(model, seed=0)
+        trainer = Trainer(model.train(), iter(()), settings)
+        batch = random_batch(64, 1024, 2, seed=0)
+        trainer.objective(batch, divide_by=1)  # what the first call leaves behind is not its own
+        held[layers] = held_bytes(lambda t=trainer, b=batch: t.objective(b, divide_by=1))
+        guess = estimate_memory(sizes, settings, positions=1024, scored=512, rows=2)
+        told[layers] = guess.activations + guess.weights - 4 * count_parameters(sizes)
+    if held[2] is None:
+        pytest.skip("this system's C library does not tell how much memory is in use")
+    assert told[4] - told[2] == pytest.approx(held[4] - held[2], rel=0.15)
+
+
+def test_a_run_that_does_not_fit_is_told_what_would() -> None:
+    needed = estimate().total
+    assert require_memory(SIZES, config(), free=needed, **BATCH).total == needed
+    for settings, words in (
+        ({"precision": "bf16"}, "--precision bf16"),
+        ({"checkpointing": True}, "--checkpointing"),
+        ({"precision": "bf16", "checkpointing": True}, "--precision bf16 --checkpointing"),
+    ):
+        free = estimate(**settings).total
+        told = f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free: try {words}, "
+        with pytest.raises(InputError) as refused:
+            require_memory(SIZES, config(), free=free, **BATCH)
+        assert str(refused.value).removeprefix(told) in {f"or preset {each}" for each in PRESETS}
+    with pytest.raises(InputError, match="use a machine with more memory"):
+        require_memory(SIZES, config(), free=1000, **BATCH)
+
+
+def test_the_estimate_is_within_15_percent_of_every_measured_peak() -> None:
+    report = json.loads((RESULTS / "step_memory.json").read_text(encoding="utf-8"))
+    assert {row["preset"] for row in report["rows"]} == {"5m", "12m", "25m", "43m", "94m"}
+    for row in report["rows"]:
+        told = estimate_of(row["preset"], row["form"], report["settings"]).total
+        assert told == pytest.approx(row["peak_bytes"], rel=0.15), (row["preset"], row["form"])
+
+
+def test_this_machine_has_some_memory() -> None:
+    assert free_memory("cpu") > 2**20
