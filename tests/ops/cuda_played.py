@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -77,7 +78,7 @@ def compiled(source: str, options: tuple[str, ...]) -> Path:
     library = folder / "kernels.so"
     if not library.exists():
         folder.mkdir(exist_ok=True)
-        path, aside = folder / "kernel.cu", folder / "aside.so"
+        path, aside = folder / "kernel.cu", folder / f"{os.getpid()}.so"
         path.write_text(source, encoding="utf-8")
         kernels = re.findall(r"__global__[^{]*? (\w+)\(const (\w+) \w+\) \{", source)
         every = " ".join(f"KERNEL({name}, {arguments})" for name, arguments in kernels)
