@@ -32,10 +32,6 @@ class ModelConfig:
     """The same for the gate; 0 means round32(5 sqrt C)."""
     dropout: float = 0.0
     """Share of each mixing's outputs dropped while training."""
-    deep_embedding: bool = False
-    """Whether each layer multiplies its channel mixing by a vector of the token (RWKV-8)."""
-    rosa: bool = False
-    """Whether the model is told which token followed the last time (RWKV-8's Emb(ROSA(x)))."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "num_layers", "width", "head_size"):
@@ -64,13 +60,6 @@ class ModelConfig:
     def num_heads(self) -> int:
         """Heads of the time mixing."""
         return self.width // self.head_size
-
-    @property
-    def beyond_rwkv7(self) -> str:
-        """What this model has and RWKV-7 has not, as the end of a sentence; empty if nothing."""
-        switches = {"deep_embedding": self.deep_embedding, "rosa": self.rosa}
-        names = " and ".join(name for name, is_on in switches.items() if is_on)
-        return f"the model has {names}, which RWKV-7 has not" if names else ""
 
     def to_dict(self) -> dict[str, Any]:
         """The sizes as plain values."""

@@ -15,7 +15,6 @@ from rwkv_music.errors import InputError
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.decoding_graphs import StepGraphs
 from rwkv_music.model.decoding_weights import native_model, rounded_model
-from rwkv_music.model.rosa import Past
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.backends import has_fast_bfloat16, why_not_native
@@ -33,8 +32,6 @@ class DecoderState:
     """The last inputs of each layer's time mixing and channel mixing."""
     wkv: Float[Tensor, "L B H N N"]
     """[layer, batch, head, key, value]: transposed, as the native step wants it."""
-    past: Past | None = None
-    """The tokens read so far, of a model with ROSA."""
 
     @property
     def batch_size(self) -> int:
@@ -48,15 +45,12 @@ class DecoderState:
 
     def copy(self) -> "DecoderState":
         """Another one with the same content."""
-        return DecoderState(self.shifts.clone(), self.wkv.clone(), self.past)
+        return DecoderState(self.shifts.clone(), self.wkv.clone())
 
     def select(self, rows: Iterable[int]) -> "DecoderState":
         """The states of some sequences: repeat a row to branch, leave one out to drop it."""
         index = torch.tensor(list(rows), dtype=torch.int64, device=self.wkv.device)
-        past = None if self.past is None else self.past.select(index.numpy(force=True))
-        return DecoderState(
-            self.shifts.index_select(2, index), self.wkv.index_select(1, index), past
-        )
+        return DecoderState(self.shifts.index_select(2, index), self.wkv.index_select(1, index))
 
     def to_model_state(self) -> ModelState:
         """The same as the model takes it."""
@@ -64,8 +58,7 @@ class DecoderState:
             tuple(
                 LayerState(shift[0].clone(), wkv.mT.contiguous(), shift[1].clone())
                 for shift, wkv in zip(self.shifts, self.wkv, strict=True)
-            ),
-            self.past,
+            )
         )
 
     @classmethod
@@ -73,7 +66,7 @@ class DecoderState:
         """What the model left, to go on from."""
         shifts = [torch.stack([each.time_shift, each.channel_shift]) for each in state.layers]
         wkv = [each.wkv.mT for each in state.layers]
-        return cls(torch.stack(shifts).float(), torch.stack(wkv).contiguous(), state.past)
+        return cls(torch.stack(shifts).float(), torch.stack(wkv).contiguous())
 
     @classmethod
     def zeros(cls, config: ModelConfig, batch_size: int, device: torch.device) -> "DecoderState":
@@ -112,9 +105,9 @@ class Decoder:
         if backend not in (None, *_BACKENDS):
             raise InputError(f"backend must be one of {_BACKENDS}, got '{backend}'")
         weight = model.emb.weight
-        reason = model.config.beyond_rwkv7 or why_not_native(weight, model.config.head_size)
+        reason = why_not_native(weight, model.config.head_size)
         if backend == "native" and reason:
-            raise InputError(f"the native decoder cannot run here: {reason}; backend='torch' can")
+            raise InputError(f"the native decoder cannot run here: {reason}")
         self.precision = precision
         self.backend = backend or ("torch" if reason else "native")
         self.config = model.config
@@ -122,9 +115,8 @@ class Decoder:
         as_it_is = precision == "float32" and weight.dtype == torch.float32
         self._model = model.eval() if as_it_is else rounded_model(model, precision)
         self._native = native_model(model, precision) if self.backend == "native" else None
-        # What goes beyond RWKV-7 looks at the tokens on the CPU, which no graph can hold.
-        has_graphs = weight.device.type == "cuda" and not model.config.beyond_rwkv7
-        self._graphs = StepGraphs(self._step_in_place) if has_graphs else None
+        on_a_gpu = weight.device.type == "cuda"
+        self._graphs = StepGraphs(self._step_in_place) if on_a_gpu else None
 
     def new_state(self, batch_size: int = 1) -> DecoderState:
         """The state before the first token."""
@@ -222,4 +214,3 @@ def _overwrite(state: DecoderState, after: ModelState) -> None:
     new = DecoderState.from_model_state(after)
     state.shifts.copy_(new.shifts)
     state.wkv.copy_(new.wkv)
-    state.past = new.past

@@ -26,8 +26,6 @@ def initialize(model: RWKV7, *, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     config = model.config
     nn.init.uniform_(model.emb.weight, -1e-4, 1e-4, generator=generator)
-    if config.rosa:
-        model.emb_rosa.weight.zero_()
     gain = 0.5 * math.sqrt(max(1.0, config.vocab_size / config.width))
     _orthogonal(model.head.weight, gain, generator)
     for layer, block in enumerate(model.blocks):
@@ -38,8 +36,6 @@ def initialize(model: RWKV7, *, seed: int) -> None:
         block.ffn.x_k.copy_((1 - rising ** (toward_end**4)).view(1, 1, -1))
         _orthogonal(block.ffn.key.weight, 1.0, generator)
         block.ffn.value.weight.zero_()
-        if config.deep_embedding:
-            block.ffn.enn.weight.fill_(1)
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.reset_parameters()

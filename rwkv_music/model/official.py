@@ -82,7 +82,7 @@ def save_pth(
             pass uses them, but the official trainer has them and refuses a file without.
 
     Raises:
-        InputError: If the ending or the dtype is another, or the model has what RWKV-7 has not.
+        InputError: If the ending or the dtype is another.
         CheckpointError: If the place cannot be written to.
     """
     path = Path(path)
@@ -90,10 +90,6 @@ def save_pth(
         raise InputError(f"an official checkpoint ends in .pth, got '{path.name}': rename it")
     if dtype not in _WRITTEN:
         raise InputError(f"dtype must be torch.bfloat16 or torch.float32, got {dtype}")
-    if model.config.beyond_rwkv7:
-        raise InputError(
-            f"{path.name} cannot be written: {model.config.beyond_rwkv7}; use save_checkpoint"
-        )
     weights = dict(model.state_dict())
     if block_0_value:
         weights |= zip(_UNUSED, unused_value_branch(model.config), strict=True)

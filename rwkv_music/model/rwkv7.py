@@ -18,7 +18,6 @@ from torch.utils.checkpoint import checkpoint
 
 from rwkv_music.errors import InputError
 from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.rosa import NONE, Past, followers
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.checks import check_finite, check_shape
 from rwkv_music.ops.recompute import plainly, recomputed
@@ -130,17 +129,9 @@ class ChannelMixing(nn.Module):
         self.x_k = _empty(1, 1, config.width)
         self.key = _matrix(config.width, 4 * config.width)
         self.value = _matrix(4 * config.width, config.width)
-        if config.deep_embedding:
-            self.enn = nn.Embedding(config.vocab_size, config.width)
-        self.has_deep_embedding = config.deep_embedding
 
     def forward(
-        self,
-        x: Hidden,
-        norm: nn.LayerNorm,
-        before: Float[Tensor, "B C"],
-        resets: Resets,
-        ids: Int[Tensor, "B T"],
+        self, x: Hidden, norm: nn.LayerNorm, before: Float[Tensor, "B C"], resets: Resets = None
     ) -> tuple[Hidden, Float[Tensor, "B C"]]:
         """Outputs, and the last token's normalised input; `before` is the one before the first."""
         shift = partial(
@@ -152,7 +143,7 @@ class ChannelMixing(nn.Module):
         squared = squared_relu(inner)
         with recomputed([squared], lambda: [squared_relu(inner)]):
             mixed: Tensor = self.value(squared)
-        return mixed * self.enn(ids) if self.has_deep_embedding else mixed, last
+        return mixed, last
 
 
 class Block(nn.Module):
@@ -170,19 +161,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self,
-        x: Hidden,
-        value_first: Hidden | None,
-        state: LayerState,
-        resets: Resets,
-        ids: Int[Tensor, "B T"],
+        self, x: Hidden, value_first: Hidden | None, state: LayerState, resets: Resets = None
     ) -> tuple[Hidden, Hidden, LayerState]:
         """Outputs, the first layer's value, and the layer's state after the last token."""
         if self.is_first:
             x = self.ln0(x)
         mixed, value_first, time_shift, wkv = self.att(x, self.ln1, value_first, state, resets)
         x = x + self.dropout(mixed)
-        mixed, channel_shift = self.ffn(x, self.ln2, state.channel_shift, resets, ids)
+        mixed, channel_shift = self.ffn(x, self.ln2, state.channel_shift, resets)
         x = x + self.dropout(mixed)
         return x, value_first, LayerState(time_shift, wkv, channel_shift)
 
@@ -231,8 +217,6 @@ class RWKV7(nn.Module):
         self.checkpointing = False
         """Whether the backward computes each layer again instead of finding it in memory."""
         self.emb = nn.Embedding(config.vocab_size, config.width)
-        if config.rosa:
-            self.emb_rosa = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.ln_out = nn.LayerNorm(config.width)
         self.head = _matrix(config.width, config.vocab_size)
@@ -263,27 +247,18 @@ class RWKV7(nn.Module):
                 self.config, len(ids), device=weight.device, dtype=weight.dtype
             )
         self._check(ids, state, resets)
-        x, past = self._embed(ids, state.past, resets)
+        x = self.emb(ids)
         value_first: Tensor | None = None
         after = []
         for number, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             if check:
                 check_layer(number, block, x, layer)
             run = again_in_backward(block) if self.checkpointing else block
-            x, value_first, layer_after = run(x, value_first, layer, resets, ids)
+            x, value_first, layer_after = run(x, value_first, layer, resets)
             after.append(layer_after)
         if check:
             check_finite({"the last layer's output": x})
-        return self.ln_out(x), ModelState(tuple(after), past)
-
-    def _embed(self, ids: Tensor, past: Past | None, resets: Resets) -> tuple[Hidden, Past | None]:
-        """The embedding of each token and, with ROSA, of the one that followed last time."""
-        x: Tensor = self.emb(ids)
-        if not self.config.rosa:
-            return x, None
-        followed, past = followers(ids, past, resets)
-        known = (followed != NONE).unsqueeze(-1)
-        return x + known * self.emb_rosa(followed.clamp_min(0)), past
+        return self.ln_out(x), ModelState(tuple(after))
 
     def _check(self, ids: Tensor, state: ModelState, resets: Resets) -> None:
         batch, steps = ids.shape

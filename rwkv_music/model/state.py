@@ -8,7 +8,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.rosa import Past
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,6 @@ class ModelState:
     """The states of all layers. A step returns a new one, so that going back costs nothing."""
 
     layers: tuple[LayerState, ...]
-    past: Past | None = None
-    """The tokens read so far, of a model with ROSA: the one part that grows."""
 
     @classmethod
     def zeros(
@@ -64,13 +61,11 @@ class ModelState:
         """The states of some sequences: repeat a row to branch, leave one out to drop it."""
         index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
         index = index.to(self.layers[0].wkv.device)
-        past = None if self.past is None else self.past.select(index.cpu().numpy())
-        return ModelState(tuple(layer.select(index) for layer in self.layers), past)
+        return ModelState(tuple(layer.select(index) for layer in self.layers))
 
     def to(self, device: torch.device | str) -> "ModelState":
         """The state on another device, each part in the dtype it has."""
-        layers = tuple(layer.each(lambda part: part.to(device)) for layer in self.layers)
-        return ModelState(layers, self.past)
+        return ModelState(tuple(layer.each(lambda part: part.to(device)) for layer in self.layers))
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Its parts by layer and name, to be stored."""
@@ -94,7 +89,7 @@ class ModelState:
 
     def detach(self) -> "ModelState":
         """The state without its history: gradients end here."""
-        return ModelState(tuple(layer.each(Tensor.detach) for layer in self.layers), self.past)
+        return ModelState(tuple(layer.each(Tensor.detach) for layer in self.layers))
 
     def without_shifts(self) -> "ModelState":
         """The WKV matrices alone, with shifts of zero, as before a first token."""

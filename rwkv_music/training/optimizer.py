@@ -29,8 +29,6 @@ def parameter_groups(model: RWKV7, *, weight_decay: float) -> list[dict[str, Any
     for name, parameter in model.named_parameters():
         if name.endswith("att.w0"):
             fast.append(parameter)
-        elif name.endswith("enn.weight"):  # factors around one: decay would pull them to zero
-            plain.append(parameter)
         elif name.endswith(".weight") and parameter.squeeze().ndim >= 2:
             decayed.append(parameter)
         else:
