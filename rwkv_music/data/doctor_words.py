@@ -220,8 +220,10 @@ def _doubtful_figures(report: "FolderReport") -> Iterator[str]:
     coarse = [file for file in report.usable if (file.onset_p99_ms or 0) > _LARGE_ERROR_MS]
     if coarse:
         yield (
-            f"{_count(len(coarse), 'file')} lose more than {_LARGE_ERROR_MS:g} ms of timing "
-            f"({_names_of(coarse)}): a finer grid, Tokenizer(ticks_per_quarter=192), keeps it."
+            f"{_count(len(coarse), 'file')} {'loses' if len(coarse) == 1 else 'lose'} more than "
+            f"{_LARGE_ERROR_MS:g} ms of timing "
+            f"({_names_of(coarse)}): a finer grid keeps it. Prepare a token store with "
+            "--ticks-per-quarter 192, and train on that."
         )
 
 

@@ -195,6 +195,16 @@ def test_bars_of_one_beat_are_doubted(tmp_path: Path) -> None:
     )
 
 
+def test_lost_timing_comes_with_a_command_that_keeps_it() -> None:
+    files = tuple(
+        FileReport(f"{ms}.mid", "fine", bars=4, notes=9, tokens=40, onset_p99_ms=ms)
+        for ms in (12.9, 13.1)
+    )
+    said = summary_text(FolderReport("music", files, {}))
+    assert "1 file loses more than 13 ms of timing (13.1.mid): a finer grid keeps it." in said
+    assert "Prepare a token store with --ticks-per-quarter 192, and train on that." in said
+
+
 def test_everything_goes_into_json(report: FolderReport) -> None:
     stored = json.loads(json.dumps(report.as_dict()))
     assert [file["name"] for file in stored["files"]] == [file.name for file in report.files]
