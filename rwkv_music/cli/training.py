@@ -39,9 +39,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )
     music.add_argument(
         "--store",
-        dest="corpus",
         metavar="STORE",
-        type=_store,
         help="what rwkv-music prepare made of a folder",
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to make")
@@ -59,17 +57,6 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     _add_basic_options(parser)
     _add_finer_options(parser)
     _add_memory_options(parser)
-
-
-def _store(text: str) -> str:
-    from rwkv_music.data.store_files import is_store
-
-    if not is_store(text):
-        raise argparse.ArgumentTypeError(
-            f"{text} is no token store: make one with rwkv-music prepare FOLDER -o {text}, or give "
-            "a folder of music files to --corpus"
-        )
-    return text
 
 
 def _add_basic_options(parser: argparse.ArgumentParser) -> None:
@@ -186,12 +173,14 @@ def _config(given: argparse.Namespace) -> "TrainingConfig":
 
     settings = {name: getattr(given, name) for name in _SETTINGS}
     settings = {name: value for name, value in settings.items() if value is not None}
+    if given.store is not None:
+        settings["corpus"] = _checked_store(given.store)
     if given.resume and RunDirectory(given.out).config_path.exists():
         before = settings_of(given.out)
         if given.preset is not None:
             raise InputError("a run that goes on keeps its preset: leave --preset out")
         return TrainingConfig(**{**before.to_dict(), **settings})
-    if given.corpus is None:
+    if "corpus" not in settings:
         raise InputError(
             "there is nothing to train on: give --corpus bach, --corpus FOLDER, or --store STORE"
         )
@@ -201,6 +190,17 @@ def _config(given: argparse.Namespace) -> "TrainingConfig":
         default = TrainingConfig.preset(preset, corpus="", out="").warmup_steps
         settings["warmup_steps"] = min(default, settings["steps"] - 1)
     return TrainingConfig.preset(preset, out=given.out, **settings)
+
+
+def _checked_store(path: str) -> str:
+    from rwkv_music.data.store_files import is_store
+
+    if not is_store(path):
+        raise InputError(
+            f"{path} is no token store: make one with rwkv-music prepare FOLDER -o {path}, or give "
+            "a folder of music files to --corpus"
+        )
+    return path
 
 
 def run(given: argparse.Namespace) -> int:
