@@ -122,7 +122,7 @@ def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
     given = build_parser().parse_args(["train", "--store", str(store), "--out", "run"])
-    config = TrainingConfig.preset("tiny", corpus=given.corpus, out=given.out)
+    config = TrainingConfig.preset("tiny", corpus=given.store, out=given.out)
     found = prepare_material(config).summary()
     assert found["name"] == str(store)
     assert found["valid_pieces"] == [
