@@ -15,6 +15,15 @@ import psutil
 
 from rwkv_music.errors import InputError
 
+TORCH_ENVIRONMENT = {
+    # Waiting OpenMP threads that spin slow a shared machine down many times over.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # oneDNN keeps a kernel with its workspace for each shape of bfloat16 product; by default so
+    # many that training on windows of many lengths grows by gigabytes.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+}
+"""What torch should find in the environment when it is loaded, where the user says nothing else."""
+
 _SAMPLES_PER_SECOND = 16
 """Ten at the least, also where waking up takes its time."""
 _NVML_TEMPERATURE_GPU = 0

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from rwkv_music import __version__
 from rwkv_music.cli import benchmark, continuing, doctor, lab, play, preparing, training, tuning
+from rwkv_music.devices import TORCH_ENVIRONMENT
 from rwkv_music.errors import InputError
 
 _EXIT_BAD_INPUT = 2
@@ -55,12 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    # Idle OpenMP threads that spin slow a busy machine down many times over. torch reads this when
-    # it is loaded, which no command has done yet.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # oneDNN keeps a kernel with its workspace for each shape of bfloat16 product; by default so
-    # many that training on windows of many lengths grows by gigabytes.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    # torch reads these when it is loaded, which no command has done yet.
+    for name, value in TORCH_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     parser = build_parser()
     given = parser.parse_args(arguments)
     if given.version:

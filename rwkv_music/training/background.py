@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rwkv_music.devices import TORCH_ENVIRONMENT
 from rwkv_music.errors import InputError, TrainingFailedError
 from rwkv_music.training import control
 from rwkv_music.training.config import TrainingConfig
@@ -159,8 +160,7 @@ def start_training(config: TrainingConfig) -> TrainingRun:
 
 def _start(config: TrainingConfig, *, resume: bool) -> "subprocess.Popen[bytes]":
     """The process that trains; what it prints is appended to the run's log."""
-    # Idle OpenMP threads that spin slow a shared machine down many times over.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ}
+    environment = {**TORCH_ENVIRONMENT, **os.environ}
     arguments = [json.dumps(config.to_dict()), *(["resume"] if resume else [])]
     with RunDirectory(config.out_path).log_path.open("ab") as log:
         return subprocess.Popen(
