@@ -10,7 +10,8 @@ FUNCTIONS = "native/source/functions.h"
 MIXING = "native/source/time_mixing_backward.h"
 SHIFT = "native/source/token_shift.h"
 RELU = "native/source/squared_relu.h"
-CUDA = "wkv7/cuda_kernel.cu"
+CUDA = "wkv7/cuda_*.cu"
+"""Both of its files, one behind the other."""
 REFERENCE = "wkv7/reference.py"
 
 Mutant = tuple[str, str, str]

@@ -51,7 +51,7 @@ def compiled(arch: int, dtype: torch.dtype, rows: int) -> tuple[bytes, dict[str,
     except KernelUnavailable as error:
         pytest.skip(str(error))
     options = (f"-DIO={cuda.NUMBERS[dtype]}", f"-DROWS={rows}", "--ptxas-options=-v")
-    found = nvrtc.compile_source(cuda.SOURCE.read_text(encoding="utf-8"), f"sm_{arch}", options)
+    found = nvrtc.compile_source(cuda.source_text(), f"sm_{arch}", options)
     assert "warning" not in found.log, found.log
     usage = {
         name: Usage(int(registers), int(stores) + int(loads), int(stack))
@@ -99,9 +99,7 @@ def test_every_chip_has_room_for_a_split() -> None:
 
 def test_float32_computes_nothing_in_float64() -> None:
     try:
-        found = nvrtc.compile_source(
-            cuda.SOURCE.read_text(encoding="utf-8"), "compute_80", ("-DIO=0", "-DROWS=32")
-        )
+        found = nvrtc.compile_source(cuda.source_text(), "compute_80", ("-DIO=0", "-DROWS=32"))
     except KernelUnavailable as error:
         pytest.skip(str(error))
     ptx = found.image.decode()

@@ -21,7 +21,7 @@ from rwkv_music.ops.native.build import (
 )
 from rwkv_music.ops.wkv7 import cuda
 from tests.ops.cuda_played import play, why_not_played
-from tests.ops.mutants import IN_PYTHON, NATIVE, ON_GPU, SAMPLE, Mutant
+from tests.ops.mutants import CUDA, IN_PYTHON, NATIVE, ON_GPU, SAMPLE, Mutant
 from tests.ops.wkv import everything, inputs, relative_error
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ LIMIT = 1e-9
 def planted(mutant: Mutant) -> str:
     """The mutated file's text."""
     name, text, replacement = mutant
-    source = (ROOM / name).read_text(encoding="utf-8")
+    source = cuda.source_text() if name == CUDA else (ROOM / name).read_text(encoding="utf-8")
     assert source.count(text) == 1, (
         f"{name} has {text!r} {source.count(text)} times: renew the list"
     )
@@ -90,7 +90,7 @@ def worst_error_on_a_played_gpu(folder: Path, mutant: Mutant | None) -> float:
     """
     if why_not_played():
         pytest.skip(f"the CUDA source cannot be played: {why_not_played()}")
-    text = planted(mutant) if mutant else (ROOM / "wkv7/cuda_kernel.cu").read_text(encoding="utf-8")
+    text = planted(mutant) if mutant else cuda.source_text()
     path = folder / "cuda_kernel.cu"
     path.write_text(text, encoding="utf-8")
     resets = torch.zeros(1, 35, dtype=torch.bool)
@@ -99,7 +99,7 @@ def worst_error_on_a_played_gpu(folder: Path, mutant: Mutant | None) -> float:
     truth = everything(given, "reference", resets)
     errors = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "SOURCE", path)
+        patch.setattr(cuda, "SOURCES", (path,))
         for splits, falling in ((1, False), (1, True), (4, False)):
             play(patch, splits, falling=falling)
             try:

@@ -1,4 +1,4 @@
-"""The WKV recurrence on an NVIDIA GPU, by the CUDA kernel in `cuda_kernel.cu`.
+"""The WKV recurrence on an NVIDIA GPU, by the CUDA kernels in `cuda_kernel.cu`.
 
 The rows of a head's state are independent of one another but for five sums in the backward, so that
 a head can be split over 1, 2, 4 or 8 blocks: a small model fills a big GPU. The state and all sums
@@ -25,7 +25,8 @@ ROWS = (64, 32, 16, 8)
 """Value rows of a head that a block may walk."""
 NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 """IO in the source; float64 is for tests on the CPU."""
-SOURCE = Path(__file__).with_name("cuda_kernel.cu")
+SOURCES = tuple(Path(__file__).with_name(f"cuda_{name}.cu") for name in ("kernel", "backward"))
+"""One text in two files."""
 _INPUTS = ("r", "logit", "k", "v", "alpha", "beta")
 _FINISH_BLOCKS, _FINISH_THREADS = 4096, 256
 
@@ -94,11 +95,15 @@ def load_kernels(device: torch.device, dtype: torch.dtype, rows: int) -> Kernels
     return _loaded(_index(device), dtype, rows)
 
 
+def source_text() -> str:
+    """The CUDA source, whole."""
+    return "".join(path.read_text(encoding="utf-8") for path in SOURCES)
+
+
 @functools.cache
 def _loaded(index: int, dtype: torch.dtype, rows: int) -> Kernels:
     options = (f"-DIO={NUMBERS[dtype]}", f"-DROWS={rows}")
-    text = SOURCE.read_text(encoding="utf-8")
-    return gpu_of(index).kernels(f"wkv7-{NUMBERS[dtype]}-{rows}", text, options)
+    return gpu_of(index).kernels(f"wkv7-{NUMBERS[dtype]}-{rows}", source_text(), options)
 
 
 def _index(device: torch.device) -> int:
