@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import symusic
 
+from benchmarks.memory import peak_memory
 from rwkv_music.data.examination import examine_score
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score import TempoMap, num_bars
@@ -51,15 +51,13 @@ def main() -> None:
         began = time.perf_counter()
         outcome, text = _outcome(file.name, file.content, tokenizer)
         seconds = time.perf_counter() - began
-        _say(ends=file.name, outcome=outcome, text=text, seconds=seconds, peak_mib=_peak_mib())
-
-
-def _peak_mib() -> float:
-    """The most memory this process has held so far; on Windows, what it holds now."""
-    if resource is None:
-        return psutil.Process().memory_info().rss / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        _say(
+            ends=file.name,
+            outcome=outcome,
+            text=text,
+            seconds=seconds,
+            peak_mib=peak_memory() / 2**20,
+        )
 
 
 def _say(**words: object) -> None:
