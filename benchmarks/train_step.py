@@ -33,6 +33,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.memory import peak_memory
 from benchmarks.transformer import Transformer
+from rwkv_music.devices import keep_freed_memory
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.wkv7 import available_backends
 from rwkv_music.training.optimizer import make_optimizer
@@ -49,6 +50,7 @@ def main() -> None:
     """Measure every length and precision."""
     given = arguments()
     torch.set_num_threads(given.threads or torch.get_num_threads())
+    keep_freed_memory()  # as the trainer does; the transformer has it too
     if given.memory_of:
         print(json.dumps({"peak_bytes": peak_of_two_steps(given.memory_of, given)}))
         return

@@ -4,6 +4,7 @@ A GPU is asked through NVML, a CPU through the operating system. Each figure is 
 machine does not tell it: one that is missing never hides the others.
 """
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,11 @@ TORCH_ENVIRONMENT = {
 }
 """What torch should find in the environment when it is loaded, where the user says nothing else."""
 
+_KEPT_BYTES = 2**31 - 1
+"""The most that mallopt can be told."""
+_LARGEST_HEAP_BLOCK = 32 * 2**20
+"""Bytes; the most that glibc takes for its threshold of mmap."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SAMPLES_PER_SECOND = 16
 """Ten at the least, also where waking up takes its time."""
 _NVML_TEMPERATURE_GPU = 0
@@ -57,6 +63,24 @@ class DeviceReading:
     def busy_label(self) -> str:
         """What `busy_percent` means, for a reader."""
         return "GPU busy" if self.kind == "cuda" else "CPU share of this process"
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep the memory it frees, to use it again.
+
+    A training step on a CPU frees hundreds of megabytes and asks for them again in the next one.
+    glibc gives them back in between, and the system then clears every page anew: a tenth of a step.
+    What a process needs at most stays the same.
+
+    Returns:
+        Whether the C library is glibc, which can be told so.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no glibc; Windows has no such library at all
+        return False
+    kept = mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK) and kept)
 
 
 def choose_device(name: str = "auto") -> str:

@@ -1,5 +1,9 @@
 """The device report, with a GPU's driver played by the test: each figure fails alone."""
 
+import mmap
+import platform
+import subprocess
+import sys
 import types
 from typing import Any
 
@@ -158,3 +162,29 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
         choose_device("cuda")
     with pytest.raises(InputError, match="'abacus' is not available here"):
         choose_device("abacus")
+
+
+FAULTS = """
+import resource, sys
+from rwkv_music.devices import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    before = faults()
+    blocks = [bytearray(2**20) for _ in range(200)]
+    del blocks
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are not told so")
+def test_memory_that_was_freed_is_not_asked_from_the_system_again() -> None:
+    def faults(manner: str) -> int:
+        command = [sys.executable, "-c", FAULTS, manner]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    pages = 200 * 2**20 // mmap.PAGESIZE
+    assert faults("keep") < pages / 100
+    assert faults("give back") > pages / 2

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rwkv_music.data import Batch
+from rwkv_music.devices import keep_freed_memory
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelState
 from rwkv_music.ops.cross_entropy import Objective, completion_objective
@@ -89,6 +90,8 @@ class Trainer:
         self._batches = batches
         self._padding_id = padding_id
         self._device = model.emb.weight.device
+        if self._device.type == "cpu":
+            keep_freed_memory()
         kinds = None if vocabulary is None else torch.from_numpy(vocabulary.kinds.astype("int64"))
         self._kinds = None if kinds is None else kinds.to(self._device)
 

@@ -17,7 +17,8 @@ REFERENCE = "wkv7/reference.py"
 Mutant = tuple[str, str, str]
 
 RECURRENT: list[Mutant] = [
-    (RECURRENCE, "dr_here += s[i] * now.y", "dr_here -= s[i] * now.y"),
+    (RECURRENCE, "dr[i % 2] += s[i] * now.y", "dr[i % 2] -= s[i] * now.y"),
+    (RECURRENCE, "load(d[t].r + c) + dr[0] + dr[1]", "load(d[t].r + c) + dr[0] - dr[1]"),
     (
         RECURRENCE,
         "s[i] -= s[i] * f;\n        s[i] += beta",
@@ -25,7 +26,17 @@ RECURRENT: list[Mutant] = [
     ),
     (RECURRENCE, "s[i] += beta * now.removed", "s[i] -= beta * now.removed"),
     (RECURRENCE, "s[i] += k * now.v", "s[i] -= k * now.v"),
-    (RECURRENCE, "if (chunk.reset[t]) s[i] = V{};", ""),
+    (
+        RECURRENCE,
+        "if (chunk.reset[t]) {\n        RM_UNROLL\n        for (int i = 0; i < kBackwardRows",
+        "if (false) {\n        RM_UNROLL\n        for (int i = 0; i < kBackwardRows",
+    ),
+    (
+        RECURRENCE,
+        "(chunk, half, chunk.count, first, middle, middle",
+        "(chunk, half, chunk.count, first, begin, middle",
+    ),
+    (RECURRENCE, "states_again<false>(chunk, 0, half,", "states_again<false>(chunk, 0, half - 1,"),
     (RECURRENCE, "ds[i][c] += r * now.y", "ds[i][c] -= r * now.y"),
     (RECURRENCE, "dk += ds[i][c] * now.v", "dk -= ds[i][c] * now.v"),
     (RECURRENCE, "dbeta += ds[i][c] * now.removed", "dbeta -= ds[i][c] * now.removed"),

@@ -120,6 +120,28 @@ RM_INLINE void store(Real* to, Vector<Real> x) {
   std::memcpy(to, &x, sizeof(x));
 }
 
+// The lower half of each word, which must be below 2^16.
+RM_INLINE Halves narrow(Words x) {
+#if defined(__AVX512F__)
+  return (Halves)_mm512_cvtepi32_epi16((__m512i)x);
+#elif defined(__AVX2__)
+  const __m256i packed = _mm256_packus_epi32((__m256i)x, (__m256i)x);  // in each half by itself
+  return (Halves)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#else
+  return __builtin_convertvector(x, Halves);
+#endif
+}
+
+// Rounds to the nearest bfloat16, to even between two; a NaN stays one.
+RM_INLINE void store(bfloat16* to, Vector<float> x) {
+  const Words bits = (Words)x;
+  Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  const Words is_nan = (Words)(x != x);
+  rounded = (is_nan & 0x7fc0u) | (~is_nan & rounded);
+  const Halves halves = narrow(rounded);
+  std::memcpy(to, &halves, sizeof(halves));
+}
+
 // Past the caches, for what is read much later or by others: the memory below `to` is then not read
 // first. `finish_streams` comes before anybody reads it.
 template <typename Real>
@@ -144,16 +166,6 @@ inline void finish_streams() {
 #if defined(__SSE2__)
   _mm_sfence();
 #endif
-}
-
-// Rounds to the nearest, to even between two; a NaN stays one.
-RM_INLINE void store(bfloat16* to, Vector<float> x) {
-  const Words bits = (Words)x;
-  Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const Words is_nan = (Words)(x != x);
-  rounded = (is_nan & 0x7fc0u) | (~is_nan & rounded);
-  const Halves halves = __builtin_convertvector(rounded, Halves);
-  std::memcpy(to, &halves, sizeof(halves));
 }
 
 template <typename Real>

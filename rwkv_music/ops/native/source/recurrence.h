@@ -105,42 +105,51 @@ void forward_chunk(Chunk<Real>& chunk, Real* state) {
     forward_values(chunk, first, state);
 }
 
-// Rows of the state handled at once by the backward.
-constexpr int kBackwardRows = 8;
+// Rows of the state, and steps, handled at once by the backward: their states stay in the first cache.
+constexpr int kBackwardRows = 4;
+constexpr int kBackwardSteps = 16;
 
 template <typename Real>
-using RowStates = Real[kChunk][kBackwardRows][kHead];
+using RowStates = Real[kBackwardSteps][kBackwardRows][kHead];
 
-// Runs the chunk forward again for some rows, from the state before it. Stores what each step finds
-// and adds these rows' share of dr = S^T dy, which needs what each step leaves.
-template <typename Real>
+// Runs steps [begin, end) forward again for rows [first, first + kBackwardRows) of the state before
+// `begin`. With `Keep` it stores what each step finds and adds these rows' share of dr = S^T dy, which
+// needs what each step leaves; without it only `after` is filled.
+template <bool Keep, typename Real>
 RM_INLINE void states_again(
-    const Chunk<Real>& chunk, int first, const Real* start, RowStates<Real>& found,
-    StepGradient<Real>* d) {
+    const Chunk<Real>& chunk, int begin, int end, int first, const Real* before, Real* after,
+    RowStates<Real>& found, StepGradient<Real>* d) {
   using V = Vector<Real>;
   for (int c = 0; c < kHead; c += Lanes<Real>::count) {
     V s[kBackwardRows];
     RM_UNROLL
-    for (int i = 0; i < kBackwardRows; ++i) s[i] = load(start + (first + i) * kHead + c);
-    for (int t = 0; t < chunk.count; ++t) {
+    for (int i = 0; i < kBackwardRows; ++i) s[i] = load(before + i * kHead + c);
+    for (int t = begin; t < end; ++t) {
       const Step<Real>& now = chunk.steps[t];
       const V f = load(now.f + c), k = load(now.k + c), beta = load(now.beta + c);
-      V dr_here = load(d[t].r + c);
+      if (chunk.reset[t]) {
+        RM_UNROLL
+        for (int i = 0; i < kBackwardRows; ++i) s[i] = V{};
+      }
+      V dr[2] = {};  // two sums, since each waits for the one before it
       RM_UNROLL
       for (int i = 0; i < kBackwardRows; ++i) {
-        if (chunk.reset[t]) s[i] = V{};
-        store(found[t][i] + c, s[i]);
+        if constexpr (Keep) store(found[t - begin][i] + c, s[i]);
         s[i] -= s[i] * f;
         s[i] += beta * now.removed[first + i];
         s[i] += k * now.v[first + i];
-        dr_here += s[i] * now.y[first + i];
+        if constexpr (Keep) dr[i % 2] += s[i] * now.y[first + i];
       }
-      store(d[t].r + c, dr_here);
+      if constexpr (Keep) store(d[t].r + c, load(d[t].r + c) + dr[0] + dr[1]);
+    }
+    if constexpr (!Keep) {
+      RM_UNROLL
+      for (int i = 0; i < kBackwardRows; ++i) store(after + i * kHead + c, s[i]);
     }
   }
 }
 
-// Walks back through the chunk for some rows. `ds` is the gradient of the state, [value, key]:
+// Walks back through steps [begin, end) for some rows. `ds` is the gradient of the state, [value, key]:
 //
 //     dS <- dS + dy r^T     dk = dS^T v     dv = dS k     u = dS beta     d(beta) = dS^T (S alpha)
 //     df = -sum_i dS S      d(alpha) = S^T u              dS <- dS diag(1 - f) + u alpha^T
@@ -148,8 +157,8 @@ RM_INLINE void states_again(
 // with S the state the step found.
 template <typename Real>
 RM_INLINE void back_through_rows(
-    const Chunk<Real>& chunk, int first, const RowStates<Real>& found, Real* ds_memory,
-    StepGradient<Real>* d) {
+    const Chunk<Real>& chunk, int begin, int end, int first, const RowStates<Real>& found,
+    Real* ds_memory, StepGradient<Real>* d) {
   using V = Vector<Real>;
   constexpr int lanes = Lanes<Real>::count, rows = kBackwardRows, vectors = kHead / lanes;
   V ds[rows][vectors];
@@ -157,7 +166,7 @@ RM_INLINE void back_through_rows(
   for (int i = 0; i < rows; ++i)
     RM_UNROLL
     for (int c = 0; c < vectors; ++c) ds[i][c] = load(ds_memory + (first + i) * kHead + c * lanes);
-  for (int t = chunk.count - 1; t >= 0; --t) {
+  for (int t = end - 1; t >= begin; --t) {
     const Step<Real>& now = chunk.steps[t];
     V parts[2 * rows] = {};  // of dv and of u
     RM_UNROLL
@@ -188,7 +197,7 @@ RM_INLINE void back_through_rows(
       V df = load(d[t].f + at), dalpha = load(d[t].alpha + at);
       RM_UNROLL
       for (int i = 0; i < rows; ++i) {
-        const V s = load(found[t][i] + at);
+        const V s = load(found[t - begin][i] + at);
         df -= ds[i][c] * s;
         dalpha += s * u[i];
         ds[i][c] -= ds[i][c] * f;
@@ -219,9 +228,19 @@ template <typename Real>
 void backward_chunk(
     const Chunk<Real>& chunk, const Real* start, Real* ds, StepGradient<Real> (&d)[kChunk],
     RowStates<Real>& found) {
+  constexpr int half = kBackwardSteps;
+  static_assert(kChunk == 2 * half, "a chunk is walked through in two halves");
+  alignas(64) Real middle[kBackwardRows * kHead];
   for (int first = 0; first < kHead; first += kBackwardRows) {
-    states_again(chunk, first, start, found, d);
-    back_through_rows(chunk, first, found, ds, d);
+    const Real* begin = start + first * kHead;
+    if (chunk.count > half) {
+      states_again<false>(chunk, 0, half, first, begin, middle, found, d);
+      states_again<true>(chunk, half, chunk.count, first, middle, middle, found, d);
+      back_through_rows(chunk, half, chunk.count, first, found, ds, d);
+    }
+    const int end = std::min(half, chunk.count);
+    states_again<true>(chunk, 0, end, first, begin, middle, found, d);
+    back_through_rows(chunk, 0, end, first, found, ds, d);
   }
 }
 

@@ -46,18 +46,30 @@ struct Moments {
   Real mean, scale;
 };
 
-// n = layer_norm(x) of one token.
+template <typename Real>
+RM_INLINE Real sum_of_four(const Vector<Real> (&parts)[4]) {
+  return sum<Real>((parts[0] + parts[1]) + (parts[2] + parts[3]));
+}
+
+// n = layer_norm(x) of one token; channels are a multiple of a head's.
 template <typename Real, typename In>
 RM_INLINE Moments<Real> layer_norm(
     const In* x, const Real* weight, const Real* bias, int64_t channels, Real* n) {
-  Vector<Real> total{}, squares{};
-  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) total += load(x + c);
-  const Real mean = sum<Real>(total) / channels;
-  for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
-    const Vector<Real> centred = load(x + c) - mean;
-    squares += centred * centred;
-  }
-  const Real scale = Real(1) / std::sqrt(sum<Real>(squares) / channels + Real(kLayerNormEps));
+  // Several sums, since each waits for the one before it.
+  constexpr int apart = 4, lanes = Lanes<Real>::count;
+  Vector<Real> totals[apart] = {}, squares[apart] = {};
+  for (int64_t c = 0; c < channels; c += apart * lanes)
+    RM_UNROLL
+    for (int i = 0; i < apart; ++i) totals[i] += load(x + c + i * lanes);
+  const Real mean = sum_of_four<Real>(totals) / channels;
+  for (int64_t c = 0; c < channels; c += apart * lanes)
+    RM_UNROLL
+    for (int i = 0; i < apart; ++i) {
+      const Vector<Real> centred = load(x + c + i * lanes) - mean;
+      squares[i] += centred * centred;
+    }
+  const Real scale =
+      Real(1) / std::sqrt(sum_of_four<Real>(squares) / channels + Real(kLayerNormEps));
   for (int64_t c = 0; c < channels; c += Lanes<Real>::count)
     store(n + c, (load(x + c) - mean) * scale * load(weight + c) + load(bias + c));
   return {mean, scale};
