@@ -13,9 +13,10 @@ velocities), repeats (they are not unfolded), grace notes, verses after the firs
 import math
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.music21_measures import side_by_side, signatures_of
 
 if TYPE_CHECKING:
     import symusic
@@ -96,6 +97,8 @@ def _instrument_of(track: "symusic.Track") -> Any:  # noqa: ANN401
     instrument.midiProgram = track.program
     if track.is_drum:
         instrument.midiChannel = _DRUM_CHANNEL
+    elif instrument.midiChannel == _DRUM_CHANNEL:
+        instrument.midiChannel = 0  # an agogo or tom of General MIDI's programs has pitches
     return instrument
 
 
@@ -117,28 +120,33 @@ def _pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
 def from_music21(stream: Any, *, name: str = "the music21 stream") -> "symusic.Score":  # noqa: ANN401
     """The score of a music21 stream.
 
-    A pickup measure becomes a short first bar: a time signature of its real length, then the
-    printed one.
+    A measure that is not as long as printed, such as a pickup, becomes a bar of its real length:
+    a time signature that says so, then the printed one.
 
     Args:
         stream: A score, a part or a measure.
         name: What to call it in an error.
 
     Raises:
-        InputError: If it holds no notes.
+        InputError: If it holds no notes, or several pieces.
     """
+    import music21
     import symusic
 
+    if isinstance(stream, music21.stream.Opus):
+        raise InputError(
+            f"{name} is a collection of {len(stream.scores)} pieces: give one of its scores"
+        )
+    stream = side_by_side(stream)
     given = list(stream.parts) if hasattr(stream, "parts") and stream.parts else [stream]
     parts = [_sounding(part) for part in given]
     whole = [part.flatten() for part in parts]
     spans = {
         id(each): (each.offset, each.offset + each.quarterLength) for part in whole for each in part
     }
-    flat = [part.stripTies() for part in whole]
-    grid = _Grid(flat)
+    grid = _Grid(whole)
     score = symusic.Score(grid.ticks_per_quarter)
-    for part, elements in zip(parts, flat, strict=True):
+    for part, elements in zip(parts, whole, strict=True):
         track = _track_of(part, elements, grid)
         for pedal in part.recurse().getElementsByClass("PedalMark"):
             track.controls.extend(_pedal_controls(pedal, spans, grid))
@@ -146,12 +154,15 @@ def from_music21(stream: Any, *, name: str = "the music21 stream") -> "symusic.S
             score.tracks.append(track)
     if not score.tracks:
         raise InputError(f"{name} holds no notes, at least 1 is needed")
-    score.time_signatures = _signatures(parts[0], flat[0], grid)
+    score.time_signatures = [
+        symusic.TimeSignature(grid.ticks(each.onset), each.numerator, each.denominator)
+        for each in signatures_of(parts[0])
+    ]
     score.key_signatures = [
         symusic.KeySignature(
             grid.ticks(key.offset), key.sharps, int(getattr(key, "mode", None) == "minor")
         )
-        for key in flat[0].getElementsByClass("KeySignature")
+        for key in whole[0].getElementsByClass("KeySignature")
         if key.sharps is not None and -7 <= key.sharps <= 7
     ]
     score.tempos = _tempos(stream, grid)
@@ -198,30 +209,70 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
     instrument = part.getInstrument(returnDefault=True)
     is_drum = instrument.midiChannel == _DRUM_CHANNEL or "Percussion" in type(instrument).__name__
     track = symusic.Track(part.partName or "", instrument.midiProgram or 0, is_drum)
+    ties = _Ties()
     for element in elements.notes:
-        onset = grid.ticks(element.offset)
-        duration = grid.ticks(element.offset + element.quarterLength) - onset
-        if not duration:
-            continue  # a grace note takes no time of its own
-        for pitch, velocity in _sounds(element):
-            track.notes.append(symusic.Note(onset, duration, pitch, velocity))
-        if element.lyrics and element.lyrics[0].text:
+        if element.duration.isGrace:
+            continue  # it takes its time from another note, and nobody says how much
+        onset, end = (
+            grid.ticks(moment)
+            for moment in (element.offset, element.offset + element.quarterLength)
+        )
+        num_notes = len(track.notes)
+        for sound in _sounds(element):
+            ties.add(track.notes, sound, onset, end)
+        is_struck = len(track.notes) > num_notes
+        if is_struck and element.lyrics and element.lyrics[0].text:
             track.lyrics.append(symusic.TextMeta(onset, element.lyrics[0].text))
     return track
 
 
-def _sounds(element: Any) -> Iterator[tuple[int, int]]:  # noqa: ANN401
-    """Pitch and velocity of what a note, chord or drum stroke sounds; nothing for a symbol."""
+class _Sound(NamedTuple):
+    """What one written note sounds."""
+
+    pitch: int
+    velocity: int
+    tie: str | None
+    """music21's name for it: "start", "stop", "continue", or None."""
+
+
+class _Ties:
+    """Joins written notes into sounding ones, whichever voice or chord they stand in.
+
+    music21's own `stripTies` takes tied notes that begin together, in a chord or in two voices,
+    for one another.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, int], list[int]] = {}
+        """By pitch and end: the notes in the list that are tied on."""
+
+    def add(self, notes: Any, sound: _Sound, onset: int, end: int) -> None:  # noqa: ANN401
+        """Strike a note, or lengthen the one that it is tied to."""
+        import symusic
+
+        waiting = self._open.get((sound.pitch, onset))
+        if sound.tie in {"stop", "continue"} and waiting:
+            place = waiting.pop(0)
+            notes[place].duration += end - onset
+        else:
+            place = len(notes)
+            notes.append(symusic.Note(onset, end - onset, sound.pitch, sound.velocity))
+        if sound.tie in {"start", "continue"}:
+            self._open.setdefault((sound.pitch, end), []).append(place)
+
+
+def _sounds(element: Any) -> Iterator[_Sound]:  # noqa: ANN401
+    """What a note, chord or drum stroke sounds; nothing for a symbol."""
     if "Harmony" in element.classes:
         return
     whole = element.volume.velocity or _DEFAULT_VELOCITY
     for each in getattr(element, "notes", (element,)):
-        velocity = each.volume.velocity or whole
         if hasattr(each, "pitch"):
-            yield each.pitch.midi, velocity
+            pitch = each.pitch.midi
         else:
             drum = getattr(each.storedInstrument, "percMapPitch", None)
-            yield drum if drum is not None else each.displayPitch().midi, velocity
+            pitch = drum if drum is not None else each.displayPitch().midi
+        yield _Sound(pitch, each.volume.velocity or whole, each.tie and each.tie.type)
 
 
 def _pedal_controls(
@@ -239,36 +290,6 @@ def _pedal_controls(
         symusic.ControlChange(grid.ticks(first[0]), _SUSTAIN_PEDAL, 127),
         symusic.ControlChange(grid.ticks(last[1]), _SUSTAIN_PEDAL, 0),
     ]
-
-
-def _signatures(part: Any, elements: Any, grid: _Grid) -> "list[symusic.TimeSignature]":  # noqa: ANN401
-    import symusic
-
-    found = [
-        symusic.TimeSignature(grid.ticks(each.offset), each.numerator, each.denominator)
-        for each in elements.getElementsByClass("TimeSignature")
-    ]
-    if not found:
-        return []
-    measures = list(part.getElementsByClass("Measure"))
-    pickup = Fraction(measures[0].duration.quarterLength) if measures else Fraction(0)
-    if len(measures) > 1 and 0 < pickup < Fraction(measures[0].barDuration.quarterLength):
-        short = (pickup / 4).limit_denominator(64)
-        if short.denominator & (short.denominator - 1) == 0:
-            numerator, denominator = _as_signature(short)
-            printed = found[0]
-            found[0] = symusic.TimeSignature(0, numerator, denominator)
-            found.insert(
-                1,
-                symusic.TimeSignature(grid.ticks(pickup), printed.numerator, printed.denominator),
-            )
-    return found
-
-
-def _as_signature(share_of_whole: Fraction) -> tuple[int, int]:
-    """A length in whole notes as a signature in quarters, or finer where it must be."""
-    denominator = max(4, share_of_whole.denominator)
-    return int(share_of_whole * denominator), denominator
 
 
 def _tempos(stream: Any, grid: _Grid) -> "list[symusic.Tempo]":  # noqa: ANN401

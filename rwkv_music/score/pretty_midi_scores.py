@@ -7,6 +7,9 @@ here; they agree to the tick.
 pretty_midi cannot hold: markers; which track a lyric belongs to; keys of 6 or 7 flats and 7 sharps
 as such (it counts tonics, so G flat becomes F sharp); tempo events that repeat the tempo in force;
 music beyond 10,000,000 ticks. A score cannot hold: general text events, and notes between ticks.
+
+Where pretty_midi reads a file by itself, it hears the tempos of the first track only; through
+`load_score` and `to_pretty_midi` it gets all of them.
 """
 
 import io

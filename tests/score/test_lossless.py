@@ -89,6 +89,7 @@ def test_pretty_midi_gives_everything_back_that_it_holds(seed: int) -> None:
 @given(SEEDS, st.sampled_from([96, 480, 1000]))
 def test_music21_gives_everything_back_that_it_holds(seed: int, ticks: int) -> None:
     score = rich_score(seed, ticks=ticks)
+    score.tracks[0].notes.append(symusic.Note(3, 0, 60, 70))
     back = to_score(to_music21(score))
     scale, rest = divmod(back.ticks_per_quarter, ticks)
     assert rest == 0
@@ -104,6 +105,15 @@ def test_music21_gives_everything_back_that_it_holds(seed: int, ticks: int) -> N
         if held and held[-1][1]:
             held.append((max(held[-1][0], old.end()), False))
         assert pedals(new) == held
+
+
+@pytest.mark.parametrize("program", [112, 113, 115, 116, 117])
+def test_melodic_percussion_stays_a_part_with_pitches_in_music21(program: int) -> None:
+    score = symusic.Score(480)
+    track = symusic.Track("", program, False)
+    track.notes.append(symusic.Note(0, 480, 60, 80))
+    score.tracks.append(track)
+    assert notes(to_score(to_music21(score))) == notes(score)
 
 
 def test_real_files_come_back_from_pretty_midi_and_agree_in_time(shared_data: Path) -> None:

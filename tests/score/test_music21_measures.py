@@ -1,0 +1,151 @@
+"""Ties, measures and parts of music21 streams; sets of real notation read a second way."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import music21
+import pytest
+
+from rwkv_music.errors import InputError
+from rwkv_music.score import bar_starts, load_score, to_score
+from tests.score.plain_musicxml import Sounding, sounding_notes
+
+
+def written(name: str, quarters: float, tie: str | None = None) -> Any:
+    note = music21.note.Note(name)
+    note.quarterLength = quarters
+    if tie:
+        note.tie = music21.tie.Tie(tie)
+    return note
+
+
+def measures(*lengths: float, meter: str = "3/4") -> Any:
+    """A part with a note in each measure, which are as long as the notes."""
+    part = music21.stream.Part()
+    for number, length in enumerate(lengths, start=1):
+        measure = music21.stream.Measure(number=number)
+        if number == 1:
+            measure.timeSignature = music21.meter.TimeSignature(meter)
+        measure.append(music21.note.Note("C4", quarterLength=length))
+        part.append(measure)
+    return part
+
+
+def sounding(stream: Any) -> list[tuple[float, float, int]]:
+    score = to_score(stream)
+    quarter = score.ticks_per_quarter
+    return sorted(
+        (note.time / quarter, note.duration / quarter, note.pitch)
+        for track in score.tracks
+        for note in track.notes
+    )
+
+
+def signatures(stream: Any) -> list[tuple[float, int, int]]:
+    score = to_score(stream)
+    return [
+        (each.time / score.ticks_per_quarter, each.numerator, each.denominator)
+        for each in score.time_signatures
+    ]
+
+
+def part_of(*placed: tuple[float, Any]) -> Any:
+    part = music21.stream.Part()
+    for onset, element in placed:
+        part.insert(onset, element)
+    return part
+
+
+def test_notes_tied_at_the_same_time_are_not_taken_for_one_another() -> None:
+    part = part_of(
+        (0, written("F2", 3, "start")),
+        (0, written("F3", 3, "start")),
+        (3, written("F2", 3, "stop")),
+        (3, written("F3", 3, "stop")),
+    )
+    assert sounding(part) == [(0, 6, 41), (0, 6, 53)]
+
+
+def test_one_note_of_a_chord_is_tied_on_under_others() -> None:
+    held, left = written("C4", 1, "start"), written("E4", 1)
+    middle, new = written("C4", 1, "continue"), written("G4", 1)
+    part = part_of(
+        (0, music21.chord.Chord([held, left])),
+        (1, music21.chord.Chord([middle, new])),
+        (2, written("C4", 2, "stop")),
+    )
+    assert sounding(part) == [(0, 1, 64), (0, 4, 60), (1, 1, 67)]
+
+
+def test_a_tie_into_nothing_strikes_what_follows() -> None:
+    part = part_of(
+        (0, written("C4", 1, "start")), (2, written("C4", 1, "stop")), (3, written("C4", 1))
+    )
+    assert sounding(part) == [(0, 1, 60), (2, 1, 60), (3, 1, 60)]
+
+
+def test_a_lyric_under_a_tied_note_is_sung_once() -> None:
+    first, second = written("C4", 1, "start"), written("C4", 1, "stop")
+    first.lyric, second.lyric = "la", "-"
+    (track,) = to_score(part_of((0, first), (1, second))).tracks
+    assert [(each.time, each.text) for each in track.lyrics] == [(0, "la")]
+
+
+def test_a_note_without_length_stays_and_a_grace_note_goes() -> None:
+    grace = music21.note.Note("D4").getGrace()
+    part = part_of((0, written("C4", 1)), (1, grace), (1, written("E4", 0)))
+    assert sounding(part) == [(0, 1, 60), (1, 0, 64)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ((3, 3, 3), [(0, 3, 4)]),
+        ((1, 3, 3), [(0, 1, 4), (1, 3, 4)]),
+        ((3, 2, 3, 3), [(0, 3, 4), (3, 2, 4), (5, 3, 4)]),
+        ((3, 4.25, 3), [(0, 3, 4), (3, 17, 16), (7.25, 3, 4)]),
+        ((3, 2, 2, 3), [(0, 3, 4), (3, 2, 4), (7, 3, 4)]),
+        ((3, 1, 2, 3), [(0, 3, 4)]),
+        ((3, 3, 2), [(0, 3, 4)]),
+    ],
+    ids=["regular", "pickup", "short", "long", "two short", "one bar in two", "short at the end"],
+)
+def test_a_measure_is_a_bar_of_its_real_length(
+    lengths: Sequence[float], expected: list[tuple[float, int, int]]
+) -> None:
+    assert signatures(measures(*lengths)) == expected
+
+
+def test_a_measure_of_no_possible_signature_is_left_to_the_printed_one() -> None:
+    assert signatures(measures(3, 2 + 1 / 3, 3)) == [(0, 3, 4)]
+
+
+def test_parts_with_meters_of_their_own_stay_side_by_side() -> None:
+    voice, piano = measures(2, 2, meter="2/4"), measures(3, 3)
+    score = music21.stream.Score([voice, piano])
+    assert sounding(score) == [(0, 2, 60), (0, 3, 60), (3, 2, 60), (3, 3, 60)]
+    assert signatures(score)[0] == (0, 3, 4)
+    assert [float(each.offset) for each in voice.getElementsByClass("Measure")] == [0, 2]
+
+
+def test_a_collection_is_refused() -> None:
+    with pytest.raises(InputError, match=r"is a collection of 1 pieces: give one of its scores"):
+        to_score(music21.stream.Opus([music21.stream.Score([measures(3)])]))
+
+
+def test_real_songs_sound_what_their_files_say(shared_data: Path) -> None:
+    """Read a second time by a reader of its own."""
+    for path in sorted((shared_data / "openscore_lieder").rglob("*.mxl"))[11::220]:
+        score = load_score(path)
+        quarter = score.ticks_per_quarter
+        ours = sorted(
+            (note.time, note.duration, note.pitch) for track in score.tracks for note in track.notes
+        )
+        theirs = [
+            Sounding(onset * quarter, duration * quarter, pitch)
+            for onset, duration, pitch in sounding_notes(path)
+            if duration
+        ]
+        assert ours == sorted(theirs), path.name
+        assert bar_starts(score)[0] == 0
