@@ -41,6 +41,27 @@ def test_the_table_the_summary_and_the_files(
     assert len(list(pictures.glob("*.png"))) == 4
 
 
+def test_the_tokenizer_can_be_chosen_as_it_is_for_training(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = tune(bars=4)
+    score.tracks[0].notes[0].time = 1  # a 96th of a quarter, between two steps of 48
+    save_score(score, folder / "fine.mid")
+    moved = {}
+    for steps in ("48", "96"):
+        report = tmp_path / f"{steps}.json"
+        asked = ["doctor", str(folder), "--ticks-per-quarter", steps, "--json", str(report)]
+        assert main(asked) == 0
+        files = {each["name"]: each for each in json.loads(report.read_text())["files"]}
+        moved[steps] = files["fine.mid"]["onset_max_ms"]
+    # At 100 quarters per minute half a step of 48 is 6.25 ms.
+    assert moved["48"] == pytest.approx(6.25, abs=0.01)
+    assert moved["96"] == pytest.approx(0, abs=0.01)
+    capsys.readouterr()
+    assert main(["doctor", str(folder), "--velocities", "40"]) == 2
+    assert "velocities must be" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_none_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,7 +88,7 @@ def test_a_wrong_place_is_known_before_the_work_is_done(
 def test_ctrl_c_prints_what_is_known_so_far(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(place: Path, paths: list[Path]) -> Iterator[FileReport]:
+    def interrupted(place: Path, paths: list[Path], **_settings: object) -> Iterator[FileReport]:
         yield examine(paths[0], tokenizer=Tokenizer()).named("0.mid")
         raise KeyboardInterrupt
 

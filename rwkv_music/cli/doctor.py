@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rwkv_music.cli.options import add_command
+from rwkv_music.cli.options import add_command, add_tokenizer_options, tokenizer_of
 from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     parser.add_argument(
         "--pictures", metavar="FOLDER", type=Path, help="write pictures of the music there (PNG)"
     )
+    add_tokenizer_options(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -40,13 +41,14 @@ def run(given: argparse.Namespace) -> int:
     from rwkv_music.data.doctor import examine_files, find_files, folder_report
     from rwkv_music.data.doctor_words import summary_text, table_text
 
+    tokenizer = tokenizer_of(given)
     found = find_files(given.folder)
     _make_places(given)
     done = []
     code = 0
     try:
         with tqdm(total=len(found.music), desc="examining", unit="file") as bar:
-            for file in examine_files(given.folder, found.music):
+            for file in examine_files(given.folder, found.music, tokenizer=tokenizer):
                 done.append(file)
                 bar.update()
     except KeyboardInterrupt:

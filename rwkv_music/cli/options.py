@@ -2,7 +2,10 @@
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rwkv_music.tokenizer import Tokenizer
 
 
 def whole_number(*, at_least: int) -> Callable[[str], int]:
@@ -49,6 +52,35 @@ def number(
         return value
 
     return parse
+
+
+def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
+    """The settings of the tokenizer that music is encoded with; read by `tokenizer_of`."""
+    parser.add_argument(
+        "--ticks-per-quarter",
+        type=whole_number(at_least=1),
+        default=96,
+        metavar="N",
+        help="grid steps in a quarter: 48, 96, 192 or 480 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--velocities",
+        type=whole_number(at_least=1),
+        default=32,
+        metavar="N",
+        help="velocity levels: 32, 64 or 128 (default: %(default)s)",
+    )
+
+
+def tokenizer_of(given: argparse.Namespace) -> "Tokenizer":
+    """The tokenizer that the options ask for.
+
+    Raises:
+        InputError: If there is none with these settings.
+    """
+    from rwkv_music.tokenizer import Tokenizer
+
+    return Tokenizer(ticks_per_quarter=given.ticks_per_quarter, velocities=given.velocities)
 
 
 def add_command(

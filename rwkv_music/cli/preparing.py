@@ -7,7 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rwkv_music.cli.options import add_command, number, whole_number
+from rwkv_music.cli.options import (
+    add_command,
+    add_tokenizer_options,
+    number,
+    tokenizer_of,
+    whole_number,
+)
 from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,20 +56,7 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401
         metavar="P",
         help="share of different pieces to hold out (default: %(default)s)",
     )
-    parser.add_argument(
-        "--ticks-per-quarter",
-        type=whole_number(at_least=1),
-        default=96,
-        metavar="N",
-        help="grid steps in a quarter: 48, 96, 192 or 480 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--velocities",
-        type=whole_number(at_least=1),
-        default=32,
-        metavar="N",
-        help="velocity levels: 32, 64 or 128 (default: %(default)s)",
-    )
+    add_tokenizer_options(parser)
 
 
 def _add_merge(commands: Any) -> None:  # noqa: ANN401
@@ -96,9 +89,8 @@ def _shard(text: str) -> "Shard":
 def run_prepare(given: argparse.Namespace) -> int:
     """Prepare the folder, and say what came of it."""
     from rwkv_music.data.prepare import prepare_store
-    from rwkv_music.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(ticks_per_quarter=given.ticks_per_quarter, velocities=given.velocities)
+    tokenizer = tokenizer_of(given)
     try:
         with _bar("preparing") as on_file:
             prepared = prepare_store(

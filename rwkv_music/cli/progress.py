@@ -41,10 +41,18 @@ class ProgressBar:
             self._corpus = tqdm(total=total, desc="reading the corpus", unit="piece")
         self._corpus.set_postfix_str(name, refresh=False)
         self._corpus.update(done - self._corpus.n)
+        if done == total:
+            self._end_reading()
+
+    def _end_reading(self) -> None:
+        """Leave the finished bar behind; two that are open would fight for the line."""
+        if self._corpus is not None:
+            self._corpus.close()
 
     def on_step(self, report: "StepReport") -> None:
         """An optimizer step was taken."""
         if self._training is None:
+            self._end_reading()
             self._training = tqdm(
                 total=self._steps, initial=report.step - 1, desc="training", unit="step"
             )

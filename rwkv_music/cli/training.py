@@ -17,7 +17,7 @@ _SETTINGS = (
     "corpus", "seed", "device", "steps", "prompt_bars", "completion_bars", "batch_size",
     "accumulation", "learning_rate", "schedule", "dropout", "label_smoothing", "logit_penalty",
     "early_stop", "evaluate_every", "save_every", "precision", "checkpointing", "optimizer",
-    "carry_state", "context_length",
+    "carry_state", "context_length", "augmentation", "drop_parts",
 )  # fmt: skip
 """Options that are settings of the same name; one that is not given stays as the preset has it."""
 
@@ -100,6 +100,19 @@ def _add_finer_options(parser: argparse.ArgumentParser) -> None:
     )
     finer.add_argument(
         "--dropout", type=number(at_least=0), metavar="P", help="more for little music"
+    )
+    finer.add_argument(
+        "--no-augmentation",
+        dest="augmentation",
+        action="store_false",
+        default=None,
+        help="show the music as it is, instead of in other keys, tempos and loudnesses as well",
+    )
+    finer.add_argument(
+        "--drop-parts",
+        type=number(at_least=0),
+        metavar="P",
+        help="share of windows of several parts that lose one of them (default: 0)",
     )
     finer.add_argument(
         "--label-smoothing",

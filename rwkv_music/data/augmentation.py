@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from rwkv_music.data.dataset import Example, Ids
+from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.editing import without_part
 from rwkv_music.tokenizer.vocabulary import (
@@ -29,10 +30,22 @@ Places = Integer[np.ndarray, " _"]
 
 
 def transpose_ids(ids: Ids, semitones: int, vocabulary: Vocabulary) -> Ids:
-    """Move every pitch by `semitones`; drums stay. Out-of-range pitches are the caller's affair."""
+    """Move every pitch by `semitones`; drums stay. Moving back gives the ids again.
+
+    Raises:
+        InputError: If a pitch would leave 0 to 127.
+    """
     changed = ids.copy()
     pitched = _within(ids, vocabulary.pitch)
-    changed[pitched] = (ids[pitched].astype(np.int64) + semitones).astype(ids.dtype)
+    moved = ids[pitched].astype(np.int64) + semitones
+    span = vocabulary.pitch
+    if len(moved) and not (span.start <= moved.min() and moved.max() < span.stop):
+        low, high = moved.min() - semitones - span.start, moved.max() - semitones - span.start
+        raise InputError(
+            f"pitches {low} to {high} cannot be moved by {semitones} semitones, they would leave 0 "
+            f"to 127: move them by {-low} to {127 - high}"
+        )
+    changed[pitched] = moved
     return changed
 
 
@@ -40,7 +53,12 @@ def replace_program(ids: Ids, program: int, vocabulary: Vocabulary) -> Ids:
     """Give all pitched parts one instrument, if they share one already; else change nothing.
 
     Parts are ordered by program, so changing some of them would change their order too.
+
+    Raises:
+        InputError: If there is no such program.
     """
+    if not 0 <= program < _DRUM_PROGRAM:
+        raise InputError(f"program {program} does not exist: give one from 0 to 127")
     places = np.flatnonzero(_within(ids, vocabulary.program))
     places = places[ids[places] != vocabulary.program.start + _DRUM_PROGRAM]
     if len(np.unique(ids[places])) != 1:
@@ -89,7 +107,12 @@ def scale_tempo(ids: Ids, factor: float, vocabulary: Vocabulary) -> Ids:
     Returns:
         The changed ids; the ids as they are if two tempos that differ would become equal, since a
         stream that states a tempo twice is not canonical.
+
+    Raises:
+        InputError: If the factor is not a positive number.
     """
+    if not 0 < factor < np.inf:
+        raise InputError(f"a tempo cannot be multiplied by {factor}: give a number above 0")
     places = np.flatnonzero(_within(ids, vocabulary.tempo))
     has_fraction = _within(ids[np.minimum(places + 1, len(ids) - 1)], vocabulary.tempo_fraction)
     steps = (ids[places].astype(np.int64) - vocabulary.tempo.start + SLOWEST_TEMPO) * _FRACTIONS
@@ -141,6 +164,19 @@ class RandomAugmentation:
     tempo_range: tuple[float, float] = (0.75, 1.33)
     drop_share: float = 0.0
     """Share of examples of several parts that lose one of them."""
+
+    def __post_init__(self) -> None:
+        low, high = self.tempo_range
+        if not 0 < low <= high < np.inf:
+            raise InputError(
+                f"tempo_range is ({low}, {high}): give the smallest above 0, then the largest"
+            )
+        for name in ("program_share", "drop_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}: give a share of 0 to 1")
+        for name in ("max_semitones", "max_velocity_bins"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}: give 0 or more")
 
     def __call__(self, example: Example, generator: np.random.Generator) -> Example:
         """The example in another key, tempo, loudness and perhaps on another instrument."""

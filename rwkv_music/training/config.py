@@ -89,6 +89,11 @@ class TrainingConfig:
     """Newest checkpoints to keep, each with what is needed to go on; the best is kept besides."""
     early_stop: int = 0
     """End after so many looks without a better one; 0 never does."""
+    augmentation: bool = True
+    """Show each window in another key, tempo, loudness and, where all pitched parts are one
+    instrument, now and then on another."""
+    drop_parts: float = 0.0
+    """Share of windows of several parts that lose one of them, besides; needs `augmentation`."""
     sample_prompts: int = 2
     """Held-out prompts that are completed at every look, or fewer if there are fewer pieces."""
 
@@ -105,6 +110,11 @@ class TrainingConfig:
         if self.width % HEAD_SIZE:
             raise InputError(
                 f"width must be a multiple of {HEAD_SIZE} (the head size), got {self.width}"
+            )
+        if self.drop_parts and not self.augmentation:
+            raise InputError(
+                f"drop_parts is {self.drop_parts}, but without augmentation no part is left out: "
+                "set it to 0, or augmentation to True"
             )
         if not 0 <= self.warmup_steps < self.steps:
             raise InputError(
@@ -168,7 +178,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda value: value >= 0,
         "at least 0",
     ),
-    (("dropout", "label_smoothing"), lambda value: 0 <= value < 1, "in [0, 1)"),
+    (("dropout", "label_smoothing", "drop_parts"), lambda value: 0 <= value < 1, "in [0, 1)"),
     (("valid_share",), lambda value: 0 < value < 1, "in (0, 1)"),
     (("decay_share",), lambda value: 0 < value <= 1, "in (0, 1]"),
 )  # fmt: skip

@@ -33,7 +33,9 @@ def open_stream(
         vocabulary: To transpose and the like.
         device: Where batches are wanted.
     """
-    augment = RandomAugmentation(vocabulary=vocabulary)
+    augment = None
+    if config.augmentation:
+        augment = RandomAugmentation(vocabulary=vocabulary, drop_share=config.drop_parts)
     stream: Stream
     if config.carry_state:
         stream = LongStream(

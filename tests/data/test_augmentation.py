@@ -1,5 +1,7 @@
 """Augmented examples are what the tokenizer would have written for the changed music."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import symusic
@@ -226,6 +228,58 @@ def test_a_piece_outside_the_range_is_not_moved_further_out() -> None:
     pitched = VOCABULARY.pitch
     for before, after in zip(example.ids, changed.ids, strict=True):
         assert before == after or before not in pitched
+
+
+def test_what_would_not_be_music_is_refused() -> None:
+    ids = TOKENIZER.encode(tune(bars=2, low=40))
+    pitches = [note.pitch for track in TOKENIZER.decode(ids).tracks for note in track.notes]
+    up, down = 127 - max(pitches), min(pitches)
+    said = f"pitches {down} to {max(pitches)} cannot be moved by {up + 1} .* by -{down} to {up}"
+    with pytest.raises(InputError, match=said):
+        transpose_ids(ids, up + 1, VOCABULARY)
+    with pytest.raises(InputError, match=f"by -{down + 1} semitones"):
+        transpose_ids(ids, -down - 1, VOCABULARY)
+    moved = TOKENIZER.decode(transpose_ids(ids, up, VOCABULARY))
+    assert max(note.pitch for track in moved.tracks for note in track.notes) == 127
+    for program in (-1, 128):
+        with pytest.raises(InputError, match=f"program {program} does not exist: give one from 0"):
+            replace_program(ids, program, VOCABULARY)
+    for factor in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=f"multiplied by {factor}: give a number above 0"):
+            scale_tempo(ids, factor, VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"tempo_range": (0.0, 1.0)}, r"tempo_range is \(0.0, 1.0\): give the smallest above 0"),
+        ({"tempo_range": (2.0, 1.0)}, "tempo_range is"),
+        ({"drop_share": 1.5}, "drop_share is 1.5: give a share of 0 to 1"),
+        ({"program_share": -0.5}, "program_share is -0.5"),
+        ({"max_semitones": -1}, "max_semitones is -1: give 0 or more"),
+        ({"max_velocity_bins": -2}, "max_velocity_bins is -2"),
+    ],
+)
+def test_an_augmentation_that_cannot_be_is_refused(setting: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        RandomAugmentation(vocabulary=VOCABULARY, **setting)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.floats(0.6, 1.6))
+def test_a_tempo_scaled_back_is_the_tempo_again(seed: int, factor: float) -> None:
+    ids = TOKENIZER.encode(random_score(np.random.default_rng(seed)))
+    changed = scale_tempo(ids, factor, VOCABULARY)
+    first, last = (TOKENIZER.decode(each).tempos for each in (ids, changed))
+    if changed is ids or not all(10 <= each.qpm <= 500 for each in (*first, *last)):
+        return  # equal tempos stay, and the ends hold
+    back = TOKENIZER.decode(scale_tempo(changed, 1 / factor, VOCABULARY)).tempos
+    grain = 0.5 if len(first) == 1 else 1 / 256
+    np.testing.assert_allclose(
+        [each.qpm for each in back],
+        [each.qpm for each in first],
+        atol=(1 + 1 / factor) * grain + 0.01,
+    )
 
 
 @pytest.mark.parametrize("semitones", [-5, 0, 5])

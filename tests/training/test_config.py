@@ -37,6 +37,8 @@ def test_a_setting_of_none_leaves_the_preset_its_own() -> None:
         ({"schedule": "steps"}, "schedule must be one of .* got 'steps'"),
         ({"valid_share": 0.0}, r"valid_share must be in \(0, 1\), got 0.0"),
         ({"precision": "float8"}, "precision must be one of .* got 'float8'"),
+        ({"drop_parts": 1.0}, r"drop_parts must be in \[0, 1\), got 1.0"),
+        ({"drop_parts": 0.1, "augmentation": False}, "without augmentation no part is left out"),
         ({"optimizer": "sgd"}, "optimizer must be one of .* got 'sgd'"),
     ],
 )
