@@ -13,6 +13,7 @@ Source: MIDI-LLM-tokenizer by Brian Semrau, its default configuration. Here posi
 the 8 ms grid before they are subtracted, so that no error accumulates.
 """
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -46,6 +47,9 @@ pi*8 m*9 pi*7 g*8 b*8 v*2 b*2 v*3 p*1 v*7 -*1 tr*1 t*2 tr*5 s*5 tr*1 s*2 f*8 l*5
 pa*3 v*1 pa*4 -*8 g*5 s*1 v*1 s*1 m*4 d*3 -*9
 """
 _SHORT = list(BINS)
+_MARKS = ("<pad>", "<start>", "<end>")
+_WAIT = re.compile(r"t([0-9]{1,3})")
+_STRIKE = re.compile(r"([a-z]+):([0-9a-f]{1,2}):([0-9a-f])")
 _BIN_OF_PROGRAM = np.array(
     [
         _SHORT.index(name) if name in BINS else -1
@@ -150,12 +154,42 @@ def token_text(token: int) -> str:
     if not 0 <= token < SIZE:
         raise InputError(f"there is no id {token} in this vocabulary: ids go from 0 to {SIZE - 1}")
     if token < FIRST_WAIT:
-        return ("<pad>", "<start>", "<end>")[token]
+        return _MARKS[token]
     if token < FIRST_NOTE:
         return f"t{token - FIRST_WAIT + 1}"
     rest, loudness = divmod(token - FIRST_NOTE, LOUDNESSES)
     place, pitch = divmod(rest, 128)
     return f"{_SHORT[place]}:{pitch:x}:{loudness:x}"
+
+
+def ids_of_text(text: str) -> UInt16[np.ndarray, " tokens"]:
+    """Ids from the text form, as data sets for those models hold it: words between spaces.
+
+    Raises:
+        InputError: If a word is none of that vocabulary.
+
+    Example:
+        >>> ids_of_text("<start> pi:3c:8 t62 pi:3c:0 <end>").tolist()
+        [1, 13144, 64, 13136, 2]
+    """
+    return np.array([_id_of_word(word) for word in text.split()], dtype=np.uint16)
+
+
+def _id_of_word(word: str) -> int:
+    if word in _MARKS:
+        return _MARKS.index(word)
+    found = _WAIT.fullmatch(word)
+    if found and 1 <= int(found[1]) <= LONGEST_WAIT:
+        return FIRST_WAIT + int(found[1]) - 1
+    found = _STRIKE.fullmatch(word)
+    if found and found[1] in BINS:
+        pitch, loudness = int(found[2], 16), int(found[3], 16)
+        if pitch < 128 and loudness < LOUDNESSES:
+            return FIRST_NOTE + (_SHORT.index(found[1]) * 128 + pitch) * LOUDNESSES + loudness
+    raise InputError(
+        f"'{word[:40]}' is no word of the RWKV-4 and RWKV-5 music models: they are <pad>, <start>, "
+        f"<end>, t1 to t{LONGEST_WAIT}, and notes such as pi:3c:8"
+    )
 
 
 def _sounding(

@@ -11,6 +11,7 @@ from rwkv_music.tokenizer.midi_llm import (
     START,
     decode_midi_llm,
     encode_midi_llm,
+    ids_of_text,
     loudness_of,
     token_text,
     velocity_of,
@@ -52,6 +53,23 @@ def test_the_text_of_ids_by_hand() -> None:
     assert token_text(SIZE - 1) == "pa:7f:b"
     with pytest.raises(InputError, match="no id 20096 in this vocabulary: ids go from 0 to 20095"):
         token_text(SIZE)
+
+
+def test_every_word_is_the_id_it_is_the_text_of() -> None:
+    words = [token_text(token) for token in range(SIZE)]
+    assert len(set(words)) == SIZE
+    ids = ids_of_text(" ".join(words))
+    assert ids.tolist() == list(range(SIZE))
+    assert ids.dtype == np.uint16
+    assert ids_of_text(" \n").tolist() == []
+
+
+@pytest.mark.parametrize(
+    "word", ["t0", "t126", "t\u0661", "pi:80:1", "pi:3c:c", "pi:3c", "xx:3c:1", "<eos>", "pi:3C:1"]
+)
+def test_a_word_of_another_text_is_refused(word: str) -> None:
+    with pytest.raises(InputError, match=f"'{word}' is no word of the RWKV-4 and RWKV-5 music"):
+        ids_of_text(f"<start> {word} <end>")
 
 
 def test_loudness_and_velocity_by_hand() -> None:
