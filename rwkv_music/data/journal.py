@@ -68,7 +68,7 @@ class _Known(NamedTuple):
 
 
 class DoneFiles:
-    """Which files a journal speaks of, in 17 bytes each."""
+    """Which files need not be read again, in 17 bytes each."""
 
     def __init__(self) -> None:
         self._names, self._stamps, self._is_piece = array("Q"), array("Q"), array("b")
@@ -78,7 +78,9 @@ class DoneFiles:
         return len(self._names)
 
     def add(self, line: Line) -> None:
-        """Take note of a line about a file."""
+        """Take note of a line about a file; one that was late gets another chance."""
+        if line.get("kind") == "late":
+            return
         self._names.append(_hash(line["name"]))
         self._stamps.append(_stamp(line["size"], line["mtime"]))
         self._is_piece.append("reason" not in line)

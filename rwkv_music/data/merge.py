@@ -1,7 +1,8 @@
 """Several token stores become one, as if all files had been prepared together."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from rwkv_music.data.journal import Line, files_in
 from rwkv_music.data.prepare import Progress
 from rwkv_music.data.scanning import FoundFile, in_order
 from rwkv_music.data.store import Store
-from rwkv_music.data.store_files import JOURNAL_NAME, StoreInfo
+from rwkv_music.data.store_files import JOURNAL_NAME, StoreInfo, is_unfinished
 from rwkv_music.data.store_writer import EncodedPiece, StoreWriter
 from rwkv_music.errors import InputError
 from rwkv_music.processes import Failure
@@ -49,18 +50,41 @@ def merge_stores(
         raise InputError(f"{output} is there already: name a new folder for the merged store")
     entries = _joined(opened)
     partial = output.with_name(f"{output.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
+    with _replacing(partial):
+        _remove_left_over(partial)
     with StoreWriter(partial, StoreInfo.of(opened[0].tokenizer, opened[0].info.valid_share)) as out:
         for done, entry in enumerate(entries, start=1):
             _copy(entry, opened[entry.store], out)
             if progress is not None:
                 progress(done, len(entries), entry.line["name"])
         info = out.finish()
-    if output.exists():
-        output.rmdir()
-    partial.rename(output)
+    with _replacing(output):
+        if output.exists():
+            output.rmdir()
+        partial.rename(output)
     return info
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written to ({error.strerror}): choose another place"
+        ) from error
+
+
+def _remove_left_over(partial: Path) -> None:
+    """Delete what an interrupted merge left, and nothing that may be anybody's work."""
+    if not partial.exists():
+        return
+    if not is_unfinished(partial):
+        raise InputError(
+            f"{partial}, where the merged store is made, is there already and is not what an "
+            "interrupted merge left: move it away, or name another folder for the merged store"
+        )
+    shutil.rmtree(partial)
 
 
 def _joined(stores: Sequence[Store]) -> list[_Entry]:

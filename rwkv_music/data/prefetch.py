@@ -55,7 +55,8 @@ class Prefetched(Iterator[Batch]):
         """The next batch.
 
         Raises:
-            Exception: Whatever the stream raised while it made this batch.
+            Exception: Whatever the stream raised while it made this batch; again each time, until
+                `seek` or `close`.
         """
         if self._worker is None:
             self._worker = _Worker(self._stream, self._ahead, self._device)
@@ -98,15 +99,18 @@ class _Worker:
         self._stream = stream
         self._device = device
         self._ready: queue.Queue[tuple[Batch, dict[str, Any]] | Exception] = queue.Queue(ahead)
+        self._error: Exception | None = None
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
         self._thread.start()
 
     def take(self) -> tuple[Batch, dict[str, Any]]:
-        found = self._ready.get()
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if self._error is None:
+            found = self._ready.get()
+            if not isinstance(found, Exception):
+                return found
+            self._error = found  # the thread has ended with it: nothing comes any more
+        raise self._error
 
     def end(self) -> None:
         self._is_over.set()

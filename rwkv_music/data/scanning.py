@@ -66,7 +66,8 @@ def in_order(name: str) -> list[str]:
 def scan(folder: Path, shard: Shard | None = None) -> Iterator[FoundFile]:
     """Every file in a folder and below it whose ending can be read, also behind links.
 
-    A folder that cannot be listed, or that is a link back to one it lies in, is told as a problem.
+    A folder that cannot be listed, that is a link back to one it lies in, or that lies too deep is
+    told as a problem.
 
     Args:
         folder: Where to look.
@@ -101,8 +102,11 @@ def _below(folder: Path, prefix: str, above: tuple[object, ...]) -> Iterator[Fou
 
 def _inside(folder: Path, name: str, above: tuple[object, ...]) -> Iterator[FoundFile]:
     identity = _identity(folder)
-    if identity in above or len(above) > _FOLDER_DEPTH:
+    if identity in above:
         yield FoundFile(name, 0, 0, "is a link to a folder that it lies in: remove the link")
+    elif len(above) > _FOLDER_DEPTH:
+        problem = f"lies more than {_FOLDER_DEPTH} folders deep: move it further up"
+        yield FoundFile(name, 0, 0, problem)
     else:
         yield from _below(folder, f"{name}/", (*above, identity))
 

@@ -89,7 +89,9 @@ class Store:
         names = (self.path / f"{side}.names").read_bytes().decode("utf-8", "surrogatepass")
         named = names.split("\0")[:-1]
         counted = (len(sizes), sizes.sum(dtype=np.int64), table["bars"].sum(dtype=np.int64))
-        told = (self.info.pieces[side], self.info.tokens[side], self.info.bars[side])
+        told = tuple(
+            counts.get(side, 0) for counts in (self.info.pieces, self.info.tokens, self.info.bars)
+        )
         is_whole = len(named) == len(table) == len(sizes) and counted == told
         if not is_whole or len(ids) < told[1] or len(openings) < told[2]:
             raise InputError(

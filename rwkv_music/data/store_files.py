@@ -12,13 +12,14 @@ journal.jsonl     one line a file in the order in which they were done; it alone
 while a store is being prepared
 """
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import numpy as np
 
@@ -39,6 +40,10 @@ PIECE = np.dtype([("bars", "<u4"), ("sha256", "V32")])
 """One piece: its bars, and the SHA-256 of its ids, by which copies are known."""
 
 _WHAT = "rwkv-music token store"
+_TABLES = ("bars", "pieces", "names")
+_PARTIAL = ".partial"
+_DTYPES = ("uint16", "int32")
+_LONGEST_VALUE = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,24 +91,28 @@ class StoreInfo:
         """Of an existing store.
 
         Raises:
-            InputError: If there is none, or one of another schema.
+            InputError: If there is none, a damaged one, or one of another schema.
         """
         path = store / INFO_NAME
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError("it holds no table of names and values")
             what, schema = content.pop("what"), content.pop("schema")
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{store} is no token store, there is no {INFO_NAME} in it: make one with "
                 f"rwkv-music prepare FOLDER -o {store}"
             ) from None
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{path} cannot be read ({error}): prepare the store again") from error
         if what != _WHAT or schema != SCHEMA:
             raise InputError(
                 f"{store} is a '{what}' of schema {schema}, this version of rwkv-music reads "
                 f"schema {SCHEMA} of '{_WHAT}': prepare its files again into another store"
             )
+        if problem := _problem_of(content):
+            raise InputError(f"{path} is damaged ({problem}): prepare the store again")
         return cls(**content)
 
     def write(self, store: Path) -> None:
@@ -134,6 +143,26 @@ class StoreInfo:
             )
 
 
+def _problem_of(content: Mapping[str, Any]) -> str:
+    """What keeps values from being a `StoreInfo`; empty if nothing does."""
+    known = {each.name: each for each in fields(StoreInfo)}
+    for name in sorted(content.keys() - known.keys()):
+        return f"'{name}' is unknown"
+    for name, each in known.items():
+        if name not in content:
+            if each.default is MISSING and each.default_factory is MISSING:
+                return f"'{name}' is missing"
+        elif not _is_kind(content[name], each.type):
+            return f"'{name}' cannot be {json.dumps(content[name])[:_LONGEST_VALUE]}"
+    return "" if content["dtype"] in _DTYPES else f"'dtype' cannot be '{content['dtype']}'"
+
+
+def _is_kind(value: object, kind: Any) -> bool:  # noqa: ANN401 - a class or Mapping[str, int]
+    if get_origin(kind) is None:
+        return isinstance(value, kind)
+    return isinstance(value, dict) and all(isinstance(each, int) for each in value.values())
+
+
 def in_words(tokenizer_settings: Mapping[str, int]) -> str:
     """The settings of a tokenizer for messages."""
     return ", ".join(f"{name} {value}" for name, value in tokenizer_settings.items())
@@ -144,9 +173,20 @@ def is_store(path: str | Path) -> bool:
     return (Path(path) / INFO_NAME).is_file()
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a folder holds a store that is still to be finished, and nothing else."""
+    tables = [f"{side}.{kind}" for side in SIDES for kind in ("bin", "idx", *_TABLES)]
+    ours = {INFO_NAME, JOURNAL_NAME, SET_ASIDE_NAME, MENDED_NAME, LOCK_NAME, *tables}
+    return (
+        is_store(path)
+        and all(each.name.removesuffix(_PARTIAL) in ours for each in path.iterdir())
+        and not StoreInfo.read(path).is_finished
+    )
+
+
 def write_whole(path: Path, content: bytes | bytearray) -> None:
     """Write a file aside, then rename it: nobody ever sees half of it."""
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(path.name + _PARTIAL)
     with partial.open("wb") as stream:
         stream.write(content)
         stream.flush()
@@ -161,7 +201,7 @@ class StoreLock:
         store: The folder, which exists.
 
     Raises:
-        InputError: If another process holds it.
+        InputError: If another process holds it, or the file system knows no locks.
     """
 
     def __init__(self, store: Path) -> None:
@@ -177,6 +217,11 @@ class StoreLock:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._file.close()
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise InputError(
+                    f"{store} cannot be kept from other processes ({error.strerror}): its file "
+                    "system has no locks; choose a place on another disk and copy the store later"
+                ) from error
             raise InputError(
                 f"{store} is being written to by another process: wait for it, or name another "
                 "store and merge the two later"

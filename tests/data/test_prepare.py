@@ -1,5 +1,6 @@
 """Preparing goes on from wherever it was stopped, and ends with the same store."""
 
+import errno
 import os
 import random
 import shutil
@@ -18,10 +19,13 @@ from rwkv_music.data import (
     examine_folder,
     merge_stores,
     prepare_store,
-    store_writer,
 )
 from rwkv_music.data.journal import files_in, read_journal
+from rwkv_music.data.scanning import scan
+from rwkv_music.data.store_files import StoreInfo
+from rwkv_music.data.store_writer import StoreWriter
 from rwkv_music.errors import InputError
+from rwkv_music.processes import Failure
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import tune
@@ -238,6 +242,16 @@ def test_changed_files_are_told_and_mended_ones_tried_again(tmp_path: Path) -> N
     assert (store / "set_aside.txt").read_text() == ""
 
 
+def test_a_file_that_came_too_late_is_tried_again(tmp_path: Path) -> None:
+    folder, store = write_tunes(tmp_path / "music", 3, first=1), tmp_path / "store"
+    slow = next(file for file in scan(folder) if file.name == "b/2.mid")
+    with StoreWriter(store, StoreInfo.of(Tokenizer(), 0.1)) as writer:
+        writer.set_aside(slow, Failure("late", "takes more than 1 s"))
+    prepared = prepare_store(folder, store, workers=1)
+    assert (prepared.added, prepared.set_aside, prepared.already_there) == (3, 0, 0)
+    assert Store(store).set_aside() == {}
+
+
 @pytest.fixture(scope="module")
 def shards(music: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("shards")
@@ -283,11 +297,62 @@ def test_stores_that_disagree_are_not_merged(whole: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "merged").exists()
 
 
+def test_a_merge_deletes_what_a_merge_left_and_nothing_else(whole: Path, tmp_path: Path) -> None:
+    partial, merged = tmp_path / "merged.partial", tmp_path / "merged"
+    refused = r"merged\.partial, where the merged store is made, is there already .*: move it away"
+    partial.mkdir()
+    (partial / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=refused):
+        merge_stores([whole], merged)
+    StoreInfo.of(Tokenizer(), 0.1).write(partial)
+    with pytest.raises(InputError, match=refused):
+        merge_stores([whole], merged)
+    assert (partial / "thesis.tex").read_text() == "years of work"
+    (partial / "thesis.tex").unlink()
+    merge_stores([whole], merged)
+    assert tables_of(merged) == tables_of(whole)
+    shutil.copytree(whole, partial)
+    shutil.rmtree(merged)
+    with pytest.raises(InputError, match=refused):  # a finished store is somebody's
+        merge_stores([whole], merged)
+
+
+def test_a_place_where_no_merged_store_can_be_is_told_in_one_line(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    told = r"cannot be written to \(Permission denied\): choose another place"
+    (tmp_path / "merged.partial").mkdir()
+    StoreInfo.of(Tokenizer(), 0.1).write(tmp_path / "merged.partial")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refuse)
+        with pytest.raises(InputError, match=rf"merged\.partial {told}"):
+            merge_stores([whole], tmp_path / "merged")
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(InputError, match=rf"merged {told}"):
+        merge_stores([whole], tmp_path / "merged")
+
+
+def test_a_disk_without_locks_is_not_called_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="Windows locks files in another way")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(InputError, match=r"\(No locks available\): its file system has no locks"):
+        StoreWriter(tmp_path / "store", StoreInfo.of(Tokenizer(), 0.1))
+
+
 def test_two_processes_cannot_write_to_one_store(music: Path, whole: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     info = Store(whole).info
     with (
-        store_writer.StoreWriter(store, store_writer.StoreInfo.of(Tokenizer(), info.valid_share)),
+        StoreWriter(store, StoreInfo.of(Tokenizer(), info.valid_share)),
         pytest.raises(InputError, match="is being written to by another process: wait for it, or"),
     ):
         prepare_store(music, store, workers=1)

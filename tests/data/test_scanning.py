@@ -72,6 +72,14 @@ def test_links_are_followed_and_loops_are_told(tmp_path: Path) -> None:
     assert Store(tmp_path / "store").set_aside().keys() == {"b/up", "gone.mid"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has a limit on the length of paths")
+def test_a_folder_that_lies_very_deep_is_not_called_a_loop(tmp_path: Path) -> None:
+    (tmp_path / "/".join("d" * 101)).mkdir(parents=True)
+    (found,) = scan(tmp_path)
+    assert found.name == "/".join("d" * 101)
+    assert found.problem == "lies more than 100 folders deep: move it further up"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_names_that_are_no_text_go_in_and_come_out(tmp_path: Path) -> None:
     music = write_tunes(tmp_path / "music", 2, first=1)

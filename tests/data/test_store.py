@@ -168,6 +168,14 @@ def test_a_store_of_another_tokenizer_is_refused_with_both_named(store: Path) ->
         ({"is_finished": False}, "is not finished: run its rwkv-music prepare again"),
         ({"pieces": {"train": 1, "valid": 1}}, "is damaged, the files of its side 'train' do not"),
         ({"what": 3, "schema": None}, "is a '3' of schema None"),
+        ({"pieces": {"train": 1}}, "is damaged, the files of its side 'train' do not"),
+        (
+            {"owner": "me"},
+            r"store\.json is damaged \('owner' is unknown\): prepare the store again",
+        ),
+        ({"dtype": "float"}, r"store\.json is damaged \('dtype' cannot be 'float'\)"),
+        ({"bars": [1, 2]}, r"store\.json is damaged \('bars' cannot be \[1, 2\]\)"),
+        ({"valid_share": "much"}, r"is damaged \('valid_share' cannot be \"much\"\)"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_refused(
@@ -188,6 +196,12 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
         Store(tmp_path)
     (tmp_path / "store.json").write_text("[")
     with pytest.raises(InputError, match=r"store\.json cannot be read \(.*: prepare the store ag"):
+        Store(tmp_path)
+    (tmp_path / "store.json").write_text("[1, 2]")
+    with pytest.raises(InputError, match=r"cannot be read \(it holds no table of names and values"):
+        Store(tmp_path)
+    (tmp_path / "store.json").write_text('{"what": "rwkv-music token store", "schema": 1}')
+    with pytest.raises(InputError, match=r"is damaged \('tokenizer_version' is missing\): prepare"):
         Store(tmp_path)
     with pytest.raises(InputError, match=r"the share to hold out must be in \(0, 1\), got 1"):
         StoreInfo.of(TOKENIZER, 1)
