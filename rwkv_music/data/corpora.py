@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import closing
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,12 @@ import numpy as np
 from rwkv_music.cache import cache_folder
 from rwkv_music.data import chorales
 from rwkv_music.data.dataset import Corpus, Ids, Piece
-from rwkv_music.data.doctor import find_files
+from rwkv_music.data.doctor import REMEDIES, find_files
 from rwkv_music.data.likeness import Fingerprint, fingerprint, group_alike
 from rwkv_music.data.melody import melody_groups
 from rwkv_music.data.store import Store
 from rwkv_music.data.store_files import is_store
+from rwkv_music.data.workers import map_in_workers, usable_cores
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 """Called with (pieces done, pieces in all, name of the piece just done)."""
+
+_FILES_WORTH_A_WORKER = 64
+"""Starting a process takes about as long as reading so many."""
+_SECONDS_TO_READ = 120.0
+"""For any file: on a busy machine, too, the same files must make the same corpus."""
 
 _RECIPE = 2
 """Counts up when what is done to the chorales changes, so that old caches are not used."""
@@ -85,10 +92,10 @@ def folder_corpus(
 ) -> Corpus:
     """Every music file in a folder and below it; files that cannot be used are set aside by name.
 
+    Files are read in separate processes, so that one that crashes its reader costs only itself.
     Files with the same music form one group, also in another key, at another tempo or arranged
     otherwise, so that copies never stand on both sides of a split.
     """
-    from rwkv_music.score import load_score
     from rwkv_music.score.files import READABLE_SUFFIXES
 
     if not folder.is_dir():
@@ -101,17 +108,27 @@ def folder_corpus(
     found: dict[str, Ids] = {}
     prints: dict[str, Fingerprint] = {}
     set_aside: dict[str, str] = {}
-    for done, path in enumerate(paths, start=1):
-        name = path.relative_to(folder).as_posix()
-        try:
-            score = load_score(path)
-            found[name] = tokenizer.encode(score)
-        except InputError as error:
-            set_aside[name] = str(error)
-        else:
-            prints[name] = fingerprint(score)
-        if progress is not None:
-            progress(done, len(paths), name)
+    outcomes = map_in_workers(
+        _Reader(tokenizer),
+        paths,
+        workers=min(usable_cores(), 1 + len(paths) // _FILES_WORTH_A_WORKER),
+        seconds=_SECONDS_TO_READ,
+        in_order=True,
+    )
+    with closing(outcomes):
+        for done, outcome in enumerate(outcomes, start=1):
+            name = outcome.item.relative_to(folder).as_posix()
+            read = outcome.result
+            if read is None:
+                assert outcome.failure is not None
+                kind, reason, *_ = outcome.failure
+                set_aside[name] = f"{outcome.item}: {reason}: {REMEDIES[kind]}"
+            elif isinstance(read, str):
+                set_aside[name] = read
+            else:
+                found[name], prints[name] = read
+            if progress is not None:
+                progress(done, len(paths), name)
     if not found:
         reason = next(iter(set_aside.values()))
         raise InputError(f"none of the {len(paths)} files in {folder} can be used; first: {reason}")
@@ -119,6 +136,23 @@ def folder_corpus(
     groups = group_alike(hashes, prints)
     pieces = tuple(Piece(name, ids, groups[name]) for name, ids in found.items())
     return Corpus(str(folder), pieces, tokenizer.settings, set_aside)
+
+
+class _Reader:
+    """Reads a file and encodes it; a worker's function."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, path: Path) -> tuple[Ids, Fingerprint] | str:
+        """Its ids and what it is recognised by, or why it cannot be used."""
+        from rwkv_music.score import load_score
+
+        try:
+            score = load_score(path)
+            return self._tokenizer.encode(score), fingerprint(score)
+        except InputError as error:
+            return str(error)
 
 
 def prompt_names() -> list[str]:

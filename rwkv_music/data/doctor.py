@@ -24,12 +24,13 @@ Progress = Callable[[int, int, str], None]
 _SECONDS_TO_MEASURE = 9.0
 """Beyond what reading may take: a file of 100,000 notes is measured in one."""
 
-_REMEDIES = {
+REMEDIES = {
     "late": "examine it again when the machine has less to do, or leave it out",
     "crashed": "export it again in another format, or leave it out",
     "failed": "leave it out, and report this, please",
     "refused": "leave it out",
 }
+"""What to do about a file with which a worker failed, by the kind of the failure."""
 _TRAINING, _VALIDATION = "training", "validation"
 _SIDES_BY_FOLDER = {
     "train": _TRAINING, "training": _TRAINING, "valid": _VALIDATION, "validation": _VALIDATION,
@@ -213,7 +214,7 @@ def examine_files(
         report = outcome.result
         if report is None:
             assert outcome.failure is not None
-            remedy = _REMEDIES[outcome.failure.kind]
+            remedy = REMEDIES[outcome.failure.kind]
             report = FileReport(name, "set aside", reason=f"{outcome.failure.reason}: {remedy}")
         yield report.named(name)
 

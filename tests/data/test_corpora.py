@@ -8,8 +8,9 @@ import pytest
 from rwkv_music.data import load_corpus
 from rwkv_music.data.chorales import chorale_names, load_chorale, melody_of
 from rwkv_music.errors import InputError
-from rwkv_music.score import bar_starts, save_score
+from rwkv_music.score import bar_starts, load_score, save_score
 from rwkv_music.tokenizer import Tokenizer
+from tests.data.crashing import BUG_PITCH, CRASH_PITCH, CrashingTokenizer
 from tests.music import tune
 
 
@@ -29,6 +30,30 @@ def test_a_folder_gives_its_good_files_and_names_the_bad_ones(tmp_path: Path) ->
     assert list(corpus.set_aside) == ["bad.mid"]
     assert "bad.mid" in corpus.set_aside["bad.mid"]
     assert len(told) == 4
+
+
+def test_a_file_that_crashes_its_reader_costs_only_itself(tmp_path: Path) -> None:
+    for name, pitch in {"crash.mid": CRASH_PITCH, "bug.mid": BUG_PITCH}.items():
+        score = tune(bars=3)
+        score.tracks[0].notes[0].pitch = pitch
+        save_score(score, tmp_path / name)
+    save_score(tune(bars=3, seed=1), tmp_path / "good.mid")
+    corpus = load_corpus(tmp_path, CrashingTokenizer())
+    assert [each.name for each in corpus.pieces] == ["good.mid"]
+    crash, bug = corpus.set_aside["crash.mid"], corpus.set_aside["bug.mid"]
+    assert crash.startswith(f"{tmp_path / 'crash.mid'}: ends its process (")
+    assert crash.endswith("): export it again in another format, or leave it out")
+    assert "bug.mid: RuntimeError: a bug of ours: leave it out, and report this, please" in bug
+
+
+def test_a_folder_read_in_workers_is_what_reading_it_here_gives(tmp_path: Path) -> None:
+    for seed in range(4):
+        save_score(tune(bars=3, seed=seed), tmp_path / f"{seed}.mid")
+    corpus = load_corpus(tmp_path, Tokenizer())
+    for piece in corpus.pieces:
+        expected = Tokenizer().encode(load_score(tmp_path / piece.name))
+        assert piece.ids.dtype == expected.dtype
+        assert piece.ids.tolist() == expected.tolist()
 
 
 def test_a_folder_without_music_is_refused(tmp_path: Path) -> None:
