@@ -40,6 +40,10 @@ class TrainingFailedError(InputError):
     """
 
 
+class OtherProcessError(InputError):
+    """Another process that trains the same model has ended, so this one cannot go on."""
+
+
 class MissingExtraError(InputError):
     """An optional package is not installed.
 

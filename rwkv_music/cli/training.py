@@ -17,7 +17,7 @@ _SETTINGS = (
     "corpus", "seed", "device", "steps", "prompt_bars", "completion_bars", "batch_size",
     "accumulation", "learning_rate", "schedule", "dropout", "label_smoothing", "logit_penalty",
     "early_stop", "evaluate_every", "save_every", "precision", "checkpointing", "optimizer",
-    "carry_state", "context_length", "augmentation", "drop_parts",
+    "carry_state", "context_length", "augmentation", "drop_parts", "sharding", "track",
 )  # fmt: skip
 """Options that are settings of the same name; one that is not given stays as the preset has it."""
 
@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     _add_basic_options(parser)
     _add_finer_options(parser)
     _add_memory_options(parser)
+    _add_cluster_options(parser)
 
 
 def _add_basic_options(parser: argparse.ArgumentParser) -> None:
@@ -178,6 +179,23 @@ def _add_memory_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    several = parser.add_argument_group(
+        "several processes", "started by torchrun --nproc-per-node N -m rwkv_music train ..."
+    )
+    several.add_argument(
+        "--sharding",
+        choices=("none", "fsdp"),
+        help="fsdp gives each process a part of the model, where it is too large for one",
+    )
+    several.add_argument(
+        "--track",
+        choices=("auto", "none", "tensorboard", "wandb"),
+        help="who is told of the metrics besides the run directory (default: auto, which is "
+        "TensorBoard where several processes train and it is installed)",
+    )
+
+
 def _config(given: argparse.Namespace) -> "TrainingConfig":
     """The settings of a new run, or of the one that is there with nothing but its place changed."""
     from rwkv_music.training.config import TrainingConfig
@@ -219,15 +237,22 @@ def _checked_store(path: str) -> str:
 def run(given: argparse.Namespace) -> int:
     """Train to the end, or until Ctrl-C asks to stop."""
     from rwkv_music.ops.backends import describe_backends
+    from rwkv_music.training.cluster import join_cluster
+    from rwkv_music.training.listeners import Listeners
     from rwkv_music.training.pipeline import train
-    from rwkv_music.training.session import Listeners
 
-    config = _config(given)
+    cluster = join_cluster(given.device or "auto")
+    config = cluster.first(lambda: _config(given))
+    if not cluster.is_leader:
+        train(config, resume=given.resume, cluster=cluster)
+        cluster.leave()
+        return 0
     print(f"WKV kernel: {describe_backends()}", file=sys.stderr)
     with ProgressBar(config.steps) as bar:
         directory = train(
             config,
             resume=given.resume,
+            cluster=cluster,
             listeners=Listeners(
                 on_piece=bar.on_piece,
                 on_step=bar.on_step,
@@ -235,6 +260,7 @@ def run(given: argparse.Namespace) -> int:
                 on_note=bar.on_note,
             ),
         )
+    cluster.leave()
     corpus = directory.config()["corpus"]
     for name in corpus["too_short"]:
         print(f"left out: {name} has fewer than 2 bars", file=sys.stderr)

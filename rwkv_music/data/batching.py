@@ -80,6 +80,12 @@ def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
     return lay_out([[whole(example)] for example in examples], padding_id=padding_id)
 
 
+def nothing(*, padding_id: int = 0) -> Batch:
+    """A batch of one position of padding, for a process whose part of a batch is empty."""
+    tokens = torch.full((1, 1), padding_id, dtype=torch.int64)
+    return Batch(tokens, tokens.clone(), torch.zeros(1, 1, dtype=torch.bool))
+
+
 class Stretch(NamedTuple):
     """Some positions of an example, one after another."""
 

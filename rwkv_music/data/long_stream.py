@@ -14,6 +14,7 @@ import numpy as np
 from rwkv_music.data.batching import Batch, Stretch, lay_out
 from rwkv_music.data.dataset import Example, Piece
 from rwkv_music.data.sampler import Augmentation
+from rwkv_music.data.shares import WHOLE, Share
 from rwkv_music.errors import InputError
 
 
@@ -28,6 +29,7 @@ class LongStream(Iterator[Batch]):
         context_length: Tokens of a row in one batch.
         seed: Fixes order and augmentation.
         augment: Applied to each piece with a generator of its own; None leaves them as they are.
+        share: Which of the rows to lay out; the places are those of all rows.
 
     Raises:
         InputError: If there are no pieces, or a number is below 1.
@@ -41,6 +43,7 @@ class LongStream(Iterator[Batch]):
         context_length: int,
         seed: int,
         augment: Augmentation | None = None,
+        share: Share = WHOLE,
     ) -> None:
         for name, value in {"batch_size": batch_size, "context_length": context_length}.items():
             if value < 1:
@@ -51,6 +54,7 @@ class LongStream(Iterator[Batch]):
         self._context_length = context_length
         self._seed = seed
         self._augment = augment
+        self._mine = share.rows(batch_size)
         self._next = batch_size
         self._rows = [(number, 0) for number in range(batch_size)]
         self._known: dict[int, Example] = {}
@@ -60,7 +64,7 @@ class LongStream(Iterator[Batch]):
         stretches = [self._advance(row) for row in range(len(self._rows))]
         in_use = {number for number, _ in self._rows}
         self._known = {number: self._known[number] for number in in_use & self._known.keys()}
-        return lay_out(stretches, continues=True)
+        return lay_out(stretches[self._mine], continues=True)
 
     def position(self) -> dict[str, Any]:
         """Where the next batch comes from, in values that JSON holds.

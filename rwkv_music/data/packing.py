@@ -62,14 +62,14 @@ def arrange(lengths: Sequence[int], *, most_padding: float = MOST_PADDING) -> li
     # No row is shorter than the longest example: more rows than this are emptier than allowed.
     most_rows = int(total / (longest * (1 - most_padding)))
     for number in range(min(most_rows, len(lengths)), 1, -1):
-        rows = _evenly(lengths, number)
+        rows = evenly(lengths, number)
         height = max(sum(lengths[place] for place in row) for row in rows)
         if number * height * (1 - most_padding) <= total:
             return rows
-    return _evenly(lengths, 1)
+    return evenly(lengths, 1)
 
 
-def _evenly(lengths: Sequence[int], number: int) -> list[list[int]]:
+def evenly(lengths: Sequence[int], number: int) -> list[list[int]]:
     """Rows of about equal length: the longest examples first, each to the row that has least.
 
     The longest row is at most 4/3 of what it would be at best (Graham, "Bounds on multiprocessing

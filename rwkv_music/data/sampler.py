@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rwkv_music.data.batching import Batch, collate
+from rwkv_music.data.batching import Batch, collate, nothing
 from rwkv_music.data.dataset import Example, Span, Windows
 from rwkv_music.data.packing import pack
+from rwkv_music.data.shares import WHOLE, Share
 
 Augmentation = Callable[[Example, np.random.Generator], Example]
 
@@ -31,6 +32,7 @@ class BatchStream(Iterator[Batch]):
         seed: Fixes order, offsets and augmentation.
         augment: Applied to each example with the stream's own generator; None leaves them as cut.
         packing: Whether a row may hold several windows.
+        share: Which part of each batch to lay out; the places are those of the joint batches.
     """
 
     def __init__(
@@ -41,11 +43,13 @@ class BatchStream(Iterator[Batch]):
         seed: int,
         augment: Augmentation | None = None,
         packing: bool = True,
+        share: Share = WHOLE,
     ) -> None:
         self._windows = windows
         self._batch_size = batch_size
         self._augment = augment
         self._packing = packing
+        self._share = share
         self._generator = np.random.default_rng(seed)
         self._epoch_state = self._pool_state = self._generator.bit_generator.state
         self._spans: list[Span] = []
@@ -60,7 +64,10 @@ class BatchStream(Iterator[Batch]):
                 self._begin_epoch()
             self._fill_pool(self._pool_end)
         self._delivered += 1
-        examples = self._pool[self._delivered - 1]
+        joint = self._pool[self._delivered - 1]
+        examples = [joint[place] for place in self._share.of([len(each.ids) for each in joint])]
+        if not examples:
+            return nothing()
         return pack(examples) if self._packing else collate(examples)
 
     def position(self) -> dict[str, Any]:

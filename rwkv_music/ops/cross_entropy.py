@@ -91,7 +91,7 @@ def completion_objective(
     *,
     label_smoothing: float = 0.0,
     logit_penalty: float = 0.0,
-    divide_by: int | None = None,
+    divide_by: float | None = None,
     chunk: int | None = None,
 ) -> Objective:
     """The mean to descend, and the nats of each scored target, from one pass over the logits.
@@ -180,7 +180,7 @@ class _Plan:
     """Of the matrix products."""
     label_smoothing: float
     logit_penalty: float
-    divide_by: int
+    divide_by: float
     chunk: int
     with_gradient: bool
 

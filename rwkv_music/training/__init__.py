@@ -6,9 +6,9 @@ reads and steers it, whether the run belongs to this process, another one, or ye
 
 from rwkv_music.training.background import TrainingRun, attach, start_training
 from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.listeners import Listeners
 from rwkv_music.training.pipeline import train
 from rwkv_music.training.presets import PRESETS
-from rwkv_music.training.session import Listeners
 from rwkv_music.training.trainer import StepReport, Trainer
 
 __all__ = [

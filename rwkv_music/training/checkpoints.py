@@ -16,21 +16,26 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from rwkv_music.errors import CheckpointError
-from rwkv_music.model import RWKV7, load_checkpoint, save_checkpoint
+from rwkv_music.model import load_checkpoint, save_checkpoint
 from rwkv_music.model.files import written_aside
+from rwkv_music.training.snapshot import Snapshot
 
 _STEP = re.compile(r"step-(\d+)\.safetensors")
-_OPTIMIZER = "optimizer/"
-_CARRIED = "carried/"
-_RANDOM = "random/"
+
+
+class Stored(NamedTuple):
+    """A step's checkpoint, read."""
+
+    step: int
+    snapshot: Snapshot
+    facts: dict[str, Any]
+    """What was saved with it."""
 
 
 class Checkpoints:
@@ -66,34 +71,26 @@ class Checkpoints:
     def save(
         self,
         step: int,
-        model: RWKV7,
-        optimizer: torch.optim.Optimizer,
+        snapshot: Snapshot,
         *,
         facts: Mapping[str, Any],
         metadata: Mapping[str, Any],
-        carried: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Write a step's checkpoint, call it the last one, and drop what is too old.
 
         Args:
             step: The step after which it is taken.
-            model: With its tokenizer's settings.
-            optimizer: Of that model.
+            snapshot: The model, with its tokenizer's settings, and the tensors needed to go on.
             facts: Anything JSON can hold that is needed to go on.
             metadata: What the model file itself should tell.
-            carried: Further tensors that are needed to go on.
 
         Raises:
             CheckpointError: If there is no room; older checkpoints stay as they are.
         """
-        tensors = {
-            **_optimizer_tensors(model, optimizer),
-            **_random_states(model.emb.weight.device),
-            **{f"{_CARRIED}{name}": value.contiguous() for name, value in (carried or {}).items()},
-        }
+        model = snapshot.model
         header = {"step": str(step), "facts": json.dumps(dict(facts))}
         with written_aside(self.training_path(step)) as partial:
-            save_file(tensors, partial, metadata=header)
+            save_file(snapshot.tensors, partial, metadata=header)
         assert model.tokenizer_settings is not None
         save_checkpoint(
             model,
@@ -105,18 +102,13 @@ class Checkpoints:
         for old in self.steps()[: -self._keep]:
             self._remove(old)
 
-    def restore(self, step: int, model: RWKV7, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-        """Put model, optimizer and random numbers back to what they were after a step.
-
-        Returns:
-            The facts that were saved with them; under "carried" the further tensors.
+    def read(self, step: int, *, tokenizer_settings: Mapping[str, int]) -> Stored:
+        """What is kept of a step.
 
         Raises:
-            CheckpointError: If a file is missing or damaged; nothing is changed then.
+            CheckpointError: If a file is missing or damaged.
         """
-        weights = load_checkpoint(
-            self.model_path(step), tokenizer_settings=model.tokenizer_settings
-        ).state_dict()
+        model = load_checkpoint(self.model_path(step), tokenizer_settings=tokenizer_settings)
         path = self.training_path(step)
         try:
             with safe_open(path, framework="pt") as stored:
@@ -127,15 +119,7 @@ class Checkpoints:
                 f"{path} is not a whole file ({error}): delete this step's files to go on from the "
                 "one before"
             ) from error
-        model.load_state_dict(weights)
-        _restore_optimizer(model, optimizer, tensors)
-        _restore_random(model.emb.weight.device, tensors)
-        carried = {
-            name.removeprefix(_CARRIED): value.to(model.emb.weight.device)
-            for name, value in tensors.items()
-            if name.startswith(_CARRIED)
-        }
-        return {**facts, "carried": carried}
+        return Stored(step, Snapshot(model, tensors), facts)
 
     def name(self, which: str, step: int) -> None:
         """Give a step's model another name, at once and for good: "last" or "best"."""
@@ -162,50 +146,3 @@ class Checkpoints:
     def _remove(self, step: int) -> None:
         self.model_path(step).unlink(missing_ok=True)
         self.training_path(step).unlink(missing_ok=True)
-
-
-def _parameter_names(model: RWKV7, optimizer: torch.optim.Optimizer) -> list[str]:
-    """Names of the parameters in the order in which the optimizer numbers them."""
-    names = {id(value): name for name, value in model.named_parameters()}
-    return [names[id(value)] for group in optimizer.param_groups for value in group["params"]]
-
-
-def _optimizer_tensors(model: RWKV7, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    names = _parameter_names(model, optimizer)
-    return {
-        f"{_OPTIMIZER}{names[number]}/{key}": torch.as_tensor(value).detach().cpu().contiguous()
-        for number, entries in optimizer.state_dict()["state"].items()
-        for key, value in entries.items()
-    }
-
-
-def _restore_optimizer(
-    model: RWKV7, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]
-) -> None:
-    numbers = {name: number for number, name in enumerate(_parameter_names(model, optimizer))}
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith(_OPTIMIZER):
-            parameter, key = name.removeprefix(_OPTIMIZER).rsplit("/", 1)
-            state.setdefault(numbers[parameter], {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    """The state of every random number generator that training draws from on a device."""
-    states = {f"{_RANDOM}cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states[f"{_RANDOM}cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        states[f"{_RANDOM}mps"] = torch.mps.get_rng_state()
-    return states
-
-
-def _restore_random(device: torch.device, tensors: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(tensors[f"{_RANDOM}cpu"])
-    stored = tensors.get(f"{_RANDOM}{device.type}")
-    if device.type == "cuda" and stored is not None:
-        torch.cuda.set_rng_state(stored, device)
-    if device.type == "mps" and stored is not None:
-        torch.mps.set_rng_state(stored)

@@ -12,6 +12,8 @@ from rwkv_music.training.schedule import SCHEDULES
 
 HEAD_SIZE = 64
 PRECISIONS = ("float32", "bfloat16")
+SHARDINGS = ("none", "fsdp")
+TRACKERS = ("auto", "none", "tensorboard", "wandb")
 _SHORT_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
@@ -57,7 +59,7 @@ class TrainingConfig:
     completion_bars: int = 8
     """Bars to complete at most; only their tokens are scored."""
     batch_size: int = 8
-    """Windows in a batch, or rows with `carry_state`."""
+    """Windows in a batch, or rows with `carry_state`; of all processes together."""
     carry_state: bool = False
     """Read whole pieces instead of windows, the state going from step to step: every token is
     scored, and a token can be learnt from what came any time before. For long pieces."""
@@ -96,6 +98,13 @@ class TrainingConfig:
     """Share of windows of several parts that lose one of them, besides; needs `augmentation`."""
     sample_prompts: int = 2
     """Held-out prompts that are completed at every look, or fewer if there are fewer pieces."""
+    sharding: str = "none"
+    """Of a run in several processes: "none", each has the whole model; or "fsdp", each has a part
+    of every parameter, of its gradient and of what the optimizer keeps."""
+    track: str = "auto"
+    """Who is told of the metrics besides metrics.jsonl: "none", "tensorboard" (in the run
+    directory), or "wandb". "auto" is TensorBoard where it is installed and several processes train,
+    else none."""
 
     def __post_init__(self) -> None:
         precision = _SHORT_PRECISIONS.get(self.precision, self.precision)
@@ -184,4 +193,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 )  # fmt: skip
 """Names of numbers, whether one is within their limits, and the limits in words."""
 
-_CHOICES = {"precision": PRECISIONS, "schedule": SCHEDULES, "optimizer": OPTIMIZERS}
+_CHOICES = {
+    "precision": PRECISIONS, "schedule": SCHEDULES, "optimizer": OPTIMIZERS,
+    "sharding": SHARDINGS, "track": TRACKERS,
+}  # fmt: skip

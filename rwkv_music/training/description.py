@@ -15,8 +15,8 @@ from rwkv_music.training.config import TrainingConfig
 _VERSIONS_OF = ("rwkv-music", "torch", "numpy", "symusic", "music21")
 
 
-def describe_run(config: TrainingConfig, model: RWKV7) -> dict[str, Any]:
-    """The part of config.json that follows from settings and model."""
+def describe_run(config: TrainingConfig, model: RWKV7, processes: int) -> dict[str, Any]:
+    """The part of config.json that follows from settings, model and processes."""
     return {
         "config": config.to_dict(),
         "model": model.config.to_dict(),
@@ -24,6 +24,7 @@ def describe_run(config: TrainingConfig, model: RWKV7) -> dict[str, Any]:
         "tokenizer": model.tokenizer_settings,
         "device": str(model.emb.weight.device),
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
+        "processes": processes,
         **surroundings(),
     }
 
@@ -41,23 +42,26 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def describe_session(from_step: int) -> dict[str, Any]:
+def describe_session(from_step: int, processes: int) -> dict[str, Any]:
     """One start of a run."""
     moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    return {"started": moment, "from_step": from_step, **surroundings()}
+    start = {"started": moment, "from_step": from_step, "processes": processes}
+    return {**start, **surroundings()}
 
 
-def differences(config: dict[str, Any], model: RWKV7) -> list[str]:
+def differences(config: dict[str, Any], model: RWKV7, processes: int) -> list[str]:
     """What is not as it was when the run began, so that its numbers may differ in the last bits.
 
     Args:
         config: What config.json says.
         model: On the device it is trained on now.
+        processes: That train it now.
     """
     here = {
         **surroundings(),
         "device": str(model.emb.weight.device),
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
+        "processes": processes,
     }
     found = [
         f"{name} {here['versions'][name]} (was {before})"
@@ -66,7 +70,7 @@ def differences(config: dict[str, Any], model: RWKV7) -> list[str]:
     ]
     found += [
         f"{name} {here[name]} (was {config[name]})"
-        for name in ("machine", "threads", "device", "kernel")
+        for name in ("machine", "threads", "device", "kernel", "processes")
         if here[name] != config.get(name, here[name])
     ]
     return found

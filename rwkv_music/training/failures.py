@@ -5,6 +5,11 @@ import errno
 from rwkv_music.errors import InputError, TrainingFailedError
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_LOST = (
+    "connection closed", "connection reset", "connection refused", "broken pipe",
+    "timed out waiting",
+)  # fmt: skip
+LOST = "another process of this run has ended: what it said last tells why"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -19,6 +24,12 @@ def explained(error: BaseException, *, kept: str) -> TrainingFailedError | None:
     return None if reason is None else TrainingFailedError(f"{reason}; {kept}")
 
 
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another process of the run is gone."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _LOST)
+
+
 def _reason(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _OUT_OF_MEMORY):
@@ -28,6 +39,8 @@ def _reason(error: BaseException) -> str | None:
         )
     if isinstance(error, FloatingPointError | InputError):
         return text
+    if is_lost(error):
+        return LOST
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return f"no room left to write {error.filename or 'the run'} ({error.strerror}): free some"
     return None

@@ -54,9 +54,8 @@ class Material:
         return baselines([piece.ids for piece in self.train_pieces], held_out)
 
 
-def prepare_material(config: TrainingConfig, progress: Progress | None = None) -> Material:
-    """Load the corpus, split it by piece, and cut its windows; the tokenizer is the corpus's."""
-    corpus = load_corpus(config.corpus, progress=progress)
+def material_of(corpus: Corpus, config: TrainingConfig) -> Material:
+    """Split a corpus by piece, and cut its windows; the tokenizer is the corpus's."""
     tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
     train, valid = split_corpus(corpus, valid_share=config.valid_share)
     bars = {"prompt_bars": config.prompt_bars, "completion_bars": config.completion_bars}
@@ -68,3 +67,8 @@ def prepare_material(config: TrainingConfig, progress: Progress | None = None) -
         train=Windows(train, tokenizer, **bars),
         valid=Windows(valid, tokenizer, **bars),
     )
+
+
+def prepare_material(config: TrainingConfig, progress: Progress | None = None) -> Material:
+    """The same from the corpus that the config names."""
+    return material_of(load_corpus(config.corpus, progress=progress), config)

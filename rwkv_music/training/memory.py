@@ -95,6 +95,7 @@ def estimate_memory(
     rows: int = 1,
     backend: str = "native",
     device: str = "cpu",
+    parts: int = 1,
 ) -> MemoryEstimate:
     """What one step of training needs, beside the program itself.
 
@@ -106,17 +107,18 @@ def estimate_memory(
         rows: Of the batch; each has states of its own.
         backend: Which kernels run, as `choose_backend` says.
         device: "cpu", "cuda" or "mps"; the head's chunks are larger on the last two.
+        parts: Processes among which the parameters are divided.
     """
     parameters = count_parameters(model)
     is_narrow = config.precision == "bfloat16"
     in_layers = parameters - 2 * model.vocab_size * model.width
     copies = 2 * in_layers if is_narrow and not config.checkpointing else 0
-    gradients = 4 * parameters
+    gradients = 4 * parameters // parts
     layers = _activations(model, config, positions, rows, backend)
     return MemoryEstimate(
-        weights=4 * parameters + copies,
+        weights=(4 * parameters + copies) // parts,
         gradients=gradients,
-        optimizer=int(_OPTIMIZER_BYTES[config.optimizer] * parameters),
+        optimizer=int(_OPTIMIZER_BYTES[config.optimizer] * parameters / parts),
         activations=layers + (gradients if config.accumulation > 1 else 0),
         head=_head(model, scored, device, is_narrow=is_narrow),
         heap=_heap(model, config, positions, gradients) if device == "cpu" else 0,
@@ -185,6 +187,7 @@ def require_memory(
     rows: int = 1,
     backend: str = "native",
     device: str = "cpu",
+    parts: int = 1,
 ) -> MemoryEstimate:
     """Refuse a run that will not fit, and say what would.
 
@@ -197,6 +200,7 @@ def require_memory(
         rows: See there.
         backend: See there.
         device: See there.
+        parts: See there.
 
     Raises:
         InputError: If the estimate is above what is free; it names the settings, or the largest
@@ -212,6 +216,7 @@ def require_memory(
             rows=rows,
             backend=backend,
             device=device,
+            parts=parts,
         )
 
     estimate = needed(model, config)

@@ -12,13 +12,21 @@ import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from rwkv_music.errors import InputError
+from rwkv_music.training.cluster import END, Cluster, join_cluster
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.control import STOP
 from rwkv_music.training.failures import explained
+from rwkv_music.training.follower import follow
+from rwkv_music.training.listeners import Listeners
 from rwkv_music.training.run import RunDirectory
-from rwkv_music.training.session import Listeners, Session
+from rwkv_music.training.session import Session
+from rwkv_music.training.trackers import chosen_tracker
+
+_OF_THE_SESSION = {"out", "device", "sharding", "track"}
+"""Settings that decide where and in how many parts a run is computed, not what it computes."""
 
 
 def train(
@@ -27,8 +35,12 @@ def train(
     run: RunDirectory | None = None,
     resume: bool = False,
     listeners: Listeners | None = None,
+    cluster: Cluster | None = None,
 ) -> RunDirectory:
     """Train a model as the config says and leave everything in its run directory.
+
+    Started in several processes (by torchrun, say), each trains on its share of every batch, and
+    process 0 alone writes and tells.
 
     The first Ctrl-C (or SIGTERM) lets the step finish, saves, and returns; a second one raises.
 
@@ -39,6 +51,8 @@ def train(
         resume: Go on with the run that is there, from its newest whole checkpoint. Without one it
             starts over, and says so.
         listeners: Who is told of pieces, steps, evaluations and notes.
+        cluster: The processes that train, which part when the caller says so; when None those that
+            were started with this one, which part in the end.
 
     Returns:
         The run directory; its state is "finished", or "stopped" when somebody asked for that.
@@ -48,26 +62,66 @@ def train(
             `TrainingFailedError` if that shows while it trains.
     """
     listeners = listeners or Listeners()
-    made_here = run is None and not (resume and RunDirectory(config.out_path).exists())
-    if made_here:
+    if cluster is None:
+        cluster = join_cluster(config.device)
+        run = train(config, run=run, resume=resume, listeners=listeners, cluster=cluster)
+        cluster.leave()
+        return run
+    opened = cluster.first(lambda: _open(config, run, listeners, cluster, resume=resume))
+    if not opened.is_finished and cluster.is_leader:
+        _lead(config, opened, listeners, cluster)
+    elif not opened.is_finished:
+        follow(config, cluster)
+    return opened.run
+
+
+class _Opened(NamedTuple):
+    """A run directory, ready to be filled."""
+
+    run: RunDirectory
+    is_new: bool
+    """Whether it was made here, and is taken away if preparation fails."""
+    is_resumed: bool
+    """Whether there is a checkpoint to go on from."""
+    is_finished: bool
+    """Whether there is nothing left to do."""
+
+
+def _open(
+    config: TrainingConfig,
+    run: RunDirectory | None,
+    listeners: Listeners,
+    cluster: Cluster,
+    *,
+    resume: bool,
+) -> _Opened:
+    """Make the run directory, or find out how to go on with the one that is there."""
+    cluster.require_fit(config)
+    chosen_tracker(config, cluster)
+    is_new = run is None and not (resume and RunDirectory(config.out_path).exists())
+    if is_new:
         run = RunDirectory.create(config.out_path)
         if resume:
             listeners.on_note(f"there is no run in {config.out} yet: starting from the beginning")
     run = run or RunDirectory(config.out_path)
-    is_resumed = resume and not made_here and _can_go_on(run, config, listeners)
-    if is_resumed is None:
-        return run
+    is_resumed = resume and not is_new and _can_go_on(run, config, listeners)
+    return _Opened(run, is_new, bool(is_resumed), is_resumed is None)
+
+
+def _lead(config: TrainingConfig, opened: _Opened, listeners: Listeners, cluster: Cluster) -> None:
+    """Prepare a session and run it to its end."""
+    run = opened.run
     try:
-        session = Session(config, run, listeners, resume=is_resumed)
+        session = Session(config, run, listeners, cluster, resume=opened.is_resumed)
     except BaseException as error:
-        if made_here:
+        if opened.is_new:
             run.discard()
         else:
             run.write_status("failed", message=str(error) or type(error).__name__)
             run.log(f"failed: {error!r}")
         raise
     _train_on(session)
-    return run
+    cluster.say(END)
 
 
 def settings_of(path: str | Path) -> TrainingConfig:
@@ -112,7 +166,7 @@ def _require_same(run: RunDirectory, config: TrainingConfig) -> None:
         )
     was, now = TrainingConfig.from_dict(before["config"]).to_dict(), config.to_dict()
     for name in was:
-        if was[name] != now[name] and name not in {"out", "device"}:
+        if was[name] != now[name] and name not in _OF_THE_SESSION:
             raise InputError(
                 f"{run.path} was begun with {name}={was[name]}, not {now[name]}: leave that "
                 "setting out to go on with it, or begin a new run with another --out"

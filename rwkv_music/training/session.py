@@ -1,58 +1,41 @@
 """One session of a run: from its beginning, or from a checkpoint, to its end or the next stop."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from functools import cached_property
 from typing import Any
 
-import torch
-
-from rwkv_music.data.corpora import Progress
 from rwkv_music.data.store_files import in_words
 from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choose_device
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
+from rwkv_music.model import RWKV7
+from rwkv_music.training.checkpoints import Stored
+from rwkv_music.training.cluster import WAIT, Cluster
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.control import PAUSE, RESUME, SAMPLE, SAVE, STOP
 from rwkv_music.training.description import describe_run, describe_session, differences
-from rwkv_music.training.material import prepare_material
+from rwkv_music.training.equipment import equip
+from rwkv_music.training.listeners import Listeners
+from rwkv_music.training.material import Material
 from rwkv_music.training.overfitting import BestSoFar, CopyDetector
 from rwkv_music.training.run import RunDirectory
 from rwkv_music.training.samples import HeldOutSamples
-from rwkv_music.training.streams import open_stream, require_room
-from rwkv_music.training.trainer import StepReport, Trainer
+from rwkv_music.training.trackers import open_tracker
+from rwkv_music.training.trainer import StepReport
 
 _STATUS_SECONDS = 0.2
 _PAUSE_SECONDS = 0.05
 _HEARTBEAT_SECONDS = 30.0
 
 
-def _nothing(_given: Any) -> None:  # noqa: ANN401 - listens to anything
-    """Nobody listens."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listeners:
-    """Who is told what while a run goes on."""
-
-    on_piece: Progress | None = None
-    """Each piece of the corpus, while it is read."""
-    on_step: Callable[[StepReport], None] = _nothing
-    """Each optimizer step."""
-    on_evaluation: Callable[[dict[str, Any]], None] = _nothing
-    """Each evaluation line of metrics.jsonl."""
-    on_note: Callable[[str], None] = _nothing
-    """Sentences a user should read: where a run goes on from, warnings."""
-
-
 class Session:
-    """The state of one run while it goes on.
+    """The state of one run while it goes on, in the process that leads.
 
     Args:
         config: The settings.
         run: Its directory.
         listeners: Who is told.
+        cluster: The processes that train.
         resume: Whether to go on from the newest whole checkpoint.
 
     Raises:
@@ -60,7 +43,13 @@ class Session:
     """
 
     def __init__(
-        self, config: TrainingConfig, run: RunDirectory, listeners: Listeners, *, resume: bool
+        self,
+        config: TrainingConfig,
+        run: RunDirectory,
+        listeners: Listeners,
+        cluster: Cluster,
+        *,
+        resume: bool,
     ) -> None:
         self.config = config
         self.directory = run
@@ -75,106 +64,85 @@ class Session:
         self._elapsed_before, self._began, self._said = 0.0, time.perf_counter(), 0.0
         self.device = choose_device(config.device)
         self.say("preparing", f"reading the corpus {config.corpus}")
-        self.material = prepare_material(config, listeners.on_piece)
+        equipment = equip(
+            config,
+            cluster,
+            progress=listeners.on_piece,
+            newest=self._newest if resume else lambda _: None,
+        )
+        self.cluster = cluster
+        self.material, self.trainer = equipment.material, equipment.trainer
+        self._stream = equipment.stream
         self.tokenizer = self.material.tokenizer
         self.held_out = self.material.held_out()
         self.samples = HeldOutSamples.of(
             self.material.valid, number=config.sample_prompts, seed=config.seed
         )
-        torch.manual_seed(config.seed)
-        self.model = self._new_model()
-        self._stream = open_stream(
-            self.material.train_pieces,
-            self.material.train,
-            config,
-            self.tokenizer.vocabulary,
-            device=self.device,
-        )
-        self.trainer = Trainer(
-            self.model, self._stream, config, vocabulary=self.tokenizer.vocabulary
-        )
-        if resume:
-            self._go_on()
-        else:
+        if equipment.facts is None:
             self._begin_anew()
-
-    def _new_model(self) -> RWKV7:
-        sizes = ModelConfig(
-            vocab_size=self.tokenizer.vocab_size,
-            num_layers=self.config.num_layers,
-            width=self.config.width,
-            dropout=self.config.dropout,
-        )
-        require_room(sizes, self.config, self.material.train, device=self.device)
-        model = RWKV7(sizes)
-        model.tokenizer_settings = self.tokenizer.settings
-        initialize(model, seed=self.config.seed)
-        return model.to(self.device)
+        else:
+            self._go_on(equipment.facts)
+        self._tracker = open_tracker(config, cluster, run, step=self.step)
 
     def _begin_anew(self) -> None:
         """Write down what the run is, and the prompts of its samples."""
         self.samples.write_prompts(self.directory.path / "samples")
         self.directory.write_config(
             {
-                **describe_run(self.config, self.model),
+                **describe_run(self.config, self.trainer.model, self.cluster.number),
                 "corpus": self.material.summary(),
                 "baselines": self.material.baselines(self.held_out),
                 "samples": self.samples.description(),
-                "sessions": [describe_session(0)],
+                "sessions": [describe_session(0, self.cluster.number)],
             }
         )
         self.directory.log(f"session 1 begins at step 0, on {self.device}")
 
-    def _go_on(self) -> None:
-        """Take up the newest whole checkpoint; what was logged after it is dropped."""
-        config = self.directory.config()
-        before, now = in_words(config["tokenizer"]), in_words(self.tokenizer.settings)
+    def _newest(self, material: Material) -> Stored:
+        """The newest whole checkpoint, of a run with this music."""
+        config, settings = self.directory.config(), material.tokenizer.settings
+        before, now = in_words(config["tokenizer"]), in_words(settings)
         if before != now:
             raise InputError(
                 f"the corpus {self.config.corpus} has a tokenizer of {now}, the run in "
                 f"{self.directory.path} began with one of {before}: bring its corpus back, or "
                 "begin a new run with another --out"
             )
-        if config["corpus"]["content_sha256"] != self.material.corpus.content_hash:
+        if config["corpus"]["content_sha256"] != material.corpus.content_hash:
             raise InputError(
                 f"the corpus {self.config.corpus} is not the one that {self.directory.path} began "
                 "with: bring its files back, or begin a new run with another --out"
             )
-        facts = self._restore_newest()
-        self._stream.seek(facts["stream"])
-        if facts["carried"]:
-            self.trainer.carried = ModelState.from_tensors(facts["carried"])
+        for step in reversed(self._checkpoints.steps()):
+            try:
+                return self._checkpoints.read(step, tokenizer_settings=settings)
+            except CheckpointError as error:
+                self.note(f"the checkpoint of step {step} is passed over: {error}")
+        raise InputError(
+            f"no checkpoint of {self.directory.path} can be read: begin a new run with another "
+            "--out"
+        )
+
+    def _go_on(self, facts: dict[str, Any]) -> None:
+        """Bring the directory to what it was at the checkpoint; what came after it is dropped."""
+        config = self.directory.config()
+        self.step = self.trainer.steps_taken
         self._best = BestSoFar(**facts["best"])
         self._look_is_due = facts["look_is_due"]
         self._elapsed_before = facts["elapsed_seconds"]
-        self.trainer.steps_taken = self.step
         self._saved = (self.step, self._look_is_due)
         self._checkpoints.tidy(after=self.step)
         if self._best.step in self._checkpoints.steps():
             self._checkpoints.name("best", self._best.step)
         dropped = self.directory.truncate_metrics(after=self.step)
-        sessions = [*config["sessions"], describe_session(self.step)]
+        sessions = [*config["sessions"], describe_session(self.step, self.cluster.number)]
         self.directory.write_config({**config, "sessions": sessions})
         self._session = len(sessions)
         self.note(f"session {self._session} goes on from step {self.step}, on {self.device}")
         if dropped:
             self.note(f"{dropped} lines of metrics.jsonl behind that step were dropped")
-        for difference in differences(config, self.model):
+        for difference in differences(config, self.trainer.model, self.cluster.number):
             self.note(f"not as when the run began, the last digits may differ: {difference}")
-
-    def _restore_newest(self) -> dict[str, Any]:
-        for step in reversed(self._checkpoints.steps()):
-            try:
-                facts = self._checkpoints.restore(step, self.model, self.trainer.optimizer)
-            except CheckpointError as error:
-                self.note(f"the checkpoint of step {step} is passed over: {error}")
-                continue
-            self.step = step
-            return facts
-        raise InputError(
-            f"no checkpoint of {self.directory.path} can be read: begin a new run with another "
-            "--out"
-        )
 
     def note(self, text: str) -> None:
         """Tell the user and the log."""
@@ -222,6 +190,7 @@ class Session:
         if self.step and not self._checkpoints.path("best").exists():
             self._checkpoints.name("best", self.step)
         is_complete = self.step == self.config.steps or self._ended_early
+        self._tracker.close()
         self.end("finished" if is_complete else "stopped", self._ended_early)
 
     def _is_over(self) -> bool:
@@ -254,7 +223,7 @@ class Session:
 
     def _log_step(self, report: StepReport, sampler: DeviceSampler) -> None:
         by_kind = {name: round(value, 5) for name, value in report.loss_by_kind.items()}
-        self.directory.append_metrics(
+        self._tell_metrics(
             {
                 **asdict(report),
                 "loss_by_kind": by_kind,
@@ -262,6 +231,10 @@ class Session:
                 "elapsed_seconds": round(self._elapsed, 3),
             }
         )
+
+    def _tell_metrics(self, line: dict[str, Any]) -> None:
+        self.directory.append_metrics(line)
+        self._tracker.log(line)
 
     def _listen(self) -> None:
         """Obey what was asked since the last step; a pause lasts until it is called off."""
@@ -276,6 +249,7 @@ class Session:
             self._obey()
             if time.perf_counter() - self._said > _HEARTBEAT_SECONDS:
                 self.say("paused")
+                self.cluster.say(WAIT)
         self._began += time.perf_counter() - began
         self.say("running")
 
@@ -302,12 +276,13 @@ class Session:
         if not self._look_is_due or self._is_stopping:
             return
         self.say("running", "measuring the held-out pieces")
-        measured = self.held_out.likelihood_unless(self.model, self._must_break_off)
+        model = self.trainer.whole_model()
+        measured = self.held_out.likelihood_unless(model, self._must_break_off)
         if measured is None:
             return
         completion, everything = measured
         is_best = self._best.look(self.step, completion.nats_per_token)
-        copied, samples = self._completed()
+        copied, samples = self._completed(model)
         line = {
             "step": self.step,
             "loss_valid": completion.nats_per_token,
@@ -322,7 +297,7 @@ class Session:
             "warnings": self._warnings(completion.nats_per_token, copied),
             "elapsed_seconds": round(self._elapsed, 3),
         }
-        self.directory.append_metrics(line)
+        self._tell_metrics(line)
         self._look_is_due = False
         self._save()
         if is_best:
@@ -343,19 +318,17 @@ class Session:
         found = (self._best.warning(loss), CopyDetector.warning(copied, self._copied_originally))
         return [warning for warning in found if warning is not None]
 
-    def _completed(self) -> tuple[int, list[str]]:
+    def _completed(self, model: RWKV7) -> tuple[int, list[str]]:
         """Complete the held-out prompts; the longest quotation in them, and where they are."""
         paths = self.directory.sample_paths(self.step, len(self.samples.prompts))
-        scores = self.samples.complete(self.model, paths)
+        scores = self.samples.complete(model, paths)
         names = [path.relative_to(self.directory.path).as_posix() for path in paths]
         return self.samples.longest_copied_run(self._detector, scores), names
 
     def _complete_samples(self) -> None:
         """Complete the held-out prompts between two looks."""
-        copied, names = self._completed()
-        self.directory.append_metrics(
-            {"step": self.step, "samples": names, "longest_copied_run": copied}
-        )
+        copied, names = self._completed(self.trainer.whole_model())
+        self._tell_metrics({"step": self.step, "samples": names, "longest_copied_run": copied})
 
     @cached_property
     def _detector(self) -> CopyDetector:
@@ -370,11 +343,9 @@ class Session:
         if self._saved == (self.step, self._look_is_due) or not self.step:
             return
         self.directory.sync_metrics()
-        carried = self.trainer.carried
         self._checkpoints.save(
             self.step,
-            self.model,
-            self.trainer.optimizer,
+            self.trainer.snapshot(),
             facts={
                 "stream": self._stream.position(),
                 "best": self._best.to_dict(),
@@ -382,7 +353,6 @@ class Session:
                 "elapsed_seconds": self._elapsed,
             },
             metadata={"run": self.config.to_dict()},
-            carried=None if carried is None else carried.to_tensors(),
         )
         self._saved = (self.step, self._look_is_due)
 

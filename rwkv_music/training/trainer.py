@@ -1,9 +1,9 @@
 """The training loop: batches in, `StepReport`s out. It never prints, draws or writes."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -13,12 +13,15 @@ from rwkv_music.data import Batch
 from rwkv_music.devices import keep_freed_memory
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelState
-from rwkv_music.ops.cross_entropy import Objective, completion_objective
+from rwkv_music.ops.cross_entropy import Objective
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import Kind
+from rwkv_music.training.cluster import ALONE, GATHER, GATHER_MODEL, STEP, Cluster
 from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.objective import CompletionObjective
 from rwkv_music.training.optimizer import make_optimizer
 from rwkv_music.training.schedule import learning_rate_at
+from rwkv_music.training.snapshot import Snapshot, put_back, take_snapshot, whole_model
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,24 @@ class StepReport:
     grad_norm: float
     """Norm of the whole gradient before clipping."""
     tokens_per_second: float
-    """Real tokens, prompt and completion, without padding, waiting for the batch included."""
+    """Real tokens of all processes, without padding, waiting for the batch included."""
     scored_share: float
     """Share of positions whose target is scored."""
     padding_share: float
     """Share of positions that are padding."""
+    processes: int = 1
+    """How many have taken this step together."""
     loss_by_kind: dict[str, float] = field(default_factory=dict)
     """The same nats by kind of token, e.g. "PITCH"; only kinds that were scored."""
 
 
 @dataclass(frozen=True)
-class _Scored:
-    """Sums over the scored positions of a step."""
+class _Counted:
+    """Positions of a step's batches, of all processes together."""
 
-    nats: float
-    tokens: int
-    by_kind: dict[str, float]
+    scored: int
+    real: int
+    positions: int
 
 
 class Trainer:
@@ -60,6 +65,7 @@ class Trainer:
         config: Steps, learning rate, clip, precision and the like are read from it.
         padding_id: What `batches` pads with, to count real tokens.
         vocabulary: To tell the kinds of token apart in the reports; they are left out when None.
+        cluster: The processes that train the model together, each on its share of the batches.
 
     Example:
         for report in Trainer(model, batches, config): print(report.loss_train)
@@ -73,16 +79,20 @@ class Trainer:
         *,
         padding_id: int = 0,
         vocabulary: Vocabulary | None = None,
+        cluster: Cluster = ALONE,
     ) -> None:
         self.model = model
         self.config = config
+        self.cluster = cluster
+        model.checkpointing = config.checkpointing
+        self._wrapped = cluster.wrap(CompletionObjective(model, config), model, config)
+        # Whoever wraps a model may put parts of its parameters in their place.
         self.optimizer = make_optimizer(
             model,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             kind=config.optimizer,
         )
-        model.checkpointing = config.checkpointing
         self.steps_taken = 0
         """Set it before iterating to go on behind a step that was taken earlier."""
         self.carried: ModelState | None = None
@@ -98,11 +108,43 @@ class Trainer:
     def __iter__(self) -> Iterator[StepReport]:
         """Take the steps one by one; whoever iterates may stop at any of them."""
         while self.steps_taken < self.config.steps:
-            began = time.perf_counter()
-            batches = [next(self._batches) for _ in range(self.config.accumulation)]
-            report = self.step(self.steps_taken + 1, batches, began=began)
-            self.steps_taken = report.step
-            yield report
+            self.cluster.say(STEP)
+            yield self._advance()
+
+    def obey(self, word: str) -> None:
+        """Take part in what the process that leads has said is next."""
+        if word == STEP:
+            self._advance()
+        elif word == GATHER:
+            self._take_snapshot()
+        elif word == GATHER_MODEL:
+            whole_model(self.model, self.cluster)
+
+    def snapshot(self) -> Snapshot:
+        """All that is needed to go on from here."""
+        self.cluster.say(GATHER)
+        return self._take_snapshot()
+
+    def whole_model(self) -> RWKV7:
+        """The model as it is now, to measure or to complete with."""
+        if self.cluster.is_sharded:
+            self.cluster.say(GATHER_MODEL)
+        return whole_model(self.model, self.cluster)
+
+    def restore(self, tensors: Mapping[str, Tensor], *, step: int) -> None:
+        """Go on behind a step, with what a snapshot held besides the model."""
+        self.carried = put_back(self.model, self.optimizer, tensors, self.cluster)
+        self.steps_taken = step
+
+    def _take_snapshot(self) -> Snapshot:
+        return take_snapshot(self.model, self.optimizer, self.carried, self.cluster)
+
+    def _advance(self) -> StepReport:
+        began = time.perf_counter()
+        batches = [next(self._batches) for _ in range(self.config.accumulation)]
+        report = self.step(self.steps_taken + 1, batches, began=began)
+        self.steps_taken = report.step
+        return report
 
     def step(
         self, step: int, batches: Sequence[Batch], *, began: float | None = None
@@ -111,7 +153,8 @@ class Trainer:
 
         Args:
             step: Counted from 1; sets the learning rate.
-            batches: Read one after the other; each scored token weighs the same in whichever it is.
+            batches: Read one after the other; each scored token weighs the same in whichever it is,
+                in whichever process.
             began: When the work on this step began, on the clock of time.perf_counter; now if None.
 
         Raises:
@@ -120,63 +163,69 @@ class Trainer:
         """
         began = time.perf_counter() if began is None else began
         learning_rate = self._set_learning_rate(step)
+        self.cluster.begin_step(self.config.seed, step)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        scored = self._backward(batches)
-        loss_train = scored.nats / scored.tokens
+        counted = self._count(batches)
+        nats, by_kind = self._backward(batches, counted.scored)
+        loss_train = nats / counted.scored
         self._require_finite("loss", loss_train, step)
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self._require_finite("gradient's norm", float(grad_norm), step)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        grad_norm = float(self.cluster.whole(norm))
+        self._require_finite("gradient's norm", grad_norm, step)
         self.optimizer.step()
-        real = sum(int((batch.tokens != self._padding_id).sum()) for batch in batches)
-        positions = sum(batch.tokens.numel() for batch in batches)
         return StepReport(
             step=step,
             loss_train=loss_train,
             learning_rate=learning_rate,
-            grad_norm=float(grad_norm),
-            tokens_per_second=real / (time.perf_counter() - began),
-            scored_share=scored.tokens / positions,
-            padding_share=1 - real / positions,
-            loss_by_kind=scored.by_kind,
+            grad_norm=grad_norm,
+            tokens_per_second=counted.real / (time.perf_counter() - began),
+            scored_share=counted.scored / counted.positions,
+            padding_share=1 - counted.real / counted.positions,
+            processes=self.cluster.number,
+            loss_by_kind=by_kind,
         )
 
-    def _backward(self, batches: Sequence[Batch]) -> _Scored:
-        """Add up the gradient of the mean over all scored tokens, batch by batch."""
-        tokens = sum(batch.num_scored for batch in batches)
-        if not tokens:
+    def _count(self, batches: Sequence[Batch]) -> _Counted:
+        mine = [
+            sum(batch.num_scored for batch in batches),
+            sum(int((batch.tokens != self._padding_id).sum()) for batch in batches),
+            sum(batch.tokens.numel() for batch in batches),
+        ]
+        counted = _Counted(*self.cluster.sum(torch.tensor(mine)).tolist())
+        if not counted.scored:
             raise InputError("none of a step's targets is scored: give completions to learn from")
+        return counted
+
+    def _backward(self, batches: Sequence[Batch], scored: int) -> tuple[float, dict[str, float]]:
+        """Add up the gradient of the mean over all scored tokens, batch by batch.
+
+        Returns:
+            The sum of nats, and their mean by kind of token, of all processes.
+        """
+        # Gradients come out as the mean over processes, and their sum is wanted.
+        divide_by = scored / self.cluster.number if self.cluster.number > 1 else scored
         table = torch.zeros(2, len(Kind), dtype=torch.float64)
-        nats_sum = torch.zeros((), dtype=torch.float64)
-        for batch in batches:
+        nats_sum = torch.zeros(1, dtype=torch.float64)
+        for number, batch in enumerate(batches, start=1):
             here = batch.to(self._device)
-            objective, nats = self.objective(here, divide_by=tokens)
-            objective.backward()
+            with self.cluster.adding_up(self._wrapped, is_last=number == len(batches)):
+                objective, nats = self.objective(here, divide_by=divide_by)
+                objective.backward()
             nats_sum += nats.double().sum().cpu()
             if self._kinds is not None:
                 table += _by_kind(nats, self._kinds[here.targets[here.completion_mask]]).cpu()
-        by_kind = {
-            kind.name: float(table[0, kind] / table[1, kind]) for kind in Kind if table[1, kind]
-        }
-        return _Scored(nats=float(nats_sum), tokens=tokens, by_kind=by_kind)
+        total, *both = self.cluster.sum(torch.cat([nats_sum, table.flatten()])).tolist()
+        sums, counts = both[: len(Kind)], both[len(Kind) :]
+        by_kind = {kind.name: sums[kind] / counts[kind] for kind in Kind if counts[kind]}
+        return total, by_kind
 
-    def objective(self, batch: Batch, *, divide_by: int) -> Objective:
+    def objective(self, batch: Batch, *, divide_by: float) -> Objective:
         """What to descend, of a batch on the model's device, and the nats of its scored tokens."""
-        with torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
-        ):
-            before = self.carried if batch.continues else None
-            hidden, after = self.model.hidden(batch.tokens, before, resets=batch.resets)
-            self.carried = after.detach() if batch.continues else None
-            return completion_objective(
-                hidden,
-                self.model.head.weight,
-                batch.targets,
-                batch.completion_mask,
-                label_smoothing=self.config.label_smoothing,
-                logit_penalty=self.config.logit_penalty,
-                divide_by=divide_by,
-            )
+        before = self.carried if batch.continues else None
+        objective, after = self._wrapped(batch, before, divide_by)
+        self.carried = after.detach() if batch.continues else None
+        return cast("Objective", objective)
 
     def _require_finite(self, name: str, value: float, step: int) -> None:
         if value - value != 0:
