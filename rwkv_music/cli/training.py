@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PRESETS = ("tiny", "small", "1m", "5m", "12m", "25m", "43m", "94m", "324m", "1.3b", "2.6b")
 _SETTINGS = (
-    "corpus", "seed", "device", "steps", "prompt_bars", "completion_bars", "batch_size",
+    "corpus", "init", "seed", "device", "steps", "prompt_bars", "completion_bars", "batch_size",
     "accumulation", "learning_rate", "schedule", "dropout", "label_smoothing", "logit_penalty",
     "early_stop", "evaluate_every", "save_every", "precision", "checkpointing", "optimizer",
     "carry_state", "context_length", "augmentation", "drop_parts", "sharding", "track",
@@ -43,6 +43,12 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         help="what rwkv-music prepare made of a folder",
     )
     parser.add_argument("--out", required=True, metavar="RUN", help="run directory to make")
+    parser.add_argument(
+        "--init",
+        metavar="MODEL",
+        help="begin with the weights of a model (bach, a run directory or a file) of the same "
+        "sizes and tokenizer",
+    )
     parser.add_argument(
         "--resume",
         action="store_true",

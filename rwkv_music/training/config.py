@@ -32,6 +32,9 @@ class TrainingConfig:
     """"bach", or a folder of MIDI files."""
     out: str
     """The run directory to make; one that holds a run already is refused."""
+    init: str = ""
+    """The model whose weights to begin with: a shipped one's name, a run directory or a file, of
+    the same sizes and tokenizer; "" for new ones."""
     seed: int = 0
     """Fixes initial weights, data order, augmentation and dropout."""
     device: str = "auto"

@@ -15,6 +15,7 @@ from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.training.checkpoints import Stored
 from rwkv_music.training.cluster import Cluster
 from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.initial import load_initial
 from rwkv_music.training.material import Material, material_of
 from rwkv_music.training.streams import open_stream, require_room
 from rwkv_music.training.trainer import Trainer
@@ -67,11 +68,15 @@ def equip(
     def read() -> tuple[int, dict[str, Any]] | None:
         nonlocal stored
         stored = newest(material)
-        return None if stored is None else (stored.step, stored.facts)
+        if stored is not None:
+            model.load_state_dict(stored.snapshot.model.state_dict())
+            return stored.step, stored.facts
+        if config.init:
+            begun = load_initial(config.init, model.config, material.tokenizer.settings)
+            model.load_state_dict(begun.state_dict())
+        return None
 
     place = cluster.first(read)
-    if stored is not None:
-        model.load_state_dict(stored.snapshot.model.state_dict())
     if cluster.number > 1:
         weights = cluster.spread(model.state_dict() if cluster.is_leader else None)
         model.load_state_dict(weights)
