@@ -164,8 +164,10 @@ def _durations(
 def pedal_keys(parts: list[Part], grid: Grid, loops: Loops | None) -> Array:
     """Keys of all switches of the sustain pedal.
 
-    A message that leaves the pedal as it is switches nothing. Within one grid step, a lift and a
-    press are kept; a press that ends in the step it began in ends one step later.
+    A message that leaves the pedal as it is switches nothing. A moment holds a lift and a press
+    behind it: a lift that follows a press in its own grid step moves to the next one, and so do
+    those behind it as far as they must. Of more than three switches in one step an even number is
+    left out.
 
     Raises:
         InputError: If a pedal moves before tick 0.
@@ -213,32 +215,33 @@ def _switch_keys(moments: Array, is_down: Bool[np.ndarray, " _"], grid: Grid) ->
     keys |= slots << SLOT_SHIFT
     together = keys[1:] == keys[:-1]
     if together.any():
-        return _merged_switches(keys, is_down, together)
+        return _merged_switches(keys, is_down, together, slots)
     keys += np.where(is_down, _DOWN, _UP)
     return keys
 
 
 def _merged_switches(
-    keys: Array, is_down: Bool[np.ndarray, " _"], together: Bool[np.ndarray, " _"]
+    keys: Array, is_down: Bool[np.ndarray, " _"], together: Bool[np.ndarray, " _"], slots: Array
 ) -> Array:
-    """Keys of switches of which some fall together: a lift and a press at each moment at most.
+    """Keys of switches of which some fall together.
 
     Args:
         keys: Time and slot of each switch.
-        is_down: Which way it goes; those of one part alternate.
+        is_down: Which way it goes; those of one part alternate and begin with a press.
         together: Whether a switch has the time and slot of the one before it.
+        slots: The slot of each.
     """
-    is_first = np.concatenate([[True], ~together])
-    is_last = np.concatenate([~together, [True]])
-    first, last = np.flatnonzero(is_first), np.flatnonzero(is_last)
-    moments = keys[first]
-    lifted = ~is_down[first]
-    pressed = is_down[last] | (last > first)
-    ends_late = pressed & ~is_down[last]
-    return np.concatenate([
-        moments[lifted] + _UP, moments[pressed] + _DOWN,
-        moments[ends_late] + (_UP + (1 << TIME_SHIFT)),
-    ])  # fmt: skip
+    first = np.flatnonzero(np.concatenate([[True], ~together]))
+    length = np.diff(first, append=len(keys))
+    place = np.arange(len(keys)) - first.repeat(length)
+    is_kept = place < (2 + length % 2).repeat(length)
+    keys, is_lift, slots = keys[is_kept], ~is_down[is_kept], slots[is_kept]
+    # time = max(time, time before + 1 for a lift), part by part, all at once.
+    lifts = is_lift.cumsum()
+    of_part = slots << _SLOT_IN_MOMENT
+    time = np.maximum.accumulate((keys >> TIME_SHIFT) + of_part - lifts) - of_part + lifts
+    kept: Array = (time << TIME_SHIFT) + (slots << SLOT_SHIFT) + np.where(is_lift, _UP, _DOWN)
+    return kept
 
 
 def tempo_changes(score: "symusic.Score", grid: Grid) -> tuple[int, Array, Array]:

@@ -94,8 +94,9 @@ def pedal_keys(
     keys = np.empty(len(number), dtype=np.int64)
     count = message = 0
     for part in range(len(ends)):
-        latest = moment = np.int64(-1)
-        lifted = pressed = is_down = False
+        latest = moment = placed = np.int64(-1)
+        was_down = is_down = False
+        switches = 0
         while message <= ends[part]:
             is_last = message == ends[part]
             now, down = moment, is_down
@@ -109,23 +110,18 @@ def pedal_keys(
                 latest = tick
                 now, down = (2 * tick * steps + ticks) // (2 * ticks), value[message] >= 64
             if (down != is_down and now != moment) or is_last:
-                # The switches at one moment are known: a lift, a press, and perhaps its end.
-                place = (moment << TIME_SHIFT) | (slots[part] << SLOT_SHIFT)
-                if lifted:
-                    keys[count] = place + _UP
+                # The switches of one moment are known; a lift stands a step behind its press.
+                for place in range(min(switches, 2 + switches % 2)):
+                    is_lift = was_down == (place % 2 == 0)
+                    placed = max(moment, placed + is_lift)
+                    keys[count] = (placed << TIME_SHIFT) + (slots[part] << SLOT_SHIFT)
+                    keys[count] += _UP if is_lift else _DOWN
                     count += 1
-                if pressed:
-                    keys[count] = place + _DOWN
-                    count += 1
-                    if not is_down:
-                        keys[count] = place + _UP + (1 << TIME_SHIFT)
-                        count += 1
-                lifted, pressed = is_down, False
-                moment = now
+                was_down, switches, moment = is_down, 0, now
             if is_last:
                 break
             if down != is_down:
-                pressed = pressed or down
+                switches += 1
                 is_down = down
             message += 1
     return keys[:count], True

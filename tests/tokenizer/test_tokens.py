@@ -217,13 +217,51 @@ def test_a_pedal_pressed_for_less_than_a_step_is_pressed_for_one() -> None:
     np.testing.assert_array_equal(TOKENIZER.encode(back), ids)
 
 
-def test_of_many_switches_within_a_step_a_lift_and_a_press_remain() -> None:
+def switched(*moved: tuple[int, int]) -> list[tuple[int, int]]:
+    """When the pedal goes which way after encoding and decoding, for ticks and values at 480."""
     score = score_of((0, 480, 60), (1920, 480, 60))
-    for time, value in ((480, 127), (481, 0), (482, 127), (960, 0), (961, 127), (962, 0)):
+    for time, value in moved:
         score.tracks[0].controls.append(symusic.ControlChange(time, 64, value))
-    back = TOKENIZER.decode(TOKENIZER.encode(score))
-    switches = [(each.time, each.value) for each in back.tracks[0].controls]
-    assert switches == [(96, 127), (192, 0), (192, 127), (193, 0)]
+    ids = TOKENIZER.encode(score)
+    back = TOKENIZER.decode(ids)
+    np.testing.assert_array_equal(TOKENIZER.encode(back), ids)
+    return [(each.time, each.value) for each in back.tracks[0].controls]
+
+
+def test_three_switches_within_a_step_all_stay() -> None:
+    assert switched((480, 127), (481, 0), (482, 127), (960, 0)) == [
+        (96, 127), (97, 0), (97, 127), (192, 0),
+    ]  # fmt: skip
+    assert switched((480, 127), (960, 0), (961, 127), (962, 0)) == [
+        (96, 127), (192, 0), (192, 127), (193, 0),
+    ]  # fmt: skip
+
+
+def test_a_switch_that_waits_makes_the_next_one_wait_too() -> None:
+    # Step 96 holds a press, a lift and a press, step 97 a lift: that one follows a press at 97.
+    assert switched((480, 127), (481, 0), (482, 127), (485, 0), (960, 127), (970, 0)) == [
+        (96, 127), (97, 0), (97, 127), (98, 0), (192, 127), (194, 0),
+    ]  # fmt: skip
+
+
+def test_of_more_than_three_switches_within_a_step_an_even_number_goes() -> None:
+    flutter = [(480, 127), *((480, value) for _ in range(50) for value in (0, 127))]
+    assert switched(*flutter, (960, 0)) == [(96, 127), (97, 0), (97, 127), (192, 0)]
+    assert switched(*flutter[:-1], (960, 127)) == [(96, 127), (97, 0), (192, 127)]
+
+
+@settings(max_examples=60)
+@given(st.lists(st.integers(0, 12), max_size=30))
+def test_a_moved_switch_waits_for_its_turn_and_no_longer(steps: list[int]) -> None:
+    """One switch after the other, by the rule as it is written in the documentation."""
+    moved = [(5 * step, 127 * (place % 2 == 0)) for place, step in enumerate(sorted(steps))]
+    expected: list[tuple[int, int]] = []
+    for step in range(13):
+        group = [(time // 5, value) for time, value in moved if time == 5 * step]
+        for time, value in group[: 3 if len(group) % 2 else 2]:
+            before = expected[-1][0] if expected else 0
+            expected.append((max(time, before + (not value and bool(expected))), value))
+    assert switched(*moved) == expected
 
 
 def test_notes_of_no_duration_last_one_step() -> None:
