@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, Decoder, DecoderState, ModelConfig, initialize
@@ -28,20 +29,49 @@ def perturbed(config: ModelConfig = CONFIG) -> RWKV7:
 
 
 MODEL = perturbed()
-CLOSE = {"float32": 1e-4, "bfloat16": 1e-4, "int8": 1e-3}
-"""To the plain twin. With int8, the native step also rounds vectors, to 12 to 16 bits."""
+
+
+def read(decoder: Decoder, ids: Tensor) -> list[Tensor]:
+    """All logits, and the state after the last token."""
+    state = decoder.new_state(len(ids))
+    logits = [decoder.step(column, state) for column in ids.T]
+    return [torch.stack(logits), state.wkv, state.shifts]
+
+
+def a_step_more(module: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """Every second entry of a vector moved by a step of what int8 decoding rounds it to."""
+    [x] = inputs
+    assert isinstance(module, nn.Linear)
+    moved = x.clone()
+    largest = min(2**15 - 1, (2**31 - 1) // (127 * module.in_features))
+    moved[..., ::2] += x.abs().amax(-1, keepdim=True) / largest
+    return moved
+
+
+def assert_equals_its_twin(model: RWKV7, precision: str, ids: Tensor) -> None:
+    """The native step is the plain one but for the last bits of float32 sums.
+
+    With int8 it rounds vectors to 12 to 16 bits as well, each entry by half a step at most. A twin
+    that rounds too comes no closer: some percent of the entries lie so near to half a step that the
+    last bit of a sum decides. What all that may cost is what the twin's results move by when
+    every second entry of its vectors moves by a whole step.
+    """
+    native, twin = (Decoder(model, precision, backend=each) for each in ("native", "torch"))
+    found, expected = read(native, ids), read(twin, ids)
+    if precision != "int8":
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        return
+    for module in twin._model.modules():
+        if isinstance(module, nn.Linear):
+            module.register_forward_pre_hook(a_step_more)
+    for mine, exact, moved in zip(found, expected, read(twin, ids), strict=True):
+        assert 0 < float((mine - exact).norm()) < float((moved - exact).norm())
 
 
 @needs_native
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_native_step_equals_its_plain_twin(precision: str) -> None:
-    native, twin = (Decoder(MODEL, precision, backend=each) for each in ("native", "torch"))
-    here, there, close = native.new_state(2), twin.new_state(2), CLOSE[precision]
-    for column in IDS.T:
-        found, expected = native.step(column, here), twin.step(column, there)
-        torch.testing.assert_close(found, expected, rtol=close, atol=close)
-    torch.testing.assert_close(here.wkv, there.wkv, rtol=close, atol=close)
-    torch.testing.assert_close(here.shifts, there.shifts, rtol=close, atol=close)
+    assert_equals_its_twin(MODEL, precision, IDS)
 
 
 @needs_native
@@ -50,13 +80,18 @@ def test_inner_widths_that_are_no_pairs_of_columns_will_do(precision: str) -> No
     widths = {"decay_width": 7, "rate_width": 5, "value_width": 3, "gate_width": 17}
     model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64, **widths))
     for batch in (1, 2):
-        native, twin = (Decoder(model, precision, backend=each) for each in ("native", "torch"))
-        here, there = native.new_state(batch), twin.new_state(batch)
-        for column in IDS[:batch, :5].T:
-            found, expected = native.step(column, here), twin.step(column, there)
-            torch.testing.assert_close(
-                found, expected, rtol=CLOSE[precision], atol=CLOSE[precision]
-            )
+        assert_equals_its_twin(model, precision, IDS[:batch, :5])
+
+
+@needs_native
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("alive", [0, 1, 50])
+def test_weights_that_meet_zeros_only_may_be_skipped(precision: str, alive: int) -> None:
+    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=128))
+    with torch.no_grad():
+        for block in model.blocks:
+            block.ffn.key.weight[alive:] = 0  # of 512 hidden values
+    assert_equals_its_twin(model, precision, IDS[:1, :5])
 
 
 @needs_native
@@ -112,8 +147,10 @@ def test_a_sequence_does_not_depend_on_its_batch(precision: str, batch: int) -> 
     decoder = Decoder(MODEL, precision, backend="native")
     ids = torch.randint(VOCABULARY, (batch, 5), generator=torch.Generator().manual_seed(batch))
     together, alone = decoder.new_state(batch), decoder.new_state(1)
-    # Sums in another order differ in the last bit; a vector rounded for int8 then by a whole one.
-    close = CLOSE["int8"] if precision == "int8" else 1e-5
+    # Batches are multiplied by eights, fours, twos and ones, each of which has its order of sums.
+    # Where the last sequence is a one again, its numbers are the same to the last bit.
+    # Elsewhere a last bit may move an entry rounded for int8 by a step: `assert_equals_its_twin`.
+    close = {"int8 alone": 0.0, "int8": 1e-3}.get(precision + " alone" * (batch % 2), 1e-5)
     for column in ids.T:
         found, expected = decoder.step(column, together), decoder.step(column[-1:], alone)
         torch.testing.assert_close(found[-1:], expected, rtol=close, atol=close)

@@ -162,7 +162,7 @@ inline void decode_channel_mixing(
     const Vector<float> positive = maximum<float>(Vector<float>{}, x);
     return positive * positive;
   });
-  multiply(layer.channel_value, room.hidden.data(), room.normed.data(), batch);
+  multiply(layer.channel_value, room.hidden.data(), room.normed.data(), batch, true);
   add(room.x, room.normed);
 }
 

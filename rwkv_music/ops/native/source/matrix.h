@@ -83,19 +83,40 @@ struct Vectors {
   const float* scales;  // of whole numbers, each vector's; null otherwise
 };
 
+// The columns or pairs of them to multiply, in rising order: all of them where there is no list.
+struct Groups {
+  const int32_t* list;
+  int64_t count;
+};
+
+// Those in which a vector is not zero. The others add nothing, and their weights need not be read:
+// of the squared ReLU of a trained model most numbers are zero.
+template <typename Weight>
+inline Groups groups_that_count(
+    const typename Taps<Weight>::Input* x, int64_t groups, int32_t* list) {
+  constexpr int columns = Taps<Weight>::columns;
+  int64_t count = 0;
+  for (int64_t group = 0; group < groups; ++group, x += columns) {
+    list[count] = static_cast<int32_t>(group);
+    count += int(x[0] != 0) | int(x[columns - 1] != 0);  // without a branch; a NaN is not zero
+  }
+  return {list, count};
+}
+
 // `Panels` panels from `panel` on, times `Batch` vectors; out is [Batch, rows].
-template <typename Weight, int Panels, int Batch>
+template <bool Listed, typename Weight, int Panels, int Batch>
 RM_INLINE void multiply_block(
-    const Matrix& m, int64_t panel, const Vectors<typename Taps<Weight>::Input>& x, float* out) {
+    const Matrix& m, int64_t panel, const Vectors<typename Taps<Weight>::Input>& x,
+    const Groups& groups, float* out) {
   using T = Taps<Weight>;
   constexpr int lanes = Lanes<float>::count, vectors = kPanel / lanes;
   // Several sums, of every fourth column or pair each, hide that a sum waits for the one before it.
   constexpr int apart = Panels * Batch * vectors > 2 ? 1 : 4;
   const int64_t panel_size = x.stride * kPanel, step = T::columns * kPanel;
-  const int64_t groups = x.stride / T::columns;
   const Weight* weights = static_cast<const Weight*>(m.panels) + panel * panel_size;
   typename T::Sum sums[apart][Panels][Batch][vectors] = {};
-  const auto add = [&](int64_t group, auto& to) RM_INLINE_LAMBDA {
+  const auto add = [&](int64_t i_group, auto& to) RM_INLINE_LAMBDA {
+    const int64_t group = Listed ? groups.list[i_group] : i_group;
     RM_UNROLL
     for (int p = 0; p < Panels; ++p)
       RM_UNROLL
@@ -107,22 +128,23 @@ RM_INLINE void multiply_block(
       }
   };
   // A processor prefetches to the end of a page only, where each of our streams would wait.
-  const auto expect = [&](int64_t group) RM_INLINE_LAMBDA {
+  const auto expect = [&](int64_t i) RM_INLINE_LAMBDA {
+    constexpr int64_t ahead = kAhead / (T::columns * kPanel * sizeof(Weight));
+    const int64_t next = Listed ? groups.list[std::min(i + ahead, groups.count - 1)] : i + ahead;
     RM_UNROLL
     for (int p = 0; p < Panels; ++p) {
-      const char* from =
-          reinterpret_cast<const char*>(weights + p * panel_size + group * step) + kAhead;
+      const char* from = reinterpret_cast<const char*>(weights + p * panel_size + next * step);
       RM_UNROLL
-      for (size_t i = 0; i < apart * step * sizeof(Weight); i += 64) __builtin_prefetch(from + i);
+      for (size_t j = 0; j < apart * step * sizeof(Weight); j += 64) __builtin_prefetch(from + j);
     }
   };
   int64_t group = 0;
-  for (; group + apart <= groups; group += apart) {
+  for (; group + apart <= groups.count; group += apart) {
     if constexpr (Batch == 1) expect(group);
     RM_UNROLL
     for (int k = 0; k < apart; ++k) add(group + k, sums[k]);
   }
-  for (; group < groups; ++group) add(group, sums[0]);
+  for (; group < groups.count; ++group) add(group, sums[0]);
   for (int p = 0; p < Panels; ++p) {
     const int64_t row = (panel + p) * kPanel, count = std::min<int64_t>(kPanel, m.rows - row);
     for (int b = 0; b < Batch; ++b) {
@@ -140,22 +162,33 @@ RM_INLINE void multiply_block(
   }
 }
 
-template <typename Weight, int Panels, int Batch>
-void multiply_all(const Matrix& m, const Vectors<typename Taps<Weight>::Input>& x, float* out) {
+template <bool Listed, typename Weight, int Panels, int Batch>
+void multiply_all(
+    const Matrix& m, const Vectors<typename Taps<Weight>::Input>& x, const Groups& groups,
+    float* out) {
   const int64_t panels = (m.rows + kPanel - 1) / kPanel;
   int64_t panel = 0;
   for (; panel + Panels <= panels; panel += Panels)
-    multiply_block<Weight, Panels, Batch>(m, panel, x, out);
-  for (; panel < panels; ++panel) multiply_block<Weight, 1, Batch>(m, panel, x, out);
+    multiply_block<Listed, Weight, Panels, Batch>(m, panel, x, groups, out);
+  for (; panel < panels; ++panel) multiply_block<Listed, Weight, 1, Batch>(m, panel, x, groups, out);
 }
 
+// With `has_zeros`, weights that meet a zero are not read.
 template <typename Weight>
 void multiply(
-    const Matrix& m, Vectors<typename Taps<Weight>::Input> x, float* out, int64_t batch) {
+    const Matrix& m, Vectors<typename Taps<Weight>::Input> x, float* out, int64_t batch,
+    bool has_zeros) {
+  const Groups all{nullptr, x.stride / Taps<Weight>::columns};
+  if (has_zeros && batch == 1) {
+    const std::unique_ptr<int32_t[]> list(new int32_t[all.count]);
+    const Groups some = groups_that_count<Weight>(x.data, all.count, list.get());
+    // Where most count, reading everything in order is faster.
+    if (5 * some.count <= 3 * all.count) return multiply_all<true, Weight, 4, 1>(m, x, some, out);
+  }
   const auto some = [&](auto several, auto panels) {
     constexpr int Batch = decltype(several)::value, Panels = decltype(panels)::value;
     for (; batch >= Batch; batch -= Batch) {
-      multiply_all<Weight, Panels, Batch>(m, x, out);
+      multiply_all<false, Weight, Panels, Batch>(m, x, all, out);
       x.data += Batch * x.stride;
       if (x.scales) x.scales += Batch;
       out += Batch * m.rows;
@@ -206,29 +239,33 @@ inline float quantize(const float* x, int64_t columns, int16_t* to) {
   return largest / limit;
 }
 
-inline void multiply_int8(const Matrix& m, const float* x, float* out, int64_t batch) {
+inline void multiply_int8(
+    const Matrix& m, const float* x, float* out, int64_t batch, bool has_zeros) {
   const int64_t stride = m.columns + m.columns % 2;
   const std::unique_ptr<int16_t[]> numbers(new int16_t[batch * stride]());
   const std::unique_ptr<float[]> scales(new float[batch]);
   for (int64_t b = 0; b < batch; ++b)
     scales[b] = quantize(x + b * m.columns, m.columns, numbers.get() + b * stride);
-  multiply<int8_t>(m, {numbers.get(), stride, scales.get()}, out, batch);
+  multiply<int8_t>(m, {numbers.get(), stride, scales.get()}, out, batch, has_zeros);
 }
 
-inline void multiply_bfloat16(const Matrix& m, const float* x, float* out, int64_t batch) {
-  if (m.columns % 2 == 0) return multiply<bfloat16>(m, {x, m.columns, nullptr}, out, batch);
+inline void multiply_bfloat16(
+    const Matrix& m, const float* x, float* out, int64_t batch, bool has_zeros) {
+  if (m.columns % 2 == 0)
+    return multiply<bfloat16>(m, {x, m.columns, nullptr}, out, batch, has_zeros);
   const int64_t stride = m.columns + 1;
   const std::unique_ptr<float[]> padded(new float[batch * stride]());
   for (int64_t b = 0; b < batch; ++b)
     std::copy_n(x + b * m.columns, m.columns, padded.get() + b * stride);
-  multiply<bfloat16>(m, {padded.get(), stride, nullptr}, out, batch);
+  multiply<bfloat16>(m, {padded.get(), stride, nullptr}, out, batch, has_zeros);
 }
 
-// out = x W^T; x is [batch, columns], out [batch, rows].
-inline void multiply(const Matrix& m, const float* x, float* out, int64_t batch) {
-  if (m.type == kWeightInt8) return multiply_int8(m, x, out, batch);
-  if (m.type == kWeightBFloat16) return multiply_bfloat16(m, x, out, batch);
-  multiply<float>(m, {x, m.columns, nullptr}, out, batch);
+// out = x W^T; x is [batch, columns], out [batch, rows]. `has_zeros`: many numbers of x are zero.
+inline void multiply(
+    const Matrix& m, const float* x, float* out, int64_t batch, bool has_zeros = false) {
+  if (m.type == kWeightInt8) return multiply_int8(m, x, out, batch, has_zeros);
+  if (m.type == kWeightBFloat16) return multiply_bfloat16(m, x, out, batch, has_zeros);
+  multiply<float>(m, {x, m.columns, nullptr}, out, batch, has_zeros);
 }
 
 }  // namespace rwkv_music
