@@ -4,8 +4,14 @@ The names listed in `__all__` are the ones a user types. They are loaded on firs
 `import rwkv_music` itself takes a moment only (torch, music21 and pygame are heavy).
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# oneDNN keeps a kernel with its workspace for each shape of bfloat16 product, by default so many
+# that training on windows of many lengths grows by gigabytes. It looks here at its first product,
+# also when torch is loaded already; what the user has set stays.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 if TYPE_CHECKING:
     from rwkv_music.generation import continue_score

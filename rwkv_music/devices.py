@@ -19,11 +19,9 @@ from rwkv_music.errors import InputError
 TORCH_ENVIRONMENT = {
     # Waiting OpenMP threads that spin slow a shared machine down many times over.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # oneDNN keeps a kernel with its workspace for each shape of bfloat16 product; by default so
-    # many that training on windows of many lengths grows by gigabytes.
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
 }
-"""What torch should find in the environment when it is loaded, where the user says nothing else."""
+"""What torch should find in the environment when it is loaded, where the user says nothing else:
+set in processes of our own, and not in a notebook's, whose other libraries it would change too."""
 
 _KEPT_BYTES = 2**31 - 1
 """The most that mallopt can be told."""

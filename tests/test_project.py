@@ -171,6 +171,21 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert HEAVY & set(done.stdout.split()) == set()
 
 
+@pytest.mark.parametrize(("before", "expected"), [(None, "128"), ("7", "7")])
+def test_importing_the_package_bounds_what_onednn_keeps_unless_the_user_did(
+    before: str | None, expected: str
+) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    others = {key: value for key, value in os.environ.items() if key != name}
+    given = {} if before is None else {name: before}
+    code = f"import rwkv_music, os; print(os.environ['{name}'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**others, **given},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == expected
+
+
 def test_the_wheel_holds_every_file_and_works_elsewhere(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path)]
     subprocess.run([*build, str(REPOSITORY)], check=True, capture_output=True)
