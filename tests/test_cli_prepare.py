@@ -1,6 +1,7 @@
 """`rwkv-music prepare` and `merge`: what came of it on stdout, progress with an ETA on stderr."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,10 +9,12 @@ from rwkv_music.cli import build_parser, main
 from rwkv_music.data import Store, load_corpus
 from rwkv_music.model import load_model
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.training import StepReport, Trainer
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.material import prepare_material
 from rwkv_music.training.run import RunDirectory
 from tests.stores import tables_of, write_tunes
+from tests.training.curves import curve
 
 
 @pytest.fixture
@@ -130,3 +133,32 @@ def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
     ]
     assert list(found["set_aside"]) == ["broken.mid"]
     assert found["content_sha256"] == load_corpus(store, Tokenizer()).content_hash
+
+
+@pytest.mark.parametrize("how", [[], ["--carry-state", "--context-length", "40"]])
+def test_a_run_on_a_store_is_stopped_and_goes_on_to_the_last_bit(
+    how: list[str], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
+    train = ["train", "--store", str(store), "--preset", "tiny", "--steps", "6", "--device", "cpu"]
+    settings = ["--evaluate-every", "6", "--dropout", "0.1", *how]
+    assert main([*train, *settings, "--out", str(tmp_path / "whole")]) == 0
+    real = Trainer.step
+
+    def step(trainer: Trainer, number: int, *given: Any, **named: Any) -> StepReport:
+        if number == 4:
+            RunDirectory(tmp_path / "parts").control.ask("stop")
+        return real(trainer, number, *given, **named)
+
+    monkeypatch.setattr(Trainer, "step", step)
+    parts = RunDirectory(tmp_path / "parts")
+    assert main([*train, *settings, "--out", str(parts.path)]) == 0
+    assert (parts.status()["state"], parts.status()["step"]) == ("stopped", 4)
+    monkeypatch.undo()
+    assert main(["train", "--resume", "--out", str(parts.path)]) == 0
+    assert curve(parts) == curve(RunDirectory(tmp_path / "whole"))
+    assert load_model(parts.path).metadata["step"] == 6
+    if how:
+        (scored,) = {line["scored_share"] for line in parts.metrics() if "loss_train" in line}
+        assert scored == 1
