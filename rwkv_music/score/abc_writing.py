@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import symusic
 
 _LETTERS = ("C", "^C", "D", "^D", "E", "F", "^F", "G", "^G", "A", "^A", "B")
+_FIFTHS = "FCGDAEB"
 _DRUM_CHANNEL = 10
 _TRIPLET = "(3:2:1"
 _MIDDLE_OCTAVE = 5
@@ -39,6 +40,9 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
     score = on_notation_grid(score)
     signs, tempos = signatures(score), _tempos(score)
     fields = {sign.tick: f"[M:{sign.numerator}/{sign.denominator}]" for sign in signs[1:]}
+    keys = _keys(score)
+    for tick, name in list(keys.items())[1:]:
+        fields[tick] = f"{fields.get(tick, '')}[K:{name}]"
     for tick, speed in list(tempos.items())[1:]:
         fields[tick] = f"{fields.get(tick, '')}[Q:{speed}]"
     lines = [
@@ -47,7 +51,7 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
         f"M:{signs[0].numerator}/{signs[0].denominator}",
         "L:1/4",
         f"Q:{tempos[0]}",
-        "K:C",
+        f"K:{keys[0]}",
     ]
     bars = [int(tick) for tick in bar_starts(score)]
     voice = 0
@@ -61,6 +65,18 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
             lines.append(f"%%MIDI program {track.program}")
             lines.append(_body(chords, bars, fields))
     return "\n".join(lines) + "\n"
+
+
+def _keys(score: "symusic.Score") -> dict[int, str]:
+    """Names of keys by tick, the first at 0; no pitch depends on them, as each has its sign."""
+    names = {0: "C"}
+    for key in sorted(score.key_signatures, key=lambda event: event.time):
+        if -7 <= key.key <= 7:
+            # Along the circle of fifths from F; a minor key's tonic stands three further on.
+            sharps, place = divmod(key.key + 1 + 3 * bool(key.tonality), 7)
+            letter = _FIFTHS[place] + ("#" * sharps if sharps > 0 else "b" * -sharps)
+            names[key.time] = letter + "m" * bool(key.tonality)
+    return names
 
 
 def _tempos(score: "symusic.Score") -> dict[int, str]:

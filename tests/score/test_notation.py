@@ -69,6 +69,22 @@ def test_notation_that_is_saved_loads_again_on_its_grid(name: str, tmp_path: Pat
     assert tempos == [(0, 100), (4.5 * quarter, 90)]
 
 
+def test_keys_are_written_into_abc_and_change_no_pitch(tmp_path: Path) -> None:
+    for sharps in range(-7, 8):
+        score = tune(bars=2)
+        score.key_signatures.append(symusic.KeySignature(0, sharps, 0))
+        score.key_signatures.append(symusic.KeySignature(BAR, -sharps, 1))
+        path = save_score(score, tmp_path / "keys.abc")
+        back = load_score(path)
+        keys = {(each.time, each.key, each.tonality) for each in back.key_signatures}
+        assert keys == {(0, sharps, 0), (4 * back.ticks_per_quarter, -sharps, 1)}
+        assert sounding(back) == sounding(score)
+        if sharps == -3:
+            text = path.read_text()
+            assert "\nK:Eb\n" in text
+            assert "[K:F#m]" in text
+
+
 def test_humdrum_is_read() -> None:
     score = score_from_bytes(KERN.encode(), name="it.krn")
     assert sounding(score) == [(0, 1, 60), (1, 1, 62), (2, 1, 75), (3, 3, 67)]
