@@ -156,8 +156,10 @@ def test_the_same_command_under_torchrun_saves_when_it_is_asked_to_end(
         "--track", "none",
     ]  # fmt: skip
     process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # A step and a checkpoint take as long as the machine is slow.
+        env={**os.environ, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SECONDS_AT_MOST)},
+    )  # fmt: skip
     deadline = time.monotonic() + SECONDS_AT_MOST
     run = RunDirectory(out)
     while len(run.metrics()) < 3 and process.poll() is None:

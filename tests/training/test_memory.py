@@ -81,6 +81,14 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
     assert told[4] - told[2] == pytest.approx(held[4] - held[2], rel=0.15)
 
 
+def test_a_sharded_model_takes_a_part_of_its_parameters_memory_and_all_of_its_activations() -> None:
+    whole = estimate_memory(SIZES, config(), **BATCH)
+    part = estimate_memory(SIZES, config(), **BATCH, parts=4)
+    assert part.gradients == whole.gradients // 4
+    assert (part.weights, part.optimizer) == (whole.weights // 4, whole.optimizer // 4)
+    assert (part.activations, part.head) == (whole.activations, whole.head)
+
+
 def test_a_run_that_does_not_fit_is_told_what_would() -> None:
     needed = estimate().total
     assert require_memory(SIZES, config(), free=needed, **BATCH).total == needed
