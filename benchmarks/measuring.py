@@ -14,9 +14,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rwkv_music.environment import variable_set
 from rwkv_music.ops.backends import VARIABLE, describe_backends
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -174,17 +175,8 @@ def rounded(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
-@contextmanager
-def backend_forced(name: str) -> Iterator[None]:
-    """Have our model use one backend inside, by the environment variable that forces it."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = name
-    try:
-        yield
-    finally:
-        os.environ.pop(VARIABLE)
-        if before is not None:
-            os.environ[VARIABLE] = before
+backend_forced = partial(variable_set, VARIABLE)
+"""Have our model use one backend inside."""
 
 
 def relative_error(found: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> float:

@@ -10,10 +10,9 @@ on the machine disturbs least.
 """
 
 import argparse
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import symusic
 
 from benchmarks.fidelity import Fidelity, compare, in_figures, wrong_cuts
 from benchmarks.measuring import machine, rounded, write_report
+from rwkv_music.environment import variable_set
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer
@@ -138,17 +138,8 @@ def remi() -> Any:  # noqa: ANN401 - miditok's class
     return miditok.REMI(config)
 
 
-@contextmanager
-def loops_forced(name: str) -> Iterator[None]:
-    """Have our tokenizer use numpy or numba inside."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = name
-    try:
-        yield
-    finally:
-        os.environ.pop(VARIABLE)
-        if before is not None:
-            os.environ[VARIABLE] = before
+loops_forced = partial(variable_set, VARIABLE)
+"""Have our tokenizer use numpy or numba inside."""
 
 
 def speed(

@@ -1,18 +1,29 @@
 """The command line: what it does, and one line for what it cannot use."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from rwkv_music.cli import main
+from rwkv_music.evaluation import HeldOut
 from rwkv_music.score import load_score, num_bars, save_score
+from rwkv_music.training import tuning
 from tests.music import tune
 
 
 @pytest.fixture
 def prompt(tmp_path: Path) -> Path:
     return save_score(tune(bars=2), tmp_path / "prompt.mid")
+
+
+def code_of(arguments: list[str]) -> int | str | None:
+    """The exit code, also when the parser of arguments leaves."""
+    try:
+        return main(arguments)
+    except SystemExit as left:
+        return left.code
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +64,24 @@ def test_continue_writes_music_pictures_and_a_report(
 
 
 def test_a_style_is_tuned_measured_and_used(
-    trained: Path, prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path,
+    prompt: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tunes = trained.parent / "tunes"
     style, out = tmp_path / "my.style", tmp_path / "out"
     arguments = ["tune", "--model", str(trained), "--files", str(tunes / "1.mid"), "--steps", "2"]
+    read: list[list[str]] = []
+    real = tuning.tuning_windows
+    monkeypatch.setattr(
+        tuning,
+        "tuning_windows",
+        lambda model, paths, config: read.append(paths) or real(model, paths, config),
+    )
     assert main([*arguments, "--withheld", str(tunes / "2.mid"), "-o", str(style)]) == 0
+    assert read == [[str(tunes / "1.mid")], [str(tunes / "2.mid")]]  # each once
     assert "withheld files: " in capsys.readouterr().out
     arguments = ["continue", str(prompt), "--bars", "1", "--candidates", "1", "-o", str(out)]
     arguments += ["--model", str(trained), "--style", str(style), str(style)]
@@ -66,6 +89,52 @@ def test_a_style_is_tuned_measured_and_used(
     settings = json.loads((out / "report.json").read_text())["settings"]
     assert settings["style"] == [str(style), str(style)]
     assert settings["style_weight"] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--rank", "4"], "--rank 4 is for --method lora, not for state: leave it out"),
+        (["--rank", "4", "--method", "full"], "--rank 4 is for --method lora, not for full"),
+        (["--method", "full", "-o", "tuned.pth"], "-o tuned.pth: --method full makes a whole mod"),
+        (["--method", "lora", "-o", "tuned.pth"], "safetensors: name it tuned.safetensors\n"),
+        (["--learning-rate", "inf"], "argument --learning-rate: 'inf' is not a number"),
+        (["--learning-rate", "nan"], "argument --learning-rate: 'nan' is not a number"),
+    ],
+)
+def test_a_tuning_that_contradicts_itself_is_refused_in_one_line(
+    change: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["tune", "--files", "nowhere.mid", "-o", "my.style", *change]
+    assert code_of(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("output", [".", "prompt.mid/my.style"])
+def test_a_style_that_cannot_be_written_is_known_before_the_tuning(
+    output: str,
+    trained: Path,
+    prompt: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(HeldOut, "likelihood", lambda *_, **__: pytest.fail("it measures"))
+    files = [str(trained.parent / "tunes" / f"{seed}.mid") for seed in (1, 2)]
+    arguments = ["tune", "--model", str(trained), "--files", files[0], "--withheld", files[1]]
+    assert main([*arguments, "-o", str(prompt.parent / output)]) == 2
+    said = capsys.readouterr().err
+    assert "is a folder: give -o a file" in said or "cannot be written (" in said
+    assert said.count("\n") == 1
+
+
+def test_a_missing_peft_is_told_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert main(["tune", "--files", "nowhere.mid", "--method", "lora", "-o", "m.safetensors"]) == 2
+    assert "tuning with LoRA needs peft, which is not installed" in capsys.readouterr().err
 
 
 def test_a_style_that_does_not_fit_is_refused_in_one_line(
@@ -139,7 +208,10 @@ def test_an_output_that_is_a_file_is_refused(
     prompt: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["continue", str(prompt), "--model", str(trained), "-o", str(prompt)]) == 2
-    assert "cannot write to the folder" in capsys.readouterr().err
+    assert (
+        "prompt.mid cannot be written (File exists): choose another place"
+        in capsys.readouterr().err
+    )
     assert load_score(prompt).note_num() > 0
 
 

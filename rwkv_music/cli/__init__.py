@@ -12,11 +12,11 @@ from typing import NoReturn
 
 from rwkv_music import __version__
 from rwkv_music.cli import benchmark, continuing, doctor, lab, play, preparing, training, tuning
+from rwkv_music.cli.options import EXIT_INTERRUPTED
 from rwkv_music.devices import TORCH_ENVIRONMENT
 from rwkv_music.errors import InputError
 
 _EXIT_BAD_INPUT = 2
-_EXIT_INTERRUPTED = 130
 _MEMORY_IS_FULL = (
     "the GPU's memory is full: take a smaller --batch-size (with --accumulation the step stays the "
     "same) or a smaller model, or end other programs on the GPU"
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("rwkv-music: stopped by Ctrl-C", file=sys.stderr)
-        return _EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     return code
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, number, whole_number
+from rwkv_music.cli.places import make_folder
 from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
@@ -139,15 +140,7 @@ def _style(given: argparse.Namespace, model: "RWKV7") -> "Style | None":
 def _output_folder(folder: Path) -> Iterator[None]:
     """Make the folder before any work is done for it; take it away if the work is refused."""
     made_here = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".rwkv-music-writes-here"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to the folder {folder} ({error.strerror}): choose another with -o"
-        ) from error
+    make_folder(folder)
     try:
         yield
     except InputError:

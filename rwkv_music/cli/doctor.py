@@ -1,20 +1,21 @@
 """`rwkv-music doctor`: what is in a folder of music, file by file."""
 
 import argparse
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rwkv_music.cli.options import add_command, add_tokenizer_options, tokenizer_of
-from rwkv_music.errors import InputError
+from rwkv_music.cli.options import (
+    EXIT_INTERRUPTED,
+    add_command,
+    add_tokenizer_options,
+    tokenizer_of,
+)
+from rwkv_music.cli.places import make_folder, try_file, writing
 
 if TYPE_CHECKING:
     from rwkv_music.data.doctor import FolderReport
-
-_EXIT_INTERRUPTED = 130
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -53,7 +54,7 @@ def run(given: argparse.Namespace) -> int:
                 bar.update()
     except KeyboardInterrupt:
         print("stopped by Ctrl-C; this is what is known so far", file=sys.stderr)
-        code = _EXIT_INTERRUPTED
+        code = EXIT_INTERRUPTED
     report = folder_report(given.folder, found, done)
     print(table_text(report), end="\n\n")
     print(summary_text(report))
@@ -61,34 +62,22 @@ def run(given: argparse.Namespace) -> int:
     return code
 
 
-@contextlib.contextmanager
-def _writing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{error.filename} cannot be written ({error.strerror}): choose another place"
-        ) from error
-
-
 def _make_places(given: argparse.Namespace) -> None:
-    """Make the folders to write into, so that a wrong one is known before the work is done."""
-    with _writing():
-        if given.json is not None:
-            given.json.parent.mkdir(parents=True, exist_ok=True)
-            if given.json.is_dir():
-                raise InputError(f"{given.json} is a folder: give --json a file")
-        if given.pictures is not None:
-            given.pictures.mkdir(parents=True, exist_ok=True)
+    """Try the places to write to, so that a wrong one is known before the work is done."""
+    if given.json is not None:
+        try_file(given.json, "--json")
+    if given.pictures is not None:
+        make_folder(given.pictures)
 
 
 def _write(report: "FolderReport", given: argparse.Namespace) -> None:
     from rwkv_music.data.doctor_pictures import save_pictures
 
-    with _writing():
-        if given.json is not None:
-            text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n"
+    if given.json is not None:
+        text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n"
+        with writing(given.json):
             given.json.write_text(text, encoding="utf-8")
-        if given.pictures is not None:
+    if given.pictures is not None:
+        with writing(given.pictures):
             for path in save_pictures(report, given.pictures):
                 print(path, file=sys.stderr)

@@ -1,11 +1,15 @@
 """What several commands share: number types that refuse with a sentence, and the help's example."""
 
 import argparse
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rwkv_music.tokenizer import Tokenizer
+
+EXIT_INTERRUPTED = 130
+"""What a shell expects of a command that Ctrl-C ended."""
 
 
 def whole_number(*, at_least: int) -> Callable[[str], int]:
@@ -39,7 +43,9 @@ def number(
         try:
             value = float(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+            value = math.nan
+        if not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number")
         fits = (
             (above is None or value > above)
             and (at_least is None or value >= at_least)

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, number, whole_number
+from rwkv_music.cli.places import make_folder, try_file, writing
+from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
+    from rwkv_music.evaluation import HeldOut
     from rwkv_music.model import RWKV7, Style
     from rwkv_music.training.tuning import TuningConfig
 
@@ -73,12 +76,16 @@ def run(given: argparse.Namespace) -> int:
         tuning_windows,
     )
 
+    _refuse_contradictions(given)
     names = ("method", "steps", "batch_size", "learning_rate", "rank", "seed")
     settings = {name: getattr(given, name) for name in names}
     config = TuningConfig(**{name: value for name, value in settings.items() if value is not None})
     model = load_model(given.model)
     windows = tuning_windows(model, given.files, config)
-    before = _measure(model, given.withheld, config)
+    held_out = _held_out(model, given.withheld, config)
+    make_folder(given.output.parent)
+    try_file(given.output, "-o")
+    before = _nats_per_note(model, held_out)
     with tqdm(total=config.steps, file=sys.stderr, unit="step") as bar:
 
         def on_step(report: TuningReport) -> None:
@@ -90,8 +97,9 @@ def run(given: argparse.Namespace) -> int:
         else:
             model = tune_weights(model, windows, config, on_step=on_step)
             style = None
-    after = _measure(model, given.withheld, config, style)
-    _save(given.output, model, style)
+    after = _nats_per_note(model, held_out, style)
+    with writing(given.output):
+        _save(given.output, model, style)
     print(given.output)
     if before is not None and after is not None:
         print(f"withheld files: {before:.3f} nats per note before, {after:.3f} after")
@@ -103,17 +111,40 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(
-    model: "RWKV7", files: list[str], config: "TuningConfig", style: "Style | None" = None
-) -> float | None:
-    """Nats per note of the files' completions; None without files."""
+def _refuse_contradictions(given: argparse.Namespace) -> None:
+    """Refuse before minutes of work what would only be noticed behind them."""
+    if given.rank is not None and given.method != "lora":
+        raise InputError(
+            f"--rank {given.rank} is for --method lora, not for {given.method}: leave it out"
+        )
+    if given.method != "state" and given.output.suffix == ".pth":
+        raise InputError(
+            f"-o {given.output}: --method {given.method} makes a whole model, which is written as "
+            f"safetensors: name it {given.output.with_suffix('.safetensors')}"
+        )
+    if given.method == "lora":
+        from rwkv_music.training.lora import imported_peft
+
+        imported_peft()
+
+
+def _held_out(model: "RWKV7", files: list[str], config: "TuningConfig") -> "HeldOut | None":
+    """What to measure on; None without files."""
     from rwkv_music.evaluation import HeldOut
     from rwkv_music.training.tuning import tuning_windows
 
     if not files:
         return None
     windows = tuning_windows(model, files, config)
-    held_out = HeldOut(windows, windows.tokenizer)
+    return HeldOut(windows, windows.tokenizer)
+
+
+def _nats_per_note(
+    model: "RWKV7", held_out: "HeldOut | None", style: "Style | None" = None
+) -> float | None:
+    """Of the withheld completions."""
+    if held_out is None:
+        return None
     return held_out.likelihood(model, style=style).completion.nats_per_note
 
 

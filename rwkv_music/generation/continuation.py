@@ -13,7 +13,7 @@ from jaxtyping import UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.generation.decoder import Candidate, candidate_seed, grow
 from rwkv_music.generation.sampling import SamplingSettings
-from rwkv_music.model import RWKV7, Decoder, Style
+from rwkv_music.model import RWKV7, Decoder, Style, tokenizer_of
 from rwkv_music.tokenizer import Grammar, Tokenizer
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def continue_score(
     if seed < 0:
         raise InputError(f"seed must be at least 0, got {seed}")
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
-    prompt = _Prompt(to_score(score), _tokenizer_of(model))
+    prompt = _Prompt(to_score(score), tokenizer_of(model))
     model.eval()
     grown = grow(
         Decoder(model, precision),
@@ -110,21 +110,6 @@ def continue_score(
         should_stop=should_stop,
     )
     return [prompt.continued_by(candidate) for candidate in grown]
-
-
-def _tokenizer_of(model: RWKV7) -> Tokenizer:
-    if model.tokenizer_settings is None:
-        raise InputError(
-            "the model does not say which tokenizer made its ids: tell it, as in "
-            "load_model('model.pth', tokenizer_settings=Tokenizer().settings)"
-        )
-    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise InputError(
-            f"the model knows {model.config.vocab_size} tokens, its tokenizer's settings make "
-            f"{tokenizer.vocab_size}: they come from different models; load another checkpoint"
-        )
-    return tokenizer
 
 
 class _Prompt:

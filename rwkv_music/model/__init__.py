@@ -1,6 +1,6 @@
 """The RWKV-7 model: sizes, parameters, state, initial weights, checkpoints."""
 
-from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint
+from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint, tokenizer_of
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.decoding import Decoder, DecoderState
 from rwkv_music.model.initialization import initialize
@@ -37,4 +37,5 @@ __all__ = [
     "save_style",
     "state_from_list",
     "state_to_list",
+    "tokenizer_of",
 ]

@@ -20,6 +20,7 @@ from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.files import written_aside
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
+from rwkv_music.tokenizer import Tokenizer
 
 __all__ = ["load_checkpoint", "load_model", "load_pth", "save_checkpoint", "save_pth"]
 
@@ -185,3 +186,23 @@ def _check_shapes(
                 f"{path} has a tensor {name} that its sizes do not ask for: header and weights "
                 "come from different models"
             )
+
+
+def tokenizer_of(model: RWKV7) -> Tokenizer:
+    """The tokenizer whose ids a model reads.
+
+    Raises:
+        InputError: If the model does not say which, or says one of another vocabulary.
+    """
+    if model.tokenizer_settings is None:
+        raise InputError(
+            "the model does not say which tokenizer made its ids: tell it, as in "
+            "load_model('model.pth', tokenizer_settings=Tokenizer().settings)"
+        )
+    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise InputError(
+            f"the model knows {model.config.vocab_size} tokens, its tokenizer's settings make "
+            f"{tokenizer.vocab_size}: they come from different models; load another checkpoint"
+        )
+    return tokenizer

@@ -57,6 +57,34 @@ class ModelState:
         )
         return cls(tuple(LayerState(shift, wkv, shift) for _ in range(config.num_layers)))
 
+    @classmethod
+    def beginning(
+        cls,
+        wkv: Float[Tensor, "L H N N"],
+        config: ModelConfig,
+        batch_size: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> "ModelState":
+        """The state before the first token that begins with matrices of its own.
+
+        Args:
+            wkv: For each layer, the same for every sequence; their gradient comes back. On the
+                device where the state is wanted.
+            config: The model's sizes.
+            batch_size: How many sequences.
+            dtype: Of the model's weights.
+        """
+        zeros = cls.zeros(config, batch_size, device=wkv.device, dtype=dtype)
+        return cls(
+            tuple(
+                LayerState(
+                    layer.time_shift, own.to(layer.wkv).expand_as(layer.wkv), layer.channel_shift
+                )
+                for own, layer in zip(wkv, zeros.layers, strict=True)
+            )
+        )
+
     def select(self, rows: Int[Tensor, " rows"] | Iterable[int]) -> "ModelState":
         """The states of some sequences: repeat a row to branch, leave one out to drop it."""
         index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)

@@ -21,7 +21,7 @@ from torch import Tensor
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.files import written_aside
 from rwkv_music.model.rwkv7 import RWKV7
-from rwkv_music.model.state import LayerState, ModelState
+from rwkv_music.model.state import ModelState
 from rwkv_music.model.state_exchange import load_state
 
 _FORMAT = "rwkv-music style 1"
@@ -61,15 +61,8 @@ class Style:
         """
         self.check_fits(model)
         weight = model.emb.weight
-        zeros = ModelState.zeros(model.config, batch_size, device=weight.device, dtype=weight.dtype)
-        return ModelState(
-            tuple(
-                LayerState(
-                    layer.time_shift, own.to(layer.wkv).expand_as(layer.wkv), layer.channel_shift
-                )
-                for own, layer in zip(self.wkv, zeros.layers, strict=True)
-            )
-        )
+        wkv = self.wkv.to(weight.device)
+        return ModelState.beginning(wkv, model.config, batch_size, dtype=weight.dtype)
 
     def check_fits(self, model: RWKV7) -> None:
         """Refuse a model other than the one the style was tuned for.

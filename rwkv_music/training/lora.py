@@ -9,6 +9,19 @@ _MATRICES = ("receptance", "key", "value", "output")
 """Of time mixing; channel mixing has a `key` and a `value` as well."""
 
 
+def imported_peft() -> Any:  # noqa: ANN401 - a module
+    """The library.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingExtraError("tuning with LoRA", "peft", "tune") from error
+    return peft
+
+
 def with_lora(model: RWKV7, *, rank: int) -> Any:  # noqa: ANN401 - peft is imported when used
     """The model with trainable additions of a rank to each large matrix, all else frozen.
 
@@ -22,12 +35,9 @@ def with_lora(model: RWKV7, *, rank: int) -> Any:  # noqa: ANN401 - peft is impo
     Raises:
         MissingExtraError: If peft is not installed.
     """
-    try:
-        from peft import LoraConfig, LoraModel
-    except ImportError as error:
-        raise MissingExtraError("tuning with LoRA", "peft", "tune") from error
-    settings = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(_MATRICES))
-    return LoraModel(model, settings, "default")
+    peft = imported_peft()
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(_MATRICES))
+    return peft.LoraModel(model, settings, "default")
 
 
 def merged(adapted: Any) -> RWKV7:  # noqa: ANN401 - what `with_lora` returned

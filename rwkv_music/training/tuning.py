@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from rwkv_music.data import Batch, Piece, Windows
 from rwkv_music.data.sampler import BatchStream
 from rwkv_music.errors import InputError
-from rwkv_music.model import RWKV7, LayerState, ModelState, Style, fingerprint
+from rwkv_music.model import RWKV7, ModelState, Style, fingerprint, tokenizer_of
 from rwkv_music.ops.backends import has_fast_bfloat16
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.tokenizer import Tokenizer
@@ -118,14 +118,10 @@ def tuning_windows(model: RWKV7, paths: Sequence[str | Path], config: TuningConf
     """The windows of some files, as the model's tokenizer reads them.
 
     Raises:
-        InputError: If the model does not name its tokenizer, or a file cannot be used.
+        InputError: If the model does not name its tokenizer, or names one of another vocabulary, or
+            a file cannot be used.
     """
-    if model.tokenizer_settings is None:
-        raise InputError(
-            "the model does not say which tokenizer made its ids: tell it, as in "
-            "load_model('model.pth', tokenizer_settings=Tokenizer().settings)"
-        )
-    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
+    tokenizer = tokenizer_of(model)
     return Windows(
         pieces_from_files(paths, tokenizer),
         tokenizer,
@@ -235,21 +231,13 @@ def _loss(
 ) -> Float[Tensor, ""]:
     device = model.emb.weight.device
     batch = batch.to(device)
-    start = None if initial is None else _beginning(model, initial, len(batch.tokens))
+    start = None
+    if initial is not None:
+        dtype = model.emb.weight.dtype
+        start = ModelState.beginning(initial, model.config, len(batch.tokens), dtype=dtype)
     narrow = config.precision == "bfloat16" or (
         config.precision == "auto" and has_fast_bfloat16(device)
     )
     with torch.autocast(device.type, torch.bfloat16, enabled=narrow):
         hidden, _ = model.hidden(batch.tokens, start)
         return completion_loss(hidden, model.head.weight, batch.targets, batch.completion_mask)
-
-
-def _beginning(model: RWKV7, initial: Float[Tensor, "L H N N"], batch_size: int) -> ModelState:
-    """The trained matrices as the state of every sequence, with their gradient."""
-    zeros = ModelState.zeros(model.config, batch_size, device=initial.device)
-    return ModelState(
-        tuple(
-            LayerState(layer.time_shift, own.expand_as(layer.wkv), layer.channel_shift)
-            for own, layer in zip(initial, zeros.layers, strict=True)
-        )
-    )

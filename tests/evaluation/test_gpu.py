@@ -143,12 +143,30 @@ def test_without_a_gpu_one_sentence_says_what_is_needed(
     )
 
 
-def test_a_file_in_no_folder_is_refused_before_anything_is_measured(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "nowhere" / "gpu.json"
+    monkeypatch.setattr(benchmark, "measure", lambda _device: pytest.fail("it measures"))
+    assert main(["benchmark", "gpu", "--on-cpu", "--json", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: give --json a file" in capsys.readouterr().err
+    (tmp_path / "taken").touch()
+    path = tmp_path / "taken" / "gpu.json"
     assert main(["benchmark", "gpu", "--on-cpu", "--json", str(path)]) == 2
-    assert f"--json {path}: there is no folder" in capsys.readouterr().err
+    assert "cannot be written (" in capsys.readouterr().err
+
+
+def test_a_gate_that_fails_gives_an_exit_code_and_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"backend": "cuda", "tensor": "y", "passes": False}
+    report = {
+        "machine": {"device": "a GPU", "kernels": "cuda"}, "gate": [row], "gate_passes": False,
+        "speedups": [], "training": [], "decoding": [], "seconds": 1.0,
+    }  # fmt: skip
+    monkeypatch.setattr(benchmark, "measure", lambda _device: report)
+    path = tmp_path / "gpu.json"
+    assert main(["benchmark", "gpu", "--on-cpu", "--json", str(path)]) == 1
+    assert json.loads(path.read_text(encoding="utf-8")) == report
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated.*")

@@ -150,6 +150,20 @@ def test_a_loss_that_is_no_number_ends_with_a_remedy(model: RWKV7, files: list[P
         tune_weights(broken, tuning_windows(model, files, settings), settings)
 
 
+def test_a_model_of_another_vocabulary_than_its_tokenizer_is_refused(
+    model: RWKV7, files: list[Path]
+) -> None:
+    other = copy.deepcopy(model)
+    other.tokenizer_settings = Tokenizer(ticks_per_quarter=480).settings
+    with pytest.raises(
+        InputError, match=r"knows 2048 tokens, its tokenizer's settings make \d+: th"
+    ):
+        tuning_windows(other, files, config("state"))
+    other.tokenizer_settings = None
+    with pytest.raises(InputError, match="the model does not say which tokenizer made its ids: te"):
+        tuning_windows(other, files, config("state"))
+
+
 def test_lora_without_peft_names_the_extra(
     model: RWKV7, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
