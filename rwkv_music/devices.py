@@ -57,10 +57,15 @@ class DeviceReading:
         missing = [each.name for each in fields(self) if getattr(self, each.name) is None]
         return tuple(dict.fromkeys(name.partition("_")[0] for name in missing))
 
-    @property
-    def busy_label(self) -> str:
-        """What `busy_percent` means, for a reader."""
-        return "GPU busy" if self.kind == "cuda" else "CPU share of this process"
+
+def busy_label(device: str) -> str:
+    """What `DeviceReading.busy_percent` means on a device, for a reader.
+
+    Example:
+        >>> busy_label("cuda:0"), busy_label("mps"), busy_label("cpu")
+        ('GPU busy', 'GPU busy', 'CPU share')
+    """
+    return "GPU busy" if device.partition(":")[0] in {"cuda", "mps"} else "CPU share"
 
 
 def keep_freed_memory() -> bool:

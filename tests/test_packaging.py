@@ -252,7 +252,8 @@ def test_the_check_refuses_a_wheel_without_its_libraries(tmp_path: Path) -> None
 
 @pytest.mark.long
 @pytest.mark.skipif(
-    importlib.util.find_spec("ziglang") is None, reason="ziglang compiles for other machines"
+    importlib.util.find_spec("ziglang") is None,
+    reason="ziglang, which compiles for other machines, is not installed: pip install ziglang",
 )
 @pytest.mark.parametrize("name", build.TARGETS)
 def test_a_wheel_for_another_machine_passes_the_check(

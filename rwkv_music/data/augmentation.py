@@ -14,17 +14,16 @@ from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.editing import without_part
 from rwkv_music.tokenizer.vocabulary import (
-    FASTEST_TEMPO,
+    DRUM_PROGRAM,
+    FASTEST_TEMPO_STEPS,
     SLOWEST_TEMPO,
+    SLOWEST_TEMPO_STEPS,
     TEMPO_FRACTIONS,
     tempo_microseconds,
     tempo_steps,
 )
 
-_DRUM_PROGRAM = 128
 _FRACTIONS = TEMPO_FRACTIONS
-_SLOWEST = SLOWEST_TEMPO * _FRACTIONS
-_FASTEST = FASTEST_TEMPO * _FRACTIONS
 
 Places = Integer[np.ndarray, " _"]
 
@@ -57,10 +56,10 @@ def replace_program(ids: Ids, program: int, vocabulary: Vocabulary) -> Ids:
     Raises:
         InputError: If there is no such program.
     """
-    if not 0 <= program < _DRUM_PROGRAM:
+    if not 0 <= program < DRUM_PROGRAM:
         raise InputError(f"program {program} does not exist: give one from 0 to 127")
     places = np.flatnonzero(_within(ids, vocabulary.program))
-    places = places[ids[places] != vocabulary.program.start + _DRUM_PROGRAM]
+    places = places[ids[places] != vocabulary.program.start + DRUM_PROGRAM]
     if len(np.unique(ids[places])) != 1:
         return ids
     changed = ids.copy()
@@ -121,7 +120,8 @@ def scale_tempo(ids: Ids, factor: float, vocabulary: Vocabulary) -> Ids:
     grain = _FRACTIONS if len(places) == 1 and not has_fraction.any() else 1
     scaled = grain * np.rint(steps * factor / grain).astype(np.int64)
     # Within the limits, and as a file can hold it: in whole microseconds a quarter.
-    scaled = tempo_steps(tempo_microseconds(np.clip(scaled, _SLOWEST, _FASTEST)))
+    fastest = FASTEST_TEMPO_STEPS // grain * grain
+    scaled = tempo_steps(tempo_microseconds(np.clip(scaled, SLOWEST_TEMPO_STEPS, fastest)))
     if (scaled[1:] == scaled[:-1]).any():
         return ids
     tokens = np.zeros((len(ids), 2), dtype=ids.dtype)
@@ -183,7 +183,7 @@ class RandomAugmentation:
         ids = example.ids
         ids = transpose_ids(ids, self._semitones(ids, generator), self.vocabulary)
         if generator.random() < self.program_share:
-            ids = replace_program(ids, int(generator.integers(_DRUM_PROGRAM)), self.vocabulary)
+            ids = replace_program(ids, int(generator.integers(DRUM_PROGRAM)), self.vocabulary)
         bins = int(generator.integers(-self.max_velocity_bins, self.max_velocity_bins + 1))
         ids = shift_velocity(ids, bins, self.vocabulary)
         low, high = np.log(self.tempo_range)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from contextlib import closing
 from importlib import metadata, resources
 from pathlib import Path
@@ -18,15 +17,13 @@ from rwkv_music.data.likeness import Fingerprint, fingerprint, group_alike
 from rwkv_music.data.melody import melody_groups
 from rwkv_music.data.store import Store
 from rwkv_music.data.store_files import is_store
+from rwkv_music.data.workers import Progress as Progress  # noqa: PLC0414 - for others, too
 from rwkv_music.data.workers import map_in_workers, usable_cores
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import symusic
-
-Progress = Callable[[int, int, str], None]
-"""Called with (pieces done, pieces in all, name of the piece just done)."""
 
 _FILES_WORTH_A_WORKER = 64
 """Starting a process takes about as long as reading so many."""

@@ -48,11 +48,6 @@ class Corpus:
     """What a token store holds out, since its pieces lie split already; None for other corpora."""
 
     @cached_property
-    def num_tokens(self) -> int:
-        """Tokens in all pieces."""
-        return sum(len(piece.ids) for piece in self.pieces)
-
-    @cached_property
     def content_hash(self) -> str:
         """SHA-256 over names and ids: two runs on the same data share it."""
         digest = hashlib.sha256()

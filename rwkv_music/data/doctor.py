@@ -14,12 +14,9 @@ from typing import Any, NamedTuple
 from rwkv_music.data.dataset import held_out_groups
 from rwkv_music.data.examination import Examiner, FileReport
 from rwkv_music.data.likeness import Alike, alike_pairs, group_alike
-from rwkv_music.data.workers import map_in_workers, seconds_for
+from rwkv_music.data.workers import Progress, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
-
-Progress = Callable[[int, int, str], None]
-"""Called with (files done, files in all, name of the file just done)."""
 
 _SECONDS_TO_MEASURE = 9.0
 """Beyond what reading may take: a file of 100,000 notes is measured in one."""

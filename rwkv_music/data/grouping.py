@@ -30,10 +30,3 @@ class Groups:
         """Make one group of two."""
         mine, theirs = self.first_of(name), self.first_of(other)
         self._parent[max(mine, theirs)] = min(mine, theirs)
-
-    def members(self) -> dict[str, list[str]]:
-        """First name of each group -> all its names, in order."""
-        found: dict[str, list[str]] = {}
-        for name in sorted(self._parent):
-            found.setdefault(self.first_of(name), []).append(name)
-        return found

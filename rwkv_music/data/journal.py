@@ -19,7 +19,8 @@ from rwkv_music.data.store_files import JOURNAL_NAME, SIDES
 
 Line = dict[str, Any]
 """A piece has name, side, tokens, bars, sha256, size, mtime and perhaps mended; a file that was set
-aside has name, reason, kind, size and mtime. Size and time are those of the file."""
+aside has name, reason, kind, size and mtime, and detail, a traceback, if a bug is to
+blame. Size and time are those of the file."""
 
 SYNCED: Line = {"synced": True}
 

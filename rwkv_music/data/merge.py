@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rwkv_music.data.journal import Line, files_in
-from rwkv_music.data.prepare import Progress
 from rwkv_music.data.scanning import FoundFile, in_order
 from rwkv_music.data.store import Store
 from rwkv_music.data.store_files import JOURNAL_NAME, StoreInfo, is_unfinished
 from rwkv_music.data.store_writer import EncodedPiece, StoreWriter
+from rwkv_music.data.workers import Progress
 from rwkv_music.errors import InputError
 from rwkv_music.processes import Failure
 
@@ -112,7 +112,7 @@ def _copy(entry: _Entry, store: Store, out: StoreWriter) -> None:
     line = entry.line
     file = FoundFile(line["name"], line["size"], line["mtime"])
     if "reason" in line:
-        out.set_aside(file, Failure(line["kind"], line["reason"]))
+        out.set_aside(file, Failure(line["kind"], line["reason"], line.get("detail", "")))
         return
     piece = (store.train if line["side"] == "train" else store.valid)[entry.place]
     assert piece.openings is not None

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from rwkv_music.data.examination import changed_by_encoding
 from rwkv_music.data.scanning import FoundFile, Shard, scan
 from rwkv_music.data.store_files import SET_ASIDE_NAME, StoreInfo
 from rwkv_music.data.store_writer import EncodedPiece, StoreWriter
-from rwkv_music.data.workers import Outcome, map_in_workers, seconds_for
+from rwkv_music.data.workers import Outcome, Progress, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
 from rwkv_music.processes import Failure
 from rwkv_music.tokenizer import Tokenizer
@@ -22,9 +22,6 @@ from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
 from rwkv_music.tokenizer.openings import openings_of
 
 _FEWEST_FOR_NUMBA = 20_000
-
-Progress = Callable[[int, int, str], None]
-"""Called with (files done, files in all, name of the file just done)."""
 
 
 @dataclass

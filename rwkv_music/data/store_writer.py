@@ -121,10 +121,10 @@ class StoreWriter:
 
     def set_aside(self, file: FoundFile, failure: Failure) -> None:
         """Note a file that cannot be used."""
-        stamp = {"size": file.size, "mtime": file.mtime}
-        self._note({
-            "name": file.name, "reason": failure.reason, "kind": failure.kind, **stamp
-        })  # fmt: skip
+        line: Line = {"name": file.name, "reason": failure.reason, "kind": failure.kind}
+        if failure.detail:
+            line["detail"] = failure.detail
+        self._note({**line, "size": file.size, "mtime": file.mtime})
 
     def flush(self, *, sync: bool = False) -> None:
         """Hand everything to the system: from then on killing this process loses none of it.

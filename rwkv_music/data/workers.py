@@ -21,6 +21,9 @@ from rwkv_music.processes import Failure, WorkerEndedError, WorkerProcess
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Progress = Callable[[int, int, str], None]
+"""Called with (files or pieces done, how many there are, name of the one just done)."""
+
 MIDI_SECONDS = 1.0
 TEXT_SECONDS = 60.0
 

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.score.timing import Signature, bar_starts, signatures
 
 if TYPE_CHECKING:
     import symusic
 
-_SUSTAIN_PEDAL = 64
 _PEDAL_IS_DOWN = 64
 
 
@@ -139,14 +139,14 @@ def _take_track(track: "symusic.Track", start: int, stop: int) -> "symusic.Track
             part.notes.append(symusic.Note(note.time - start, duration, note.pitch, note.velocity))
     is_down = False
     for control in sorted(track.controls, key=lambda event: event.time):
-        if control.number == _SUSTAIN_PEDAL and control.time < start:
+        if control.number == SUSTAIN_PEDAL and control.time < start:
             is_down = control.value >= _PEDAL_IS_DOWN
         elif start <= control.time < stop:
             part.controls.append(
                 symusic.ControlChange(control.time - start, control.number, control.value)
             )
     if is_down:
-        part.controls.insert(0, symusic.ControlChange(0, _SUSTAIN_PEDAL, 127))
+        part.controls.insert(0, symusic.ControlChange(0, SUSTAIN_PEDAL, 127))
     return part
 
 

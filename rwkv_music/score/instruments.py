@@ -1,4 +1,7 @@
-"""Names of the 128 General MIDI programs."""
+"""Names of the 128 General MIDI programs, and the number of the sustain pedal."""
+
+SUSTAIN_PEDAL = 64
+"""Of its control change; from the value 64 on it is down."""
 
 _FAMILIES = """
 Acoustic Grand Piano|Bright Acoustic Piano|Electric Grand Piano|Honky-tonk Piano|Electric Piano 1|Electric Piano 2|Harpsichord|Clavinet

@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.score.music21_measures import side_by_side, signatures_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _FINEST_TICKS = 32_767
 _FINEST_FRACTION = 65_535
 """The largest denominator that music21 itself keeps."""
 _DEFAULT_VELOCITY = 80
-_SUSTAIN_PEDAL, _PEDAL_IS_DOWN = 64, 64
+_PEDAL_IS_DOWN = 64
 _DRUM_CHANNEL = 9
 
 
@@ -106,7 +107,7 @@ def _pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
     """When the pedal goes down and comes up; at the last note's end at the latest."""
     down = None
     for control in sorted(track.controls, key=lambda event: event.time):
-        if control.number != _SUSTAIN_PEDAL:
+        if control.number != SUSTAIN_PEDAL:
             continue
         if control.value >= _PEDAL_IS_DOWN and down is None:
             down = control.time
@@ -287,8 +288,8 @@ def _pedal_controls(
     if first is None or last is None:
         return []  # it marks something that is not in the stream
     return [
-        symusic.ControlChange(grid.ticks(first[0]), _SUSTAIN_PEDAL, 127),
-        symusic.ControlChange(grid.ticks(last[1]), _SUSTAIN_PEDAL, 0),
+        symusic.ControlChange(grid.ticks(first[0]), SUSTAIN_PEDAL, 127),
+        symusic.ControlChange(grid.ticks(last[1]), SUSTAIN_PEDAL, 0),
     ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int32, Integer, Shaped, UInt8
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.tokenizer.compiled import Loops, compiled_loops
 from rwkv_music.tokenizer.grammar import Grammar
 from rwkv_music.tokenizer.tables import (
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 Ids = Integer[np.ndarray, " _"]
 Kinds = UInt8[np.ndarray, " tokens"]
 Columns = tuple[Shaped[np.ndarray, " _"], ...]
-_SUSTAIN_PEDAL = 64
 _DEFAULT_QPM_STEPS = 120 * TEMPO_FRACTIONS
 # Plain numbers: comparing an array with a member of an enumeration is slow.
 _BAR, _BEAT, _SUB, _NUM, _SLOT, _PROG, _TEMPO, _TEMPOF, _PED, _DUR = (
@@ -188,7 +188,7 @@ def _read(ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> Music:
         note_ends=note_ends,
         pedals=(
             times.take(switches),
-            np.full(len(switches), _SUSTAIN_PEDAL, dtype=np.uint8),
+            np.full(len(switches), SUSTAIN_PEDAL, dtype=np.uint8),
             (values.take(ids.take(switches)) * 127).astype(np.uint8),
         ),
         pedal_ends=pedal_ends,
@@ -219,7 +219,7 @@ def _read_compiled(ids: Ids, vocabulary: Vocabulary, loops: Loops) -> Music | No
         note_ends=note_ends,
         pedals=(
             switch_times,
-            np.full(len(switch_times), _SUSTAIN_PEDAL, dtype=np.uint8),
+            np.full(len(switch_times), SUSTAIN_PEDAL, dtype=np.uint8),
             switch_values,
         ),
         pedal_ends=pedal_ends,

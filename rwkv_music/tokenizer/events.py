@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.tokenizer.compiled import Loops
-from rwkv_music.tokenizer.parts import SUSTAIN_PEDAL, Part
+from rwkv_music.tokenizer.parts import Part
 from rwkv_music.tokenizer.tables import (
     DRUM,
     NOTE,
@@ -26,8 +27,9 @@ from rwkv_music.tokenizer.tables import (
 )
 from rwkv_music.tokenizer.vocabulary import (
     DRUM_PROGRAM,
-    FASTEST_TEMPO,
+    FASTEST_TEMPO_STEPS,
     SLOWEST_TEMPO,
+    SLOWEST_TEMPO_STEPS,
     TEMPO_FRACTIONS,
     Vocabulary,
     tempo_steps,
@@ -42,7 +44,6 @@ _DEFAULT_TEMPO = 120 * TEMPO_FRACTIONS
 _TEMPO = TEMPO << RANK_SHIFT
 _UP = PEDAL_UP << RANK_SHIFT
 _DOWN = PEDAL_DOWN << RANK_SHIFT
-_FASTEST = (FASTEST_TEMPO + 1) * TEMPO_FRACTIONS - 1
 _SLOT_IN_MOMENT = 32
 _TIME_IN_MOMENT = (1 << _SLOT_IN_MOMENT) - 1
 _NOTHING = np.zeros(0, dtype=np.int64)
@@ -269,7 +270,7 @@ def tempo_changes(score: "symusic.Score", grid: Grid) -> tuple[int, Array, Array
 def _one_tempo(microseconds: int) -> int:
     """What `tempo_steps` says of one tempo, at once."""
     steps = round(60_000_000 * TEMPO_FRACTIONS / max(microseconds, 1))
-    return min(max(steps, SLOWEST_TEMPO * TEMPO_FRACTIONS), _FASTEST)
+    return min(max(steps, SLOWEST_TEMPO_STEPS), FASTEST_TEMPO_STEPS)
 
 
 def tempo_keys(times: Array, values: Array, vocabulary: Vocabulary) -> Array:

@@ -121,11 +121,6 @@ class Grammar:
         """Whether EOS was taken."""
         return self._last is Kind.EOS
 
-    @property
-    def at_bar_end(self) -> bool:
-        """Whether the bar could end here: a BAR is admitted, and no position is pending."""
-        return self._bars > 0 and not self._is_pending and self.allows(self.vocabulary.BAR)
-
     def feed(self, ids: Integer[np.ndarray, " tokens"]) -> None:
         """Take a whole prompt.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int8, Int32, Int64, Integer, UInt8, UInt16
 
-from rwkv_music.tokenizer.parts import SUSTAIN_PEDAL
+from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.tokenizer.tables import (
     BAR,
     FIRST_MASK,

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM
 
 if TYPE_CHECKING:
     import symusic
-
-SUSTAIN_PEDAL = 64
 
 
 class Part(NamedTuple):

@@ -18,6 +18,9 @@ DRUM_PROGRAM = 128
 SLOWEST_TEMPO = 8
 FASTEST_TEMPO = 511
 TEMPO_FRACTIONS = 256
+SLOWEST_TEMPO_STEPS = SLOWEST_TEMPO * TEMPO_FRACTIONS
+FASTEST_TEMPO_STEPS = FASTEST_TEMPO * TEMPO_FRACTIONS + TEMPO_FRACTIONS - 1
+"""The fastest tempo that can be written, in 1/256 quarters per minute."""
 MAX_NUMERATOR = 128
 DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 MAX_BEATS = 128
@@ -187,19 +190,6 @@ class Vocabulary:
         """Levels the encoder writes: with 128 levels the last would repeat velocity 127."""
         return min(self.velocities, 127)
 
-    @cached_property
-    def _nearest_durations(self) -> Int[np.ndarray, " ticks"]:
-        """For every number of grid steps, the nearest entry of the duration table."""
-        middles = (self.durations[1:] + self.durations[:-1]) / 2
-        return np.searchsorted(middles, np.arange(self.durations[-1] + 1), side="left")
-
-    def duration_index(self, ticks: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-        """The entry of the duration table nearest to a number of grid steps (at least one)."""
-        nearest: Int[np.ndarray, "*shape"] = self._nearest_durations[
-            np.minimum(ticks, self.durations[-1])
-        ]
-        return nearest
-
     def describe(self, token: int) -> str:
         """An id in words."""
         kind = Kind(int(self.kind_of(np.array([token]))[0]))
@@ -240,11 +230,9 @@ def tempo_microseconds(steps: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*sh
 
 def tempo_steps(microseconds: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
     """A tempo in 1/256 quarters per minute, held within what the vocabulary can say."""
-    slowest = SLOWEST_TEMPO * TEMPO_FRACTIONS
-    fastest = FASTEST_TEMPO * TEMPO_FRACTIONS + TEMPO_FRACTIONS - 1
     positive = np.maximum(microseconds, 1)
     steps = np.rint(60_000_000 * TEMPO_FRACTIONS / positive).astype(np.int64)
-    held: Int[np.ndarray, "*shape"] = np.clip(steps, slowest, fastest)
+    held: Int[np.ndarray, "*shape"] = np.clip(steps, SLOWEST_TEMPO_STEPS, FASTEST_TEMPO_STEPS)
     return held
 
 

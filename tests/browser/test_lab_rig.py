@@ -51,5 +51,7 @@ def test_complaints_of_the_browser_are_collected(
 def test_the_theme_can_be_changed(lab_root: Path, open_notebook: OpenNotebook) -> None:
     write_notebook(lab_root / "dark.ipynb", only="pass")
     notebook = open_notebook("dark.ipynb")
-    notebook.set_theme("dark")
-    notebook.set_theme("light")
+    is_light = "() => document.body.dataset.jpThemeLight"
+    for theme, expected in (("dark", "false"), ("light", "true")):
+        notebook.set_theme(theme)
+        assert notebook.page.evaluate(is_light) == expected

@@ -252,6 +252,19 @@ def test_a_file_that_came_too_late_is_tried_again(tmp_path: Path) -> None:
     assert Store(store).set_aside() == {}
 
 
+def test_the_journal_keeps_the_traceback_of_a_bug(tmp_path: Path) -> None:
+    folder, store = write_tunes(tmp_path / "music", 2, first=1), tmp_path / "store"
+    first, second = scan(folder)
+    with StoreWriter(store, StoreInfo.of(Tokenizer(), 0.1)) as writer:
+        writer.set_aside(first, Failure("failed", "KeyError: 7", "Traceback ... line 3"))
+        writer.set_aside(second, Failure("refused", "is empty"))
+        writer.finish()
+    merge_stores([store], tmp_path / "merged")
+    for place in (store, tmp_path / "merged"):
+        details = [line.get("detail") for line in files_in(place / "journal.jsonl")]
+        assert details == ["Traceback ... line 3", None]
+
+
 @pytest.fixture(scope="module")
 def shards(music: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("shards")

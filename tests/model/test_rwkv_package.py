@@ -29,7 +29,7 @@ TOKENS, SEAM = 1000, 400
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("rwkv") is None,
-    reason="the judge is not installed: pip install rwkv==0.8.32",
+    reason="the rwkv package, which judges our files, is not installed: pip install rwkv==0.8.32",
 )
 
 

@@ -57,7 +57,10 @@ def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
     assert added.activations - plain.activations == plain.gradients
 
 
-@pytest.mark.skipif("native" not in available_backends(), reason="the figures are its own")
+@pytest.mark.skipif(
+    "native" not in available_backends(),
+    reason="the native CPU library is not built: python rwkv_music/ops/native/build.py, with g++",
+)
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_layers_keep_for_the_backward_is_what_was_told(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from rwkv_music_widgets import TrainingPanel
-from rwkv_music_widgets.runlog import RunLog, packed_points
+from rwkv_music_widgets.runlog import RunLog, packed_points, seconds_left
 from rwkv_music_widgets.training_words import figures_html
 
 from rwkv_music.errors import InputError
@@ -212,3 +212,22 @@ def test_power_and_temperature_are_shown_where_the_device_tells_them() -> None:
     assert "<b>GPU busy</b> 97 %" in shown
     assert "<b>power</b> 412 W" in shown
     assert "temperature" not in shown
+
+
+def test_the_time_left_is_told_by_the_last_fifty_steps() -> None:
+    log = RunLog("nowhere")
+    log._take({"step": 1, "loss_train": 1.0, "elapsed_seconds": 8.0})
+    assert seconds_left(log, 1, 3, str) == "16.0"  # the only step took 8 s, and 2 are to come
+    for step in range(2, 101):
+        # 10 s a step while something else was running, 2 s a step since step 50
+        elapsed = 10.0 * step if step <= 50 else 500.0 + 2.0 * (step - 50)
+        log._take({"step": step, "loss_train": 1.0, "elapsed_seconds": elapsed})
+    assert seconds_left(log, 100, 130, str) == "60.0"
+    assert seconds_left(RunLog("nowhere"), 0, 130, str) == ""
+
+
+def test_an_apple_gpu_is_not_called_a_cpu() -> None:
+    line = {"loss_train": 1.0, "tokens_per_second": 5.0, "device_busy_percent": None}
+    log = SimpleNamespace(latest=line | {"memory_gib": 2.0}, latest_evaluation={})
+    assert "<b>GPU busy</b>" in figures_html(log, "mps")
+    assert "<b>CPU share</b>" in figures_html(log, "cpu")

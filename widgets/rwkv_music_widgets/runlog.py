@@ -1,6 +1,7 @@
 """Follows a run directory: new lines of metrics.jsonl, the status, the samples. No widgets here."""
 
 import json
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import numpy as np
 
 from rwkv_music.training.background import TrainingRun
 from rwkv_music.training.run import RunDirectory
+
+_STEPS_TO_JUDGE_BY = 50
+"""Steps whose speed says how long the rest will take."""
 
 
 class RunLog:
@@ -34,6 +38,8 @@ class RunLog:
         """The same on the held-out pieces, at every evaluation."""
         self.samples: dict[int, list[Path]] = {}
         """Files of the completed samples, one a prompt, by step."""
+        self.times: deque[tuple[int, float]] = deque(maxlen=_STEPS_TO_JUDGE_BY + 1)
+        """(step, seconds from the beginning) of the last training steps that were told."""
         self.latest: dict[str, Any] = {}
         """The newest line of a training step."""
         self.latest_evaluation: dict[str, Any] = {}
@@ -70,6 +76,8 @@ class RunLog:
         if "loss_train" in line:
             self.train.append((step, line["loss_train"]))
             self.latest = line
+            if "elapsed_seconds" in line:
+                self.times.append((step, line["elapsed_seconds"]))
         if "loss_valid" in line:
             self.valid.append((step, line["loss_valid"]))
             self.latest_evaluation = line
@@ -102,7 +110,11 @@ def packed_points(points: list[tuple[float, float]], most: int = 4000) -> bytes:
 
 def seconds_left(log: RunLog, step: int, steps: int, describe: Callable[[float], str]) -> str:
     """How long the rest will take at the mean speed of the last steps; empty if unknown."""
-    elapsed = log.latest.get("elapsed_seconds")
-    if not elapsed or not step:
+    if not log.times:
         return ""
-    return describe((steps - step) * elapsed / step)
+    # The first step counts from the beginning: there is no other to compare it with.
+    first, began = log.times[0] if len(log.times) > 1 else (0, 0.0)
+    last, now = log.times[-1]
+    if last <= first or now <= began:
+        return ""
+    return describe((steps - step) * (now - began) / (last - first))

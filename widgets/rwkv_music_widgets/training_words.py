@@ -3,6 +3,7 @@
 import html
 from typing import Any
 
+from rwkv_music.devices import busy_label
 from rwkv_music_widgets.runlog import RunLog, seconds_left
 
 _CHIP = "color:white;border-radius:9px;padding:1px 9px"
@@ -44,11 +45,10 @@ def figures_html(log: RunLog, device: str) -> str:
     line, held_out = log.latest, log.latest_evaluation
     if not line:
         return ""
-    busy = "GPU busy" if device.startswith("cuda") else "CPU share"
     cells = [
         ("training", f"{line['loss_train']:.3f} nats per token"),
         ("speed", f"{line['tokens_per_second']:,.0f} tokens/s"),
-        (busy, _percent(line["device_busy_percent"])),
+        (busy_label(device), _percent(line["device_busy_percent"])),
         ("memory", _gib(line["memory_gib"])),
     ]
     for name, unit in (("power_watts", "W"), ("temperature_celsius", "°C")):
