@@ -18,6 +18,17 @@ def test_the_prompt_is_what_its_script_writes(tmp_path: Path) -> None:
     assert (tmp_path / "prompt.mid").read_bytes() == (EXAMPLES / "prompt.mid").read_bytes()
 
 
+def test_the_built_in_songs_are_what_their_script_writes(tmp_path: Path) -> None:
+    script = EXAMPLES / "write_pop_prompts.py"
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
+    kept = EXAMPLES.parent / "rwkv_music" / "prompts"
+    names = sorted(path.name for path in kept.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (kept / name).read_bytes()
+        assert num_bars(load_score(kept / name)) == 4
+
+
 def test_the_music_is_what_its_script_writes(tmp_path: Path) -> None:
     script = EXAMPLES / "write_music.py"
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rwkv_music.data.batching import Batch, collate
-    from rwkv_music.data.corpora import load_corpus, load_prompt, prompt_names
+    from rwkv_music.data.corpora import load_corpus
     from rwkv_music.data.dataset import Corpus, Example, Piece, Windows, split_corpus
     from rwkv_music.data.doctor import FolderReport, examine_folder
     from rwkv_music.data.examination import FileReport, examine
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rwkv_music.data.merge import merge_stores
     from rwkv_music.data.packing import pack
     from rwkv_music.data.prepare import Prepared, prepare_store
+    from rwkv_music.data.prompts import load_prompt, prompt_names
     from rwkv_music.data.random_windows import RandomWindows
     from rwkv_music.data.scanning import Shard
     from rwkv_music.data.store import Store
@@ -45,12 +46,12 @@ _HOME = {
     "examine": "examination",
     "examine_folder": "doctor",
     "load_corpus": "corpora",
-    "load_prompt": "corpora",
+    "load_prompt": "prompts",
     "map_in_workers": "workers",
     "pack": "packing",
     "merge_stores": "merge",
     "prepare_store": "prepare",
-    "prompt_names": "corpora",
+    "prompt_names": "prompts",
     "split_corpus": "dataset",
 }
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from contextlib import closing
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -150,20 +150,6 @@ class _Reader:
             return self._tokenizer.encode(score), fingerprint(score)
         except InputError as error:
             return str(error)
-
-
-def prompt_names() -> list[str]:
-    """Chorales to prompt with: those the shipped model has not trained on, by catalogue number."""
-    card = resources.files("rwkv_music") / "models" / "bach.json"
-    if card.is_file():
-        held_out: list[str] = json.loads(card.read_text(encoding="utf-8"))["valid_pieces"]
-        return held_out
-    return chorales.chorale_names()
-
-
-def load_prompt(name: str) -> "symusic.Score":
-    """A built-in chorale by its catalogue name, whole."""
-    return chorales.load_chorale(name)
 
 
 def _bach_key(tokenizer: Tokenizer) -> str:

@@ -3,6 +3,7 @@
 from rwkv_music.evaluation.held_out import NGRAM_ORDER, HeldOut, baselines
 from rwkv_music.evaluation.likelihood import Likelihood, Measured
 from rwkv_music.evaluation.ngram import NGramModel
+from rwkv_music.evaluation.repetition import RepetitionModel
 
 __all__ = [
     "NGRAM_ORDER",
@@ -10,5 +11,6 @@ __all__ = [
     "Likelihood",
     "Measured",
     "NGramModel",
+    "RepetitionModel",
     "baselines",
 ]

@@ -18,6 +18,7 @@ from rwkv_music.evaluation.likelihood import (
     model_nats,
 )
 from rwkv_music.evaluation.ngram import NGramModel
+from rwkv_music.evaluation.repetition import RepetitionModel
 from rwkv_music.model import RWKV7, Style
 from rwkv_music.tokenizer import Tokenizer
 
@@ -57,8 +58,8 @@ class HeldOut:
         kept = list(itertools.takewhile(lambda _window: not should_stop(), windows))
         return self._sum(kept) if len(kept) == len(self.examples) else None
 
-    def ngram_likelihood(self, model: NGramModel) -> Measured:
-        """What an n-gram model gives the same tokens, each window by itself."""
+    def ngram_likelihood(self, model: NGramModel | RepetitionModel) -> Measured:
+        """What a model that counts gives the same tokens, each window by itself."""
         return self._sum(
             _window_nats(example, model.nats(example.ids)[1:]) for example in self.examples
         )

@@ -26,11 +26,11 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
     rolls = widget.locator("canvas[data-notes]")
     generate = widget.get_by_role("button", name="Generate")
 
-    chorales = widget.get_by_label("Chorale")
+    chorales = widget.get_by_label("Beginning")
     name = chorales.locator("option").nth(1).inner_text()
     chorales.select_option(label=name)
     notebook.wait_for_python(
-        f"session.message == '' and session.controls.chorale.value == '{name}'"
+        f"session.message == '' and session.controls.beginning.value == '{name}'"
     )
     notebook.python_value("session.wait()")
     prompt_notes = notebook.python_value("session.current.score.note_num()")

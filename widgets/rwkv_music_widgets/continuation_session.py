@@ -29,7 +29,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     Args:
         model: A name, a path or a loaded model; it is loaded at the first use.
-        prompt: A score or anything `to_score` reads; the first built-in chorale when None.
+        prompt: A score or anything `to_score` reads; the first built-in beginning when None.
         prompt_bars: Bars of the prompt to give the model.
         style: What the model begins with: a style, or the path of one that `rwkv-music tune` made.
             A slider then sets its strength.
@@ -59,7 +59,9 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.session: Session | None = None
         self.candidates: list[SessionNode] = []
         """The newest continuations of the current prompt."""
-        self.controls = Controls(prompt_bars=prompt_bars)
+        self.controls = Controls(
+            model="" if isinstance(model, RWKV7) else str(model), prompt_bars=prompt_bars
+        )
         self.roll = PianoRoll(height=240)
         self.player = Player(self.roll)
         self.message_box = widgets.HTML()
@@ -86,7 +88,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def _connect(self) -> None:
         controls = self.controls
-        controls.chorale.observe(lambda _change: self._start(self._load_chosen), names=["value"])
+        controls.beginning.observe(lambda _change: self._start(self._load_chosen), names=["value"])
         controls.upload.observe(lambda _change: self._start(self._load_upload), names=["value"])
         controls.prompt_bars.observe(lambda _change: self._start(self._cut_prompt), names=["value"])
         controls.generate.on_click(lambda _button: self._start(self._generate))
@@ -105,7 +107,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             InputError: If no prompt was chosen yet.
         """
         if self.session is None:
-            raise InputError("no prompt was chosen yet: pick a chorale or a file")
+            raise InputError("no prompt was chosen yet: choose a beginning or a file")
         return self.session.current
 
     @property
@@ -207,7 +209,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.message_box.value = said if text else ""
 
     def _load_chosen(self) -> None:
-        name = self.controls.chorale.value
+        name = self.controls.beginning.value
         self._say(f"reading {name} …", alert=False)
         self._source = load_prompt(name)
         self._say("")

@@ -19,12 +19,15 @@ class Controls:
     """The controls, in groups a session lays out.
 
     Args:
+        model: Name or place of the model, which decides the beginnings to choose from.
         prompt_bars: Bars of the prompt at the beginning.
     """
 
-    def __init__(self, *, prompt_bars: int) -> None:
-        self.chorale = widgets.Dropdown(
-            options=prompt_names(), description="Chorale", layout=widgets.Layout(width="220px")
+    def __init__(self, *, model: str, prompt_bars: int) -> None:
+        self.beginning = widgets.Dropdown(
+            options=prompt_names(model),
+            description="Beginning",
+            layout=widgets.Layout(width="220px"),
         )
         self.upload = widgets.FileUpload(
             accept=".mid,.midi",
@@ -39,7 +42,7 @@ class Controls:
             style=_STYLE,
             layout=widgets.Layout(width="150px"),
         )
-        self.source = _row(self.chorale, self.upload, self.prompt_bars)
+        self.source = _row(self.beginning, self.upload, self.prompt_bars)
 
         self.bars = widgets.IntSlider(4, min=1, max=16, description="New bars", style=_STYLE)
         self.number = widgets.IntSlider(3, min=1, max=8, description="Candidates", style=_STYLE)

@@ -1,0 +1,57 @@
+"""The beginnings that come with the models: held-out chorales for `bach`, our own for `pop`."""
+
+import json
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING
+
+from rwkv_music.data import chorales
+
+if TYPE_CHECKING:
+    import symusic
+
+_CHORALE_MODEL, _SONG_MODEL = "bach", "pop"
+
+
+def prompt_names(model: str = _CHORALE_MODEL) -> list[str]:
+    """What there is to prompt a model with.
+
+    Args:
+        model: Name or place of the model. What suits it comes first: for "pop", four bars of piano
+            music each, made for this project; for any other, the chorales that "bach" has not
+            trained on, by catalogue number.
+    """
+    songs, held_out = list(_songs()), _held_out_chorales()
+    return [*songs, *held_out] if model == _SONG_MODEL else [*held_out, *songs]
+
+
+def load_prompt(name: str) -> "symusic.Score":
+    """A built-in prompt by its name, whole.
+
+    Raises:
+        InputError: If there is none of this name.
+
+    Example:
+        >>> [track.name for track in load_prompt("ballad").tracks]
+        ['MELODY', 'BRIDGE', 'PIANO']
+    """
+    from rwkv_music.score import score_from_bytes
+
+    songs = _songs()
+    if name in songs:
+        return score_from_bytes(songs[name].read_bytes(), name=songs[name].name)
+    return chorales.load_chorale(name)
+
+
+def _songs() -> dict[str, Traversable]:
+    folder = resources.files("rwkv_music") / "prompts"
+    files = sorted(folder.iterdir(), key=lambda path: path.name)
+    return {path.name.removesuffix(".mid"): path for path in files if path.name.endswith(".mid")}
+
+
+def _held_out_chorales() -> list[str]:
+    card = resources.files("rwkv_music") / "models" / f"{_CHORALE_MODEL}.json"
+    if card.is_file():
+        held_out: list[str] = json.loads(card.read_text(encoding="utf-8"))["valid_pieces"]
+        return held_out
+    return chorales.chorale_names()
