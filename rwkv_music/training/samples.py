@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rwkv_music.data import Windows
 from rwkv_music.data.dataset import Piece
 from rwkv_music.generation import continue_score
@@ -19,7 +21,7 @@ _SAMPLE_BARS = 4
 
 @dataclass(frozen=True)
 class HeldOutPrompt:
-    """The first bars of a held-out piece, and how it really goes on."""
+    """Bars of a held-out piece, from where all its parts have entered, and how it goes on."""
 
     name: str
     """The piece it comes from."""
@@ -30,14 +32,17 @@ class HeldOutPrompt:
 
     @classmethod
     def of(cls, piece: Piece, tokenizer: Tokenizer, prompt_bars: int) -> "HeldOutPrompt":
-        """The beginning of a piece of at least two bars."""
+        """The first bars of a piece in which every part plays; it has at least two bars."""
         from rwkv_music.score import bar_starts, num_bars, take_bars
 
         score = tokenizer.decode(piece.ids)
         bars = num_bars(score)
         given = max(1, min(prompt_bars, bars - 1))
-        prompt = take_bars(score, 0, given)
-        original = take_bars(score, 0, min(bars, given + _SAMPLE_BARS))
+        entries = [int(track.notes.numpy()["time"].min()) for track in score.tracks if track.notes]
+        last_entry = int(np.searchsorted(bar_starts(score), max(entries, default=0), "right")) - 1
+        first = min(last_entry, max(0, bars - given - _SAMPLE_BARS))
+        prompt = take_bars(score, first, first + given)
+        original = take_bars(score, first, min(bars, first + given + _SAMPLE_BARS))
         return cls(piece.name, prompt, original, int(bar_starts(prompt)[-1]))
 
 
@@ -55,7 +60,7 @@ class HeldOutSamples:
 
     @classmethod
     def of(cls, windows: Windows, *, number: int, seed: int) -> "HeldOutSamples":
-        """The beginnings of the longest validation pieces, in the order of their lengths."""
+        """Prompts from the longest validation pieces, in the order of their lengths."""
         tokenizer = windows.tokenizer
         by_length = sorted(windows.pieces, key=lambda each: -tokenizer.num_bars(each.ids))
         return cls(

@@ -63,3 +63,30 @@ def test_prompts_are_the_longest_pieces_and_know_how_they_go_on() -> None:
     ends = [int(np.ceil(score.end() / BAR)) for score in samples.originals()]
     assert ends == [8, 6, 3]
     assert len(HeldOutSamples.of(windows, number=9, seed=0).prompts) == 4
+
+
+def test_a_prompt_begins_where_the_last_part_enters() -> None:
+    score = tune(bars=20, seed=5, parts=2)
+    late = score.tracks[1]
+    late.notes = type(late.notes)([note for note in late.notes if note.time >= 9 * BAR])
+    assert late.notes
+    entering = Piece("late", TOKENIZER.encode(score), "late")
+    windows = Windows([entering], TOKENIZER, prompt_bars=4, completion_bars=2)
+    prompt = HeldOutSamples.of(windows, number=1, seed=0).prompts[0].prompt
+    expected = take_bars(score, 9, 13)
+    assert [track.notes[0].pitch for track in prompt.tracks] == [
+        track.notes[0].pitch for track in expected.tracks
+    ]
+
+
+def test_a_prompt_leaves_the_bars_that_are_to_be_completed() -> None:
+    score = tune(bars=10, seed=5, parts=2)
+    late = score.tracks[1]
+    late.notes = type(late.notes)([note for note in late.notes if note.time >= 8 * BAR])
+    assert late.notes
+    entering = Piece("late", TOKENIZER.encode(score), "late")
+    windows = Windows([entering], TOKENIZER, prompt_bars=4, completion_bars=2)
+    sample = HeldOutSamples.of(windows, number=1, seed=0).prompts[0]
+    # Two bars without the late part, four to give, four to complete: all of the ten.
+    assert sample.seam_tick == 4 * BAR
+    assert int(np.ceil(sample.original.end() / BAR)) == 8
