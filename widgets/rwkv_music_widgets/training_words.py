@@ -56,10 +56,10 @@ def figures_html(log: RunLog, device: str) -> str:
         if value is not None:
             cells.append((name.partition("_")[0], f"{value:.0f} {unit}"))
     if held_out:
-        text = f"{held_out['nats_per_note_valid']:.3f} nats per note"
+        text = f"{held_out['loss_valid']:.3f}, {held_out['nats_per_note_valid']:.3f} nats per note"
         name, floor = best_baseline(log)
         if floor:
-            text += f" ({name}: {floor['nats_per_note']:.3f})"
+            text += f" ({name}: {floor['nats_per_token']:.3f}, {floor['nats_per_note']:.3f})"
         cells.insert(1, ("held-out", text))
         if "bits_per_second_valid" in held_out:
             cells.insert(2, ("", f"{held_out['bits_per_second_valid']:.1f} bits/s of music"))

@@ -27,6 +27,8 @@ export function smoothed(values, share = 0.1) {
   return result;
 }
 
+const LABEL_HEIGHT = 12;
+
 /** Pairs of float32 (step, value) in a binary trait. */
 export function unpackPoints(view) {
   const points = [];
@@ -113,8 +115,10 @@ function drawBaselines(pen, baselines, box, toY, high, colors) {
     pen.lineTo(box.right, toY(value));
     pen.stroke();
     pen.setLineDash([]);
-    pen.textBaseline = "bottom";
-    pen.fillText(`${name} ${value.toFixed(3)}`, box.right, toY(value) - 2);
+    // Below the line where the names at the top edge stand above it.
+    const isHigh = toY(value) < box.top + 2 * LABEL_HEIGHT;
+    pen.textBaseline = isHigh ? "top" : "bottom";
+    pen.fillText(`${name} ${value.toFixed(3)}`, box.right, toY(value) + (isHigh ? 3 : -2));
   }
   const beyond = baselines.filter((each) => each[1] > high);
   if (!beyond.length) return;
