@@ -1,0 +1,25 @@
+"""The benchmark of the state's memory runs on any folder of music."""
+
+import math
+from pathlib import Path
+
+from rwkv_music.score import save_score
+from tests.benchmarks.quick import quick_report
+from tests.music import tune
+
+
+def test_quick_mode_writes_a_row_for_each_length(tmp_path: Path) -> None:
+    folder = tmp_path / "tunes"
+    folder.mkdir()
+    for seed in range(4):
+        save_score(tune(bars=30, seed=seed), folder / f"{seed}.mid")
+    report = quick_report(
+        "long_context", tmp_path, f"bach={folder}", "--texts", "1", "--lengths", "100", "300"
+    )
+    assert [(row["model"], row["length"]) for row in report["rows"]] == [
+        ("bach", 100),
+        ("bach", 300),
+    ]
+    assert all(math.isfinite(row["carried"]) for row in report["rows"])
+    # Both are shorter than what is read at once: nothing was handed on yet.
+    assert all(row["carried"] == row["begun_anew"] for row in report["rows"])
