@@ -17,8 +17,7 @@ from rwkv_music.data.likeness import Fingerprint, fingerprint, group_alike
 from rwkv_music.data.melody import melody_groups
 from rwkv_music.data.store import Store
 from rwkv_music.data.store_files import is_store
-from rwkv_music.data.workers import Progress as Progress  # noqa: PLC0414 - for others, too
-from rwkv_music.data.workers import map_in_workers, usable_cores
+from rwkv_music.data.workers import Progress, map_in_workers, usable_cores
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 
