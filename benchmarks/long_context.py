@@ -8,6 +8,7 @@ needs none. Nothing is drawn at random.
 """
 
 import argparse
+import json
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measuring import machine, rounded, write_report
-from rwkv_music.data import load_corpus, split_corpus
+from benchmarks.measuring import REPOSITORY, machine, rounded, write_report
+from rwkv_music.data import load_corpus
+from rwkv_music.errors import InputError
 from rwkv_music.evaluation.long_context import LENGTHS, long_context
 from rwkv_music.model import load_model
 
+MODELS = REPOSITORY / "rwkv_music" / "models"
 TEXTS = 6
 """Of so many tokens as the longest length, or fewer if the held-out pieces have fewer."""
 
@@ -44,8 +47,15 @@ def main() -> None:
 def measure(named: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each length."""
     name, _, folder = named.partition("=")
-    held_out = split_corpus(load_corpus(folder or name))[1]
-    tokens = np.concatenate([piece.ids for piece in held_out])
+    pieces = load_corpus(folder or name).pieces
+    card = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
+    held_out = [piece.ids for piece in pieces if piece.name in set(card["valid_pieces"])]
+    if not held_out:
+        raise InputError(
+            f"{folder} holds none of the pieces that {name}.json names as held out: give the folder "
+            "that the model was trained on"
+        )
+    tokens = np.concatenate(held_out)
     size = given.lengths[-1] + 1
     starts = islice(range(0, len(tokens) - size + 1, size), given.texts)
     texts = [tokens[start : start + size] for start in starts]
