@@ -52,8 +52,8 @@ def measure(named: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     held_out = [piece.ids for piece in pieces if piece.name in set(card["valid_pieces"])]
     if not held_out:
         raise InputError(
-            f"{folder} holds none of the pieces that {name}.json names as held out: give the folder "
-            "that the model was trained on"
+            f"{folder} holds none of the pieces that {name}.json names as held out: give the "
+            "folder that the model was trained on"
         )
     tokens = np.concatenate(held_out)
     size = given.lengths[-1] + 1

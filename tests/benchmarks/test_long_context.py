@@ -20,8 +20,8 @@ def test_quick_mode_writes_a_row_for_each_length(tmp_path: Path) -> None:
         "long_context", tmp_path, f"pop={folder}", "--texts", "1", "--lengths", "100", "300"
     )
     assert [(row["model"], row["length"]) for row in report["rows"]] == [
-        ("bach", 100),
-        ("bach", 300),
+        ("pop", 100),
+        ("pop", 300),
     ]
     assert all(math.isfinite(row["carried"]) for row in report["rows"])
     # Both are shorter than what is read at once: nothing was handed on yet.
