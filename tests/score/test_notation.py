@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import time
 import zipfile
 from pathlib import Path
 
@@ -22,6 +23,10 @@ from tests.tokens import notes_of
 
 def crash(request: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def never_answer(request: object) -> None:
+    time.sleep(3600)
 
 
 def note_pitches_and_children(abc: str) -> tuple[list[int], int]:
@@ -137,10 +142,14 @@ def test_a_zip_that_unpacks_without_end_is_refused() -> None:
         score_from_bytes(packed.getvalue(), name="bomb.mxl")
 
 
-def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read() -> None:
+def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     endless = b"X:1\nM:4/4\nL:1/4\nK:C\n(3 CDE | Z99999999 |\n"
-    with pytest.raises(ScoreFileError, match=r"slow\.krn: takes more than 0\.001 s"):
-        read_notation(KERN.encode(), "humdrum", name="slow.krn", seconds=0.001)
+    with monkeypatch.context() as patched:
+        patched.setattr(notation, "_workers", [WorkerProcess(never_answer)])
+        with pytest.raises(ScoreFileError, match=r"slow\.krn: takes more than 0\.1 s"):
+            read_notation(KERN.encode(), "humdrum", name="slow.krn", seconds=0.1)
     with pytest.raises(ScoreFileError, match=r"endless\.abc: takes more than"):
         read_notation(endless, "abc", name="endless.abc", seconds=1.0)
     assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
