@@ -12,6 +12,8 @@ class About(NamedTuple):
     """Who wrote the music held out: the head of a column."""
     data: str
     limits: str
+    prepared: str = ""
+    """The command that made the folder to train on."""
     first_bar: int = 0
     """Where the prompts of the held-out pieces begin: behind what is no music yet."""
 
@@ -49,6 +51,7 @@ out.""",
         limits="""It knows pop songs on the piano, nearly all in 4/4 and in three parts. It follows
 the prompt's key and manner over some bars, not the plan of a whole song: it does not know that a
 chorus is due. A prompt in another style is continued as if it were such a song.""",
+        prepared="    python tools/pop909_on_bars.py POP909 pop909\n",
         first_bar=8,
     ),
 }
@@ -57,7 +60,7 @@ chorus is due. A prompt in another style is continued as if it were such a song.
 _FLOORS = {
     "5-gram, 12 keys": " The one of 12 keys has seen the training pieces in all of them.",
     "5-gram, copying": """ The copying one also counts what has followed what in the window so far,
-in runs of up to 12 tokens: it expects the bars before to come back.""",
+in runs of up to 12 tokens: it stands for copying the last bars, and expects them to come back.""",
 }
 """What a card says of a floor that it has."""
 
@@ -90,7 +93,7 @@ page; `{name}.json` beside it holds the settings and versions in full.
 
 ## How it was made
 
-    {facts["command"]}
+{about.prepared}    {facts["command"]}
 
 Seed {config["seed"]}, {config["steps"]} steps of {config["batch_size"]} windows (at most
 {config["prompt_bars"]} prompt bars, {config["completion_bars"]} completion bars), best checkpoint

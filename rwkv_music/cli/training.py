@@ -57,7 +57,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        help="tiny takes seconds, small made the shipped model, the others are named after their "
+        help="tiny takes seconds, small made the shipped models, the others are named after their "
         "number of parameters (default: small)",
     )
     _add_basic_options(parser)

@@ -1,6 +1,6 @@
 """Settings to start from: one preset for each size of model.
 
-`small` made the shipped model and `tiny` takes seconds; these two have been trained. The others are
+`small` made the shipped models, `tiny` takes seconds; these two have been trained. The others are
 named after their number of parameters at the usual vocabulary. Their shapes and peak learning rates
 follow the official trainer's, whose author advises "deep and narrow" for data like music; those
 likely to meet a small collection come with dropout. Numbers of steps are round figures to begin
