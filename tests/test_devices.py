@@ -181,7 +181,9 @@ print(faults() - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are not told so")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep freed memory"
+)
 def test_memory_that_was_freed_is_not_asked_from_the_system_again() -> None:
     def faults(manner: str) -> int:
         command = [sys.executable, "-c", FAULTS, manner]

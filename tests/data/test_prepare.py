@@ -171,7 +171,7 @@ def test_whatever_a_power_cut_leaves_is_mended(
     assert tables_of(store) == tables_of(whole)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C otherwise")
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     music: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -194,7 +194,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     assert tables_of(store) == tables_of(whole)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of files")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot limit the size of files")
 def test_a_full_disk_gives_one_line_and_loses_nothing(
     music: Path, whole: Path, tmp_path: Path
 ) -> None:

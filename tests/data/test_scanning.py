@@ -53,7 +53,7 @@ def test_a_shard_that_cannot_be_is_refused(text: str, reason: str) -> None:
         Shard.parse(text)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
 def test_links_are_followed_and_loops_are_told(tmp_path: Path) -> None:
     music = write_tunes(tmp_path / "music", 2, first=1)
     elsewhere = write_tunes(tmp_path / "elsewhere", 1, first=4)
@@ -80,7 +80,7 @@ def test_a_folder_that_lies_very_deep_is_not_called_a_loop(tmp_path: Path) -> No
     assert found.problem == "lies more than 100 folders deep: move it further up"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are no text")
 def test_names_that_are_no_text_go_in_and_come_out(tmp_path: Path) -> None:
     music = write_tunes(tmp_path / "music", 2, first=1)
     name = os.fsdecode(b"b/caf\xe9\xff.mid")
@@ -95,7 +95,9 @@ def test_names_that_are_no_text_go_in_and_come_out(tmp_path: Path) -> None:
     assert listed.startswith("b\\udcff.mid: is empty")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="run by root, who may read every folder"
+)
 def test_what_may_not_be_read_is_told(tmp_path: Path) -> None:
     music = write_tunes(tmp_path / "music", 3, first=1)
     (music / "b" / "1.mid").chmod(0)

@@ -185,7 +185,7 @@ class _Unknown:
         return __import__, ("no_such_module_anywhere",)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot end a process by these signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
 def test_no_orphan_is_left_when_the_program_ends(name: str, tmp_path: Path) -> None:
     program = subprocess.Popen(
@@ -211,7 +211,7 @@ def test_no_orphan_is_left_when_the_program_ends(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.long
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot end a process by this signal")
 def test_a_worker_that_hears_nothing_ends_by_itself(tmp_path: Path) -> None:
     text = CHILD.replace("sleep_behind_a_note", "hold_on_behind_a_note").replace("600", "1.5")
     program = subprocess.Popen(

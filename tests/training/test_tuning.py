@@ -102,7 +102,7 @@ def test_tuned_weights_lower_the_nats_and_are_a_plain_model(
     method: str, model: RWKV7, files: list[Path]
 ) -> None:
     if method == "lora":
-        pytest.importorskip("peft", reason="peft, which makes the additions, is not installed")
+        pytest.importorskip("peft", reason="peft is an extra: pip install 'rwkv-music[tune]'")
     settings = config(method, steps=15, learning_rate=3e-3)
     tuned = tune_weights(model, tuning_windows(model, files, settings), settings)
     assert [name for name, _ in tuned.named_parameters()] == [
