@@ -1,13 +1,21 @@
 """A model's weights for decoding: rounded, and packed for the native library."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from rwkv_music.model.rwkv7 import RWKV7, Block
-from rwkv_music.ops.decoding import NativeLayer, NativeModel, PackedMatrix, pack, rounded
+from rwkv_music.ops.decoding import (
+    NativeLayer,
+    NativeModel,
+    PackedMatrix,
+    in_one_block,
+    pack,
+    rounded,
+)
 
 _LARGE_OF_TIME_MIXING = ("receptance", "key", "value", "output")
 _LARGE = (
@@ -38,6 +46,8 @@ def native_model(model: RWKV7, precision: str) -> NativeModel:
     for name, kept_as in _matrices(model, precision):
         weight = model.get_parameter(name)
         packed[name] = pack(weight.mT if _is_low_rank(name) else weight, kept_as)
+    panels = in_one_block({name: each.panels for name, each in packed.items()})
+    packed = {name: replace(each, panels=panels[name]) for name, each in packed.items()}
     first = model.blocks[0]
     assert isinstance(first, Block)
     embedding = F.layer_norm(

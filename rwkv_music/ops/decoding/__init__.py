@@ -6,6 +6,7 @@ larger model waits for.
 """
 
 from rwkv_music.ops.decoding.native import NativeLayer, NativeModel, decode_step
+from rwkv_music.ops.decoding.pages import in_one_block
 from rwkv_music.ops.decoding.weights import PRECISIONS, PackedMatrix, pack, rounded
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "NativeModel",
     "PackedMatrix",
     "decode_step",
+    "in_one_block",
     "pack",
     "rounded",
 ]
