@@ -5,7 +5,9 @@
 
 Two synthetic checkpoints of which every parameter is in use, stored in float32. Times are of one
 thread. The error is the root mean square of the difference of the logits from the truth, over that
-of the truth; the truth is our model in float64 with the step-by-step recurrence. `--music bach`
+of the truth; the truth is our model in float64 with the step-by-step recurrence. "Reading alone"
+does nothing but read as many bytes as the matrices have, once a token: what memory allows, if every
+weight is read. `--music bach`
 adds what narrower weights cost the shipped model on the held-out chorales, `--music FOLDER` on a
 folder of MIDI.
 """
@@ -20,6 +22,7 @@ from typing import Any
 
 import psutil
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from benchmarks.decoders import (
@@ -27,6 +30,7 @@ from benchmarks.decoders import (
     PACKAGE,
     Contestant,
     ModelStep,
+    OurDecoder,
     contestant_names,
     make_contestant,
     perturbed_model,
@@ -45,9 +49,16 @@ from benchmarks.measuring import (
 )
 from benchmarks.music_loss import music_losses
 from rwkv_music.model import RWKV7, ModelConfig, save_pth
+from rwkv_music.ops.decoding import in_one_block
+
+Key = tuple[str, str]
+"""A contestant's name and the precision of its weights."""
 
 Task = Callable[[Contestant, Tensor], Tensor]
 """Reads tokens [B, T] from an empty state and returns all logits it made, [B, steps, V]."""
+
+READING = "reading alone"
+ONE_SEQUENCE = "one sequence"
 
 _EARLY = 100
 """Tokens after which memory is looked at for the first time."""
@@ -112,7 +123,7 @@ def tasks(given: argparse.Namespace) -> dict[str, tuple[Task, Tensor]]:
     ids = torch.randint(given.vocabulary, (16, given.steps), generator=generator)
     prompt = torch.randint(given.vocabulary, (1, given.prompt), generator=generator)
     return {
-        "one sequence": (read_steps, ids[:1]),
+        ONE_SEQUENCE: (read_steps, ids[:1]),
         "16 sequences": (read_steps, ids[:, : max(1, given.steps // 4)]),
         "prompt": (read_prompt, prompt),
         "first token": (read_prompt, prompt[:, : given.prompt // 8]),
@@ -148,13 +159,15 @@ def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for task, (work, ids) in tasks(given).items():
         with backend_forced("reference"):
             truth = work(exact, ids)
+        works = {key: partial(work, each, ids) for key, each in contestants.items()}
+        if task == ONE_SEQUENCE:
+            works |= readings(contestants, ids.numel())
         timings = alternate(
-            {str(key): partial(work, each, ids) for key, each in contestants.items()},
+            works,
             repeats=given.repeats,
             warm_up=2,  # TorchScript compiles in the second call
         )
-        for key, contestant in contestants.items():
-            logits = work(contestant, ids)
+        for key, timing in timings.items():
             yield {
                 "size": size,
                 "parameters": sum(each.numel() for each in model.parameters()),
@@ -162,18 +175,46 @@ def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
                 "tokens": ids.numel(),
                 "contestant": key[0],
                 "precision": key[1],
-                **timings[str(key)].to_dict(),
-                "tokens_per_second": round(ids.numel() / timings[str(key)].median, 1),
+                **timing.to_dict(),
+                "tokens_per_second": round(ids.numel() / timing.median, 1),
                 "times_faster_than_package": times_faster(timings, key),
-                "logit_error": rounded(relative_error(logits, truth), 3),
-                "logit_difference": rounded(float((logits - truth).abs().max()), 3),
+                **({} if key[0] == READING else errors(works[key](), truth)),
             }
 
 
-def times_faster(timings: dict[str, Timing], key: tuple[str, str]) -> dict[str, float] | None:
+def readings(contestants: dict[Key, Contestant], tokens: int) -> dict[Key, Callable[[], Tensor]]:
+    """Read as much as each of our decoders keeps in matrices, as often as it does, and no more."""
+    return {
+        (READING, key[1]): partial(read_again, memory_of(each.decoder.matrix_bytes), tokens)
+        for key, each in contestants.items()
+        if isinstance(each, OurDecoder) and each.decoder.matrix_bytes is not None
+    }
+
+
+def memory_of(size: int) -> Float[Tensor, " numbers"]:
+    """So many bytes of zeros, in pages as large as those of the decoders' matrices."""
+    return in_one_block({"numbers": torch.zeros(size // 4)})["numbers"]
+
+
+def read_again(memory: Tensor, times: int) -> Tensor:
+    """The product of a vector with itself: torch's quickest way to read all of it once."""
+    for _ in range(times):
+        total = torch.dot(memory, memory)
+    return total
+
+
+def errors(logits: Tensor, truth: Tensor) -> dict[str, float]:
+    """How far logits are from the truth."""
+    return {
+        "logit_error": rounded(relative_error(logits, truth), 3),
+        "logit_difference": rounded(float((logits - truth).abs().max()), 3),
+    }
+
+
+def times_faster(timings: dict[Key, Timing], key: Key) -> dict[str, float] | None:
     """The package's seconds in float32 over a contestant's, turn by turn; None without it."""
-    package = timings.get(str((PACKAGE, "float32")))
-    return None if package is None else time_ratio(package, timings[str(key)])
+    package = timings.get((PACKAGE, "float32"))
+    return None if package is None else time_ratio(package, timings[key])
 
 
 def memories(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -14,12 +14,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import psutil
 import torch
@@ -33,6 +33,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
 REPEATS = 5
 """Turns of which the median is taken, at least."""
+Name = TypeVar("Name", bound=Hashable)
+"""Of a contestant."""
 
 _INSTRUCTION_SETS = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
@@ -123,8 +125,8 @@ class Timing:
 
 
 def alternate(
-    contestants: Mapping[str, Callable[[], object]], *, repeats: int = REPEATS, warm_up: int = 1
-) -> dict[str, Timing]:
+    contestants: Mapping[Name, Callable[[], object]], *, repeats: int = REPEATS, warm_up: int = 1
+) -> dict[Name, Timing]:
     """Time contestants in turns, every second round in reverse order.
 
     Args:
@@ -135,7 +137,7 @@ def alternate(
     for _ in range(warm_up):
         for work in contestants.values():
             work()
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    taken: dict[Name, list[tuple[float, float]]] = {name: [] for name in contestants}
     order = list(contestants)
     for _ in range(repeats):
         for name in order:

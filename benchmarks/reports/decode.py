@@ -12,7 +12,7 @@ def tables(report: Report) -> list[str]:
             f"{row['contestant']} {row['precision']}",
             f"{row['tokens_per_second']:,.0f}",
             times(row["times_faster_than_package"], 1),
-            f"{row['logit_error']:.1e}",
+            f"{row['logit_error']:.1e}" if "logit_error" in row else "",
         ]
         for row in report["rows"]
     ]

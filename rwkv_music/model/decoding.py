@@ -118,6 +118,11 @@ class Decoder:
         on_a_gpu = weight.device.type == "cuda"
         self._graphs = StepGraphs(self._step_in_place) if on_a_gpu else None
 
+    @property
+    def matrix_bytes(self) -> int | None:
+        """Memory of the matrices, which a native step reads once; None in plain PyTorch."""
+        return None if self._native is None else self._native.num_bytes
+
     def new_state(self, batch_size: int = 1) -> DecoderState:
         """The state before the first token."""
         return DecoderState.zeros(self.config, batch_size, self._device)
