@@ -40,6 +40,8 @@ MEASURED = ("5m", "12m", "25m", "43m", "94m")
 ESTIMATED = ("324m", "1.3b", "2.6b")
 """Too large for the machines at hand."""
 HEADS = ("every position", "scored positions", "scored positions, in chunks")
+_IGNORED = -100
+"""The target that torch's cross-entropy leaves out of the mean."""
 
 
 def main() -> None:
@@ -204,10 +206,11 @@ def peak_of_head(vocabulary: int, form: str, given: argparse.Namespace) -> dict[
 
 
 def head_loss(form: str, hidden: Tensor, weight: Tensor, batch: Batch) -> Tensor:
-    """The mean over the scored positions, in one of three ways."""
+    """The mean over the scored positions: as plain trainers take it, of those alone, and as ours."""
     mask = batch.completion_mask
     if form == HEADS[0]:
-        return F.cross_entropy(F.linear(hidden, weight)[mask], batch.targets[mask])
+        targets = batch.targets.masked_fill(~mask, _IGNORED)
+        return F.cross_entropy(F.linear(hidden, weight).flatten(0, 1), targets.flatten())
     if form == HEADS[1]:
         return F.cross_entropy(F.linear(hidden[mask], weight), batch.targets[mask])
     return completion_loss(hidden, weight, batch.targets, mask)
