@@ -206,7 +206,7 @@ def peak_of_head(vocabulary: int, form: str, given: argparse.Namespace) -> dict[
 
 
 def head_loss(form: str, hidden: Tensor, weight: Tensor, batch: Batch) -> Tensor:
-    """The mean over the scored positions: as plain trainers take it, of those alone, and as ours."""
+    """The mean over the scored positions, as plain trainers, frugal ones and ours take it."""
     mask = batch.completion_mask
     if form == HEADS[0]:
         targets = batch.targets.masked_fill(~mask, _IGNORED)

@@ -20,6 +20,7 @@ from rwkv_music.data.store_files import is_store
 from rwkv_music.data.workers import Progress, map_in_workers, usable_cores
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.writing import written_aside
 
 if TYPE_CHECKING:
     import symusic
@@ -158,18 +159,16 @@ def _bach_key(tokenizer: Tokenizer) -> str:
 
 
 def _write_corpus(corpus: Corpus, path: Path) -> None:
-    """Write aside, then rename: an interrupted build leaves no half file."""
     lengths = [len(piece.ids) for piece in corpus.pieces]
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(
-        partial,
-        ids=np.concatenate([piece.ids for piece in corpus.pieces]),
-        lengths=np.array(lengths),
-        names=np.array([piece.name for piece in corpus.pieces]),
-        groups=np.array([piece.group for piece in corpus.pieces]),
-        set_aside=np.array(json.dumps(dict(corpus.set_aside))),
-    )
-    partial.replace(path)
+    with written_aside(path) as aside, aside.open("wb") as stream:
+        np.savez_compressed(
+            stream,
+            ids=np.concatenate([piece.ids for piece in corpus.pieces]),
+            lengths=np.array(lengths),
+            names=np.array([piece.name for piece in corpus.pieces]),
+            groups=np.array([piece.group for piece in corpus.pieces]),
+            set_aside=np.array(json.dumps(dict(corpus.set_aside))),
+        )
 
 
 def _read_corpus(path: Path, name: str, tokenizer: Tokenizer) -> Corpus:

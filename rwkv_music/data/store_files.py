@@ -14,7 +14,6 @@ while a store is being prepared
 
 import errno
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -26,6 +25,7 @@ import numpy as np
 from rwkv_music.data.binidx import dtype_for
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.writing import final_name, write_whole
 
 SCHEMA = 1
 """Counts up when older stores can no longer be read."""
@@ -41,7 +41,6 @@ PIECE = np.dtype([("bars", "<u4"), ("sha256", "V32")])
 
 _WHAT = "rwkv-music token store"
 _TABLES = ("bars", "pieces", "names")
-_PARTIAL = ".partial"
 _DTYPES = ("uint16", "int32")
 _LONGEST_VALUE = 40
 
@@ -179,19 +178,9 @@ def is_unfinished(path: Path) -> bool:
     ours = {INFO_NAME, JOURNAL_NAME, SET_ASIDE_NAME, MENDED_NAME, LOCK_NAME, *tables}
     return (
         is_store(path)
-        and all(each.name.removesuffix(_PARTIAL) in ours for each in path.iterdir())
+        and all(final_name(each.name) in ours for each in path.iterdir())
         and not StoreInfo.read(path).is_finished
     )
-
-
-def write_whole(path: Path, content: bytes | bytearray) -> None:
-    """Write a file aside, then rename it: nobody ever sees half of it."""
-    partial = path.with_name(path.name + _PARTIAL)
-    with partial.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
 
 
 class StoreLock:

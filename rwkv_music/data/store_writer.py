@@ -29,11 +29,11 @@ from rwkv_music.data.store_files import (
     StoreInfo,
     StoreLock,
     is_store,
-    write_whole,
 )
 from rwkv_music.errors import InputError
 from rwkv_music.processes import Failure
 from rwkv_music.tokenizer.openings import OPENING
+from rwkv_music.writing import write_whole
 
 _FLUSH_SECONDS = 0.25
 _FLUSH_BYTES = 4 << 20
@@ -196,6 +196,8 @@ class StoreWriter:
                 "folder"
             )
         self._lock = StoreLock(self.path)
+        for left_over in self.path.glob("*.partial"):
+            left_over.unlink()
         if not self.info.is_finished:
             self.info.write(self.path)
         self.done, sizes = recovered(self.path, self._itemsizes)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.files import written_aside
+from rwkv_music.model.files import checkpoint_aside
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.tokenizer import Tokenizer
@@ -58,7 +58,7 @@ def save_checkpoint(
         "tokenizer": json.dumps(dict(tokenizer_settings)),
         "metadata": json.dumps(dict(metadata or {})),
     }
-    with written_aside(path) as partial:
+    with checkpoint_aside(path) as partial:
         save_file(weights, partial, metadata=header)
     return path
 

@@ -1,6 +1,5 @@
 """Files of tensors: written aside and then renamed, read without running anything in them."""
 
-import os
 import pickle
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError
+from rwkv_music.writing import written_aside
 
 _ZIP = b"PK\x03\x04"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
@@ -25,41 +25,19 @@ _DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError)
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write to, renamed to `path` at the end: never half a file.
-
-    The contents are on the disk before the name is, so that a machine that loses its power keeps
-    the old file or the new one.
+def checkpoint_aside(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write a checkpoint to: see `written_aside`.
 
     Raises:
         CheckpointError: If the place cannot be written to; a file that was there stays as it was.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        flush_to_disk(partial)
-        partial.replace(path)
-        flush_to_disk(path.parent)
+        with written_aside(path) as partial:
+            yield partial
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save says RuntimeError
         raise CheckpointError(
             f"cannot write the checkpoint {path} ({error}): free some space or choose another place"
         ) from error
-    finally:
-        if partial.exists():
-            partial.unlink()
-
-
-def flush_to_disk(path: Path) -> None:
-    """Wait until a file's contents, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows opens no folders, and writes names at once
-    # Windows flushes only what may be written to.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> Path:
@@ -73,7 +51,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> Path:
         CheckpointError: If the place cannot be written to.
     """
     alone = {name: value.detach().cpu().clone() for name, value in tensors.items()}
-    with written_aside(path) as partial:
+    with checkpoint_aside(path) as partial:
         torch.save(alone, partial)
     return path
 

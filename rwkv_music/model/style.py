@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model.files import written_aside
+from rwkv_music.model.files import checkpoint_aside
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import ModelState
 from rwkv_music.model.state_exchange import load_state
@@ -135,7 +135,7 @@ def save_style(style: Style, path: str | Path) -> Path:
     """
     path = Path(path)
     header = {"format": _FORMAT, "base": style.base, "notes": json.dumps(dict(style.notes))}
-    with written_aside(path) as partial:
+    with checkpoint_aside(path) as partial:
         save_file({"wkv": style.wkv.detach().float().cpu().contiguous()}, partial, header)
     return path
 

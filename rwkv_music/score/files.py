@@ -4,13 +4,13 @@ MIDI is read here and now. MusicXML and Humdrum are read by music21, ABC by symu
 process of its own that is ended after a minute: they cannot be interrupted otherwise.
 """
 
-import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwkv_music.errors import ScoreFileError
 from rwkv_music.score.midi import LoadedScore, read_midi
+from rwkv_music.writing import write_whole
 
 if TYPE_CHECKING:
     import symusic
@@ -110,11 +110,8 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
     path = Path(path)
     _check_suffix(path, WRITABLE_SUFFIXES)
     content = _written(score, path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise ScoreFileError(
             path, f"cannot be written ({error.strerror}): choose another place"

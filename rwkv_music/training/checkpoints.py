@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from rwkv_music.errors import CheckpointError
 from rwkv_music.model import load_checkpoint, save_checkpoint
-from rwkv_music.model.files import written_aside
+from rwkv_music.model.files import checkpoint_aside
 from rwkv_music.training.snapshot import Snapshot
 
 _STEP = re.compile(r"step-(\d+)\.safetensors")
@@ -89,7 +89,7 @@ class Checkpoints:
         """
         model = snapshot.model
         header = {"step": str(step), "facts": json.dumps(dict(facts))}
-        with written_aside(self.training_path(step)) as partial:
+        with checkpoint_aside(self.training_path(step)) as partial:
             save_file(snapshot.tensors, partial, metadata=header)
         assert model.tokenizer_settings is not None
         save_checkpoint(
@@ -123,16 +123,14 @@ class Checkpoints:
 
     def name(self, which: str, step: int) -> None:
         """Give a step's model another name, at once and for good: "last" or "best"."""
-        with written_aside(self.path(which)) as partial:
+        with checkpoint_aside(self.path(which)) as partial:
             try:
                 os.link(self.model_path(step), partial)
             except OSError:
                 shutil.copyfile(self.model_path(step), partial)
 
     def tidy(self, *, after: int) -> None:
-        """Remove half-written files, and every step later than the one a run goes on from."""
-        for path in self.folder.glob("*.partial"):
-            path.unlink()
+        """Remove every step later than the one a run goes on from."""
         for path in self.folder.glob("step-*.safetensors"):
             if int(re.sub(r"\D", "", path.name)) > after:
                 path.unlink()

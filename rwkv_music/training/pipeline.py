@@ -141,6 +141,7 @@ def _can_go_on(run: RunDirectory, config: TrainingConfig, listeners: Listeners) 
         InputError: If somebody else is training it, or it was made with other settings.
     """
     run.require_idle()
+    run.sweep()
     if run.config_path.exists():
         _require_same(run, config)
         if run.status()["state"] == "finished" and run.status()["step"] == config.steps:

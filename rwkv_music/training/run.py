@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from rwkv_music.errors import InputError
-from rwkv_music.model.files import flush_to_disk
 from rwkv_music.training.checkpoints import Checkpoints
 from rwkv_music.training.control import ControlFile
 from rwkv_music.training.processes import identity, is_alive
+from rwkv_music.writing import flush_to_disk, write_whole
 
 SCHEMA = 2
 FINAL_STATES = frozenset({"finished", "stopped", "failed"})
@@ -124,6 +124,11 @@ class RunDirectory:
                 f"{SCHEMA}: use the version of rwkv-music that made it"
             )
         return values
+
+    def sweep(self) -> None:
+        """Remove what a trainer that was killed had half written."""
+        for path in self.path.rglob("*.partial"):
+            path.unlink()
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
@@ -238,10 +243,4 @@ def _from_schema_1(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replace_json(path: Path, values: dict[str, Any]) -> None:
-    """Write aside, then rename: a reader sees the old file or the new one, never half of one."""
-    partial = path.with_name(path.name + f".{os.getpid()}.partial")
-    try:
-        partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, (json.dumps(values, indent=1) + "\n").encode())

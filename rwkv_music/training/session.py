@@ -23,7 +23,7 @@ from rwkv_music.training.samples import HeldOutSamples
 from rwkv_music.training.trackers import open_tracker
 from rwkv_music.training.trainer import StepReport
 
-_STATUS_SECONDS = 0.2
+_STATUS_SECONDS = 0.5
 _PAUSE_SECONDS = 0.05
 _HEARTBEAT_SECONDS = 30.0
 

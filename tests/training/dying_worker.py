@@ -1,6 +1,9 @@
 """A training process that dies in the middle of writing, or finds its disk full.
 
-python -m tests.training.dying_worker killed NUMBER CONFIG    SIGKILL at its NUMBERth fsync
+python -m tests.training.dying_worker killed NUMBER CONFIG    SIGKILL when it is about to force a
+                                                              file or folder of checkpoints to the
+                                                              disk for the NUMBERth time
+python -m tests.training.dying_worker untold NUMBER CONFIG    the same for status and settings
 python -m tests.training.dying_worker full BYTES CONFIG       no file may grow beyond BYTES
                                                               once the first look is taken
 """
@@ -9,26 +12,28 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
+from rwkv_music import writing
 from rwkv_music.errors import InputError
 from rwkv_music.model import load_model
 from rwkv_music.training import Listeners, TrainingConfig, train
 from rwkv_music.training.run import RunDirectory
 
 
-def die_at_fsync(number: int) -> None:
-    """Kill this process when it is about to force its NUMBERth file or folder to the disk."""
+def die_at_flush(number: int, *, of_checkpoints: bool) -> None:
+    """Kill this process before its NUMBERth flush of checkpoints, or of all else in the run."""
     calls = [0]
-    real = os.fsync
+    real = writing.flush_to_disk
 
-    def fsync(descriptor: int) -> None:
-        calls[0] += 1
+    def flush(path: Path) -> None:
+        calls[0] += ("checkpoints" in (path.name, path.parent.name)) == of_checkpoints
         if calls[0] == number:
             os.kill(os.getpid(), signal.SIGKILL)
-        real(descriptor)
+        real(path)
 
-    os.fsync = fsync
+    writing.flush_to_disk = flush
 
 
 def fill_disk(limit: int) -> None:
@@ -45,8 +50,8 @@ def main(kind: str, number: int, config: TrainingConfig) -> int:
         if kind == "full":
             fill_disk(number)
 
-    if kind == "killed":
-        die_at_fsync(number)
+    if kind in {"killed", "untold"}:
+        die_at_flush(number, of_checkpoints=kind == "killed")
     try:
         train(config, listeners=Listeners(on_evaluation=on_evaluation))
     except InputError as error:

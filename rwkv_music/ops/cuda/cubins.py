@@ -1,13 +1,12 @@
 """Compiled kernels on disk: compiled once per machine, checked whenever they are read."""
 
 import hashlib
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from rwkv_music.cache import cache_folder
+from rwkv_music.writing import write_whole
 
 _DIGEST = hashlib.sha256
 _DIGEST_SIZE = _DIGEST().digest_size
@@ -33,7 +32,7 @@ def cached(name: str, key: str, make: Callable[[], bytes], *, anew: bool = False
         return found
     made = make()
     try:
-        _write(path, made)
+        write_whole(path, _DIGEST(made).digest() + made)
     except OSError as error:
         return _without_cache(error, made)
     return made
@@ -56,16 +55,3 @@ def _read(path: Path) -> bytes | None:
     data = path.read_bytes()
     digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
     return content if content and _DIGEST(content).digest() == digest else None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Aside and renamed, so that another process never reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_DIGEST(content).digest() + content)
-        Path(aside).replace(path)
-    except OSError:
-        Path(aside).unlink(missing_ok=True)
-        raise

@@ -1,0 +1,78 @@
+"""Files are written aside and renamed: whole, on the disk, and readable like any other."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rwkv_music import writing
+from rwkv_music.writing import final_name, write_whole, written_aside
+
+
+def test_a_failure_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "score.mid"
+    write_whole(path, b"old")
+
+    def write_half() -> None:
+        with written_aside(path) as aside:
+            aside.write_bytes(b"ne")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write_half()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no limit for the size of a file")
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    import resource
+
+    path = tmp_path / "config.json"
+    write_whole(path, b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(path, bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_contents_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, order = tmp_path / "status.json", []
+    monkeypatch.setattr(
+        writing, "flush_to_disk", lambda flushed: order.append((flushed.is_dir(), path.exists()))
+    )
+    write_whole(path, b"{}")
+    assert order == [(False, False), (True, True)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such modes")
+def test_a_file_has_the_mode_of_any_new_file_whoever_wrote_it(tmp_path: Path) -> None:
+    usual = tmp_path / "usual"
+    usual.touch()
+    path = tmp_path / "model.safetensors"
+    with written_aside(path) as aside:
+        save_file({"w": torch.zeros(1)}, aside)
+        aside.chmod(0o600)  # what some versions of the library leave
+    assert path.stat().st_mode == usual.stat().st_mode
+
+
+def test_a_name_on_the_way_tells_what_it_will_be(tmp_path: Path) -> None:
+    with written_aside(tmp_path / "train.idx") as aside:
+        assert aside.name.endswith(".partial")
+        assert final_name(aside.name) == "train.idx"
+        aside.touch()
+    assert final_name("notes.partial") == "notes.partial"
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a" / "b" / "c.txt", b"there")
+    assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"there"
