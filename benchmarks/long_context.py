@@ -9,6 +9,7 @@ needs none. Nothing is drawn at random.
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measuring import REPOSITORY, machine, rounded, write_report
-from rwkv_music.data import load_corpus
+from rwkv_music.data import Piece, load_corpus
+from rwkv_music.data.dataset import Ids
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation.long_context import LENGTHS, long_context
 from rwkv_music.model import load_model
@@ -49,16 +51,12 @@ def measure(named: str, given: argparse.Namespace) -> list[dict[str, Any]]:
     name, _, folder = named.partition("=")
     pieces = load_corpus(folder or name).pieces
     card = json.loads((MODELS / f"{name}.json").read_text(encoding="utf-8"))
-    held_out = [piece.ids for piece in pieces if piece.name in set(card["valid_pieces"])]
-    if not held_out:
+    texts = held_out_texts(pieces, card["valid_pieces"], given.lengths[-1], given.texts)
+    if not texts:
         raise InputError(
-            f"{folder} holds none of the pieces that {name}.json names as held out: give the "
+            f"{folder} holds too few of the pieces that {name}.json names as held out: give the "
             "folder that the model was trained on"
         )
-    tokens = np.concatenate(held_out)
-    size = given.lengths[-1] + 1
-    starts = islice(range(0, len(tokens) - size + 1, size), given.texts)
-    texts = [tokens[start : start + size] for start in starts]
     rows = long_context(load_model(name), texts, lengths=given.lengths)
     return [
         {"model": name}
@@ -68,6 +66,18 @@ def measure(named: str, given: argparse.Namespace) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def held_out_texts(
+    pieces: Sequence[Piece], names: Iterable[str], length: int, number: int
+) -> list[Ids]:
+    """At most so many texts of that many targets: the pieces of these names one after another."""
+    wanted = set(names)
+    found = (piece.ids for piece in pieces if piece.name in wanted)
+    tokens = np.concatenate([np.empty(0, "uint16"), *found])
+    size = length + 1
+    starts = islice(range(0, len(tokens) - size + 1, size), number)
+    return [tokens[start : start + size] for start in starts]
 
 
 if __name__ == "__main__":
