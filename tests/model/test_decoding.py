@@ -142,18 +142,30 @@ def test_steps_equal_the_parallel_forward_of_the_model(backend: str) -> None:
 
 @needs_native
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("batch", [1, 2, 3, 7, 8, 15, 64])
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 8, 15, 16, 31, 64])
 def test_a_sequence_does_not_depend_on_its_batch(precision: str, batch: int) -> None:
     decoder = Decoder(MODEL, precision, backend="native")
     ids = torch.randint(VOCABULARY, (batch, 5), generator=torch.Generator().manual_seed(batch))
     together, alone = decoder.new_state(batch), decoder.new_state(1)
-    # Batches are multiplied by eights, fours, twos and ones, each of which has its order of sums.
+    # Batches are multiplied by sixteens, eights, fours, twos and ones, each with its order of sums.
     # Where the last sequence is a one again, its numbers are the same to the last bit.
     # Elsewhere a last bit may move an entry rounded for int8 by a step: `assert_equals_its_twin`.
     close = {"int8 alone": 0.0, "int8": 1e-3}.get(precision + " alone" * (batch % 2), 1e-5)
     for column in ids.T:
         found, expected = decoder.step(column, together), decoder.step(column[-1:], alone)
         torch.testing.assert_close(found[-1:], expected, rtol=close, atol=close)
+
+
+@needs_native
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("batch", [5, 8, 16, 19])
+def test_vectors_that_would_share_places_of_the_cache_are_spread(
+    precision: str, batch: int
+) -> None:
+    # 256 channels make 1,024 hidden values: multiples of 2 KiB, as int16 and as float32.
+    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=1, width=256))
+    ids = torch.randint(VOCABULARY, (batch, 3), generator=torch.Generator().manual_seed(batch))
+    assert_equals_its_twin(model, precision, ids)
 
 
 def test_a_state_can_be_copied_branched_and_dropped() -> None:

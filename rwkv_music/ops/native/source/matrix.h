@@ -9,6 +9,7 @@
 #include <cmath>
 #include <memory>
 
+#include "arguments.h"
 #include "functions.h"
 
 namespace rwkv_music {
@@ -83,6 +84,20 @@ struct Vectors {
   const float* scales;  // of whole numbers, each vector's; null otherwise
 };
 
+template <typename Weight>
+inline int64_t groups_of(int64_t columns) {
+  return ceil_div(columns, Taps<Weight>::columns);
+}
+
+// How far apart the vectors of a batch are to lie: whole groups of columns, and not by a multiple of
+// 2 KiB, where many vectors share few places of the first cache and drive one another out of it.
+template <typename Weight>
+inline int64_t stride_of(int64_t columns, int64_t batch) {
+  constexpr int64_t line = 64 / sizeof(typename Taps<Weight>::Input);
+  const int64_t whole = groups_of<Weight>(columns) * Taps<Weight>::columns;
+  return batch > 4 && whole % (32 * line) == 0 ? whole + line : whole;
+}
+
 // The columns or pairs of them to multiply, in rising order: all of them where there is no list.
 struct Groups {
   const int32_t* list;
@@ -112,7 +127,7 @@ RM_INLINE void multiply_block(
   constexpr int lanes = Lanes<float>::count, vectors = kPanel / lanes;
   // Several sums, of every fourth column or pair each, hide that a sum waits for the one before it.
   constexpr int apart = Panels * Batch * vectors > 2 ? 1 : 4;
-  const int64_t panel_size = x.stride * kPanel, step = T::columns * kPanel;
+  const int64_t step = T::columns * kPanel, panel_size = groups_of<Weight>(m.columns) * step;
   const Weight* weights = static_cast<const Weight*>(m.panels) + panel * panel_size;
   typename T::Sum sums[apart][Panels][Batch][vectors] = {};
   const auto add = [&](int64_t i_group, auto& to) RM_INLINE_LAMBDA {
@@ -140,7 +155,7 @@ RM_INLINE void multiply_block(
   };
   int64_t group = 0;
   for (; group + apart <= groups.count; group += apart) {
-    if constexpr (Batch == 1) expect(group);
+    expect(group);
     RM_UNROLL
     for (int k = 0; k < apart; ++k) add(group + k, sums[k]);
   }
@@ -166,7 +181,7 @@ template <bool Listed, typename Weight, int Panels, int Batch>
 void multiply_all(
     const Matrix& m, const Vectors<typename Taps<Weight>::Input>& x, const Groups& groups,
     float* out) {
-  const int64_t panels = (m.rows + kPanel - 1) / kPanel;
+  const int64_t panels = ceil_div(m.rows, kPanel);
   int64_t panel = 0;
   for (; panel + Panels <= panels; panel += Panels)
     multiply_block<Listed, Weight, Panels, Batch>(m, panel, x, groups, out);
@@ -178,7 +193,7 @@ template <typename Weight>
 void multiply(
     const Matrix& m, Vectors<typename Taps<Weight>::Input> x, float* out, int64_t batch,
     bool has_zeros) {
-  const Groups all{nullptr, x.stride / Taps<Weight>::columns};
+  const Groups all{nullptr, groups_of<Weight>(m.columns)};
   if (has_zeros && batch == 1) {
     const std::unique_ptr<int32_t[]> list(new int32_t[all.count]);
     const Groups some = groups_that_count<Weight>(x.data, all.count, list.get());
@@ -195,6 +210,7 @@ void multiply(
     }
   };
   using std::integral_constant;
+  some(integral_constant<int, 16>{}, integral_constant<int, 1>{});
   some(integral_constant<int, 8>{}, integral_constant<int, 2>{});
   some(integral_constant<int, 4>{}, integral_constant<int, 2>{});
   some(integral_constant<int, 2>{}, integral_constant<int, 4>{});
@@ -241,7 +257,7 @@ inline float quantize(const float* x, int64_t columns, int16_t* to) {
 
 inline void multiply_int8(
     const Matrix& m, const float* x, float* out, int64_t batch, bool has_zeros) {
-  const int64_t stride = m.columns + m.columns % 2;
+  const int64_t stride = stride_of<int8_t>(m.columns, batch);
   const std::unique_ptr<int16_t[]> numbers(new int16_t[batch * stride]());
   const std::unique_ptr<float[]> scales(new float[batch]);
   for (int64_t b = 0; b < batch; ++b)
@@ -249,23 +265,24 @@ inline void multiply_int8(
   multiply<int8_t>(m, {numbers.get(), stride, scales.get()}, out, batch, has_zeros);
 }
 
-inline void multiply_bfloat16(
+template <typename Weight>
+void multiply_unscaled(
     const Matrix& m, const float* x, float* out, int64_t batch, bool has_zeros) {
-  if (m.columns % 2 == 0)
-    return multiply<bfloat16>(m, {x, m.columns, nullptr}, out, batch, has_zeros);
-  const int64_t stride = m.columns + 1;
-  const std::unique_ptr<float[]> padded(new float[batch * stride]());
+  const int64_t stride = stride_of<Weight>(m.columns, batch);
+  if (stride == m.columns)
+    return multiply<Weight>(m, {x, stride, nullptr}, out, batch, has_zeros);
+  const std::unique_ptr<float[]> spread(new float[batch * stride]());
   for (int64_t b = 0; b < batch; ++b)
-    std::copy_n(x + b * m.columns, m.columns, padded.get() + b * stride);
-  multiply<bfloat16>(m, {padded.get(), stride, nullptr}, out, batch, has_zeros);
+    std::copy_n(x + b * m.columns, m.columns, spread.get() + b * stride);
+  multiply<Weight>(m, {spread.get(), stride, nullptr}, out, batch, has_zeros);
 }
 
 // out = x W^T; x is [batch, columns], out [batch, rows]. `has_zeros`: many numbers of x are zero.
 inline void multiply(
     const Matrix& m, const float* x, float* out, int64_t batch, bool has_zeros = false) {
   if (m.type == kWeightInt8) return multiply_int8(m, x, out, batch, has_zeros);
-  if (m.type == kWeightBFloat16) return multiply_bfloat16(m, x, out, batch, has_zeros);
-  multiply<float>(m, {x, m.columns, nullptr}, out, batch, has_zeros);
+  if (m.type == kWeightBFloat16) return multiply_unscaled<bfloat16>(m, x, out, batch, has_zeros);
+  multiply_unscaled<float>(m, x, out, batch, has_zeros);
 }
 
 }  // namespace rwkv_music
