@@ -29,6 +29,9 @@ from rwkv_music.writing import flush_to_disk, write_whole
 
 SCHEMA = 2
 FINAL_STATES = frozenset({"finished", "stopped", "failed"})
+_WRITTEN = (
+    "config.json", "metrics.jsonl", "control", "checkpoints", "samples", "train.log", "tensorboard",
+)  # fmt: skip
 
 
 class RunDirectory:
@@ -41,13 +44,17 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.control = ControlFile(self.path / "control")
+        self._found: frozenset[str] | None = None
 
     @classmethod
     def create(cls, path: str | Path) -> "RunDirectory":
         """Make an empty run directory.
 
+        A folder that is there already may hold other things; they stay as they are.
+
         Raises:
-            InputError: If a run is there already, or the place cannot be written to.
+            InputError: If a run is there already, or something that a run would overwrite, or the
+                place cannot be written to.
         """
         run = cls(path)
         if run.exists():
@@ -55,7 +62,15 @@ class RunDirectory:
                 f"{path} holds a run already: go on with it (--resume), choose another --out, or "
                 "delete that folder"
             )
+        for name in _WRITTEN:
+            if _is_something(run.path / name):
+                raise InputError(
+                    f"{path} holds {name}, which belongs to no run and would be overwritten: "
+                    "choose another --out"
+                )
         try:
+            if run.path.is_dir():
+                run._found = frozenset(each.name for each in run.path.iterdir())
             for folder in (run.path, run.path / "checkpoints", run.path / "samples"):
                 folder.mkdir(parents=True, exist_ok=True)
             run.write_status("preparing", message="getting ready")
@@ -216,8 +231,22 @@ class RunDirectory:
             lines.write(f"{moment} {text}\n")
 
     def discard(self) -> None:
-        """Delete the directory and all in it."""
-        shutil.rmtree(self.path)
+        """Delete the directory that `create` made; in one that was there, what came since."""
+        if self._found is None:
+            shutil.rmtree(self.path)
+            return
+        for each in self.path.iterdir():
+            if each.name in self._found:
+                continue
+            if each.is_dir() and not each.is_symlink():
+                shutil.rmtree(each)
+            else:
+                each.unlink()
+
+
+def _is_something(path: Path) -> bool:
+    """Whether there is a file, or a folder that is not empty."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

@@ -195,6 +195,15 @@ def test_a_refused_run_in_this_process_leaves_nothing_behind(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
+def test_a_refused_run_takes_nothing_of_the_folder_it_was_to_be_made_in(tmp_path: Path) -> None:
+    (tmp_path / "songs").mkdir()
+    written = save_score(tune(bars=2), tmp_path / "songs" / "mine.mid").read_bytes()
+    with pytest.raises(InputError, match="is not a folder"):
+        train(config(tmp_path / "nowhere", tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["songs"]
+    assert (tmp_path / "songs" / "mine.mid").read_bytes() == written
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_named(
     tunes: Path, tmp_path: Path
 ) -> None:

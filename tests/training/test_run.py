@@ -60,6 +60,17 @@ def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path: Path) -> Non
     assert run.metrics() == [{"step": 1}]
 
 
+@pytest.mark.parametrize("name", ["config.json", "samples/mine.mid"])
+def test_what_a_run_would_overwrite_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    top = name.partition("/")[0]
+    with pytest.raises(InputError, match=f"holds {top}, which belongs to no run"):
+        RunDirectory.create(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot write the run to .*choose another --out"):
