@@ -148,8 +148,8 @@ def _place_of_bar(ids: Ids, bar: int, vocabulary: Vocabulary) -> int:
 class RandomAugmentation:
     """Draws one change of each kind for an example.
 
-    Calling it with an example and a generator gives the changed example; the completion begins with
-    the same bar.
+    Calling it with an example and a generator gives the changed example. A completion that begins
+    with a bar begins with the same bar, any other at the same place.
     """
 
     vocabulary: Vocabulary
@@ -191,10 +191,11 @@ class RandomAugmentation:
         if self.drop_share and generator.random() < self.drop_share:
             parts = int(_within(ids, self.vocabulary.program).sum())
             ids = without_part(ids, int(generator.integers(parts)), self.vocabulary)
-        if len(ids) == len(example.ids):
-            return Example(ids=ids, completion_start=example.completion_start)
-        bar = int((example.ids[: example.completion_start] == self.vocabulary.BAR).sum())
-        return Example(ids=ids, completion_start=_place_of_bar(ids, bar, self.vocabulary))
+        start = example.completion_start
+        if example.ids[start] == self.vocabulary.BAR:
+            bar = int((example.ids[:start] == self.vocabulary.BAR).sum())
+            start = _place_of_bar(ids, bar, self.vocabulary)
+        return Example(ids=ids, completion_start=start)
 
     def _semitones(self, ids: Ids, generator: np.random.Generator) -> int:
         pitched = ids[_within(ids, self.vocabulary.pitch)]

@@ -203,6 +203,20 @@ def test_the_completion_begins_with_the_same_bar() -> None:
     assert len(lengths) > 3
 
 
+def test_a_tempo_that_gets_shorter_before_the_seam_and_one_longer_behind_it_move_the_seam() -> None:
+    """100.852 becomes 81 and 120 becomes 96.38: one fraction less, one more, as many tokens."""
+    score = tune(bars=4, qpm=25818 / 256)
+    score.tempos.append(symusic.Tempo(3 * 384, qpm=120.0))
+    ids = TOKENIZER.encode(score)
+    seam = int(np.flatnonzero(ids == VOCABULARY.BAR)[2])
+    factor = 20736 / 25818
+    augment = RandomAugmentation(vocabulary=VOCABULARY, tempo_range=(factor, factor))
+    changed = augment(Example(ids=ids, completion_start=seam), np.random.default_rng(0))
+    assert len(changed.ids) == len(ids)
+    assert changed.completion_start == seam - 1
+    assert changed.ids[changed.completion_start] == VOCABULARY.BAR
+
+
 def test_velocity_bins_move_by_four_and_stop_at_the_loudest() -> None:
     ids = TOKENIZER.encode(tune(bars=1))
     louder = TOKENIZER.decode(shift_velocity(ids, 3, VOCABULARY))

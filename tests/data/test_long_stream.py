@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import symusic
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training import Trainer, TrainingConfig
 from tests.data.test_sampler import as_lists
 from tests.model.test_rwkv7 import perturbed
-from tests.music import piece
+from tests.music import piece, tune
 
 VOCABULARY = 23
 MODEL = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64))
@@ -66,6 +67,21 @@ def test_an_epoch_reads_every_piece_once_and_pads_nothing(
     whole = [tuple(each) for row in read for each in row]
     for each in usable:
         assert whole.count(tuple(each.ids.tolist())) >= 1
+
+
+def test_every_token_but_the_first_is_scored_in_another_tempo_too() -> None:
+    score = tune(bars=3, qpm=100)
+    score.tempos.append(symusic.Tempo(384, qpm=120.0))
+    tokenizer = Tokenizer()
+    ids = tokenizer.encode(score)
+    augment = RandomAugmentation(vocabulary=tokenizer.vocabulary)
+    stream = LongStream(
+        [Piece("two tempos", ids, "1")], batch_size=1, context_length=8, seed=0, augment=augment
+    )
+    read = [next(stream) for _ in range(2 * len(ids) // 8)]
+    fractions = tokenizer.vocabulary.tempo_fraction
+    assert any(int(token) in fractions for batch in read for token in batch.tokens[0])
+    assert all(batch.completion_mask.all() for batch in read)
 
 
 @settings(max_examples=15)
