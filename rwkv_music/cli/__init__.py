@@ -18,8 +18,8 @@ from rwkv_music.errors import InputError
 
 _EXIT_BAD_INPUT = 2
 _MEMORY_IS_FULL = (
-    "the GPU's memory is full: take a smaller --batch-size (with --accumulation the step stays the "
-    "same) or a smaller model, or end other programs on the GPU"
+    "the GPU's memory is full: ask for less at once (a smaller --batch-size, fewer --candidates), "
+    "take a smaller model, or end other programs on the GPU"
 )
 _COMMANDS = (continuing, preparing, training, tuning, doctor, play, benchmark, lab)
 

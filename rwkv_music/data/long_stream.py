@@ -58,12 +58,15 @@ class LongStream(Iterator[Batch]):
         self._next = batch_size
         self._rows = [(number, 0) for number in range(batch_size)]
         self._known: dict[int, Example] = {}
+        self._orders: dict[int, list[int]] = {}
 
     def __next__(self) -> Batch:
         """The next stretch of every row."""
         stretches = [self._advance(row) for row in range(len(self._rows))]
         in_use = {number for number, _ in self._rows}
         self._known = {number: self._known[number] for number in in_use & self._known.keys()}
+        epochs = {number // len(self._pieces) for number in in_use}
+        self._orders = {epoch: self._orders[epoch] for epoch in epochs & self._orders.keys()}
         return lay_out(stretches[self._mine], continues=True)
 
     def position(self) -> dict[str, Any]:
@@ -98,10 +101,17 @@ class LongStream(Iterator[Batch]):
         """The piece of a number, counted over all epochs, each of which has its own order."""
         if number not in self._known:
             epoch, place = divmod(number, len(self._pieces))
-            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._pieces))
-            example = Example(ids=self._pieces[order[place]].ids, completion_start=1)
+            piece = self._pieces[self._order(epoch)[place]]
+            example = Example(ids=piece.ids, completion_start=1)
             if self._augment is not None:
                 generator = np.random.default_rng([self._seed, epoch, place])
                 example = self._augment(example, generator)
             self._known[number] = example
         return self._known[number]
+
+    def _order(self, epoch: int) -> list[int]:
+        """The places of an epoch's pieces, drawn once and not for each piece."""
+        if epoch not in self._orders:
+            generator = np.random.default_rng([self._seed, epoch])
+            self._orders[epoch] = generator.permutation(len(self._pieces)).tolist()
+        return self._orders[epoch]

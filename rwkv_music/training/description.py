@@ -1,9 +1,13 @@
 """What config.json says: everything needed to repeat a run, and each time it was started."""
 
+import os
 import platform
+import shlex
 import sys
 import time
+from dataclasses import fields
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,14 +29,55 @@ def describe_run(config: TrainingConfig, model: RWKV7, processes: int) -> dict[s
         "device": str(model.emb.weight.device),
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
         "processes": processes,
+        "command": command_of(config, processes),
         **surroundings(),
     }
 
 
+def command_of(config: TrainingConfig, processes: int, *, goes_on: bool = False) -> str:
+    """What to type into a shell to do it again.
+
+    The command line that was given, where there was one. A run that was begun in Python, such as a
+    notebook's, is begun so again, with the settings that are not the defaults.
+
+    Args:
+        config: The run's settings.
+        processes: That train it.
+        goes_on: Whether from a checkpoint.
+    """
+    if _is_command_line(Path(sys.argv[0])):
+        return shlex.join([*_program(processes), *sys.argv[1:]])
+    if goes_on:
+        code = f"from rwkv_music import attach; attach({config.out!r}).resume()"
+    else:
+        default = {each.name: each.default for each in fields(TrainingConfig)}
+        given = ", ".join(
+            f"{name}={value!r}"
+            for name, value in config.to_dict().items()
+            if value != default[name]
+        )
+        names, call = "TrainingConfig, start_training", f"start_training(TrainingConfig({given}))"
+        code = f"from rwkv_music import {names}; {call}"
+    return shlex.join(["python", "-c", code])
+
+
+def _is_command_line(program: Path) -> bool:
+    is_module = (program.parent.name, program.name) == ("rwkv_music", "__main__.py")
+    return program.stem == "rwkv-music" or is_module
+
+
+def _program(processes: int) -> list[str]:
+    """`rwkv-music`, or what starts so many processes of it, as torchrun tells each of them."""
+    if processes == 1:
+        return ["rwkv-music"]
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    machines = ["--nnodes", str(processes // here)] if here < processes else []
+    return ["torchrun", *machines, "--nproc-per-node", str(here), "-m", "rwkv_music"]
+
+
 def surroundings() -> dict[str, Any]:
-    """Command, versions and machine: what decides about the last bit of a number."""
+    """Versions and machine: what decides about the last bit of a number."""
     return {
-        "command": " ".join(["rwkv-music", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in _VERSIONS_OF},
@@ -42,11 +87,15 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def describe_session(from_step: int, processes: int) -> dict[str, Any]:
+def describe_session(config: TrainingConfig, from_step: int, processes: int) -> dict[str, Any]:
     """One start of a run."""
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    start = {"started": moment, "from_step": from_step, "processes": processes}
-    return {**start, **surroundings()}
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "from_step": from_step,
+        "processes": processes,
+        "command": command_of(config, processes, goes_on=from_step > 0),
+        **surroundings(),
+    }
 
 
 def differences(config: dict[str, Any], model: RWKV7, processes: int) -> list[str]:

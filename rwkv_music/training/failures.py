@@ -3,6 +3,8 @@
 import errno
 
 from rwkv_music.errors import InputError, TrainingFailedError
+from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.memory import advice_when_full
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _LOST = (
@@ -13,14 +15,17 @@ LOST = "another process of this run has ended: what it said last tells why"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def explained(error: BaseException, *, kept: str) -> TrainingFailedError | None:
+def explained(
+    error: BaseException, config: TrainingConfig, *, kept: str
+) -> TrainingFailedError | None:
     """An error that a user can do something about, as one line; None for a bug of ours.
 
     Args:
         error: What ended the run.
+        config: The run's settings.
         kept: What there is to go on from, as a sentence.
     """
-    reason = _reason(error)
+    reason = _reason(error, config)
     return None if reason is None else TrainingFailedError(f"{reason}; {kept}")
 
 
@@ -30,13 +35,10 @@ def is_lost(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in text for words in _LOST)
 
 
-def _reason(error: BaseException) -> str | None:
+def _reason(error: BaseException, config: TrainingConfig) -> str | None:
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _OUT_OF_MEMORY):
-        return (
-            "out of memory: lower --batch-size and raise --accumulation by as much, or choose "
-            "fewer bars or a smaller model"
-        )
+        return advice_when_full(config)
     if isinstance(error, FloatingPointError | InputError):
         return text
     if is_lost(error):

@@ -26,7 +26,7 @@ def follow(config: TrainingConfig, cluster: Cluster) -> None:
                 equipment.trainer.obey(word)
     except Exception as error:
         who = f"process {cluster.rank} of {cluster.number}"
-        failure = explained(error, kept="what the leader has written is kept")
+        failure = explained(error, config, kept="what the leader has written is kept")
         if failure is None:
             raise
         kind = OtherProcessError if isinstance(error, OtherProcessError) else InputError

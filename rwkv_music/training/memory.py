@@ -213,7 +213,7 @@ def require_memory(
             changed,
             positions=max(1, int(positions * share)),
             scored=max(1, int(scored * share)),
-            rows=rows,
+            rows=max(1, int(rows * share)),
             backend=backend,
             device=device,
             parts=parts,
@@ -222,33 +222,75 @@ def require_memory(
     estimate = needed(model, config)
     if estimate.total <= free:
         return estimate
-    advice = [words for words, changed in _leaner(config) if needed(model, changed).total <= free]
-    if not advice and needed(model, _leanest(config), 1 / config.batch_size).total <= free:
-        advice = [
-            "--precision bf16 --checkpointing --optimizer adafactor with a smaller --batch-size"
-        ]
+    advice = [
+        words
+        for words, changed in remedies(config)
+        if needed(model, changed, changed.batch_size / config.batch_size).total <= free
+    ]
     smaller = _largest_preset(model, config, lambda sizes: needed(sizes, config).total <= free)
-    remedies = [*advice[:1], *([f"preset {smaller}"] if smaller else [])]
-    remedy = f"try {', or '.join(remedies)}" if remedies else "use a machine with more memory"
+    found = [*advice[:1], *([f"preset {smaller}"] if smaller else [])]
+    remedy = f"try {', or '.join(found)}" if found else "use a machine with more memory"
     raise InputError(
         f"the run needs {estimate.total / _GIB:.1f} GiB, {free / _GIB:.1f} are free: {remedy}"
     )
 
 
-def _leaner(config: TrainingConfig) -> Iterator[tuple[str, TrainingConfig]]:
-    """Settings that need less and change the result least, the fewest changes first."""
-    choices: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("--precision bf16", {"precision": "bfloat16"}),
-        ("--checkpointing", {"checkpointing": True}),
-        ("--precision bf16 --checkpointing", {"precision": "bfloat16", "checkpointing": True}),
+def remedies(config: TrainingConfig) -> Iterator[tuple[str, TrainingConfig]]:
+    """Options with which a run needs less memory, those that change it least first.
+
+    Each has its words and the settings with it; what the settings have already is not named.
+    """
+    narrow: dict[str, Any] = {"precision": "bfloat16"}
+    lean = narrow | {"checkpointing": True}
+    leanest = lean | ({"optimizer": "adafactor"} if config.sharding == "none" else {})
+    smaller = [
+        {"batch_size": config.batch_size // parts, "accumulation": config.accumulation * parts}
+        for parts in range(2, config.batch_size + 1)
+        if config.batch_size % parts == 0
+    ]
+    choices = [
+        narrow, {"checkpointing": True}, lean, *smaller, leanest,
+        *(leanest | each for each in smaller),
+    ]  # fmt: skip
+    told = {""}
+    for changes in choices:
+        changed = replace(config, **changes)
+        words = _options(config, changed)
+        if words not in told:
+            told.add(words)
+            yield words, changed
+
+
+def _options(before: TrainingConfig, after: TrainingConfig) -> str:
+    """How the command line says what is different."""
+    words = {
+        "precision": "--precision bf16",
+        "checkpointing": "--checkpointing",
+        "optimizer": f"--optimizer {after.optimizer}",
+        "batch_size": f"--batch-size {after.batch_size} --accumulation {after.accumulation}",
+    }
+    return " ".join(
+        option for name, option in words.items() if getattr(before, name) != getattr(after, name)
     )
-    for words, changes in choices:
-        yield words, replace(config, **changes)
-    yield "--precision bf16 --checkpointing --optimizer adafactor", _leanest(config)
 
 
-def _leanest(config: TrainingConfig) -> TrainingConfig:
-    return replace(config, precision="bfloat16", checkpointing=True, optimizer="adafactor")
+def advice_when_full(config: TrainingConfig) -> str:
+    """What helps a run that has met the end of its memory; its own settings are fixed by then.
+
+    Example:
+        >>> print(advice_when_full(TrainingConfig.preset("tiny", corpus="bach", out="run")))
+        out of memory: end other programs, or begin a new run with --precision bf16 --checkpointing
+        or with --batch-size 4 --accumulation 2 or with a smaller --preset
+    """
+    found = [
+        (words, changed)
+        for words, changed in remedies(config)
+        if changed.optimizer == config.optimizer
+    ]
+    same = [words for words, changed in found if changed.batch_size == config.batch_size]
+    smaller = [words for words, changed in found if changed.batch_size < config.batch_size]
+    ways = " or with ".join([*same[-1:], *smaller[:1], "a smaller --preset"])
+    return f"out of memory: end other programs, or begin a new run with {ways}"
 
 
 def _largest_preset(

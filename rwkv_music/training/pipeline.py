@@ -183,7 +183,7 @@ def _train_on(session: Session) -> None:
         session.end("stopped", f"interrupted; {session.kept()}")
         raise
     except BaseException as error:
-        failure = explained(error, kept=session.kept())
+        failure = explained(error, session.config, kept=session.kept())
         message = str(failure or f"a bug ended the run ({error!r}); {session.kept()}")
         # The disk may be full: what has to be told is the first error, not this one.
         with contextlib.suppress(OSError):

@@ -93,7 +93,7 @@ class Session:
                 "corpus": self.material.summary(),
                 "baselines": self.material.baselines(self.held_out),
                 "samples": self.samples.description(),
-                "sessions": [describe_session(0, self.cluster.number)],
+                "sessions": [describe_session(self.config, 0, self.cluster.number)],
             }
         )
         self.directory.log(f"session 1 begins at step 0, on {self.device}")
@@ -135,7 +135,8 @@ class Session:
         if self._best.step in self._checkpoints.steps():
             self._checkpoints.name("best", self._best.step)
         dropped = self.directory.truncate_metrics(after=self.step)
-        sessions = [*config["sessions"], describe_session(self.step, self.cluster.number)]
+        began = describe_session(self.config, self.step, self.cluster.number)
+        sessions = [*config["sessions"], began]
         self.directory.write_config({**config, "sessions": sessions})
         self._session = len(sessions)
         self.note(f"session {self._session} goes on from step {self.step}, on {self.device}")

@@ -1,6 +1,9 @@
 """The stream of batches a run trains on, made ahead of time."""
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from rwkv_music.data import Piece, Windows
 from rwkv_music.data.augmentation import RandomAugmentation
@@ -15,7 +18,7 @@ from rwkv_music.training.cluster import ALONE, Cluster
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.memory import free_memory, require_memory
 
-_BATCHES_LOOKED_AT = 8
+_BATCHES_LOOKED_AT = 64
 
 
 def open_stream(
@@ -78,13 +81,7 @@ def require_room(
         rows = config.batch_size // cluster.number
         positions = scored = rows * config.context_length
     else:
-        stream = BatchStream(
-            windows, batch_size=config.batch_size, seed=config.seed, share=cluster.share
-        )
-        batches = [next(stream) for _ in range(_BATCHES_LOOKED_AT)]
-        positions = max(batch.tokens.numel() for batch in batches)
-        scored = max(batch.num_scored for batch in batches)
-        rows = max(len(batch.tokens) for batch in batches)
+        positions, scored, rows = _largest(windows, config, cluster.share)
     require_memory(
         model,
         config,
@@ -92,7 +89,22 @@ def require_room(
         positions=positions,
         scored=scored,
         rows=rows,
-        backend=available_backends()[0] if device == "cpu" else "",
+        backend=available_backends(device)[0],
         device=device,
         parts=cluster.number if config.sharding == "fsdp" else 1,
     )
+
+
+def _largest(windows: Windows, config: TrainingConfig, share: Share) -> tuple[int, int, int]:
+    """Positions, scored ones and rows of the largest batch that a run is likely to meet.
+
+    A batch is a sum over windows drawn at random, so that its size is nearly normal, and the
+    largest of n lies about sqrt(2 ln n) deviations above the mean.
+    """
+    stream = BatchStream(windows, batch_size=config.batch_size, seed=config.seed, share=share)
+    batches = [next(stream) for _ in range(_BATCHES_LOOKED_AT)]
+    sizes = np.array([[each.tokens.numel(), each.num_scored, len(each.tokens)] for each in batches])
+    far = math.sqrt(2 * math.log(config.steps * config.accumulation))
+    likely = np.ceil(sizes.mean(axis=0) + far * sizes.std(axis=0))
+    positions, scored, rows = np.maximum(likely, sizes.max(axis=0)).astype(int).tolist()
+    return positions, scored, rows

@@ -1,6 +1,7 @@
 """Whole pieces in stretches: nothing left out, and the state makes them one."""
 
 import json
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -104,6 +105,15 @@ def test_a_long_stream_sent_to_a_place_goes_on_as_the_first_one_does(
     second.seek(place)
     for _ in range(8):
         assert as_lists(next(first)) == as_lists(next(second))
+
+
+def test_the_order_of_an_epoch_is_drawn_once_and_not_for_each_piece() -> None:
+    stream = LongStream(pieces([5] * 40), batch_size=2, context_length=8, seed=3)
+    with patch("numpy.random.default_rng", wraps=np.random.default_rng) as drawn:
+        while min(number for number, _ in stream.position()["rows"]) < 3 * 40:
+            next(stream)
+    assert [call.args[0] for call in drawn.call_args_list[:3]] == [[3, 0], [3, 1], [3, 2]]
+    assert len(drawn.call_args_list) <= 4
 
 
 def test_the_loss_of_stretches_is_that_of_one_long_forward() -> None:

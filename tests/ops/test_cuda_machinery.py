@@ -288,7 +288,7 @@ def test_the_command_line_tells_of_a_full_gpu_in_one_line(
     error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     assert main(["benchmark", "gpu"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("rwkv-music: the GPU's memory is full: take a smaller --batch-size")
+    assert line.startswith("rwkv-music: the GPU's memory is full: ask for less at once")
     error = driver.DriverError.__new__(driver.DriverError)
     error.args = ("cuLaunchKernel failed",)
     assert main(["benchmark", "gpu"]) == 2

@@ -2,22 +2,30 @@
 
 import json
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from benchmarks.measuring import RESULTS, held_bytes
 from benchmarks.step_memory import estimate_of, random_batch
+from rwkv_music.data.augmentation import RandomAugmentation
+from rwkv_music.data.sampler import BatchStream
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.wkv7 import available_backends
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
+from rwkv_music.training.material import prepare_material
 from rwkv_music.training.memory import (
     MemoryEstimate,
+    advice_when_full,
     count_parameters,
     estimate_memory,
     free_memory,
+    remedies,
     require_memory,
 )
+from rwkv_music.training.streams import require_room
+from tests.training.conftest import NewConfig
 
 GIB = 2**30
 SIZES = ModelConfig(vocab_size=2048, num_layers=12, width=768)
@@ -107,6 +115,56 @@ def test_a_run_that_does_not_fit_is_told_what_would() -> None:
         assert str(refused.value).removeprefix(told) in {f"or preset {each}" for each in PRESETS}
     with pytest.raises(InputError, match="use a machine with more memory"):
         require_memory(SIZES, config(), free=1000, **BATCH)
+
+
+def test_what_is_set_already_is_no_remedy_and_the_last_ones_take_smaller_batches() -> None:
+    given = config(precision="bf16", batch_size=6, accumulation=2)
+    assert [words for words, _ in remedies(given)] == [
+        "--checkpointing",
+        "--batch-size 3 --accumulation 4",
+        "--batch-size 2 --accumulation 6",
+        "--batch-size 1 --accumulation 12",
+        "--checkpointing --optimizer adafactor",
+        "--checkpointing --optimizer adafactor --batch-size 3 --accumulation 4",
+        "--checkpointing --optimizer adafactor --batch-size 2 --accumulation 6",
+        "--checkpointing --optimizer adafactor --batch-size 1 --accumulation 12",
+    ]
+    # Sharding and Adafactor exclude each other.
+    sharded = [words for words, _ in remedies(config(sharding="fsdp", batch_size=1))]
+    assert sharded == ["--precision bf16", "--checkpointing", "--precision bf16 --checkpointing"]
+
+
+def test_every_remedy_is_a_setting_with_which_the_run_needs_less() -> None:
+    given = config(batch_size=4)
+    for words, changed in remedies(given):
+        share = changed.batch_size / given.batch_size
+        batch = {name: int(value * share) for name, value in BATCH.items()}
+        assert estimate_memory(SIZES, changed, **batch).total < estimate().total, words
+
+
+def test_a_full_memory_is_answered_with_what_a_new_run_could_do() -> None:
+    assert advice_when_full(config(batch_size=1)) == (
+        "out of memory: end other programs, or begin a new run with --precision bf16 "
+        "--checkpointing or with a smaller --preset"
+    )
+
+
+def test_the_largest_batch_of_a_run_is_foreseen_from_a_few(new_config: NewConfig) -> None:
+    settings = new_config(steps=400, batch_size=4)
+    material = prepare_material(settings)
+    stream = BatchStream(
+        material.train, batch_size=4, seed=settings.seed,
+        augment=RandomAugmentation(vocabulary=material.tokenizer.vocabulary),
+    )  # fmt: skip
+    largest = max(next(stream).tokens.numel() for _ in range(settings.steps))
+    told: list[int] = []
+
+    def listen(*_: object, positions: int, **__: object) -> None:
+        told.append(positions)
+
+    with patch("rwkv_music.training.streams.require_memory", listen):
+        require_room(SIZES, settings, material.train, device="cpu")
+    assert largest <= told[0] <= 1.3 * largest
 
 
 def test_the_estimate_is_within_15_percent_of_every_measured_peak() -> None:
