@@ -1,6 +1,7 @@
 """One session of a run: from its beginning, or from a checkpoint, to its end or the next stop."""
 
 import time
+from contextlib import closing
 from dataclasses import asdict, fields
 from functools import cached_property
 from typing import Any
@@ -179,7 +180,11 @@ class Session:
         """Take steps until the last one, or until somebody asks to stop."""
         self._began = time.perf_counter()
         self.say("running")
-        with DeviceSampler(DeviceMonitor(self.device)) as sampler, self._stream:
+        with (
+            closing(self._tracker),
+            DeviceSampler(DeviceMonitor(self.device)) as sampler,
+            self._stream,
+        ):
             self._listen()
             self._look_if_due()
             if not self._is_over():
@@ -191,7 +196,6 @@ class Session:
         if self.step and not self._checkpoints.path("best").exists():
             self._checkpoints.name("best", self.step)
         is_complete = self.step == self.config.steps or self._ended_early
-        self._tracker.close()
         self.end("finished" if is_complete else "stopped", self._ended_early)
 
     def _is_over(self) -> bool:
