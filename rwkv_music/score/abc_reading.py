@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,11 @@ _LATE_TICKS = 1
 _TUNE = re.compile(r"^X:", re.MULTILINE)
 _FAULT = re.compile(r"^Error in line-char (\d+)-\d+ : (.*)$", re.MULTILINE)
 _VOICE = re.compile(r"\[?V:\s*([^\s\]]+)")
+_NAME = re.compile(r"""\b(?:name|nm)\s*=\s*(?:"([^"]*)"|([^\s\]"]+))""")
+_NO_MUSIC = re.compile(r"[A-Za-z+]:|%")
+_VOICE_MARK = 85
+"""A controller without meaning; its value says which voice became a track."""
+_MOST_MARKED = 128
 _PROGRAM = re.compile(r"%%MIDI\s+program\s+(?:\d+\s+)?(\d+)")
 _CHANGE = re.compile(r"(\[[MK]:)")
 _CHANGE_LINE = re.compile(r"^([MK]:[^%\n]*?)\s*(?:%.*)?$")
@@ -47,7 +53,8 @@ def read_abc(text: str, *, seconds: float) -> "tuple[symusic.Score, tuple[str, .
     begin = tunes[0].start()
     head, _, body = text[begin:].partition("\n")
     before = text[:begin].count("\n") + 1
-    prepared = "\n".join((text[:begin] + head, *_PLAINLY, _with_changes_in_place(body)))
+    marked, names = _with_marks(_with_changes_in_place(body))
+    prepared = "\n".join((text[:begin] + head, *_PLAINLY, marked))
     midi, log = _convert(prepared, seconds)
     faults = [
         (_line_in_file(int(found[1]), before), " ".join(found[2].split()))
@@ -65,6 +72,8 @@ def read_abc(text: str, *, seconds: float) -> "tuple[symusic.Score, tuple[str, .
         loaded = read_midi(midi, name="the tune")
     except ScoreFileError as error:
         raise InputError(f"its tune {error.reason}") from error
+    if names:
+        _name_tracks(loaded.score, names)
     return _on_time(loaded.score), (*told, *loaded.mended)
 
 
@@ -91,6 +100,41 @@ def _with_changes_in_place(body: str) -> str:
         is_head = is_head and not line.startswith("K:")
         lines.append(line)
     return "\n".join(lines)
+
+
+def _with_marks(body: str) -> tuple[str, list[str]]:
+    """Mark the track of each voice with its number, and give the names of the voices.
+
+    Marks stand in lines of music, so that faults are told by the lines of the file.
+    """
+    names: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    mark = ""
+    is_head = True
+    lines = []
+    for line in body.split("\n"):
+        if found := _VOICE.match(line):
+            voice = found[1]
+            if name := _NAME.search(line):
+                names[voice] = name[1] or name[2] or ""
+            if not is_head and voice not in numbers and len(numbers) < _MOST_MARKED:
+                numbers[voice] = len(numbers)
+                mark = f"[I:MIDI control {_VOICE_MARK} {numbers[voice]}]"
+        is_head = is_head and not line.startswith("K:")
+        is_music = bool(line.strip()) and not _NO_MUSIC.match(line)
+        place = line.find("]") + 1 if line.startswith("[V:") else 0
+        lines.append(line[:place] + mark + line[place:] if is_music else line)
+        mark = "" if is_music else mark
+    return "\n".join(lines), [names.get(voice, "") for voice in numbers]
+
+
+def _name_tracks(score: "symusic.Score", names: Sequence[str]) -> None:
+    """Call the marked tracks by the names of their voices, and take the marks away."""
+    for track in score.tracks:
+        marks = [each for each in track.controls if each.number == _VOICE_MARK]
+        if marks:
+            track.name = names[marks[0].value]
+            track.controls = [each for each in track.controls if each.number != _VOICE_MARK]
 
 
 def _line_in_file(line: int, before: int) -> int:

@@ -8,10 +8,10 @@ a tempo.
 """
 
 from fractions import Fraction
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rwkv_music.score.notation_grid import TICKS_PER_QUARTER, on_notation_grid
+from rwkv_music.score.notation_voices import Chord, Piece, cut, voices, with_rests
 from rwkv_music.score.timing import bar_starts, signatures
 
 if TYPE_CHECKING:
@@ -22,12 +22,6 @@ _FIFTHS = "FCGDAEB"
 _DRUM_CHANNEL = 10
 _TRIPLET = "(3:2:1"
 _MIDDLE_OCTAVE = 5
-
-
-class _Chord(NamedTuple):
-    onset: int
-    end: int
-    pitches: tuple[int, ...]
 
 
 def to_abc(score: "symusic.Score", *, title: str) -> str:
@@ -56,7 +50,7 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
     bars = [int(tick) for tick in bar_starts(score)]
     voice = 0
     for track in score.tracks:
-        for chords in _voices(track):
+        for chords in voices(track):
             voice += 1
             name = " ".join(track.name.replace('"', "'").split())
             lines.append(f'V:{voice} name="{name}"')
@@ -87,64 +81,29 @@ def _tempos(score: "symusic.Score") -> dict[int, str]:
     return speeds
 
 
-def _voices(track: "symusic.Track") -> list[list[_Chord]]:
-    """Notes gathered into chords, and chords into as few lines without overlap as will do."""
-    together: dict[tuple[int, int], set[int]] = {}
-    for note in track.notes:
-        if note.duration:
-            together.setdefault((note.time, note.time + note.duration), set()).add(note.pitch)
-    voices: list[list[_Chord]] = []
-    for (onset, end), pitches in sorted(together.items()):
-        chord = _Chord(onset, end, tuple(sorted(pitches)))
-        free = next((voice for voice in voices if voice[-1].end <= onset), None)
-        if free is None:
-            voices.append([chord])
-        else:
-            free.append(chord)
-    return voices
-
-
-def _body(chords: list[_Chord], bars: list[int], fields: dict[int, str]) -> str:
+def _body(chords: list[Chord], bars: list[int], fields: dict[int, str]) -> str:
     """The bars of one voice, a line each."""
-    timeline = _with_rests(chords, bars[-1])
     bar_lines = set(bars)
     cuts = sorted(bar_lines | {tick for tick in fields if tick < bars[-1]})
     words: list[str] = []
-    place = 0
-    for since, until in pairwise(cuts):
+    cells = cut(list(with_rests(chords, bars[-1])), cuts)
+    for since, until, cell in zip(cuts, cuts[1:], cells, strict=False):
         words.append(fields.get(since, ""))
-        while place < len(timeline) and timeline[place].onset < until:
-            words.append(_word(timeline[place], since, until))
-            if timeline[place].end > until:
-                break
-            place += 1
+        words.extend(map(_word, cell))
         if until in bar_lines:
             words.append("|\n")
     return " ".join(word for word in words if word).replace("\n ", "\n").rstrip()
 
 
-def _with_rests(chords: list[_Chord], end: int) -> list[_Chord]:
-    """The chords with rests (chords without pitches) between them and up to the end."""
-    timeline: list[_Chord] = []
-    now = 0
-    for chord in [*chords, _Chord(end, end, ())]:
-        if chord.onset > now:
-            timeline.append(_Chord(now, chord.onset, ()))
-        if chord.end > chord.onset:
-            timeline.append(chord)
-            now = chord.end
-    return timeline
-
-
-def _word(chord: _Chord, since: int, until: int) -> str:
-    """The part of a chord between two ticks, tied on if it goes on."""
-    ticks = min(chord.end, until) - max(chord.onset, since)
-    tuplet, length = _length(ticks)
-    if not chord.pitches:
+def _word(piece: Piece) -> str:
+    """A chord or rest, or part of one, tied on if it goes on."""
+    tuplet, length = _length(piece.end - piece.onset)
+    pitches = [_pitch(note.pitch) for note in piece.chord.notes]
+    if not pitches:
         return f"{tuplet}z{length}"
-    tie = "-" if chord.end > until else ""
-    names = "".join(_pitch(pitch) for pitch in chord.pitches)
-    return f"{tuplet}{f'[{names}]' if len(chord.pitches) > 1 else names}{length}{tie}"
+    tie = "" if piece.is_last else "-"
+    chord = pitches[0] if len(pitches) == 1 else f"[{''.join(pitches)}]"
+    return f"{tuplet}{chord}{length}{tie}"
 
 
 def _length(ticks: int) -> tuple[str, str]:

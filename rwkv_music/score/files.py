@@ -104,8 +104,7 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
         path: Ends in .mid, .midi, .musicxml, .xml, .mxl or .abc; missing folders are made.
 
     Raises:
-        ScoreFileError: If the place cannot be written to, the ending is another one, or notation
-            takes more than a minute.
+        ScoreFileError: If the place cannot be written to, or the ending is another one.
     """
     path = Path(path)
     _check_suffix(path, WRITABLE_SUFFIXES)
@@ -128,9 +127,10 @@ def _written(score: "symusic.Score", path: Path) -> bytes:
         from rwkv_music.score.abc_writing import to_abc
 
         return to_abc(score, title=path.stem).encode()
-    from rwkv_music.score.notation import write_notation
+    from rwkv_music.score.musicxml_writing import to_musicxml, zipped
 
-    return write_notation(score, text_format, name=path)
+    text = to_musicxml(score, title=path.stem)
+    return zipped(text) if text_format == "mxl" else text
 
 
 def _check_suffix(path: Path, known: tuple[str, ...]) -> None:

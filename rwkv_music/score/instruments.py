@@ -1,7 +1,15 @@
-"""Names of the 128 General MIDI programs, and the number of the sustain pedal."""
+"""Names of the 128 General MIDI programs, and the sustain pedal."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import symusic
 
 SUSTAIN_PEDAL = 64
-"""Of its control change; from the value 64 on it is down."""
+"""Of its control change."""
+PEDAL_IS_DOWN = 64
+"""From this value on."""
 
 _FAMILIES = """
 Acoustic Grand Piano|Bright Acoustic Piano|Electric Grand Piano|Honky-tonk Piano|Electric Piano 1|Electric Piano 2|Harpsichord|Clavinet
@@ -37,3 +45,18 @@ def program_name(program: int, *, is_drum: bool = False) -> str:
         ('Church Organ', 'Drums')
     """
     return "Drums" if is_drum else _NAMES[program]
+
+
+def pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
+    """When the sustain pedal goes down and comes up; at the last note's end at the latest."""
+    down = None
+    for control in sorted(track.controls, key=lambda event: event.time):
+        if control.number != SUSTAIN_PEDAL:
+            continue
+        if control.value >= PEDAL_IS_DOWN and down is None:
+            down = control.time
+        elif control.value < PEDAL_IS_DOWN and down is not None:
+            yield down, control.time
+            down = None
+    if down is not None:
+        yield down, max(down, track.end())

@@ -6,6 +6,7 @@ lines stay where they are printed. Two measures that make a full one together ar
 """
 
 import copy
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from operator import sub
@@ -85,9 +86,37 @@ def side_by_side(stream: Any) -> Any:  # noqa: ANN401
     )
     starts = list(accumulate(lengths, initial=max(column[0] for column in columns)))
     for part in changed.parts:
-        for measure, start in zip(part.getElementsByClass("Measure"), starts, strict=True):
-            part.setElementOffset(measure, start)
+        _place(part, starts)
     return changed
+
+
+def set_lengths(stream: Any, lengths: Sequence[Fraction]) -> None:  # noqa: ANN401
+    """Give each measure its place in all parts, by lengths that are known from elsewhere.
+
+    Args:
+        stream: Changed in place; left alone if a part has another number of measures.
+        lengths: In quarters; 0 for a measure that holds nothing and stays as long as it is.
+    """
+    columns = [_starts(part) for part in stream.parts]
+    if not columns or any(len(column) != len(lengths) for column in columns):
+        return
+    ends = [part.highestTime for part in stream.parts]
+    own = [
+        max(map(sub, after, before))
+        for before, after in pairwise([*zip(*columns, strict=True), tuple(map(Fraction, ends))])
+    ]
+    starts = list(
+        accumulate(
+            (known or kept for known, kept in zip(lengths, own, strict=True)), initial=Fraction(0)
+        )
+    )
+    for part in stream.parts:
+        _place(part, starts[:-1])
+
+
+def _place(part: Any, starts: Sequence[Fraction]) -> None:  # noqa: ANN401
+    for measure, start in zip(part.getElementsByClass("Measure"), starts, strict=True):
+        part.setElementOffset(measure, start)
 
 
 def _starts(part: Any) -> list[Fraction]:  # noqa: ANN401

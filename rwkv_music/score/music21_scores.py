@@ -4,31 +4,35 @@ Both hold: notes, velocities, programs, drums, part names, tempos, time signatur
 sustain pedal as down or up, markers (rehearsal marks there), and lyrics that begin with a note.
 
 music21 as used here cannot hold: pitch bends and other controllers, how far a pedal is down, lyrics
-where no note begins or more than one at a moment, ticks per quarter as such (they become the
-coarsest multiple of 480 that holds every moment of the stream exactly, where 32,767 suffice). A
+where no note begins or more of them at a moment than notes, ticks per quarter as such (they become
+the coarsest multiple of 480 that holds every moment of the stream exactly, where 32,767 suffice). A
 score cannot hold: how music is spelled and laid out (voices, beams, slurs, dynamics without
 velocities), repeats (they are not unfolded), grace notes, verses after the first, chord symbols.
 """
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.instruments import SUSTAIN_PEDAL
-from rwkv_music.score.music21_measures import side_by_side, signatures_of
+from rwkv_music.score.instruments import SUSTAIN_PEDAL, pedal_spans
+from rwkv_music.score.music21_measures import set_lengths, side_by_side, signatures_of
 
 if TYPE_CHECKING:
     import symusic
+
+    from rwkv_music.score.musicxml_reading import Facts, PartFacts, PedalSwitch
 
 _COARSEST_TICKS = 480
 _FINEST_TICKS = 32_767
 _FINEST_FRACTION = 65_535
 """The largest denominator that music21 itself keeps."""
 _DEFAULT_VELOCITY = 80
-_PEDAL_IS_DOWN = 64
 _DRUM_CHANNEL = 9
+_STAFF = re.compile(r"-Staff\d+$")
+"""What music21 appends to the id of a part for each of its staves."""
 
 
 def to_music21(score: "symusic.Score") -> Any:  # noqa: ANN401 - music21 has no type hints
@@ -69,15 +73,17 @@ def _part_of(track: "symusic.Track", quarter: int) -> Any:  # noqa: ANN401
     part.partName = track.name
     part.atSoundingPitch = True  # a clarinet's pitches are those that sound
     part.insert(0, _instrument_of(track))
-    lyrics = {lyric.time: lyric.text for lyric in track.lyrics}
+    lyrics: dict[int, list[str]] = {}
+    for lyric in track.lyrics:
+        lyrics.setdefault(lyric.time, []).append(lyric.text)
     for note in track.notes:
         sounding = music21.note.Note(music21.pitch.Pitch(midi=note.pitch))
         sounding.quarterLength = Fraction(note.duration, quarter)
         sounding.volume.velocity = note.velocity
-        if note.time in lyrics:
-            sounding.lyrics = [music21.note.Lyric(lyrics.pop(note.time), applyRaw=True)]
+        if words := lyrics.get(note.time):
+            sounding.lyrics = [music21.note.Lyric(words.pop(0), applyRaw=True)]
         part.insert(Fraction(note.time, quarter), sounding)
-    for down, up in _pedal_spans(track):
+    for down, up in pedal_spans(track):
         anchors = [music21.spanner.SpannerAnchor(), music21.spanner.SpannerAnchor()]
         for anchor, tick in zip(anchors, (down, up), strict=True):
             part.insert(Fraction(tick, quarter), anchor)
@@ -103,22 +109,12 @@ def _instrument_of(track: "symusic.Track") -> Any:  # noqa: ANN401
     return instrument
 
 
-def _pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
-    """When the pedal goes down and comes up; at the last note's end at the latest."""
-    down = None
-    for control in sorted(track.controls, key=lambda event: event.time):
-        if control.number != SUSTAIN_PEDAL:
-            continue
-        if control.value >= _PEDAL_IS_DOWN and down is None:
-            down = control.time
-        elif control.value < _PEDAL_IS_DOWN and down is not None:
-            yield down, control.time
-            down = None
-    if down is not None:
-        yield down, max(down, track.end())
-
-
-def from_music21(stream: Any, *, name: str = "the music21 stream") -> "symusic.Score":  # noqa: ANN401
+def from_music21(
+    stream: Any,  # noqa: ANN401
+    *,
+    name: str = "the music21 stream",
+    facts: "Facts | None" = None,
+) -> "symusic.Score":
     """The score of a music21 stream.
 
     A measure that is not as long as printed, such as a pickup, becomes a bar of its real length:
@@ -127,6 +123,7 @@ def from_music21(stream: Any, *, name: str = "the music21 stream") -> "symusic.S
     Args:
         stream: A score, a part or a measure.
         name: What to call it in an error.
+        facts: What its MusicXML file says; it counts more than the stream does, which is changed.
 
     Raises:
         InputError: If it holds no notes, or several pieces.
@@ -138,6 +135,8 @@ def from_music21(stream: Any, *, name: str = "the music21 stream") -> "symusic.S
         raise InputError(
             f"{name} is a collection of {len(stream.scores)} pieces: give one of its scores"
         )
+    if facts is not None and facts.lengths and hasattr(stream, "parts"):
+        set_lengths(stream, facts.lengths)
     stream = side_by_side(stream)
     given = list(stream.parts) if hasattr(stream, "parts") and stream.parts else [stream]
     parts = [_sounding(part) for part in given]
@@ -149,8 +148,13 @@ def from_music21(stream: Any, *, name: str = "the music21 stream") -> "symusic.S
     score = symusic.Score(grid.ticks_per_quarter)
     for part, elements in zip(parts, whole, strict=True):
         track = _track_of(part, elements, grid)
-        for pedal in part.recurse().getElementsByClass("PedalMark"):
-            track.controls.extend(_pedal_controls(pedal, spans, grid))
+        known = _facts_of(part, facts)
+        if known is None:
+            for pedal in part.recurse().getElementsByClass("PedalMark"):
+                track.controls.extend(_pedal_controls(pedal, spans, grid))
+        else:
+            track.controls.extend(_switched(part, known.pedals, grid))
+            track.program = track.program if known.program is None else known.program
         if len(track.notes):
             score.tracks.append(track)
     if not score.tracks:
@@ -211,6 +215,11 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
     is_drum = instrument.midiChannel == _DRUM_CHANNEL or "Percussion" in type(instrument).__name__
     track = symusic.Track(part.partName or "", instrument.midiProgram or 0, is_drum)
     ties = _Ties()
+    voices = {
+        id(element): voice.id
+        for voice in part.recurse().getElementsByClass("Voice")
+        for element in voice.notes
+    }
     for element in elements.notes:
         if element.duration.isGrace:
             continue  # it takes its time from another note, and nobody says how much
@@ -219,7 +228,7 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
             for moment in (element.offset, element.offset + element.quarterLength)
         )
         num_notes = len(track.notes)
-        for sound in _sounds(element):
+        for sound in _sounds(element, voices.get(id(element))):
             ties.add(track.notes, sound, onset, end)
         is_struck = len(track.notes) > num_notes
         if is_struck and element.lyrics and element.lyrics[0].text:
@@ -234,18 +243,20 @@ class _Sound(NamedTuple):
     velocity: int
     tie: str | None
     """music21's name for it: "start", "stop", "continue", or None."""
+    voice: Any
+    """The name of the voice it is written in; None in a measure of one voice."""
 
 
 class _Ties:
     """Joins written notes into sounding ones, whichever voice or chord they stand in.
 
     music21's own `stripTies` takes tied notes that begin together, in a chord or in two voices,
-    for one another.
+    for one another. Of several equal notes that are tied on, the one in the same voice goes on.
     """
 
     def __init__(self) -> None:
-        self._open: dict[tuple[int, int], list[int]] = {}
-        """By pitch and end: the notes in the list that are tied on."""
+        self._open: dict[tuple[int, int], list[tuple[Any, int]]] = {}
+        """By pitch and end: voice, and place in the list, of the notes that are tied on."""
 
     def add(self, notes: Any, sound: _Sound, onset: int, end: int) -> None:  # noqa: ANN401
         """Strike a note, or lengthen the one that it is tied to."""
@@ -253,16 +264,17 @@ class _Ties:
 
         waiting = self._open.get((sound.pitch, onset))
         if sound.tie in {"stop", "continue"} and waiting:
-            place = waiting.pop(0)
+            own = (at for at, (voice, _) in enumerate(waiting) if voice == sound.voice)
+            _, place = waiting.pop(next(own, 0))
             notes[place].duration += end - onset
         else:
             place = len(notes)
             notes.append(symusic.Note(onset, end - onset, sound.pitch, sound.velocity))
         if sound.tie in {"start", "continue"}:
-            self._open.setdefault((sound.pitch, end), []).append(place)
+            self._open.setdefault((sound.pitch, end), []).append((sound.voice, place))
 
 
-def _sounds(element: Any) -> Iterator[_Sound]:  # noqa: ANN401
+def _sounds(element: Any, voice: Any) -> Iterator[_Sound]:  # noqa: ANN401
     """What a note, chord or drum stroke sounds; nothing for a symbol."""
     if "Harmony" in element.classes:
         return
@@ -273,7 +285,7 @@ def _sounds(element: Any) -> Iterator[_Sound]:  # noqa: ANN401
         else:
             drum = getattr(each.storedInstrument, "percMapPitch", None)
             pitch = drum if drum is not None else each.displayPitch().midi
-        yield _Sound(pitch, each.volume.velocity or whole, each.tie and each.tie.type)
+        yield _Sound(pitch, each.volume.velocity or whole, each.tie and each.tie.type, voice)
 
 
 def _pedal_controls(
@@ -291,6 +303,32 @@ def _pedal_controls(
         symusic.ControlChange(grid.ticks(first[0]), SUSTAIN_PEDAL, 127),
         symusic.ControlChange(grid.ticks(last[1]), SUSTAIN_PEDAL, 0),
     ]
+
+
+def _facts_of(
+    part: Any,  # noqa: ANN401
+    facts: "Facts | None",
+) -> "PartFacts | None":
+    """What is known of a part: music21 keeps its id as a group, or in front of a staff's number."""
+    if facts is None:
+        return None
+    names = (*part.groups, _STAFF.sub("", str(part.id)))
+    return next((facts.parts[name] for name in names if name in facts.parts), None)
+
+
+def _switched(
+    part: Any,  # noqa: ANN401
+    switches: "Sequence[PedalSwitch]",
+    grid: _Grid,
+) -> "Iterator[symusic.ControlChange]":
+    """Down and up where a file says so; each staff of a part has the pedal of the whole."""
+    import symusic
+
+    starts = [Fraction(measure.offset) for measure in part.getElementsByClass("Measure")]
+    for switch in switches:
+        if switch.measure < len(starts):
+            tick = grid.ticks(starts[switch.measure] + switch.quarters)
+            yield symusic.ControlChange(tick, SUSTAIN_PEDAL, 127 if switch.is_down else 0)
 
 
 def _tempos(stream: Any, grid: _Grid) -> "list[symusic.Tempo]":  # noqa: ANN401

@@ -1,15 +1,15 @@
-"""Notation files (MusicXML, ABC, Humdrum), read and written in a process of its own.
+"""Notation files (MusicXML, ABC, Humdrum), read in a process of its own.
 
 The process is started with the first file, kept for the next ones (music21 takes seconds to import)
 and ended when it takes too long, needs too much memory or crashes; the next file starts a new one.
-In a process that is itself such a worker, they are read and written there.
+In a process that is itself such a worker, they are read there.
 """
 
 import atexit
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.processes import Failure, WorkerEndedError, WorkerProcess, in_worker
@@ -42,32 +42,14 @@ def read_notation(
         raise ScoreFileError(
             name, f"has {len(content)} bytes, at most {MAX_NOTATION_BYTES} are read: split it"
         )
-    return LoadedScore(*_ask(Request("read", text_format, content, seconds), name))
-
-
-def write_notation(
-    score: "symusic.Score", text_format: str, *, name: str | Path, seconds: float = READING_SECONDS
-) -> bytes:
-    """The score as the bytes of a notation file.
-
-    Args:
-        score: In ticks.
-        text_format: "musicxml" or "mxl".
-        name: What to call the file in an error.
-        seconds: After which it is given up.
-
-    Raises:
-        ScoreFileError: If music21 cannot write it, or takes too long.
-    """
-    content: bytes = _ask(Request("write", text_format, score, seconds), name)
-    return content
+    return LoadedScore(*_ask(Request(content, text_format, seconds), name))
 
 
 _lock = threading.Lock()
 _workers: list[WorkerProcess] = []
 
 
-def _ask(request: Request, name: str | Path) -> Any:  # noqa: ANN401 - what was asked for
+def _ask(request: Request, name: str | Path) -> tuple["symusic.Score", tuple[str, ...]]:
     if in_worker():
         try:
             return answer(request)
@@ -80,7 +62,8 @@ def _ask(request: Request, name: str | Path) -> Any:  # noqa: ANN401 - what was 
             _workers.clear()
             result = error.failure
     if not isinstance(result, Failure):
-        return result
+        score, told = result
+        return score, told
     if result.kind == "late":
         raise ScoreFileError(name, f"{result.reason}: convert it to MIDI elsewhere")
     if result.kind == "crashed":

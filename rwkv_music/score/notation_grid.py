@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
+from rwkv_music.score.instruments import SUSTAIN_PEDAL, pedal_spans
+
 if TYPE_CHECKING:
     import symusic
 
@@ -16,7 +18,9 @@ _STEPS = (3, 4)
 def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
     """A copy with 24 ticks per quarter, all moments at the nearest 32nd or triplet 16th.
 
-    A note keeps at least a 32nd; tempos, signatures and keys move to the nearest 32nd.
+    A note and a press of the sustain pedal keep at least a 32nd; tempos, signatures, keys, markers
+    and pedals move to the nearest 32nd, lyrics with the note they stand under. Of tempos that meet
+    there the last one holds. Rounding again changes nothing.
 
     Args:
         score: In ticks.
@@ -29,13 +33,26 @@ def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
         part = symusic.Track(track.name, track.program, track.is_drum)
         table = track.notes.numpy()
         onsets = _nearest(table["time"] * scale)
-        ends = np.maximum(_nearest((table["time"] + table["duration"]) * scale), onsets + _STEPS[0])
+        ends = _nearest((table["time"] + table["duration"]) * scale)
+        ends = np.where(ends - onsets < _STEPS[0], _next(onsets + _STEPS[0]), ends)
         rows = zip(onsets, ends - onsets, table["pitch"], table["velocity"], strict=True)
         for onset, duration, pitch, velocity in rows:
             part.notes.append(symusic.Note(int(onset), int(duration), int(pitch), int(velocity)))
+        for lyric in track.lyrics:
+            moment = int(_nearest(np.array([lyric.time * scale]))[0])
+            part.lyrics.append(symusic.TextMeta(moment, lyric.text))
+        lifted = 0
+        for down, up in pedal_spans(track):
+            pressed = max(lifted, _on_32nd(down * scale))
+            lifted = max(pressed + _STEPS[0], _on_32nd(up * scale))
+            part.controls.append(symusic.ControlChange(pressed, SUSTAIN_PEDAL, 127))
+            part.controls.append(symusic.ControlChange(lifted, SUSTAIN_PEDAL, 0))
         rounded.tracks.append(part)
-    for tempo in score.tempos:
-        rounded.tempos.append(symusic.Tempo(_on_32nd(tempo.time * scale), mspq=tempo.mspq))
+    speeds = {}
+    for tempo in sorted(score.tempos, key=lambda each: each.time):
+        speeds[_on_32nd(tempo.time * scale)] = tempo.mspq
+    for tick, micro in speeds.items():
+        rounded.tempos.append(symusic.Tempo(tick, mspq=micro))
     for sign in score.time_signatures:
         rounded.time_signatures.append(
             symusic.TimeSignature(_on_32nd(sign.time * scale), sign.numerator, sign.denominator)
@@ -44,11 +61,20 @@ def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
         rounded.key_signatures.append(
             symusic.KeySignature(_on_32nd(key.time * scale), key.key, key.tonality)
         )
+    for marker in score.markers:
+        rounded.markers.append(symusic.TextMeta(_on_32nd(marker.time * scale), marker.text))
     return rounded
 
 
 def _on_32nd(ticks: float) -> int:
     return round(ticks / _STEPS[0]) * _STEPS[0]
+
+
+def _next(ticks: Int[np.ndarray, " notes"]) -> Int[np.ndarray, " notes"]:
+    """The first moment of either grid that is not earlier."""
+    fine, triplet = (-(-ticks // step) * step for step in _STEPS)
+    sooner: Int[np.ndarray, " notes"] = np.minimum(fine, triplet)
+    return sooner
 
 
 def _nearest(ticks: np.ndarray) -> Int[np.ndarray, " notes"]:

@@ -2,47 +2,44 @@
 
 import io
 import zipfile
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.abc_reading import read_abc
 from rwkv_music.score.music21_scores import from_music21
+from rwkv_music.score.musicxml_reading import prepared
+from rwkv_music.score.musicxml_writing import CONTAINER_NAME
 
 MAX_NOTATION_BYTES = 32 << 20
 _LONGEST_REASON = 200
-_CONTAINER = "META-INF/container.xml"
 
 
 class Request(NamedTuple):
     """What the worker is asked for."""
 
-    action: Literal["read", "write"]
+    content: bytes
+    """The whole file."""
     text_format: str
     """"musicxml", "mxl", "abc" or "humdrum"."""
-    payload: Any
-    """The bytes to read, or the score to write."""
     seconds: float
     """What it may take."""
 
 
-def answer(request: Request) -> Any:  # noqa: ANN401 - what was asked for
-    """Score and notes on it, or the bytes of a file.
+def answer(request: Request) -> tuple[Any, tuple[str, ...]]:
+    """Score and notes on it.
 
     Raises:
-        InputError: If it cannot be read or written.
+        InputError: If it cannot be read.
     """
     try:
-        if request.action == "read":
-            return read(request.payload, request.text_format, request.seconds)
-        return write(request.payload, request.text_format)
+        return read(*request)
     except InputError:
         raise
     except Exception as error:  # music21 raises whatever comes to its mind
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
-        verb = "read" if request.action == "read" else "written"
         raise InputError(
-            f"cannot be {verb} by music21 ({reason}): convert it to MIDI elsewhere"
+            f"cannot be read by music21 ({reason}): convert it to MIDI elsewhere"
         ) from error
 
 
@@ -64,14 +61,17 @@ def read(content: bytes, text_format: str, seconds: float) -> tuple[Any, tuple[s
         return read_abc(_decoded(content), seconds=0.9 * seconds)
     if text_format == "mxl":
         content, text_format = _unzip(content), "musicxml"
-    stream = music21.converter.parseData(_decoded(content), format=text_format)
+    text, facts = _decoded(content), None
+    if text_format == "musicxml":
+        text, facts = prepared(text)
+    stream = music21.converter.parseData(text, format=text_format)
     if isinstance(stream, music21.stream.Opus):
         scores = list(stream.scores)
         if not scores:
             raise InputError("holds no score: choose another file")
         told = (f"holds {len(scores)} pieces, the first one was read",) if scores[1:] else ()
         return from_music21(scores[0], name="the first piece"), told
-    return from_music21(stream, name="the file"), ()
+    return from_music21(stream, name="the file", facts=facts), ()
 
 
 def _decoded(content: bytes) -> str:
@@ -89,8 +89,8 @@ def _unzip(content: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [info.filename for info in archive.infolist()]
         inside = [name for name in names if not name.startswith("META-INF")]
-        if _CONTAINER in names:
-            container = ET.fromstring(_member(archive, _CONTAINER))  # noqa: S314 - limits hold
+        if CONTAINER_NAME in names:
+            container = ET.fromstring(_member(archive, CONTAINER_NAME))  # noqa: S314 - limits hold
             paths = [each.get("full-path") for each in container.iter() if each.get("full-path")]
             inside = [path for path in paths if path in names] or inside
         if not inside:
@@ -104,27 +104,3 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     if len(content) > MAX_NOTATION_BYTES:
         raise InputError(f"unpacks to more than {MAX_NOTATION_BYTES} bytes: split it")
     return content
-
-
-def write(score: Any, text_format: str) -> bytes:  # noqa: ANN401
-    """The score as MusicXML, plain or compressed."""
-    from music21.musicxml.m21ToXml import GeneralObjectExporter
-
-    from rwkv_music.score.music21_scores import to_music21
-    from rwkv_music.score.notation_grid import on_notation_grid
-
-    exporter = GeneralObjectExporter(to_music21(on_notation_grid(score)))
-    text: bytes = exporter.parse()
-    return _zipped(text) if text_format == "mxl" else text
-
-
-def _zipped(text: bytes) -> bytes:
-    container = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<container><rootfiles>'
-        '<rootfile full-path="score.musicxml"/></rootfiles></container>\n'
-    )
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(_CONTAINER, container)
-        archive.writestr("score.musicxml", text)
-    return packed.getvalue()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import symusic
 
 _DEFAULT_MICROSECONDS = 500_000
+_MICROSECONDS_A_MINUTE = 60_000_000
 _MOST_LINES = 4_000_000
 
 Ticks = Int[np.ndarray, " ticks"]
@@ -99,6 +100,21 @@ def _lines(
         if is_last:
             break
     return np.concatenate(lines)
+
+
+def tempo_text(mspq: int) -> str:
+    """A tempo in quarters per minute, with as few digits as name its microseconds a quarter.
+
+    Example:
+        >>> tempo_text(512_821), tempo_text(512_830)
+        ('117', '116.998')
+    """
+    texts = (f"{_MICROSECONDS_A_MINUTE / mspq:.{digits}f}" for digits in range(10))
+    return next(
+        text
+        for text in texts
+        if float(text) > 0 and round(_MICROSECONDS_A_MINUTE / float(text)) == mspq
+    )
 
 
 def last_offset(score: "symusic.Score") -> int:

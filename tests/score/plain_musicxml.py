@@ -21,7 +21,12 @@ def sounding_notes(path: Path) -> list[Sounding]:
     """What the notes of compressed MusicXML sound, ties joined; grace notes left out."""
     with zipfile.ZipFile(path) as archive:
         name = next(each for each in archive.namelist() if not each.startswith("META-INF"))
-        root = ET.fromstring(archive.read(name))  # noqa: S314 - a file of our own data set
+        return sounding_in(archive.read(name))
+
+
+def sounding_in(text: bytes) -> list[Sounding]:
+    """The same of MusicXML as it is."""
+    root = ET.fromstring(text)  # noqa: S314 - made here, or a file of our own data set
     return sorted(note for part in root.iter("part") for note in _joined(_written(part)))
 
 
@@ -30,6 +35,7 @@ class _Written(NamedTuple):
     pitch: int
     duration: Fraction
     ties: frozenset[str | None]
+    voice: str
 
 
 def _written(part: ET.Element) -> list[_Written]:
@@ -54,10 +60,11 @@ def _written(part: ET.Element) -> list[_Written]:
                 if pitch is not None:
                     sounds = _pitch(pitch) + transposition
                     ties = frozenset(tie.get("type") for tie in each.iter("tie"))
-                    found.append(_Written(onset, sounds, duration, ties))
+                    voice = each.findtext("voice", "")
+                    found.append(_Written(onset, sounds, duration, ties, voice))
             end = max(end, now)
         bar = end
-    return sorted(found)
+    return sorted(found, key=lambda each: each[:3])
 
 
 def _pitch(pitch: ET.Element) -> int:
@@ -68,7 +75,7 @@ def _pitch(pitch: ET.Element) -> int:
 
 
 def _joined(written: list[_Written]) -> list[Sounding]:
-    """Scans forward from each note that begins, for as long as the next one is tied to it."""
+    """From each note that begins, on while one is tied to it, first in its voice."""
     left = list(written)
     found = []
     while left:
@@ -82,7 +89,8 @@ def _joined(written: list[_Written]) -> list[Sounding]:
             ]
             if not more:
                 break
-            left.remove(more[0])
-            end, is_tied = end + more[0].duration, "start" in more[0].ties
+            next_one = min(more, key=lambda each: each.voice != note.voice)
+            left.remove(next_one)
+            end, is_tied = end + next_one.duration, "start" in next_one.ties
         found.append(Sounding(note.onset, end - note.onset, note.pitch))
     return found

@@ -1,0 +1,87 @@
+"""Notes as notation has them: chords in voices, cut at bar lines."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import symusic
+
+
+class Chord(NamedTuple):
+    """Notes that begin and end together; a rest if there are none."""
+
+    onset: int
+    end: int
+    notes: "tuple[symusic.Note, ...]" = ()
+    """From low to high, each pitch once."""
+
+
+class Piece(NamedTuple):
+    """The part of a chord between two cuts."""
+
+    chord: Chord
+    onset: int
+    end: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the chord ends here."""
+        return self.end == self.chord.end
+
+
+def voices(track: "symusic.Track") -> list[list[Chord]]:
+    """Notes gathered into chords, and chords into as few lines without overlap as will do.
+
+    Equal notes are as many chords; notes without duration are left out.
+    """
+    together: dict[tuple[int, int, int], list[symusic.Note]] = {}
+    equal: Counter[tuple[int, int, int]] = Counter()
+    for note in track.notes:
+        if note.duration:
+            place = (note.time, note.time + note.duration)
+            together.setdefault((*place, equal[*place, note.pitch]), []).append(note)
+            equal[*place, note.pitch] += 1
+    lines: list[list[Chord]] = []
+    for (onset, end, _), notes in sorted(together.items(), key=lambda each: each[0]):
+        chord = Chord(onset, end, tuple(sorted(notes, key=lambda note: note.pitch)))
+        free = next((line for line in lines if line[-1].end <= onset), None)
+        if free is None:
+            lines.append([chord])
+        else:
+            free.append(chord)
+    return lines
+
+
+def with_rests(chords: Sequence[Chord], end: int) -> Iterator[Chord]:
+    """The chords of one voice with rests between them and up to the end."""
+    now = 0
+    for chord in chords:
+        if chord.onset > now:
+            yield Chord(now, chord.onset)
+        yield chord
+        now = chord.end
+    if end > now:
+        yield Chord(now, end)
+
+
+def cut(chords: Sequence[Chord], cuts: Sequence[int]) -> list[list[Piece]]:
+    """What lies between each cut and the next one.
+
+    Args:
+        chords: Of one voice with its rests, from the first cut to the last.
+        cuts: Ascending ticks.
+    """
+    cells: list[list[Piece]] = []
+    place = 0
+    for since, until in pairwise(cuts):
+        cell: list[Piece] = []
+        while place < len(chords) and chords[place].onset < until:
+            chord = chords[place]
+            cell.append(Piece(chord, max(chord.onset, since), min(chord.end, until)))
+            if chord.end > until:
+                break
+            place += 1
+        cells.append(cell)
+    return cells
