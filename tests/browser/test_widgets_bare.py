@@ -122,14 +122,17 @@ def test_a_drag_selects_whole_beats_and_a_click_clears(page: Page) -> None:
     assert page.evaluate("saves") == 2
 
 
-def test_hovering_tells_the_note(page: Page) -> None:
-    roll = roll_on(page)
+@pytest.mark.parametrize(("seam_tick", "below"), [(-1, 0), (4 * BAR, 16)])
+def test_hovering_tells_the_note_and_the_words_at_the_seam_stand_below_all_notes(
+    page: Page, seam_tick: int, below: int
+) -> None:
+    roll = roll_on(page, seam_tick=seam_tick)
     note = roll.score.tracks[0].notes[0]
     box = page.locator("canvas").bounding_box()
     assert box is not None
     pitches = [each.pitch for track in roll.score.tracks for each in track.notes]
     rows = max(pitches) + 2 - (min(pitches) - 2) + 1
-    row_height = (box["height"] - 26) / rows
+    row_height = (box["height"] - 26 - below) / rows
     y = box["y"] + 26 + (max(pitches) + 2 - note.pitch + 0.5) * row_height
     page.mouse.move(tick_x(page, note.time + note.duration // 2), y)
     said = page.locator("[role=status]").inner_text()

@@ -5,6 +5,7 @@ import { noteColor } from "./theme.mjs";
 
 export const KEY_WIDTH = 46;
 export const RULER_HEIGHT = 26;
+export const SEAM_LABEL_HEIGHT = 16;
 
 /**
  * @param {CanvasRenderingContext2D} pen already scaled to CSS pixels
@@ -139,7 +140,7 @@ function drawSeam(pen, score, { time, width, height, colors }) {
     if (left < KEY_WIDTH || left + wide > width) return;
     pen.globalAlpha = 0.8;
     pen.fillStyle = colors.background;
-    pen.fillRect(left - 2, height - 15, wide + 4, 13);
+    pen.fillRect(left - 2, height - SEAM_LABEL_HEIGHT + 1, wide + 4, 13);
     pen.globalAlpha = 1;
     pen.fillStyle = colors.seam;
     pen.textAlign = "left";

@@ -1,7 +1,7 @@
 // The piano roll widget: keeps view and model together, and listens to pointer and keys.
 
 import { BrowserSynth } from "./synth.mjs";
-import { KEY_WIDTH, RULER_HEIGHT, drawRoll } from "./drawing.mjs";
+import { KEY_WIDTH, RULER_HEIGHT, SEAM_LABEL_HEIGHT, drawRoll } from "./drawing.mjs";
 import {
   PitchScale, TempoMap, TimeScale, pitchName, placeInWords, snap, unpackNotes, unpackTicks,
   visibleNotes,
@@ -123,7 +123,9 @@ class PianoRollView {
     this.time = new TimeScale(this.time.first, this.time.last, KEY_WIDTH, width - 6);
     const { lowest, highest, count } = this.score.notes;
     const [low, high] = count ? [lowest, highest] : [55, 65];
-    this.pitch = new PitchScale(Math.max(0, low - 2), Math.min(127, high + 2), RULER_HEIGHT, height);
+    // The words at the seam stand below all notes.
+    const bottom = this.score.seam === null ? height : height - SEAM_LABEL_HEIGHT;
+    this.pitch = new PitchScale(Math.max(0, low - 2), Math.min(127, high + 2), RULER_HEIGHT, bottom);
     const colors = themeColors();
     const pen = this.canvas.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
