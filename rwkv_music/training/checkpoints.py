@@ -26,7 +26,7 @@ from rwkv_music.model import load_checkpoint, save_checkpoint
 from rwkv_music.model.files import checkpoint_aside
 from rwkv_music.training.snapshot import Snapshot
 
-_STEP = re.compile(r"step-(\d+)\.safetensors")
+_OF_A_STEP = re.compile(r"step-(\d+)(\.training)?\.safetensors")
 
 
 class Stored(NamedTuple):
@@ -64,9 +64,18 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps one can go on from, ascending."""
-        found = (_STEP.fullmatch(path.name) for path in self.folder.glob("step-*"))
-        steps = sorted(int(match[1]) for match in found if match)
-        return [step for step in steps if self.training_path(step).exists()]
+        steps = sorted({step for step, _ in self._of_steps()})
+        return [
+            step
+            for step in steps
+            if self.model_path(step).exists() and self.training_path(step).exists()
+        ]
+
+    def models(self) -> list[str]:
+        """Names of the files that `load_model` reads, whether one can go on from them or not."""
+        found = {self.model_path(step) for step, _ in self._of_steps()}
+        found |= {self.path(which) for which in ("best", "last")}
+        return sorted(path.name for path in found if path.exists())
 
     def save(
         self,
@@ -131,15 +140,14 @@ class Checkpoints:
 
     def tidy(self, *, after: int) -> None:
         """Remove every step later than the one a run goes on from."""
-        for path in self.folder.glob("step-*.safetensors"):
-            if int(re.sub(r"\D", "", path.name)) > after:
+        for step, path in self._of_steps():
+            if step > after:
                 path.unlink()
 
-    def clear(self) -> None:
-        """Remove everything."""
-        self.tidy(after=-1)
-        for which in ("best", "last"):
-            self.path(which).unlink(missing_ok=True)
+    def _of_steps(self) -> list[tuple[int, Path]]:
+        """The files written here for a step; a copy that somebody has named alike is none."""
+        found = [(_OF_A_STEP.fullmatch(path.name), path) for path in self.folder.glob("step-*")]
+        return [(int(match[1]), path) for match, path in found if match]
 
     def _remove(self, step: int) -> None:
         self.model_path(step).unlink(missing_ok=True)

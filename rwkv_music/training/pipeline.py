@@ -117,7 +117,10 @@ def _lead(config: TrainingConfig, opened: _Opened, listeners: Listeners, cluster
         if opened.is_new:
             run.discard()
         else:
-            run.write_status("failed", message=str(error) or type(error).__name__)
+            message = str(error) or type(error).__name__
+            run.write_status(
+                "failed", step=run.status()["step"], steps=config.steps, message=message
+            )
             run.log(f"failed: {error!r}")
         raise
     _train_on(session)
@@ -147,15 +150,31 @@ def _can_go_on(run: RunDirectory, config: TrainingConfig, listeners: Listeners) 
         if run.status()["state"] == "finished" and run.status()["step"] == config.steps:
             listeners.on_note(f"the run in {run.path} is finished already: nothing to do")
             return None
+    has_checkpoint = run.config_path.exists() and bool(run.checkpoints().steps())
+    if not has_checkpoint:
+        _require_no_models(run)
     run.control.clear()
-    if run.config_path.exists() and run.checkpoints().steps():
+    if has_checkpoint:
         return True
     note = f"the run in {run.path} has no checkpoint yet: starting over from step 0"
-    run.checkpoints().clear()
+    run.checkpoints().tidy(after=-1)
     run.truncate_metrics(after=-1)
     run.log(note)
     listeners.on_note(note)
     return False
+
+
+def _require_no_models(run: RunDirectory) -> None:
+    """Refuse to start over where models are; a run that was killed leaves none without the rest."""
+    models = run.checkpoints().models()
+    if models:
+        is_told = run.config_path.exists()
+        missing = "the step-N.training.safetensors of a step" if is_told else "config.json"
+        raise InputError(
+            f"{run.path} holds models ({', '.join(models)}) but not {missing}, without which "
+            "nothing can go on from them: bring it back, or begin a new run with another --out "
+            f"(--init {run.path} takes the best model's weights)"
+        )
 
 
 def _require_same(run: RunDirectory, config: TrainingConfig) -> None:

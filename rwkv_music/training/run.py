@@ -16,6 +16,7 @@ The keys of metrics.jsonl are told in docs/training.md.
 import itertools
 import json
 import os
+import platform
 import shutil
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.training.checkpoints import Checkpoints
 from rwkv_music.training.control import ControlFile
 from rwkv_music.training.processes import identity, is_alive
-from rwkv_music.writing import flush_to_disk, write_whole
+from rwkv_music.writing import final_name, flush_to_disk, write_whole
 
 SCHEMA = 2
 FINAL_STATES = frozenset({"finished", "stopped", "failed"})
@@ -141,9 +142,11 @@ class RunDirectory:
         return values
 
     def sweep(self) -> None:
-        """Remove what a trainer that was killed had half written."""
-        for path in self.path.rglob("*.partial"):
-            path.unlink()
+        """Remove what a trainer that was killed had half written, and nothing of anybody else's."""
+        for folder in (self.path, self.path / "checkpoints", self.path / "samples"):
+            for path in folder.glob("*.partial"):
+                if path.name != final_name(path.name):
+                    path.unlink()
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
@@ -217,7 +220,8 @@ class RunDirectory:
             InputError: Names the process.
         """
         status = self.status()
-        is_other = status["pid"] != os.getpid()
+        here = (os.getpid(), platform.node())
+        is_other = (status["pid"], status.get("host", here[1])) != here
         if status["state"] not in FINAL_STATES and is_other and is_alive(status):
             raise InputError(
                 f"{self.path} is being trained by process {status['pid']}: stop that one first, or "

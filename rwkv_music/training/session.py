@@ -54,7 +54,7 @@ class Session:
     ) -> None:
         self.config = config
         self.directory = run
-        self.step = 0
+        self.step = int(run.status()["step"]) if resume else 0
         self._listeners = listeners
         self._checkpoints = run.checkpoints(keep=config.keep_checkpoints)
         self._session = 1

@@ -274,6 +274,44 @@ def test_resume_without_a_checkpoint_starts_over_and_says_so(
     assert curve(run) == curve(expected)
 
 
+@pytest.mark.parametrize("lost", ["step-000003.training.safetensors", "../config.json"])
+def test_models_that_nothing_can_go_on_from_are_never_overwritten(
+    lost: str, new_config: NewConfig
+) -> None:
+    config = new_config()
+    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    (run.path / "checkpoints" / lost).unlink()
+    before = contents(run.path)
+    with pytest.raises(InputError, match=r"holds models \(best\.safetensors, .* but not "):
+        train(config, resume=True)
+    assert contents(run.path) == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_files_of_somebody_else_in_the_directory_stay(new_config: NewConfig) -> None:
+    config = new_config()
+    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    mine = [
+        run.path / "checkpoints" / "step-000003-of-monday-4.safetensors",
+        run.path / "download.mid.partial",
+        run.path / "another-run" / "status.json.123-4.partial",
+    ]
+    half = run.path / "checkpoints" / "last.safetensors.123-4.partial"
+    for path in (*mine, half):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"mine")
+    train(config, resume=True)
+    assert [path.read_bytes() for path in mine] == [b"mine"] * 3
+    assert not half.exists()
+
+
 def test_what_is_not_as_when_the_run_began_is_told(
     new_config: NewConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +357,8 @@ def test_other_settings_or_another_corpus_are_refused(
         train(config, resume=True)
     assert run.metrics_path.read_bytes() == before
     assert run.checkpoints().steps() == [3]
+    status = run.status()
+    assert [status[name] for name in ("state", "step", "steps")] == ["failed", 3, 9]
 
 
 def test_a_carried_state_is_taken_up_too(new_config: NewConfig) -> None:

@@ -124,6 +124,16 @@ def test_a_run_that_somebody_else_trains_is_refused(tmp_path: Path) -> None:
     run.require_idle()
 
 
+def test_a_process_of_another_machine_with_the_number_of_this_one_is_somebody_else(
+    tmp_path: Path,
+) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+    elsewhere = {**run.status(), "state": "running", "host": "another container"}
+    run.status_path.write_text(json.dumps(elsewhere), encoding="utf-8")
+    with pytest.raises(InputError, match=f"is being trained by process {os.getpid()}"):
+        run.require_idle()
+
+
 def test_a_run_of_the_first_version_can_be_read_but_not_resumed(tmp_path: Path) -> None:
     config = TrainingConfig.preset("tiny", corpus="bach", out=str(tmp_path))
     run = RunDirectory.create(tmp_path)
