@@ -1,5 +1,6 @@
 """Files written aside and then renamed: nobody ever meets half of one."""
 
+import errno
 import os
 import re
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_FLUSHES_NO_NAMES = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 _BEFORE_THE_END = re.compile(r"\.\d+-\d+\.partial$")
 
 
@@ -55,12 +57,19 @@ def final_name(name: str) -> str:
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until a file's contents, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name == "nt":
+    """Wait until a file's contents, or the names in a folder, are on the disk.
+
+    Shared folders and the like that flush no names write them when they will.
+    """
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
         return  # Windows opens no folders, and writes names at once
     # Windows flushes only what may be written to.
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in _FLUSHES_NO_NAMES:
+            raise
     finally:
         os.close(descriptor)

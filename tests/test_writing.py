@@ -1,6 +1,8 @@
 """Files are written aside and renamed: whole, on the disk, and readable like any other."""
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,23 @@ def test_a_name_on_the_way_tells_what_it_will_be(tmp_path: Path) -> None:
 def test_missing_folders_are_made(tmp_path: Path) -> None:
     write_whole(tmp_path / "a" / "b" / "c.txt", b"there")
     assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"there"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows flushes no folders")
+@pytest.mark.parametrize("refused", ["folders", "files"])
+def test_a_file_system_may_flush_no_names_but_must_flush_contents(
+    refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (refused == "folders"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    path = tmp_path / "status.json"
+    if refused == "folders":
+        write_whole(path, b"{}")
+        assert path.read_bytes() == b"{}"
+    else:
+        with pytest.raises(OSError, match="Invalid argument"):
+            write_whole(path, b"{}")
+        assert list(tmp_path.iterdir()) == []
