@@ -214,10 +214,13 @@ def test_the_library_finds_what_the_processor_has() -> None:
     flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].split("\n")[0].split())
     avx2 = {"avx2", "fma", "f16c"} <= flags
     avx512 = avx2 and {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags
+    amx = (
+        avx512 and {"amx_tile", "amx_bf16", "avx512_bf16"} <= flags and build.host_target().is_linux
+    )
     library = build.renew_library()[0]
     code = "import ctypes, sys; print(ctypes.CDLL(sys.argv[1]).rwkv_music_level())"
     done = subprocess.run([sys.executable, "-c", code, library], capture_output=True, check=True)
-    assert int(done.stdout) == avx2 + avx512
+    assert int(done.stdout) == avx2 + avx512 + amx
 
 
 @needs_compiler

@@ -1,4 +1,4 @@
-"""Runs the installed native library: its recurrence and gradients against the readable reference.
+"""Runs the installed native library: recurrence and gradients against the reference, and products.
 
 Prints the variant and the file that ran. `RWKV_MUSIC_NATIVE=avx2` asks for a variant.
 """
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music.ops.native import load_library
+from rwkv_music.ops.products.native import products_native
 from rwkv_music.ops.wkv7 import wkv7
 
 LARGEST_ERROR = 5e-6
@@ -38,6 +39,22 @@ def largest_error() -> float:
     )
 
 
+def products_are_exact() -> bool:
+    """Of whole numbers that bfloat16 holds, forward and backward."""
+    generator = torch.Generator().manual_seed(0)
+    x, first, second, weight = (
+        torch.randint(-1, 2, (64, 64), generator=generator).float().requires_grad_()
+        for _ in range(4)
+    )
+    leaves, weight = [x, first, second], (weight.detach() > 0).float() * torch.eye(64)
+    [found] = products_native([x.bfloat16()[None]], [first], [second * torch.eye(64)], [0])
+    truth = (x @ first.T) @ (second * torch.eye(64)).T
+    gradients = torch.autograd.grad(found, leaves, weight.bfloat16()[None])
+    expected = torch.autograd.grad(truth, leaves, weight)
+    pairs = zip((found[0].float(), *gradients), (truth, *expected), strict=True)
+    return all(torch.equal(one, two) for one, two in pairs)
+
+
 def main() -> int:
     """Prints what ran; 1 if there is no library or if it computes something else."""
     library = load_library()
@@ -48,6 +65,9 @@ def main() -> int:
     print(library.variant, library.functions._name, sep="\t")
     if error > LARGEST_ERROR:
         print(f"relative error {error:.1e}, at most {LARGEST_ERROR:.0e} is allowed")
+        return 1
+    if not products_are_exact():
+        print("products of whole numbers are not exact")
         return 1
     return 0
 

@@ -20,6 +20,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.checks import check_finite, check_shape
+from rwkv_music.ops.products import Product, products
 from rwkv_music.ops.recompute import plainly, recomputed
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import GROUP_NORM_EPS, HeadParameters, Mixed, mix_heads
@@ -98,16 +99,18 @@ class TimeMixing(nn.Module):
     def _project(self, shifted: Sequence[Hidden], value_first: Hidden | None) -> Mixed:
         """All matrix products before the recurrence."""
         x_r, x_w, x_k, x_v, x_a, x_g = shifted
-        return Mixed(
-            r=self.receptance(x_r),
-            decay=torch.tanh(x_w @ self.w1) @ self.w2,
-            k=self.key(x_k),
-            v=self.value(x_v),
-            rate=(x_a @ self.a1) @ self.a2,
-            gate=torch.sigmoid(x_g @ self.g1) @ self.g2,
-            share=None if value_first is None else (x_v @ self.v1) @ self.v2,
-            value_first=value_first,
-        )
+        wanted = [
+            Product(x_r, self.receptance),
+            Product(x_k, self.key),
+            Product(x_v, self.value),
+            Product(x_w, self.w1.t(), self.w2.t(), "tanh"),
+            Product(x_a, self.a1.t(), self.a2.t()),
+            Product(x_g, self.g1.t(), self.g2.t(), "sigmoid"),
+        ]
+        if value_first is not None:
+            wanted.append(Product(x_v, self.v1.t(), self.v2.t()))
+        r, k, v, decay, rate, gate, *share = products(wanted)
+        return Mixed(r, decay, k, v, rate, gate, share[0] if share else None, value_first)
 
     def head_parameters(self) -> HeadParameters:
         """The learned vectors that act on each channel by itself."""

@@ -177,6 +177,12 @@ def _why_no_library() -> str | None:
     return library.explanation if library.functions is None else None
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+def has_tiles() -> bool:
+    """Whether the native library multiplies bfloat16 in tiles (AMX) on this machine."""
+    return load_library().variant == "amx"
+
+
 def describe_backends() -> str:
     """Which backend runs on this machine and why, in one line."""
     if forced := _forced():
@@ -185,7 +191,11 @@ def describe_backends() -> str:
     if library.functions is None:
         on_cpu = f"chunked (PyTorch); the native library is not used: {library.explanation}"
     else:
-        on_cpu = f"native on the CPU ({library.explanation}), chunked (PyTorch) elsewhere"
+        by = "in its tiles" if has_tiles() else "by PyTorch"
+        on_cpu = (
+            f"native on the CPU ({library.explanation}; products of bfloat16 {by}), "
+            "chunked (PyTorch) elsewhere"
+        )
     return f"{_describe_gpu()}{on_cpu}"
 
 

@@ -10,6 +10,9 @@ FUNCTIONS = "native/source/functions.h"
 MIXING = "native/source/time_mixing_backward.h"
 SHIFT = "native/source/token_shift.h"
 RELU = "native/source/squared_relu.h"
+TILES = "native/source/tiles.h"
+PRODUCTS = "native/source/products.h"
+PRODUCTS_BACK = "native/source/products_backward.h"
 CUDA = "wkv7/cuda_*.cu"
 """Both of its files, one behind the other."""
 REFERENCE = "wkv7/reference.py"
@@ -114,6 +117,84 @@ SHIFTED: list[Mutant] = [
 ]
 """Token shift and the squared ReLU."""
 
+MULTIPLIED: list[Mutant] = [
+    (TILES, "if (!add) std::fill(", "if (add) std::fill("),
+    (TILES, "c[i * kBlock + j] += a *", "c[i * kBlock + j] -= a *"),
+    (TILES, "i / kTile * left.other", "i / kTile * left.depth"),
+    (TILES, "pairs[j / kTile * right.other +", "pairs[j / kTile * right.depth +"),
+    (TILES, "number / kDepth * depth, row", "number / kTile * depth, row"),
+    (TILES, "pair(load(at), load(at + row))", "pair(load(at + row), load(at))"),
+    (TILES, "load(from + c * column + k)", "load(from + c * column + kDepth - 1 - k)"),
+    (PRODUCTS, "half * kTile * column_, depth_", "(1 - half) * kTile * column_, depth_"),
+    (
+        PRODUCTS,
+        "copy_.resize(blocks * kBlock * width)",
+        "copy_.resize(blocks * kBlock * width, {0x4000})",
+    ),
+    (PRODUCTS, "return positive(x) * positive(x)", "return positive(x) * x * x"),
+    (PRODUCTS, "return 2.0f * positive(x)", "return -2.0f * positive(x)"),
+    (PRODUCTS, "return 1.0f - y * y", "return 1.0f + y * y"),
+    (PRODUCTS, "return y * (1.0f - y)", "return y * (1.0f + y)"),
+    (PRODUCTS, "return fill(1.0f)", "return fill(-1.0f)"),
+    (
+        PRODUCTS,
+        "std::min<int64_t>(kBlock, rows.count - i",
+        "std::min<int64_t>(kBlock - 1, rows.count - i",
+    ),
+    (PRODUCTS, "p.first.column, p.hidden, p.first.row", "p.first.row, p.hidden, p.first.column"),
+    (
+        PRODUCTS,
+        "p.second.column, p.outputs, p.second.row",
+        "p.second.row, p.outputs, p.second.column",
+    ),
+    (
+        PRODUCTS_BACK,
+        "load(slopes + i) * Function::slope(x, y)",
+        "load(slopes + i) + Function::slope(x, y)",
+    ),
+    (PRODUCTS_BACK, "store(before + i, y);", "store(before + i, x);"),
+    (PRODUCTS_BACK, "pair_block(before, hidden", "pair_block(slopes, hidden"),
+    (PRODUCTS_BACK, "pair_block(slopes, right", "pair_block(before, right"),
+    (PRODUCTS_BACK, "activate<Identity>(slopes, left", "activate<Identity>(before, left"),
+    (PRODUCTS_BACK, "p_.inputs / kDepth, before", "p_.inputs / kDepth, slopes"),
+    (PRODUCTS_BACK, "c, s.d_x && s.begin);", "c, false);"),
+    (PRODUCTS_BACK, "sums, !s.is_first);", "sums, false);"),
+    (PRODUCTS_BACK, "at == first,", "slice == 0,"),
+    (PRODUCTS_BACK, "if (s.end < p_.hidden) continue;", "if (s.begin) continue;"),
+    (
+        PRODUCTS_BACK,
+        "matrices_[0].tiles().at(j).from(s.begin)",
+        "matrices_[0].tiles().at(j).from(0)",
+    ),
+    (
+        PRODUCTS_BACK,
+        "in_rows(d_y.data, p_.hidden).from(s.begin)",
+        "in_rows(d_y.data, p_.hidden).from(0)",
+    ),
+    (PRODUCTS_BACK, "int64_t column = s.begin / kBlock + j", "int64_t column = j"),
+    (PRODUCTS_BACK, "share(of_second, i, s.begin / kBlock + j)", "share(of_second, i, j)"),
+    (PRODUCTS_BACK, "int64_t j = s.begin; j < s.end", "int64_t j = 0; j < s.end - s.begin"),
+    (PRODUCTS_BACK, "load(total + i) + load(share + i)", "load(total + i) - load(share + i)"),
+    (
+        PRODUCTS_BACK,
+        "add_sums(s, d_y, p_.outputs, packed(hidden",
+        "add_sums(s, d_y, p_.outputs, packed(right",
+    ),
+    (
+        PRODUCTS_BACK,
+        "add_sums(s, x, p_.inputs, packed(right",
+        "add_sums(s, x, p_.inputs, packed(hidden",
+    ),
+    (PRODUCTS_BACK, "if (column != 1) transpose_square", "if (column == 1) transpose_square"),
+    (PRODUCTS_BACK, "of_second ? p_.inputs * p_.hidden : 0", "0"),
+    (
+        PRODUCTS_BACK,
+        "std::min((lane + 1) * stretches / lanes * kTokens, all.tokens)",
+        "std::min((lane + 1) * stretches / lanes * kTokens, all.tokens - 1)",
+    ),
+]
+"""Products in tiles, with loops in place of the processor's instructions."""
+
 IN_PYTHON: list[Mutant] = [
     (
         REFERENCE,
@@ -176,6 +257,14 @@ ON_GPU: list[Mutant] = [
 ]
 """The CUDA kernel: signs, resets, barriers, and the double buffer of u."""
 
-NATIVE = [*RECURRENT, *MIXED, *SHIFTED]
-SAMPLE = [RECURRENT[11], SHIFTED[7], IN_PYTHON[8], *ON_GPU[20:22], ON_GPU[-2]]
+NATIVE = [*RECURRENT, *MIXED, *SHIFTED, *MULTIPLIED]
+SAMPLE = [
+    RECURRENT[11],
+    SHIFTED[7],
+    MULTIPLIED[10],
+    MULTIPLIED[24],
+    IN_PYTHON[8],
+    *ON_GPU[20:22],
+    ON_GPU[-2],
+]
 """A few for every build; the others are planted by `make test-long`."""

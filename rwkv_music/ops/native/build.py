@@ -26,14 +26,16 @@ SOURCE = HERE / "source"
 LIBRARY = HERE / "lib"
 STAMP = "sources.sha256"
 
+_AVX512 = (
+    *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"),
+    "-mprefer-vector-width=512",
+)
 VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     "x86-64": {
         "baseline": (),
         "avx2": ("-mavx2", "-mfma", "-mf16c"),
-        "avx512": (
-            *("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"),
-            "-mprefer-vector-width=512",
-        ),
+        "avx512": _AVX512,
+        "amx": (*_AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
     },
     "arm64": {"baseline": ()},
 }
@@ -69,8 +71,14 @@ class Target:
 
     @property
     def variants(self) -> dict[str, tuple[str, ...]]:
-        """Names and compiler flags of the variants to build."""
-        return VARIANTS.get(self.architecture, {"baseline": ()})
+        """Names and compiler flags of the variants to build; Linux alone lets us use AMX."""
+        found = VARIANTS.get(self.architecture, {"baseline": ()})
+        return {name: flags for name, flags in found.items() if name != "amx" or self.is_linux}
+
+    @property
+    def is_linux(self) -> bool:
+        """Also any system we do not know."""
+        return self.system not in ("macos", "windows")
 
     @property
     def names(self) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rwkv_music.errors import InputError
 from rwkv_music.ops.native.build import sources_number
 
-_VARIANTS = ("baseline", "avx2", "avx512")
+_VARIANTS = ("baseline", "avx2", "avx512", "amx")
 """In rising order, as `rwkv_music_level` counts them."""
 _FOLDER = Path(__file__).parent / "lib"
 
@@ -22,7 +22,7 @@ class NativeLibrary:
 
     functions: ctypes.CDLL | None
     variant: str
-    """The instruction set: "baseline", "avx2" or "avx512"; empty without a library."""
+    """The instruction set: "baseline", "avx2", "avx512" or "amx"; empty without a library."""
     explanation: str
     """One sentence for `rwkv-music --version --verbose`."""
 
@@ -37,7 +37,7 @@ class NativeLibrary:
 def load_library() -> NativeLibrary:
     """The library for this machine, loaded once.
 
-    `RWKV_MUSIC_NATIVE=baseline|avx2|avx512` takes a lesser variant than the machine allows, for
+    `RWKV_MUSIC_NATIVE=baseline|avx2|avx512|amx` takes a lesser variant than the machine allows, for
     tests and comparisons; `off` takes none.
 
     Raises:
@@ -77,7 +77,8 @@ def load_library() -> NativeLibrary:
     return NativeLibrary(
         ctypes.CDLL(str(found[variant])),
         variant,
-        f"{variant} variant" + (", asked for by RWKV_MUSIC_NATIVE" if asked else ""),
+        f"{variant} variant, "
+        + ("asked for by RWKV_MUSIC_NATIVE" if asked else "the best for this machine"),
     )
 
 

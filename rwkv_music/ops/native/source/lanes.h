@@ -133,13 +133,26 @@ RM_INLINE Halves narrow(Words x) {
 }
 
 // Rounds to the nearest bfloat16, to even between two; a NaN stays one.
-RM_INLINE void store(bfloat16* to, Vector<float> x) {
+RM_INLINE Halves round(Vector<float> x) {
+#if defined(__AVX512BF16__)
+  return (Halves)_mm512_cvtneps_pbh(x);
+#else
   const Words bits = (Words)x;
   Words rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   const Words is_nan = (Words)(x != x);
   rounded = (is_nan & 0x7fc0u) | (~is_nan & rounded);
-  const Halves halves = narrow(rounded);
+  return narrow(rounded);
+#endif
+}
+
+RM_INLINE void store(bfloat16* to, Vector<float> x) {
+  const Halves halves = round(x);
   std::memcpy(to, &halves, sizeof(halves));
+}
+
+// Of each pair x[i], y[i] the two as bfloat16 in one word, x in its lower half.
+RM_INLINE Words pair(Vector<float> x, Vector<float> y) {
+  return widen(round(x)) | (widen(round(y)) << 16);
 }
 
 // Past the caches, for what is read much later or by others: the memory below `to` is then not read
@@ -212,6 +225,21 @@ RM_INLINE void transpose_tile(Vector<Real> (&tile)[Lanes<Real>::count]) {
       if (!(i & Step)) exchange<Step, Real>(tile[i], tile[i + Step]);
     transpose_tile<Real, 2 * Step>(tile);
   }
+}
+
+// Transposes a matrix of Size rows and columns.
+template <int Size, typename Real>
+RM_INLINE void transpose_square(const Real* from, Real* to) {
+  constexpr int lanes = Lanes<Real>::count;
+  for (int i = 0; i < Size; i += lanes)
+    for (int j = 0; j < Size; j += lanes) {
+      Vector<Real> tile[lanes];
+      RM_UNROLL
+      for (int row = 0; row < lanes; ++row) tile[row] = load(from + (i + row) * Size + j);
+      transpose_tile<Real>(tile);
+      RM_UNROLL
+      for (int row = 0; row < lanes; ++row) store(to + (j + row) * Size + i, tile[row]);
+    }
 }
 
 template <typename Real, int Count, int Step>

@@ -6,6 +6,7 @@
 
 #include "decode.h"
 #include "level.h"
+#include "products_backward.h"
 #include "squared_relu.h"
 #include "time_mixing_backward.h"
 #include "token_shift.h"
@@ -16,7 +17,8 @@ using namespace rwkv_music;
 // A number of the sources this was built from, see build.py: Python calls no other library.
 RM_EXPORT int64_t rwkv_music_sources() { return RWKV_MUSIC_SOURCES; }
 
-// The best instruction set of this machine: 0 the architecture's own, 1 AVX2, 2 AVX-512.
+// The best instruction set of this machine: 0 the architecture's own, 1 AVX2, 2 AVX-512,
+// 3 tiles of bfloat16 (AMX).
 RM_EXPORT int32_t rwkv_music_level() { return level_of_this_machine(); }
 
 RM_EXPORT void rwkv_music_wkv7_forward(const Wkv7Forward* x) {
@@ -62,5 +64,9 @@ RM_EXPORT void rwkv_music_squared_relu(const SquaredRelu* x) {
   if (x->type == kBFloat16) return squared_relu<bfloat16>(*x);
   squared_relu<float>(*x);
 }
+
+RM_EXPORT void rwkv_music_products_forward(const Products* x) { products_forward(*x); }
+
+RM_EXPORT void rwkv_music_products_backward(const ProductsBackward* x) { products_backward(*x); }
 
 RM_EXPORT void rwkv_music_decode_step(const DecodeStep* x) { decode_step(*x); }

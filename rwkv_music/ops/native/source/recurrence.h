@@ -39,16 +39,7 @@ struct Chunk {
 
 template <typename Real>
 void transpose(const Real* from, Real* to) {
-  constexpr int lanes = Lanes<Real>::count;
-  for (int i = 0; i < kHead; i += lanes)
-    for (int j = 0; j < kHead; j += lanes) {
-      Vector<Real> tile[lanes];
-      RM_UNROLL
-      for (int row = 0; row < lanes; ++row) tile[row] = load(from + (i + row) * kHead + j);
-      transpose_tile<Real>(tile);
-      RM_UNROLL
-      for (int row = 0; row < lanes; ++row) store(to + (j + row) * kHead + i, tile[row]);
-    }
+  transpose_square<kHead>(from, to);
 }
 
 template <typename Real>
