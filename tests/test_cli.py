@@ -46,6 +46,26 @@ def test_train_names_what_it_left_out(trained: Path) -> None:
     assert list(corpus["set_aside"]) == ["broken.mid"]
 
 
+def test_train_names_the_first_pieces_it_left_out_and_counts_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in range(3):
+        save_score(tune(bars=4, seed=seed), tmp_path / "tunes" / f"{seed}.mid")
+    for number in range(12):
+        (tmp_path / "tunes" / f"broken-{number:02}.mid").write_bytes(b"MThd nothing more")
+    store, out = tmp_path / "store", tmp_path / "run"
+    assert main(["prepare", str(tmp_path / "tunes"), "-o", str(store)]) == 0
+    capsys.readouterr()
+    arguments = ["--preset", "tiny", "--steps", "2"]
+    assert main(["train", "--store", str(store), "--out", str(out), *arguments]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("set aside")]
+    assert [line.split(":")[1] for line in told] == [f" broken-{n:02}.mid" for n in range(10)]
+    assert f"and 2 pieces more, see {out / 'config.json'}" in lines
+    corpus = json.loads((out / "config.json").read_text())["corpus"]
+    assert len(corpus["set_aside"]) == 12
+
+
 def test_continue_writes_music_pictures_and_a_report(
     trained: Path, prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

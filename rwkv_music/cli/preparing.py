@@ -151,6 +151,8 @@ def _tell(store: Path, info: "StoreInfo") -> None:
         for side, purpose in (("train", "train on"), ("valid", "hold out"))
     )
     print(f"{store}: {sides}")
+    if not info.pieces["valid"]:
+        print("of so few none is held out yet: training chooses one, more files change that")
     if info.copies:
         print(f"{info.copies:,} of them have the same content as another one")
     if info.mended:

@@ -10,8 +10,10 @@ from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
     from rwkv_music.training.config import TrainingConfig
+    from rwkv_music.training.run import RunDirectory
 
-
+_MOST_NAMED = 10
+"""Of the pieces left out."""
 PRESETS = ("tiny", "small", "1m", "5m", "12m", "25m", "43m", "94m", "324m", "1.3b", "2.6b")
 _SETTINGS = (
     "corpus", "init", "seed", "device", "steps", "prompt_bars", "completion_bars", "batch_size",
@@ -267,11 +269,19 @@ def run(given: argparse.Namespace) -> int:
             ),
         )
     cluster.leave()
-    corpus = directory.config()["corpus"]
-    for name in corpus["too_short"]:
-        print(f"left out: {name} has fewer than 2 bars", file=sys.stderr)
-    for reason in corpus["set_aside"].values():
-        print(f"set aside: {reason}", file=sys.stderr)
+    _tell_what_was_left_out(directory)
     status = directory.status()
     print(f"{status['state']} after step {status['step']}: {directory.path}")
     return 0
+
+
+def _tell_what_was_left_out(directory: "RunDirectory") -> None:
+    """Name the first pieces that were not trained on; all of them stand in config.json."""
+    corpus = directory.config()["corpus"]
+    told = [f"left out: {name} has fewer than 2 bars" for name in corpus["too_short"]]
+    told += [f"set aside: {reason}" for reason in corpus["set_aside"].values()]
+    for line in told[:_MOST_NAMED]:
+        print(line, file=sys.stderr)
+    if len(told) > _MOST_NAMED:
+        more = len(told) - _MOST_NAMED
+        print(f"and {more} pieces more, see {directory.config_path}", file=sys.stderr)

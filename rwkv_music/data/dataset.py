@@ -43,7 +43,7 @@ class Corpus:
     pieces: tuple[Piece, ...]
     tokenizer_settings: Mapping[str, int]
     set_aside: Mapping[str, str] = field(default_factory=dict)
-    """Name of each piece that could not be used -> one sentence why."""
+    """Name of each piece that could not be used -> one sentence why, which names it."""
     valid_share: float | None = None
     """What a token store holds out, since its pieces lie split already; None for other corpora."""
 

@@ -79,7 +79,8 @@ class Store:
         settings = dict(self.info.tokenizer_settings)
         name = str(self.path)
         pieces = (*self.train, *self.valid)
-        return StoredCorpus(name, pieces, settings, self.set_aside(), self.info.valid_share)
+        told = {file: f"{file}: {reason}" for file, reason in self.set_aside().items()}
+        return StoredCorpus(name, pieces, settings, told, self.info.valid_share)
 
     def _pieces(self, side: str) -> tuple[Piece, ...]:
         sizes, dtype = read_index(self.path / f"{side}.idx")
