@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--context-length", type=int, default=1024)
     parser.add_argument("--texts", type=int, default=1000, help="at most")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--as-it-is", action="store_true", help="measure finished runs alone")
     parser.add_argument("--quick", action="store_true", help="marks figures that are no figures")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -66,7 +67,11 @@ def main() -> None:
 
 def measure(way: str, seed: int, given: argparse.Namespace) -> list[dict[str, Any]]:
     """A row for each length, with the held-out losses that the run itself told last."""
-    run = trained(way, seed, given)
+    run = RunDirectory(given.runs / f"{way}-{seed}")
+    if not given.as_it_is:
+        run = trained(way, seed, given)
+    elif not run.exists() or run.status()["state"] != "finished":
+        return []
     names = run.config()["corpus"]["valid_pieces"]
     texts = held_out_texts(load_corpus(given.corpus).pieces, names, given.lengths[-1], given.texts)
     model = load_model(run.checkpoint_path("last"))

@@ -28,6 +28,11 @@ def test_quick_mode_trains_each_way_and_writes_a_row_for_each_length(tmp_path: P
     assert all(math.isfinite(row["carried"]) for row in report["rows"])
     by_way = {row["way"]: row["carried"] for row in report["rows"]}
     assert len(set(by_way.values())) == len(WAYS)
+    options = ("--seeds", "3", "4", "--lengths", "40", "80", "--context-length", "40", "--as-it-is")
+    again = quick_report(
+        "carried_state", tmp_path, str(folder), "--runs", str(tmp_path / "runs"), *options
+    )
+    assert again["rows"] == report["rows"]
 
 
 def test_stretches_begun_anew_are_the_same_ones() -> None:
