@@ -2,8 +2,8 @@
 
 A worker is a fresh interpreter, the same way on every system: nothing of this process is copied
 into it, no threads and no locks. It is given one function and then items for it; answers come back
-as they are made, those of 20 ms together. It ends when nobody is left to ask it, and does not hear
-Ctrl-C, which is for the process that asked.
+as they are made, those of 20 ms together. What an item may take is counted by the processor. It
+ends when nobody is left to ask it, and does not hear Ctrl-C, which is for the process that asked.
 """
 
 import contextlib
@@ -29,7 +29,12 @@ MEMORY_BYTES = 4 << 30
 FILE_BYTES = 256 << 20
 """Longest file a worker or a program started by it may write."""
 
+PATIENCE = 10
+"""How many times as long an item may take by the clock as by the processor: on a busy machine only
+the first stretches, and an item that waits for something that never comes uses no processor."""
+
 _START_SECONDS = 120.0
+_SHORTEST_LOOK = 0.01
 _GATHER_SECONDS = 0.02
 _GATHER_BYTES = 1 << 20
 _LONGEST_MESSAGE = 200
@@ -107,7 +112,7 @@ class WorkerProcess:
 
         Args:
             items: What to apply the function to.
-            seconds: Each item may take.
+            seconds: Of the processor that each item may take; `PATIENCE` times as many by clock.
 
         Yields:
             The next few answers.
@@ -153,29 +158,21 @@ class WorkerProcess:
 
     def _receive(self, seconds: float, *, gathering: bool = False) -> list[Any]:
         assert self._process.stdout is not None
-        is_late = threading.Event()
-
-        def give_up() -> None:
-            is_late.set()
-            self._process.kill()
-
-        timer = threading.Timer(seconds + gathering * _GATHER_SECONDS, give_up)
-        timer.daemon = True
-        timer.start()
+        watch = _Watch(self._process, seconds, gathering * _GATHER_SECONDS)
         try:
             packed = _read(self._process.stdout)
         except (OSError, EOFError, ValueError) as error:
-            raise self._ended(seconds if is_late.is_set() else None) from error
+            raise self._ended(watch.complaint) from error
         finally:
-            timer.cancel()
-        if is_late.is_set():
-            raise self._ended(seconds)
+            watch.end()
+        if watch.complaint:
+            raise self._ended(watch.complaint)
         return list(_unpack(packed))
 
-    def _ended(self, late_after: float | None = None) -> WorkerEndedError:
+    def _ended(self, complaint: str = "") -> WorkerEndedError:
         code = self._code_of_the_end()
-        if late_after is not None:
-            return WorkerEndedError(Failure("late", f"takes more than {late_after:.4g} s"))
+        if complaint:
+            return WorkerEndedError(Failure("late", complaint))
         return WorkerEndedError(Failure("crashed", f"ends its process ({describe_exit(code)})"))
 
     def _code_of_the_end(self) -> int:
@@ -183,6 +180,56 @@ class WorkerProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):  # then it only closed its output
             self._process.wait(timeout=1.0)
         return self.close()
+
+
+class _Watch:
+    """Ends a process that keeps whoever asked it waiting for too long.
+
+    Args:
+        process: What to watch, from now on.
+        seconds: Of the processor that it may take.
+        spare: Seconds more.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", seconds: float, spare: float) -> None:
+        self.complaint = ""
+        """Why the process was ended, if it was."""
+        self._process = process
+        self._seconds, self._spare = seconds, spare
+        self._before = self._used()
+        self._is_over = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def end(self) -> None:
+        """Watch no longer."""
+        self._is_over.set()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        patience = PATIENCE * self._seconds + self._spare
+        left = self._seconds + self._spare
+        while not self._is_over.wait(max(left, _SHORTEST_LOOK)):
+            work_left = self._seconds + self._spare - (self._used() - self._before)
+            time_left = began + patience - time.monotonic()
+            left = min(work_left, time_left)
+            if left <= 0:
+                self.complaint = (
+                    f"takes more than {self._seconds:.4g} s"
+                    if work_left <= 0
+                    else f"has not answered for {PATIENCE * self._seconds:.4g} s"
+                )
+                self._process.kill()
+                return
+
+    def _used(self) -> float:
+        """Processor time of the process so far."""
+        import psutil
+
+        try:
+            times = psutil.Process(self._process.pid).cpu_times()
+        except psutil.NoSuchProcess:
+            return 0.0
+        return float(times.user + times.system)
 
 
 def describe_exit(code: int) -> str:
@@ -255,7 +302,7 @@ def _work_off(
     gathered: list[bytes] = []
     size, began = 0, time.monotonic()
     # Whoever asked may be gone, and an item that never ends may keep `_listen` from running.
-    patience = 2 * seconds + 5
+    patience = (PATIENCE + 1) * seconds + 5
     faulthandler.dump_traceback_later(patience, exit=True)
     for item in items:
         gathered.append(_packed_answer(function, item))

@@ -19,7 +19,9 @@ def _raise(error: Exception) -> NoReturn:
 _ACCIDENTS: dict[str, Callable[[], object]] = {
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "leave": lambda: os._exit(3),
-    "hang": lambda: time.sleep(1000),
+    "hang": lambda: list(iter(int, 1)),
+    "wait": lambda: time.sleep(1000),
+    "rest": lambda: time.sleep(0.7) or "RESTED",
     "exit": lambda: sys.exit(4),
     "raise": lambda: _raise(ValueError("not\nso")),
     "refuse": lambda: _raise(ScoreFileError("some.mid", "is empty", place=7)),

@@ -9,6 +9,7 @@ import pytest
 from rwkv_music.cli import main
 from rwkv_music.data import doctor
 from rwkv_music.data.examination import FileReport, examine
+from rwkv_music.data.scanning import FoundFile
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import tune
@@ -88,8 +89,10 @@ def test_a_wrong_place_is_known_before_the_work_is_done(
 def test_ctrl_c_prints_what_is_known_so_far(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(place: Path, paths: list[Path], **_settings: object) -> Iterator[FileReport]:
-        yield examine(paths[0], tokenizer=Tokenizer()).named("0.mid")
+    def interrupted(
+        place: Path, files: list[FoundFile], **_settings: object
+    ) -> Iterator[FileReport]:
+        yield examine(place / files[0].name, tokenizer=Tokenizer()).named("0.mid")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(doctor, "examine_files", interrupted)

@@ -39,8 +39,9 @@ def run(given: argparse.Namespace) -> int:
     """Examine the folder; after Ctrl-C, tell what is known so far."""
     from tqdm import tqdm
 
-    from rwkv_music.data.doctor import examine_files, find_files, folder_report
+    from rwkv_music.data.doctor import examine_files, folder_report
     from rwkv_music.data.doctor_words import summary_text, table_text
+    from rwkv_music.data.scanning import find_files
 
     tokenizer = tokenizer_of(given)
     found = find_files(given.folder)

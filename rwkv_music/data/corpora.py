@@ -12,9 +12,10 @@ import numpy as np
 from rwkv_music.cache import cache_folder
 from rwkv_music.data import chorales
 from rwkv_music.data.dataset import Corpus, Ids, Piece
-from rwkv_music.data.doctor import REMEDIES, find_files
+from rwkv_music.data.doctor import REMEDIES
 from rwkv_music.data.likeness import Fingerprint, fingerprint, group_alike
 from rwkv_music.data.melody import melody_groups
+from rwkv_music.data.scanning import find_files
 from rwkv_music.data.store import Store
 from rwkv_music.data.store_files import is_store
 from rwkv_music.data.workers import Progress, map_in_workers, usable_cores
@@ -97,14 +98,17 @@ def folder_corpus(
 
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give a folder of music files, or 'bach'")
-    paths = find_files(folder).music
-    if not paths:
+    files = find_files(folder).music
+    if not files:
         raise InputError(
             f"{folder} holds no music file ({', '.join(READABLE_SUFFIXES)}): give another folder"
         )
+    paths = [folder / file.name for file in files if not file.problem]
     found: dict[str, Ids] = {}
     prints: dict[str, Fingerprint] = {}
-    set_aside: dict[str, str] = {}
+    set_aside = {
+        file.name: f"{folder / file.name}: {file.problem}" for file in files if file.problem
+    }
     outcomes = map_in_workers(
         _Reader(tokenizer),
         paths,
@@ -128,7 +132,7 @@ def folder_corpus(
                 progress(done, len(paths), name)
     if not found:
         reason = next(iter(set_aside.values()))
-        raise InputError(f"none of the {len(paths)} files in {folder} can be used; first: {reason}")
+        raise InputError(f"none of the {len(files)} files in {folder} can be used; first: {reason}")
     hashes = {name: hashlib.sha256(ids.tobytes()).hexdigest() for name, ids in found.items()}
     groups = group_alike(hashes, prints)
     pieces = tuple(Piece(name, ids, groups[name]) for name, ids in found.items())
@@ -154,7 +158,8 @@ class _Reader:
 
 def _bach_key(tokenizer: Tokenizer) -> str:
     """Changes whenever the cached ids would."""
-    facts = [_RECIPE, metadata.version("music21"), sorted(tokenizer.settings.items())]
+    settings = sorted(tokenizer.settings.items())
+    facts = [_RECIPE, Tokenizer.VERSION, metadata.version("music21"), settings]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 

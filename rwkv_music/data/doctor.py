@@ -4,7 +4,6 @@ Every file that is found appears: as a row of its own, or, if its ending is of n
 read, in the count of that ending.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,15 +13,15 @@ from typing import Any, NamedTuple
 from rwkv_music.data.dataset import held_out_groups
 from rwkv_music.data.examination import Examiner, FileReport
 from rwkv_music.data.likeness import Alike, alike_pairs, group_alike
+from rwkv_music.data.scanning import FoundFile, FoundFiles, find_files
 from rwkv_music.data.workers import Progress, map_in_workers, seconds_for
-from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 
 _SECONDS_TO_MEASURE = 9.0
 """Beyond what reading may take: a file of 100,000 notes is measured in one."""
 
 REMEDIES = {
-    "late": "examine it again when the machine has less to do, or leave it out",
+    "late": "leave it out, or convert it elsewhere",
     "crashed": "export it again in another format, or leave it out",
     "failed": "leave it out, and report this, please",
     "refused": "leave it out",
@@ -33,15 +32,6 @@ _SIDES_BY_FOLDER = {
     "train": _TRAINING, "training": _TRAINING, "valid": _VALIDATION, "validation": _VALIDATION,
     "val": _VALIDATION, "dev": _VALIDATION, "test": "test", "testing": "test",
 }  # fmt: skip
-
-
-class FoundFiles(NamedTuple):
-    """What lies in a folder."""
-
-    music: list[Path]
-    """Files with an ending that can be read, in order."""
-    ignored: Counter[str]
-    """Ending -> how many files with it were not looked into; "" for none."""
 
 
 class Crossing(NamedTuple):
@@ -165,26 +155,9 @@ def declared_side(name: str) -> str | None:
     return sides[0] if sides else None
 
 
-def find_files(folder: str | Path) -> FoundFiles:
-    """Every file in a folder and below it.
-
-    Raises:
-        InputError: If it is no folder.
-    """
-    from rwkv_music.score.files import READABLE_SUFFIXES
-
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a folder with music files in it")
-    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
-    music = [path for path in files if path.suffix.lower() in READABLE_SUFFIXES]
-    others = (path.suffix.lower() for path in files if path.suffix.lower() not in READABLE_SUFFIXES)
-    return FoundFiles(music, Counter(others))
-
-
 def examine_files(
     folder: str | Path,
-    paths: Sequence[Path],
+    files: Sequence[FoundFile],
     *,
     tokenizer: Tokenizer | None = None,
     workers: int | None = None,
@@ -192,17 +165,20 @@ def examine_files(
     """Examine files in separate processes; a file that crashes its reader costs only itself.
 
     Args:
-        folder: What their names in the report are relative to.
-        paths: Which ones.
+        folder: What their names are relative to.
+        files: Which ones.
         tokenizer: What training will use; the default one when None.
         workers: Processes; as many as there are cores by default.
 
     Yields:
         A report for each file, as they are made.
     """
+    for file in files:
+        if file.problem:
+            yield FileReport(file.name, "set aside", reason=file.problem).named(file.name)
     outcomes = map_in_workers(
         Examiner(tokenizer or Tokenizer()),
-        [str(path) for path in paths],
+        [str(Path(folder) / file.name) for file in files if not file.problem],
         workers=workers,
         seconds=lambda path: seconds_for(path) + _SECONDS_TO_MEASURE,
     )

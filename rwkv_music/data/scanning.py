@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,15 @@ class FoundFile(NamedTuple):
     """Time of the last change in nanoseconds."""
     problem: str = ""
     """Why it cannot even be opened, if so. A folder may have one too."""
+
+
+class FoundFiles(NamedTuple):
+    """What lies in a folder."""
+
+    music: list[FoundFile]
+    """Files with an ending that can be read, in order, and folders that cannot be looked into."""
+    ignored: Counter[str]
+    """Ending -> how many files with it were not looked into; "" for none."""
 
 
 class Shard(NamedTuple):
@@ -63,7 +73,22 @@ def in_order(name: str) -> list[str]:
     return name.split("/")
 
 
-def scan(folder: Path, shard: Shard | None = None) -> Iterator[FoundFile]:
+def find_files(folder: str | Path) -> FoundFiles:
+    """Every file in a folder and below it, as `scan` finds them.
+
+    Args:
+        folder: Where to look.
+
+    Raises:
+        InputError: If it is no folder.
+    """
+    ignored: Counter[str] = Counter()
+    return FoundFiles(list(scan(Path(folder), ignored=ignored)), ignored)
+
+
+def scan(
+    folder: Path, shard: Shard | None = None, *, ignored: Counter[str] | None = None
+) -> Iterator[FoundFile]:
     """Every file in a folder and below it whose ending can be read, also behind links.
 
     A folder that cannot be listed, that is a link back to one it lies in, or that lies too deep is
@@ -72,18 +97,22 @@ def scan(folder: Path, shard: Shard | None = None) -> Iterator[FoundFile]:
     Args:
         folder: Where to look.
         shard: Of which files; of all by default.
+        ignored: Counts all other files by their endings.
 
     Raises:
         InputError: If it is no folder.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give a folder with music files in it")
-    for found in _below(folder, "", (_identity(folder),)):
+    others: Counter[str] = Counter() if ignored is None else ignored
+    for found in _below(folder, "", (_identity(folder),), others):
         if shard is None or shard.holds(found.name):
             yield found
 
 
-def _below(folder: Path, prefix: str, above: tuple[object, ...]) -> Iterator[FoundFile]:
+def _below(
+    folder: Path, prefix: str, above: tuple[object, ...], ignored: Counter[str]
+) -> Iterator[FoundFile]:
     from rwkv_music.score.files import READABLE_SUFFIXES
 
     try:
@@ -95,12 +124,16 @@ def _below(folder: Path, prefix: str, above: tuple[object, ...]) -> Iterator[Fou
     for entry in found:
         name = prefix + entry.name
         if _is_folder(entry):
-            yield from _inside(Path(entry.path), name, above)
+            yield from _inside(Path(entry.path), name, above, ignored)
         elif name.lower().endswith(READABLE_SUFFIXES):
             yield _described(entry, name)
+        else:
+            ignored[Path(entry.name).suffix.lower()] += 1
 
 
-def _inside(folder: Path, name: str, above: tuple[object, ...]) -> Iterator[FoundFile]:
+def _inside(
+    folder: Path, name: str, above: tuple[object, ...], ignored: Counter[str]
+) -> Iterator[FoundFile]:
     identity = _identity(folder)
     if identity in above:
         yield FoundFile(name, 0, 0, "is a link to a folder that it lies in: remove the link")
@@ -108,7 +141,7 @@ def _inside(folder: Path, name: str, above: tuple[object, ...]) -> Iterator[Foun
         problem = f"lies more than {_FOLDER_DEPTH} folders deep: move it further up"
         yield FoundFile(name, 0, 0, problem)
     else:
-        yield from _below(folder, f"{name}/", (*above, identity))
+        yield from _below(folder, f"{name}/", (*above, identity), ignored)
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

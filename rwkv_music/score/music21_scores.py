@@ -4,10 +4,11 @@ Both hold: notes, velocities, programs, drums, part names, tempos, time signatur
 sustain pedal as down or up, markers (rehearsal marks there), and lyrics that begin with a note.
 
 music21 as used here cannot hold: pitch bends and other controllers, how far a pedal is down, lyrics
-where no note begins or more of them at a moment than notes, ticks per quarter as such (they become
-the coarsest multiple of 480 that holds every moment of the stream exactly, where 32,767 suffice). A
-score cannot hold: how music is spelled and laid out (voices, beams, slurs, dynamics without
-velocities), repeats (they are not unfolded), grace notes, verses after the first, chord symbols.
+where no note begins or more of them at a moment than notes, space around them, ticks per quarter as
+such (they become the coarsest multiple of 480 that holds every moment of the stream exactly, where
+32,767 suffice). A score cannot hold: how music is spelled and laid out (voices, beams, slurs,
+dynamics without velocities), repeats (they are not unfolded), grace notes, verses after the first,
+chord symbols.
 """
 
 import math
@@ -231,8 +232,8 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
         for sound in _sounds(element, voices.get(id(element))):
             ties.add(track.notes, sound, onset, end)
         is_struck = len(track.notes) > num_notes
-        if is_struck and element.lyrics and element.lyrics[0].text:
-            track.lyrics.append(symusic.TextMeta(onset, element.lyrics[0].text))
+        if is_struck and element.lyrics and (text := (element.lyrics[0].text or "").strip()):
+            track.lyrics.append(symusic.TextMeta(onset, text))
     return track
 
 

@@ -13,10 +13,11 @@ import symusic
 from rwkv_music.data import split_corpus
 from rwkv_music.data.corpora import folder_corpus
 from rwkv_music.data.dataset import held_out_groups
-from rwkv_music.data.doctor import FolderReport, examine_folder, find_files, folder_report
+from rwkv_music.data.doctor import FolderReport, examine_folder, folder_report
 from rwkv_music.data.doctor_pictures import draw_overview, save_pictures
 from rwkv_music.data.doctor_words import advice, remarks_of, row_of, summary_text, table_text
 from rwkv_music.data.examination import Examiner, FileReport, examine, onset_errors_ms
+from rwkv_music.data.scanning import find_files
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score, save_score, transpose
 from rwkv_music.tokenizer import Tokenizer
@@ -216,7 +217,7 @@ def test_everything_goes_into_json(report: FolderReport) -> None:
 
 def test_what_was_not_examined_is_told(folder: Path) -> None:
     found = find_files(folder)
-    done = [examine(found.music[0], tokenizer=TOKENIZER)]
+    done = [examine(folder / found.music[0].name, tokenizer=TOKENIZER)]
     report = folder_report(folder, found, done)
     assert report.not_examined == len(found.music) - 1 == 11
     assert "11 files are not examined: it was stopped before." in summary_text(report)

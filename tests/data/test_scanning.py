@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rwkv_music.data import Shard, Store, prepare_store
-from rwkv_music.data.scanning import in_order, scan
+from rwkv_music.data import Shard, Store, load_corpus, prepare_store
+from rwkv_music.data.doctor import examine_folder
+from rwkv_music.data.scanning import find_files, in_order, scan
 from rwkv_music.errors import InputError
 from tests.stores import write_tunes
 
@@ -70,6 +71,20 @@ def test_links_are_followed_and_loops_are_told(tmp_path: Path) -> None:
     }
     prepare_store(music, tmp_path / "store", workers=1)
     assert Store(tmp_path / "store").set_aside().keys() == {"b/up", "gone.mid"}
+    examined = {file.name: file.reason for file in examine_folder(music, workers=1).files}
+    assert {name: examined[name] for name, problem in found.items() if problem} == {
+        name: problem for name, problem in found.items() if problem
+    }
+    assert load_corpus(music).set_aside.keys() >= {"b/up", "gone.mid"}
+
+
+def test_files_that_are_no_music_are_counted_by_their_endings(tmp_path: Path) -> None:
+    for name in ("a.TXT", "b/c.txt", "b/README", "b/d.mid", "e.tar.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_files(tmp_path)
+    assert [file.name for file in found.music] == ["b/d.mid"]
+    assert found.ignored == {".txt": 2, "": 1, ".gz": 1}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has a limit on the length of paths")

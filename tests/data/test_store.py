@@ -154,8 +154,8 @@ def test_a_store_of_another_tokenizer_is_refused_with_both_named(store: Path) ->
     finer = Tokenizer(ticks_per_quarter=480)
     with pytest.raises(
         InputError,
-        match=r"has tokenizer 1 \(ticks_per_quarter 96, velocities 32, slots 32\), the tokenizer "
-        r"to be used has tokenizer 1 \(ticks_per_quarter 480, .*: use the same settings, or prep",
+        match=r"has tokenizer 2 \(ticks_per_quarter 96, velocities 32, slots 32\), the tokenizer "
+        r"to be used has tokenizer 2 \(ticks_per_quarter 480, .*: use the same settings, or prep",
     ):
         load_corpus(store, finer)
 
@@ -163,7 +163,7 @@ def test_a_store_of_another_tokenizer_is_refused_with_both_named(store: Path) ->
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"tokenizer_version": 7}, r"has tokenizer 7 \(.*the tokenizer to be used has tokenizer 1"),
+        ({"tokenizer_version": 1}, r"has tokenizer 1 \(.*the tokenizer to be used has tokenizer 2"),
         ({"schema": 2}, "is a 'rwkv-music token store' of schema 2, .* reads schema 1"),
         ({"is_finished": False}, "is not finished: run its rwkv-music prepare again"),
         ({"pieces": {"train": 1, "valid": 1}}, "is damaged, the files of its side 'train' do not"),

@@ -82,6 +82,14 @@ def test_a_file_that_hangs_is_given_up_after_its_time() -> None:
     ]  # fmt: skip
 
 
+def test_time_is_counted_by_the_processor_and_waiting_has_an_end_as_well() -> None:
+    """A file that rests on a busy machine is not slow, but one that never comes is given up."""
+    outcomes = run(["a", "rest", "wait", "b"], seconds=0.3)
+    assert outcomes["rest"].result == "RESTED"
+    assert outcomes["wait"].failure == Failure("late", "has not answered for 3 s")
+    assert [outcomes[item].result for item in ("a", "b")] == ["A", "B"]
+
+
 def test_many_accidents_in_a_row_are_told_apart() -> None:
     kinds = list(itertools.chain(*zip(HARMLESS, ["segfault", "leave"] * 20, strict=True)))
     kinds = [f"{kind}" for kind in kinds[:12]]
@@ -148,9 +156,9 @@ def test_several_processes_work_and_none_is_this_one() -> None:
 
 def test_closing_early_ends_the_workers_at_once(tmp_path: Path) -> None:
     outcomes = map_in_workers(
-        sleep_behind_a_note, [str(tmp_path)] * 3, workers=2, seconds=lambda _: 0.5
+        sleep_behind_a_note, [str(tmp_path)] * 3, workers=2, seconds=lambda _: 0.1
     )
-    assert next(outcomes).failure == Failure("late", "takes more than 0.5 s")
+    assert next(outcomes).failure == Failure("late", "has not answered for 1 s")
     outcomes.close()
     assert not processes_in(tmp_path)
 
@@ -213,7 +221,7 @@ def test_no_orphan_is_left_when_the_program_ends(name: str, tmp_path: Path) -> N
 @pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot end a process by this signal")
 def test_a_worker_that_hears_nothing_ends_by_itself(tmp_path: Path) -> None:
-    text = CHILD.replace("sleep_behind_a_note", "hold_on_behind_a_note").replace("600", "1.5")
+    text = CHILD.replace("sleep_behind_a_note", "hold_on_behind_a_note").replace("600", "1.0")
     program = subprocess.Popen(
         [sys.executable, "-c", text, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -1,5 +1,6 @@
 """Scores and token ids: a tune written out by hand, round trips, and odd music."""
 
+import hashlib
 import itertools
 
 import numpy as np
@@ -352,3 +353,22 @@ def test_encoding_does_not_change_the_score() -> None:
     before = score.dumps_midi()
     TOKENIZER.encode(score)
     assert score.dumps_midi() == before
+
+
+def test_ids_of_this_version_stay_what_they_are() -> None:
+    """If they change on purpose, count `Tokenizer.VERSION` up, which refuses old stores."""
+    score = symusic.Score(480)
+    for number, meter in enumerate(((4, 4), (7, 8), (3, 4))):
+        score.time_signatures.append(symusic.TimeSignature(4000 * number, *meter))
+        score.tempos.append(symusic.Tempo(3001 * number, mspq=500_000 + 77_777 * number))
+    for part in range(40):
+        track = symusic.Track("", part % 7 * 9, part % 5 == 4)
+        for place in range(30):
+            onset, length = 317 * place + 41 * part, (place * 53 + part * 7) % 900
+            pitch, velocity = (place * 7 + part) % 128, 1 + (place * 11) % 127
+            track.notes.append(symusic.Note(onset, length, pitch, velocity))
+            value = 127 * (place % 2)
+            track.controls.append(symusic.ControlChange(onset // 3, 64, value))
+        score.tracks.append(track)
+    digest = hashlib.sha256(TOKENIZER.encode(score).astype("<u2").tobytes()).hexdigest()
+    assert (Tokenizer.VERSION, digest[:16]) == (2, "6d233efc3dba4e5a")

@@ -40,6 +40,7 @@ def fill_disk(limit: int) -> None:
     """From now on writing beyond so many bytes of a file fails, as on a full disk."""
     import resource
 
+    sys.dont_write_bytecode = True  # or half a compiled module stays for all who come later
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
