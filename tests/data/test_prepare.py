@@ -49,11 +49,7 @@ def python(text: str, *arguments: object, **settings: Any) -> "subprocess.Popen[
     return subprocess.Popen(
         # On a full disk Python keeps half a compiled module, for all who come later.
         [sys.executable, "-c", text, *map(str, arguments)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        },
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
