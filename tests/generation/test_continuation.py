@@ -102,7 +102,8 @@ def test_the_same_seed_makes_the_same_music_however_many_candidates() -> None:
     one = continue_score(MODEL, prompt, bars=1, candidates=1, seed=5)
     other = continue_score(MODEL, prompt, bars=1, candidates=1, seed=6)
     np.testing.assert_array_equal(three[0].tokens, one[0].tokens)
-    assert three[0].nats == pytest.approx(one[0].nats, rel=1e-5)
+    # Three sequences may be added up in another order than one: a last bit of float32 each.
+    assert three[0].nats == pytest.approx(one[0].nats, rel=1e-6)
     assert not np.array_equal(one[0].tokens, other[0].tokens)
     # A candidate's own seed makes it again, alone.
     again = continue_score(MODEL, prompt, bars=1, candidates=1, seed=three[2].seed)
@@ -126,7 +127,8 @@ def test_nats_equal_those_of_one_parallel_forward() -> None:
         logits, _ = MODEL(torch.from_numpy(whole)[None])
     nats = torch.log_softmax(logits[0, :-1], -1)[torch.arange(len(whole) - 1), whole[1:]]
     expected = -float(nats[-len(piece.tokens) :].sum())
-    assert piece.nats == pytest.approx(expected, rel=1e-4)
+    # 1e-7 apart; with one token more and one less the sum would be 4e-4 off.
+    assert piece.nats == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_long_prompt_is_read_in_pieces_into_the_same_state(
@@ -137,8 +139,10 @@ def test_a_long_prompt_is_read_in_pieces_into_the_same_state(
     monkeypatch.setattr("rwkv_music.generation.decoder.PREFILL_CHUNK", 50)
     in_pieces, same = prefill(DECODER, ids)
     assert len(ids) > 100
-    torch.testing.assert_close(in_pieces, logits, rtol=1e-4, atol=1e-4)
-    assert same.num_values == state.num_values
+    # 5e-7 apart, and less than 1e-5 where sums are in another order; the logits reach 2.
+    torch.testing.assert_close(in_pieces, logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(same.wkv, state.wkv, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(same.shifts, state.shifts, rtol=1e-5, atol=1e-5)
 
 
 def test_the_state_has_one_size_whatever_its_past() -> None:

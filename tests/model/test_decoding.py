@@ -12,6 +12,9 @@ from rwkv_music.ops.native import load_library
 VOCABULARY = 61  # not a multiple of 16: the last panel of the head is not full
 CONFIG = ModelConfig(vocab_size=VOCABULARY, num_layers=3, width=128)
 IDS = torch.randint(VOCABULARY, (2, 40), generator=torch.Generator().manual_seed(3))
+CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+"""For sums of float32 in another order, which take a tenth of it. One number of one row of any
+parameter set to zero moves a logit or a state by 60 times as much, and most by far more."""
 needs_native = pytest.mark.skipif(
     load_library().functions is None, reason=f"no native library: {load_library().explanation}"
 )
@@ -59,7 +62,7 @@ def assert_equals_its_twin(model: RWKV7, precision: str, ids: Tensor) -> None:
     native, twin = (Decoder(model, precision, backend=each) for each in ("native", "torch"))
     found, expected = read(native, ids), read(twin, ids)
     if precision != "int8":
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found, expected, **CLOSE)
         return
     for module in twin._model.modules():
         if isinstance(module, nn.Linear):
@@ -106,6 +109,7 @@ def test_the_largest_sums_of_whole_numbers_do_not_overflow() -> None:
         ids = torch.tensor([token])
         native, twin = (Decoder(model, "int8", backend=each) for each in ("native", "torch"))
         found, expected = (each.step(ids, each.new_state(1)) for each in (native, twin))
+        # 6e-4 comes from rounding; a sum that overflows changes its sign.
         assert float((found - expected).std() / expected.std()) < 1e-2
 
 
@@ -128,16 +132,14 @@ def test_steps_equal_the_parallel_forward_of_the_model(backend: str) -> None:
         whole, after = MODEL(IDS)
     state = decoder.new_state(2)
     logits = decoder.prefill(IDS[:, :25], state)
-    torch.testing.assert_close(logits, whole[:, 24], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits, whole[:, 24], **CLOSE)
     for place in range(25, 40):
         logits = decoder.step(IDS[:, place], state)
-        torch.testing.assert_close(logits, whole[:, place], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(logits, whole[:, place], **CLOSE)
     for found, expected in zip(state.to_model_state().layers, after.layers, strict=True):
-        torch.testing.assert_close(found.wkv, expected.wkv, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(found.time_shift, expected.time_shift, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(
-            found.channel_shift, expected.channel_shift, rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(found.wkv, expected.wkv, **CLOSE)
+        torch.testing.assert_close(found.time_shift, expected.time_shift, **CLOSE)
+        torch.testing.assert_close(found.channel_shift, expected.channel_shift, **CLOSE)
 
 
 @needs_native
@@ -179,7 +181,8 @@ def test_a_state_can_be_copied_branched_and_dropped() -> None:
     branched = kept.select([1, 1, 0])
     assert branched.batch_size == 3
     swapped = decoder.step(IDS[[1, 1, 0], 10], branched)
-    torch.testing.assert_close(swapped, first[[1, 1, 0]], rtol=1e-5, atol=1e-5)
+    # Three sequences may be added up in another order than two.
+    torch.testing.assert_close(swapped, first[[1, 1, 0]], **CLOSE)
 
 
 def test_a_state_goes_to_the_model_and_back_unchanged() -> None:
@@ -222,6 +225,7 @@ def test_narrow_weights_change_the_logits_a_little(precision: str) -> None:
     expected = exact.prefill(IDS, exact.new_state(2))
     found = narrow.prefill(IDS, narrow.new_state(2))
     difference = float((found - expected).std() / expected.std())
+    # 0.008 and 0.021; without rounding it would be the last bits, with the wrong scales all.
     assert 1e-4 < difference < 0.1
 
 
@@ -232,7 +236,9 @@ def test_a_prompt_read_at_once_with_narrow_weights_is_nearly_that_of_steps(preci
     for column in IDS.T:
         expected = decoder.step(column, stepped)
     found = decoder.prefill(IDS, at_once)
-    assert float((found - expected).std() / expected.std()) < 0.05
+    # 0.007 and 0.008, since steps round their vectors as well; without the first of 40 tokens it
+    # would be 0.034.
+    assert float((found - expected).std() / expected.std()) < 0.015
     assert (at_once.wkv.dtype, at_once.shifts.dtype) == (torch.float32, torch.float32)
 
 
