@@ -34,15 +34,18 @@ class Piece(NamedTuple):
 def voices(track: "symusic.Track") -> list[list[Chord]]:
     """Notes gathered into chords, and chords into as few lines without overlap as will do.
 
-    Equal notes are as many chords; notes without duration are left out.
+    Equal notes are as many chords, and so are notes that begin with several lyrics, so that each
+    finds its place. Notes without duration are left out.
     """
+    sung = Counter(lyric.time for lyric in track.lyrics)
     together: dict[tuple[int, int, int], list[symusic.Note]] = {}
-    equal: Counter[tuple[int, int, int]] = Counter()
+    before: Counter[tuple[int, ...]] = Counter()
     for note in track.notes:
         if note.duration:
             place = (note.time, note.time + note.duration)
-            together.setdefault((*place, equal[*place, note.pitch]), []).append(note)
-            equal[*place, note.pitch] += 1
+            kind = place if sung[note.time] > 1 else (*place, note.pitch)
+            together.setdefault((*place, before[kind]), []).append(note)
+            before[kind] += 1
     lines: list[list[Chord]] = []
     for (onset, end, _), notes in sorted(together.items(), key=lambda each: each[0]):
         chord = Chord(onset, end, tuple(sorted(notes, key=lambda note: note.pitch)))

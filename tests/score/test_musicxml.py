@@ -147,9 +147,10 @@ def test_what_a_part_says_is_kept_in_every_form_of_the_file(ending: str, tmp_pat
     ]
 
 
-def test_two_lyrics_at_a_moment_go_to_two_chords() -> None:
+@pytest.mark.parametrize("duration", [960, 1920])
+def test_two_lyrics_at_a_moment_go_to_two_chords(duration: int) -> None:
     score = small_score("duet")
-    score.tracks[0].notes.append(symusic.Note(0, 960, 67, 80))
+    score.tracks[0].notes.append(symusic.Note(0, duration, 67, 80))
     score.tracks[0].lyrics.extend([symusic.TextMeta(0, "thau"), symusic.TextMeta(0, "ab")])
     back = score_from_bytes(to_musicxml(score, title="it"), name="it.musicxml")
     assert [each.text for each in back.tracks[0].lyrics] == ["thau", "ab"]
