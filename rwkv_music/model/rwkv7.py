@@ -21,8 +21,7 @@ from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.checks import check_finite, check_shape
 from rwkv_music.ops.products import Product, products
-from rwkv_music.ops.recompute import plainly, recomputed
-from rwkv_music.ops.squared_relu import squared_relu
+from rwkv_music.ops.recompute import plainly
 from rwkv_music.ops.time_mixing import GROUP_NORM_EPS, HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import LAYER_NORM_EPS, token_shift
 
@@ -91,13 +90,14 @@ class TimeMixing(nn.Module):
         mixes = [each.flatten() for each in self.mixes()]
         shift = partial(token_shift, x, norm.weight, norm.bias, mixes, state.time_shift, resets)
         shifted, last = shift()
-        with recomputed(shifted, lambda: shift()[0]):
-            mixed = self._project(shifted, value_first)
+        wanted = self._wanted(shifted, has_share=value_first is not None)
+        r, k, v, decay, rate, gate, *share = products(wanted, (shifted, lambda: shift()[0]))
+        mixed = Mixed(r, decay, k, v, rate, gate, share[0] if share else None, value_first)
         y, wkv = mix_heads(mixed, self.head_parameters(), state.wkv, resets)
         return self.output(y), mixed.v if value_first is None else value_first, last, wkv
 
-    def _project(self, shifted: Sequence[Hidden], value_first: Hidden | None) -> Mixed:
-        """All matrix products before the recurrence."""
+    def _wanted(self, shifted: Sequence[Hidden], *, has_share: bool) -> list[Product]:
+        """All matrix products before the recurrence: r, k, v, decay, rate, gate, perhaps share."""
         x_r, x_w, x_k, x_v, x_a, x_g = shifted
         wanted = [
             Product(x_r, self.receptance),
@@ -107,10 +107,9 @@ class TimeMixing(nn.Module):
             Product(x_a, self.a1.t(), self.a2.t()),
             Product(x_g, self.g1.t(), self.g2.t(), "sigmoid"),
         ]
-        if value_first is not None:
+        if has_share:
             wanted.append(Product(x_v, self.v1.t(), self.v2.t()))
-        r, k, v, decay, rate, gate, *share = products(wanted)
-        return Mixed(r, decay, k, v, rate, gate, share[0] if share else None, value_first)
+        return wanted
 
     def head_parameters(self) -> HeadParameters:
         """The learned vectors that act on each channel by itself."""
@@ -141,11 +140,8 @@ class ChannelMixing(nn.Module):
             token_shift, x, norm.weight, norm.bias, [self.x_k.flatten()], before, resets
         )
         shifted, last = shift()
-        with recomputed(shifted, lambda: shift()[0]):
-            inner = self.key(shifted[0])
-        squared = squared_relu(inner)
-        with recomputed([squared], lambda: [squared_relu(inner)]):
-            mixed: Tensor = self.value(squared)
+        wanted = Product(shifted[0], self.key, self.value, "squared_relu")
+        [mixed] = products([wanted], (shifted, lambda: shift()[0]))
         return mixed, last
 
 

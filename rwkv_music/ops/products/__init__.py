@@ -7,6 +7,7 @@ matrices are rounded on the way. `RWKV_MUSIC_NATIVE=avx512` leaves the products 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from rwkv_music.ops.backends import NATIVE_HEAD_SIZE, choose_backend, has_tiles
 from rwkv_music.ops.products.native import ACTIVATIONS, MULTIPLE, NO_SECOND, products_native
+from rwkv_music.ops.recompute import recomputed
 from rwkv_music.ops.squared_relu import squared_relu
 
 __all__ = ["Product", "products"]
@@ -43,8 +45,17 @@ class Product:
     """What stands between the two matrices: identity, squared_relu, tanh or sigmoid."""
 
 
-def products(wanted: Sequence[Product]) -> list[Tensor]:
+def products(
+    wanted: Sequence[Product],
+    remade: tuple[Sequence[Tensor], Callable[[], Sequence[Tensor]]] | None = None,
+) -> list[Tensor]:
     """The result of each product, [B, T, D]; under autocast in its dtype.
+
+    Args:
+        wanted: Their inputs have as many tokens each.
+        remade: Inputs, and what makes them again, for `recomputed`. PyTorch's products then do not
+            keep them for the backward. Those in tiles do: they keep nothing else, so that there is
+            room for what would take a thirtieth of a training step to make again.
 
     Example:
         >>> x, weight = torch.ones(1, 2, 3), torch.eye(3)
@@ -54,7 +65,8 @@ def products(wanted: Sequence[Product]) -> list[Tensor]:
     """
     matrices = [each for each in map(_matrices_for_tiles, wanted) if each is not None]
     if len(matrices) < len(wanted) or not all(_is_for_tiles(each.x) for each in wanted):
-        return [_composed(each) for each in wanted]
+        with recomputed(*remade) if remade else nullcontext():
+            return [_composed(each) for each in wanted]
     return products_native(
         [each.x for each in wanted],
         [first for first, *_ in matrices],
@@ -104,7 +116,12 @@ def _composed(product: Product) -> Tensor:
     hidden = _times(product.x, product.first)
     if product.second is None:
         return hidden
-    return _times(_FUNCTIONS[product.activation](hidden), product.second)
+    function = _FUNCTIONS[product.activation]
+    active = function(hidden)
+    if function is not squared_relu:  # which keeps its argument, while the others keep their value
+        return _times(active, product.second)
+    with recomputed([active], lambda: [squared_relu(hidden)]):
+        return _times(active, product.second)
 
 
 def _times(x: Tensor, matrix: Matrix) -> Tensor:
