@@ -97,7 +97,9 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
     """Write a score into a file: aside first, then renamed, so that no half file is left.
 
     MIDI keeps everything. Notation (MusicXML, ABC) is for the eye: onsets and ends are rounded to
-    32nds and triplet 16ths, and ABC knows no velocities, pedals, and fractions of a tempo.
+    32nds and triplet 16ths. MusicXML keeps parts, notes, velocities, tempos, signatures, keys,
+    markers, the pedal as down or up, and lyrics under notes; ABC knows no velocities, pedals,
+    markers, lyrics, and fractions of a tempo. Neither keeps other controllers and pitch bends.
 
     Args:
         score: In ticks.
