@@ -42,12 +42,12 @@ from benchmarks.measuring import (
     backend_forced,
     in_a_process,
     machine,
-    relative_error,
     rounded,
     time_ratio,
     write_report,
 )
 from benchmarks.music_loss import music_losses
+from rwkv_music.evaluation.gpu.gate import relative_error
 from rwkv_music.model import RWKV7, ModelConfig, save_pth
 from rwkv_music.ops.decoding import in_one_block
 

@@ -23,7 +23,6 @@ from typing import Any, ClassVar, TypeVar
 
 import psutil
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from rwkv_music.environment import variable_set
@@ -179,12 +178,6 @@ def rounded(value: float, digits: int = 4) -> float:
 
 backend_forced = partial(variable_set, VARIABLE)
 """Have our model use one backend inside."""
-
-
-def relative_error(found: Float[Tensor, "*shape"], truth: Float[Tensor, "*shape"]) -> float:
-    """Root mean square of the difference over that of the truth."""
-    difference = (found.detach().double() - truth.detach().double()).square().mean().sqrt()
-    return float(difference / truth.detach().double().square().mean().sqrt())
 
 
 def saved_bytes(forward: Callable[[], object], *, without: Iterable[Tensor] = ()) -> int:

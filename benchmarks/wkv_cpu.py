@@ -25,7 +25,6 @@ from benchmarks.measuring import (
     Timing,
     alternate,
     machine,
-    relative_error,
     rounded,
     saved_bytes,
     time_ratio,
@@ -33,6 +32,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.wkv_inputs import FAMILIES, draw
 from benchmarks.wkv_peers import Recurrence, fla_peers, step_loop
+from rwkv_music.evaluation.gpu.gate import relative_error
 from rwkv_music.ops.wkv7 import available_backends, wkv7
 
 NAMES = ("r", "decay_logit", "k", "v", "alpha", "beta", "state")

@@ -1,20 +1,18 @@
 """Inputs of the WKV recurrence, in families that ask different things of a kernel."""
 
 import functools
-from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 
 from benchmarks.measuring import backend_forced
 from rwkv_music import Tokenizer, load_model, load_score
+from rwkv_music.evaluation.gpu import inputs
 from rwkv_music.ops.wkv7 import wkv7
 
-N = 64
 FAMILIES = ("random", "fast", "slow", "parallel", "trained")
 
 _PROMPT = Path(__file__).resolve().parents[1] / "examples" / "prompt.mid"
@@ -34,19 +32,7 @@ def draw(shape: str, seed: int, family: str = "random") -> list[Tensor]:
     if family == "trained":
         *sequences, state = trained_activations()
         return [*(each[:B, :T, :H] for each in sequences), state[:B, :H]]
-    normal = partial(
-        torch.randn, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
-    )
-    key = normal(B, T, H, N)
-    if family == "parallel":
-        key = normal(1, 1, H, N) + 1e-3 * key
-    removal = F.normalize(key, dim=-1)
-    rate = torch.sigmoid(normal(B, T, H, N))
-    logit = 2 * normal(B, T, H, N)
-    if family in ("fast", "slow"):
-        logit = torch.full_like(logit, 3.0 if family == "fast" else -9.0)
-    sequences = (normal(B, T, H, N), logit, normal(B, T, H, N), normal(B, T, H, N))
-    return [*sequences, -removal, removal * rate, normal(B, H, N, N)]
+    return inputs.draw(B, T, H, family=family, seed=seed)
 
 
 @functools.cache

@@ -3,16 +3,20 @@
 import torch
 from torch import Tensor
 
-from benchmarks.wkv_inputs import trained_activations
+from benchmarks import wkv_inputs
+from rwkv_music.evaluation.gpu.gate import relative_error
+from rwkv_music.evaluation.gpu.inputs import FAMILIES as DRAWN_FAMILIES
+from rwkv_music.evaluation.gpu.inputs import draw
 from rwkv_music.ops.wkv7 import available_backends, wkv7
+
+__all__ = [
+    "FAMILIES", "FAST_BACKENDS", "LENGTHS", "NAMES", "everything", "inputs", "relative_error",
+]  # fmt: skip
 
 NAMES = ("r", "decay_logit", "k", "v", "alpha", "beta", "state")
 LENGTHS = (1, 2, 31, 32, 33, 63, 64, 65, 100, 129)
-FAMILIES = ("random", "fast", "slow", "parallel", "hardest", "trained")
-"""Decays drawn at random, nearly 0.55, nearly 1; one key over and over; that key removed in full at
-every step while nothing decays; and what a trained model computes from a chorale."""
-
-
+FAMILIES = (*DRAWN_FAMILIES, "trained")
+"""What can be drawn, and what a trained model computes from a chorale."""
 FAST_BACKENDS = [name for name in available_backends("cpu") if name != "reference"]
 """The reference is the truth in float64. In float32 it rounds each decay near 1 the same way at
 each step, which adds up to 1e-5 in the hardest family."""
@@ -23,27 +27,8 @@ def inputs(
 ) -> list[Tensor]:
     """Six sequences and a state in float64, as the model would make them."""
     if family == "trained":
-        return [each[:B, :T, :H] for each in trained_activations()[:6]] + [
-            trained_activations()[6][:B, :H]
-        ]
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-    key = draw(B, T, H, N)
-    if family in ("parallel", "hardest"):
-        key = draw(1, 1, H, N) + 1e-3 * key
-    removal = torch.nn.functional.normalize(key, dim=-1)
-    rate = torch.sigmoid(draw(B, T, H, N))
-    if family == "hardest":
-        rate = torch.ones_like(rate)
-    logit = {"fast": 3.0, "slow": -9.0, "hardest": -9.0}.get(family)
-    decay_logit = draw(B, T, H, N) * 2 if logit is None else torch.full_like(rate, logit)
-    return [
-        draw(B, T, H, N), decay_logit, draw(B, T, H, N), draw(B, T, H, N),
-        -removal, removal * rate, draw(B, H, N, N),
-    ]  # fmt: skip
+        return wkv_inputs.draw(f"{B}x{T}x{H}", seed, family)
+    return draw(B, T, H, width=N, family=family, seed=seed)
 
 
 def everything(
@@ -63,9 +48,3 @@ def everything(
         assert leaf.grad is not None, name
         found[f"gradient of {name}"] = leaf.grad
     return found
-
-
-def relative_error(found: Tensor, truth: Tensor) -> float:
-    """Root mean square of the difference over that of the truth."""
-    difference = (found.double() - truth.double()).square().mean().sqrt()
-    return float(difference / truth.double().square().mean().sqrt())

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rwkv_music.evaluation.gpu.inputs import FAMILIES, draw, wide
+from rwkv_music.evaluation.gpu.inputs import FAMILIES, as_bfloat16, draw, wide
 from rwkv_music.ops.wkv7 import wkv7
 
 LIMIT = 1e-4
@@ -75,7 +75,7 @@ def gate(
             for with_resets in (False, True):
                 resets = torch.zeros(1, length, dtype=torch.bool)
                 resets[0, length // 2] = True
-                head = draw(1, length, 1, family=family)
+                head = as_bfloat16(draw(1, length, 1, family=family))
                 errors = errors_of(
                     head, backend, dtype, device, count, resets if with_resets else None
                 )
