@@ -196,6 +196,26 @@ def test_a_library_that_no_longer_compiles_leaves_no_old_one_behind(
     assert list(folder.iterdir()) == []
 
 
+@needs_compiler
+@pytest.mark.skipif(sys.platform == "win32", reason="the old compiler is played by a shell script")
+def test_an_old_compiler_leaves_out_the_variants_it_does_not_know(
+    tiny_source: Path, tmp_path: Path
+) -> None:
+    newest = list(build.host_target().variants.values())[-1]
+    if not newest:
+        pytest.skip("this kind of machine has one variant only")
+    real = " ".join(build.find_compiler(build.host_target()) or ())
+    script = tmp_path / "c++"
+    script.write_text(f'#!/bin/sh\ncase "$*" in *{newest[-1]}*) exit 1;; esac\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    folder = tmp_path / "lib"
+    built = build.compile_library(folder, compiler=[str(script)])
+    assert [path.name for path in built] == build.host_target().names[:-1]
+    assert build.present_library(folder) == built
+    built[-1].unlink()
+    assert build.present_library(folder) == []
+
+
 def test_the_functions_of_the_library_are_read_from_its_sources(tiny_source: Path) -> None:
     tiny_source.with_name("more.h").write_text(
         "// RM_EXPORT void in_a_comment();\n"

@@ -83,8 +83,11 @@ class Target:
     @property
     def names(self) -> list[str]:
         """Names of the library's files, the most modest variant first."""
-        suffix = SUFFIXES.get(self.system, ".so")
-        return [f"rwkv_music-{variant}{suffix}" for variant in self.variants]
+        return [self.name_of(variant) for variant in self.variants]
+
+    def name_of(self, variant: str) -> str:
+        """Name of a variant's file."""
+        return f"rwkv_music-{variant}{SUFFIXES.get(self.system, '.so')}"
 
 
 TARGETS = {
@@ -146,7 +149,7 @@ def compile_library(
     compiler: list[str] | None = None,
     target: Target | None = None,
 ) -> list[Path]:
-    """Compiles every variant of the library.
+    """Compiles every variant of the library that the compiler knows the instructions of.
 
     Args:
         folder: Where the files go; what an earlier build left there is removed.
@@ -167,23 +170,36 @@ def compile_library(
         print(NO_COMPILER)
         return []
     folder.mkdir(parents=True, exist_ok=True)
+    known = {name: flags for name, flags in target.variants.items() if _knows(compiler, flags)}
+    files = [target.name_of(variant) for variant in known]
     # What was there is replaced, not overwritten: another process may be running it.
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as name:
-        _compile_variants(compiler, target, Path(name))
-        for file in target.names:
+        _compile_variants(compiler, target, known, Path(name))
+        for file in files:
             (Path(name) / file).replace(folder / file)
-    (folder / STAMP).write_text(_fingerprint(target) + "\n", encoding="utf-8")
-    return [folder / file for file in target.names]
+    (folder / STAMP).write_text("\n".join([_fingerprint(target), *files, ""]), encoding="utf-8")
+    return [folder / file for file in files]
+
+
+def _knows(compiler: list[str], flags: tuple[str, ...]) -> bool:
+    """Whether a compiler has heard of a variant's instructions: of AMX, GCC 11 was the first."""
+    if not flags or "ziglang" in compiler:
+        return True
+    command = [*compiler, *flags, "-fsyntax-only", "-x", "c++", "-"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return done.returncode == 0
 
 
 def present_library(folder: Path = LIBRARY, *, target: Target | None = None) -> list[Path]:
     """The library's files, if they were built from the present sources for this machine."""
     target = target or host_target()
     stamp = folder / STAMP
-    paths = [folder / file for file in target.names]
-    if not stamp.is_file() or not all(path.is_file() for path in paths):
+    if not stamp.is_file():
         return []
-    return paths if stamp.read_text(encoding="utf-8").strip() == _fingerprint(target) else []
+    fingerprint, *files = stamp.read_text(encoding="utf-8").splitlines() or [""]
+    paths = [folder / file for file in files]
+    is_whole = fingerprint == _fingerprint(target) and all(path.is_file() for path in paths)
+    return paths if is_whole else []
 
 
 def remove_library(folder: Path = LIBRARY) -> None:
@@ -193,7 +209,9 @@ def remove_library(folder: Path = LIBRARY) -> None:
     (folder / STAMP).unlink(missing_ok=True)
 
 
-def _compile_variants(compiler: list[str], target: Target, folder: Path) -> None:
+def _compile_variants(
+    compiler: list[str], target: Target, variants: dict[str, tuple[str, ...]], folder: Path
+) -> None:
     # Two steps, so that Zig builds its C++ runtime once and not for each set of instructions.
     common = [*compiler, *_machine_flags(target), f"-DRWKV_MUSIC_SOURCES={sources_number()}"]
     shared = [] if target.system == "windows" else ["-fPIC"]
@@ -204,12 +222,13 @@ def _compile_variants(compiler: list[str], target: Target, folder: Path) -> None
                 _run,
                 [*common, *FLAGS, *shared, *flags, "-c", source, "-o", f"{folder / variant}.o"],
             )
-            for variant, flags in target.variants.items()
+            for variant, flags in variants.items()
         ]
         for step in steps:
             step.result()
     link = [*_runtime_flags(compiler, target), *_export_flags(target, folder)]
-    for variant, file in zip(target.variants, target.names, strict=True):
+    for variant in variants:
+        file = target.name_of(variant)
         into = ["-shared", "-pthread", *shared, *link, *_name_flags(target, file)]
         _run([*common, *into, f"{folder / variant}.o", "-o", str(folder / file)])
 
