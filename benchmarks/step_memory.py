@@ -24,7 +24,7 @@ from rwkv_music.data import Batch
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.memory import MemoryEstimate, estimate_memory
+from rwkv_music.training.memory import Load, MemoryEstimate, estimate_memory
 from rwkv_music.training.trainer import Trainer
 
 VOCABULARY = 2048
@@ -115,13 +115,9 @@ def sizes_of(config: TrainingConfig) -> ModelConfig:
 def estimate_of(name: str, form: str, settings: Mapping[str, Any]) -> MemoryEstimate:
     """What the library expects of a row, measured or not."""
     config = config_of(name, form)
-    return estimate_memory(
-        sizes_of(config),
-        config,
-        positions=settings["positions"],
-        scored=settings["positions"] // 2,
-        rows=settings["rows"],
-    )
+    positions = settings["positions"]
+    load = Load(positions, scored=positions // 2, rows=settings["rows"])
+    return estimate_memory(sizes_of(config), config, load)
 
 
 def step_in_a_process(name: str, form: str, given: argparse.Namespace) -> dict[str, int]:

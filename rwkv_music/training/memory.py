@@ -86,61 +86,72 @@ class MemoryEstimate:
         return {name: getattr(self, name) for name in parts}
 
 
-def estimate_memory(
-    model: ModelConfig,
-    config: TrainingConfig,
-    *,
-    positions: int,
-    scored: int,
-    rows: int = 1,
-    backend: str = "native",
-    device: str = "cpu",
-    parts: int = 1,
-) -> MemoryEstimate:
+@dataclass(frozen=True)
+class Load:
+    """The largest batch of a run, and who computes it."""
+
+    positions: int
+    """Of the batch, padding included."""
+    scored: int
+    """Positions that reach the head."""
+    rows: int = 1
+    """Of the batch; each has states of its own."""
+    backend: str = "native"
+    """Which kernels run, as `choose_backend` says."""
+    device: str = "cpu"
+    """"cpu", "cuda" or "mps"; the head's chunks are larger on the last two."""
+    parts: int = 1
+    """Processes among which the parameters are divided."""
+
+    def share(self, share: float) -> "Load":
+        """The same with a smaller batch."""
+        return replace(
+            self,
+            positions=max(1, int(self.positions * share)),
+            scored=max(1, int(self.scored * share)),
+            rows=max(1, int(self.rows * share)),
+        )
+
+
+def estimate_memory(model: ModelConfig, config: TrainingConfig, load: Load) -> MemoryEstimate:
     """What one step of training needs, beside the program itself.
 
     Args:
         model: Sizes.
         config: Its precision, checkpointing, optimizer and accumulation count.
-        positions: Of the largest batch, padding included.
-        scored: Positions that reach the head.
-        rows: Of the batch; each has states of its own.
-        backend: Which kernels run, as `choose_backend` says.
-        device: "cpu", "cuda" or "mps"; the head's chunks are larger on the last two.
-        parts: Processes among which the parameters are divided.
+        load: The batch.
     """
+    parts = load.parts
     parameters = count_parameters(model)
     is_narrow = config.precision == "bfloat16"
     in_layers = parameters - 2 * model.vocab_size * model.width
     copies = 2 * in_layers if is_narrow and not config.checkpointing else 0
     gradients = 4 * parameters // parts
-    layers = _activations(model, config, positions, rows, backend)
+    layers = _activations(model, config, load)
     return MemoryEstimate(
         weights=(4 * parameters + copies) // parts,
         gradients=gradients,
         optimizer=int(_OPTIMIZER_BYTES[config.optimizer] * parameters / parts),
         activations=layers + (gradients if config.accumulation > 1 else 0),
-        head=_head(model, scored, device, is_narrow=is_narrow),
-        heap=_heap(model, config, positions, gradients) if device == "cpu" else 0,
+        head=_head(model, load, is_narrow=is_narrow),
+        heap=_heap(model, config, load.positions, gradients) if load.device == "cpu" else 0,
     )
 
 
-def _activations(
-    model: ModelConfig, config: TrainingConfig, positions: int, rows: int, backend: str
-) -> int:
-    kept = _KEPT[backend if backend == "chunked" else "native", config.precision]
+def _activations(model: ModelConfig, config: TrainingConfig, load: Load) -> int:
+    kept = _KEPT[load.backend if load.backend == "chunked" else "native", config.precision]
     inner = model.decay_width + model.rate_width + model.value_width + model.gate_width
     layer = kept.per_channel * model.width + kept.per_inner_channel * inner
     if model.dropout:
         layer += kept.per_channel_of_dropout * model.width
     backward = _BACKWARD_BYTES * model.width
-    states = 4 * model.head_size * model.width * rows * model.num_layers
+    states = 4 * model.head_size * model.width * load.rows * model.num_layers
     outside = _OUTSIDE_BYTES[config.checkpointing] * model.width
     if config.checkpointing:
         per_token = _INPUT_BYTES * model.width * model.num_layers + layer + backward + outside
     else:
         per_token = layer * model.num_layers + backward + outside
-    return int(per_token * positions) + states
+    return int(per_token * load.positions) + states
 
 
 def _heap(model: ModelConfig, config: TrainingConfig, positions: int, gradients: int) -> int:
@@ -150,10 +161,10 @@ def _heap(model: ModelConfig, config: TrainingConfig, positions: int, gradients:
     return lost + (0 if config.accumulation > 1 else int(share * gradients))
 
 
-def _head(model: ModelConfig, scored: int, device: str, *, is_narrow: bool) -> int:
-    chunk = min(scored, chunk_of_logits(model.vocab_size, device))
+def _head(model: ModelConfig, load: Load, *, is_narrow: bool) -> int:
+    chunk = min(load.scored, chunk_of_logits(model.vocab_size, load.device))
     logits = 2 * 4 * chunk * model.vocab_size
-    rows = 2 * 4 * scored * model.width
+    rows = 2 * 4 * load.scored * model.width
     weight = (6 if is_narrow else 4) * model.vocab_size * model.width
     return logits + rows + weight
 
@@ -178,56 +189,30 @@ def count_parameters(model: ModelConfig) -> int:
 
 
 def require_memory(
-    model: ModelConfig,
-    config: TrainingConfig,
-    *,
-    free: int,
-    positions: int,
-    scored: int,
-    rows: int = 1,
-    backend: str = "native",
-    device: str = "cpu",
-    parts: int = 1,
+    model: ModelConfig, config: TrainingConfig, load: Load, *, free: int
 ) -> MemoryEstimate:
     """Refuse a run that will not fit, and say what would.
 
     Args:
-        model: As in `estimate_memory`, like the others that are not `free`.
+        model: As in `estimate_memory`.
         config: See there.
+        load: See there.
         free: Bytes there are.
-        positions: See there.
-        scored: See there.
-        rows: See there.
-        backend: See there.
-        device: See there.
-        parts: See there.
 
     Raises:
         InputError: If the estimate is above what is free; it names the settings, or the largest
             preset, with which the run would fit.
     """
-
-    def needed(sizes: ModelConfig, changed: TrainingConfig, share: float = 1.0) -> MemoryEstimate:
-        return estimate_memory(
-            sizes,
-            changed,
-            positions=max(1, int(positions * share)),
-            scored=max(1, int(scored * share)),
-            rows=max(1, int(rows * share)),
-            backend=backend,
-            device=device,
-            parts=parts,
-        )
-
-    estimate = needed(model, config)
+    estimate = estimate_memory(model, config, load)
     if estimate.total <= free:
         return estimate
-    advice = [
-        words
-        for words, changed in remedies(config)
-        if needed(model, changed, changed.batch_size / config.batch_size).total <= free
-    ]
-    smaller = _largest_preset(model, config, lambda sizes: needed(sizes, config).total <= free)
+
+    def fits(sizes: ModelConfig, changed: TrainingConfig) -> bool:
+        smaller = load.share(changed.batch_size / config.batch_size)
+        return estimate_memory(sizes, changed, smaller).total <= free
+
+    advice = [words for words, changed in remedies(config) if fits(model, changed)]
+    smaller = _largest_preset(model, config, lambda sizes: fits(sizes, config))
     found = [*advice[:1], *([f"preset {smaller}"] if smaller else [])]
     remedy = f"try {', or '.join(found)}" if found else "use a machine with more memory"
     raise InputError(

@@ -16,7 +16,7 @@ from rwkv_music.ops.backends import available_backends
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.training.cluster import ALONE, Cluster
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.memory import free_memory, require_memory
+from rwkv_music.training.memory import Load, free_memory, require_memory
 
 _BATCHES_LOOKED_AT = 64
 
@@ -82,17 +82,14 @@ def require_room(
         positions = scored = rows * config.context_length
     else:
         positions, scored, rows = _largest(windows, config, cluster.share)
-    require_memory(
-        model,
-        config,
-        free=free_memory(device) // (cluster.neighbours if device == "cpu" else 1),
-        positions=positions,
-        scored=scored,
-        rows=rows,
+    load = Load(
+        positions, scored, rows,
         backend=available_backends(device)[0],
         device=device,
         parts=cluster.number if config.sharding == "fsdp" else 1,
-    )
+    )  # fmt: skip
+    free = free_memory(device) // (cluster.neighbours if device == "cpu" else 1)
+    require_memory(model, config, load, free=free)
 
 
 def _largest(windows: Windows, config: TrainingConfig, share: Share) -> tuple[int, int, int]:

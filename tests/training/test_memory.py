@@ -1,6 +1,7 @@
 """The estimate of memory: its parts, what it advises, and what a small step really takes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from rwkv_music.ops.wkv7 import available_backends
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
 from rwkv_music.training.material import prepare_material
 from rwkv_music.training.memory import (
+    Load,
     MemoryEstimate,
     advice_when_full,
     count_parameters,
@@ -29,7 +31,7 @@ from tests.training.conftest import NewConfig
 
 GIB = 2**30
 SIZES = ModelConfig(vocab_size=2048, num_layers=12, width=768)
-BATCH = {"positions": 4096, "scored": 2048, "rows": 2}
+BATCH = Load(positions=4096, scored=2048, rows=2)
 
 
 def config(**settings: Any) -> TrainingConfig:
@@ -37,7 +39,7 @@ def config(**settings: Any) -> TrainingConfig:
 
 
 def estimate(**settings: Any) -> MemoryEstimate:
-    return estimate_memory(SIZES, config(**settings), **BATCH)
+    return estimate_memory(SIZES, config(**settings), BATCH)
 
 
 def test_weights_gradients_and_moments_take_four_bytes_a_number() -> None:
@@ -58,7 +60,7 @@ def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
     plain = estimate()
     for leaner in ({"precision": "bf16"}, {"checkpointing": True}, {"optimizer": "adafactor"}):
         assert estimate(**leaner).total < plain.total
-    twice = estimate_memory(SIZES, config(), positions=8192, scored=4096, rows=4)
+    twice = estimate_memory(SIZES, config(), Load(positions=8192, scored=4096, rows=4))
     assert twice.activations == pytest.approx(2 * plain.activations)
     # While batches are added up, their gradients lie beside the next batch's activations.
     added = estimate(accumulation=2)
@@ -85,7 +87,7 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
         batch = random_batch(64, 1024, 2, seed=0)
         trainer.objective(batch, divide_by=1)  # what the first call leaves behind is not its own
         held[layers] = held_bytes(lambda t=trainer, b=batch: t.objective(b, divide_by=1))
-        guess = estimate_memory(sizes, settings, positions=1024, scored=512, rows=2)
+        guess = estimate_memory(sizes, settings, Load(positions=1024, scored=512, rows=2))
         told[layers] = guess.activations + guess.weights - 4 * count_parameters(sizes)
     if held[2] is None:
         pytest.skip("this system's C library does not tell how much memory is in use")
@@ -93,8 +95,8 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
 
 
 def test_a_sharded_model_takes_a_part_of_its_parameters_memory_and_all_of_its_activations() -> None:
-    whole = estimate_memory(SIZES, config(), **BATCH)
-    part = estimate_memory(SIZES, config(), **BATCH, parts=4)
+    whole = estimate_memory(SIZES, config(), BATCH)
+    part = estimate_memory(SIZES, config(), replace(BATCH, parts=4))
     assert part.gradients == whole.gradients // 4
     assert (part.weights, part.optimizer) == (whole.weights // 4, whole.optimizer // 4)
     assert (part.activations, part.head) == (whole.activations, whole.head)
@@ -102,7 +104,7 @@ def test_a_sharded_model_takes_a_part_of_its_parameters_memory_and_all_of_its_ac
 
 def test_a_run_that_does_not_fit_is_told_what_would() -> None:
     needed = estimate().total
-    assert require_memory(SIZES, config(), free=needed, **BATCH).total == needed
+    assert require_memory(SIZES, config(), BATCH, free=needed).total == needed
     for settings, words in (
         ({"precision": "bf16"}, "--precision bf16"),
         ({"checkpointing": True}, "--checkpointing"),
@@ -111,10 +113,10 @@ def test_a_run_that_does_not_fit_is_told_what_would() -> None:
         free = estimate(**settings).total
         told = f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free: try {words}, "
         with pytest.raises(InputError) as refused:
-            require_memory(SIZES, config(), free=free, **BATCH)
+            require_memory(SIZES, config(), BATCH, free=free)
         assert str(refused.value).removeprefix(told) in {f"or preset {each}" for each in PRESETS}
     with pytest.raises(InputError, match="use a machine with more memory"):
-        require_memory(SIZES, config(), free=1000, **BATCH)
+        require_memory(SIZES, config(), BATCH, free=1000)
 
 
 def test_what_is_set_already_is_no_remedy_and_the_last_ones_take_smaller_batches() -> None:
@@ -138,8 +140,8 @@ def test_every_remedy_is_a_setting_with_which_the_run_needs_less() -> None:
     given = config(batch_size=4)
     for words, changed in remedies(given):
         share = changed.batch_size / given.batch_size
-        batch = {name: int(value * share) for name, value in BATCH.items()}
-        assert estimate_memory(SIZES, changed, **batch).total < estimate().total, words
+        needed = estimate_memory(SIZES, changed, BATCH.share(share)).total
+        assert needed < estimate().total, words
 
 
 def test_a_full_memory_is_answered_with_what_a_new_run_could_do() -> None:
@@ -157,14 +159,10 @@ def test_the_largest_batch_of_a_run_is_foreseen_from_a_few(new_config: NewConfig
         augment=RandomAugmentation(vocabulary=material.tokenizer.vocabulary),
     )  # fmt: skip
     largest = max(next(stream).tokens.numel() for _ in range(settings.steps))
-    told: list[int] = []
-
-    def listen(*_: object, positions: int, **__: object) -> None:
-        told.append(positions)
-
-    with patch("rwkv_music.training.streams.require_memory", listen):
+    with patch("rwkv_music.training.streams.require_memory") as asked:
         require_room(SIZES, settings, material.train, device="cpu")
-    assert largest <= told[0] <= 1.3 * largest
+    load = asked.call_args.args[2]
+    assert largest <= load.positions <= 1.3 * largest
 
 
 def test_the_estimate_is_within_15_percent_of_every_measured_peak() -> None:
