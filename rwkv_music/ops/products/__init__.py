@@ -1,9 +1,9 @@
 """Products of tokens with matrices, several in one call: y = x A^T, or y = f(x A^T) B^T.
 
-Most of a training step goes into them. PyTorch does each by itself and writes down all that lies
-between. Where the processor multiplies bfloat16 in tiles (Intel's AMX, under Linux), one native
-pass does them all under autocast: what lies between two matrices stays in the cache, and the
-matrices are rounded on the way. `RWKV_MUSIC_NATIVE=avx512` leaves the products to PyTorch.
+PyTorch does each by itself and writes down all that lies between. Where the processor multiplies
+bfloat16 in tiles (Intel's AMX, under Linux), one native pass does them all under autocast: what
+lies between two matrices stays in the cache, and the matrices are rounded on the way.
+`RWKV_MUSIC_NATIVE=avx512` leaves the products to PyTorch.
 """
 
 from collections.abc import Callable, Sequence
