@@ -155,6 +155,7 @@ def from_music21(
                 track.controls.extend(_pedal_controls(pedal, spans, grid))
         else:
             track.controls.extend(_switched(part, known.pedals, grid))
+            track.name = known.name
             track.program = track.program if known.program is None else known.program
         if len(track.notes):
             score.tracks.append(track)
@@ -164,13 +165,7 @@ def from_music21(
         symusic.TimeSignature(grid.ticks(each.onset), each.numerator, each.denominator)
         for each in signatures_of(parts[0])
     ]
-    score.key_signatures = [
-        symusic.KeySignature(
-            grid.ticks(key.offset), key.sharps, int(getattr(key, "mode", None) == "minor")
-        )
-        for key in whole[0].getElementsByClass("KeySignature")
-        if key.sharps is not None and -7 <= key.sharps <= 7
-    ]
+    score.key_signatures = _keys(whole[0], grid)
     score.tempos = _tempos(stream, grid)
     score.markers = [
         symusic.TextMeta(grid.ticks(mark.offset), str(mark.content))
@@ -330,6 +325,18 @@ def _switched(
         if switch.measure < len(starts):
             tick = grid.ticks(starts[switch.measure] + switch.quarters)
             yield symusic.ControlChange(tick, SUSTAIN_PEDAL, 127 if switch.is_down else 0)
+
+
+def _keys(part: Any, grid: _Grid) -> "list[symusic.KeySignature]":  # noqa: ANN401
+    """Of keys at one moment the last one; Humdrum gives the signature, then the key."""
+    import symusic
+
+    keys = {}
+    for key in part.getElementsByClass("KeySignature"):
+        if key.sharps is not None and -7 <= key.sharps <= 7:
+            is_minor = getattr(key, "mode", None) == "minor"
+            keys[grid.ticks(key.offset)] = (key.sharps, int(is_minor))
+    return [symusic.KeySignature(tick, *key) for tick, key in keys.items()]
 
 
 def _tempos(stream: Any, grid: _Grid) -> "list[symusic.Tempo]":  # noqa: ANN401

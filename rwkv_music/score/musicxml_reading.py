@@ -2,8 +2,8 @@
 
 It hangs a pedal on the notes written next to its mark, where the file says a moment; takes a drum's
 place on the staff for its sound, where the file names the sound; knows one program for each class
-of instruments of its own; and stretches a measure of rest to what its time signature says, where a
-pickup or a cut measure is shorter.
+of instruments of its own; calls a part without a name after its instrument; and stretches a measure
+of rest to what its time signature says, where a pickup or a cut measure is shorter.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,6 +32,7 @@ class PedalSwitch(NamedTuple):
 class PartFacts(NamedTuple):
     """What a file says of a part."""
 
+    name: str
     program: int | None
     """The first one named, counted from 0."""
     pedals: tuple[PedalSwitch, ...]
@@ -57,9 +58,13 @@ def prepared(text: str) -> tuple[str, Facts]:
         xml.etree.ElementTree.ParseError: If it is no XML.
     """
     root = ET.fromstring(text)  # noqa: S314 - it comes out of no file longer than 32 MiB
-    programs = {entry.get("id", ""): _program(entry) for entry in root.iter("score-part")}
+    entries = {entry.get("id", ""): entry for entry in root.iter("score-part")}
     walks = {part.get("id", ""): _walk(part) for part in root.iterfind("part")}
-    parts = {name: PartFacts(programs.get(name), walk.pedals) for name, walk in walks.items()}
+    parts = {
+        each: PartFacts(_name(entries[each]), _program(entries[each]), walk.pedals)
+        for each, walk in walks.items()
+        if each in entries
+    }
     columns = [walk.lengths for walk in walks.values()]
     is_even = len({len(column) for column in columns}) == 1
     lengths = tuple(map(max, zip(*columns, strict=True))) if is_even else ()
@@ -69,6 +74,10 @@ def prepared(text: str) -> tuple[str, Facts]:
             _put_at_its_pitch(note, drums)
         text = ET.tostring(root, encoding="unicode")
     return text, Facts(parts, lengths)
+
+
+def _name(entry: ET.Element) -> str:
+    return " ".join(entry.findtext("part-name", "").split())
 
 
 def _program(entry: ET.Element) -> int | None:

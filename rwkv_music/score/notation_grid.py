@@ -19,8 +19,8 @@ def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
     """A copy with 24 ticks per quarter, all moments at the nearest 32nd or triplet 16th.
 
     A note and a press of the sustain pedal keep at least a 32nd; tempos, signatures, keys, markers
-    and pedals move to the nearest 32nd, lyrics with the note they stand under. Of tempos that meet
-    there the last one holds. Rounding again changes nothing.
+    and pedals move to the nearest 32nd, lyrics with the note they stand under. Of tempos or keys
+    that meet there the last one holds. Rounding again changes nothing.
 
     Args:
         score: In ticks.
@@ -30,24 +30,7 @@ def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
     rounded = symusic.Score(TICKS_PER_QUARTER)
     scale = TICKS_PER_QUARTER / score.ticks_per_quarter
     for track in score.tracks:
-        part = symusic.Track(track.name, track.program, track.is_drum)
-        table = track.notes.numpy()
-        onsets = _nearest(table["time"] * scale)
-        ends = _nearest((table["time"] + table["duration"]) * scale)
-        ends = np.where(ends - onsets < _STEPS[0], _next(onsets + _STEPS[0]), ends)
-        rows = zip(onsets, ends - onsets, table["pitch"], table["velocity"], strict=True)
-        for onset, duration, pitch, velocity in rows:
-            part.notes.append(symusic.Note(int(onset), int(duration), int(pitch), int(velocity)))
-        for lyric in track.lyrics:
-            moment = int(_nearest(np.array([lyric.time * scale]))[0])
-            part.lyrics.append(symusic.TextMeta(moment, lyric.text))
-        lifted = 0
-        for down, up in pedal_spans(track):
-            pressed = max(lifted, _on_32nd(down * scale))
-            lifted = max(pressed + _STEPS[0], _on_32nd(up * scale))
-            part.controls.append(symusic.ControlChange(pressed, SUSTAIN_PEDAL, 127))
-            part.controls.append(symusic.ControlChange(lifted, SUSTAIN_PEDAL, 0))
-        rounded.tracks.append(part)
+        rounded.tracks.append(_rounded(track, scale))
     speeds = {}
     for tempo in sorted(score.tempos, key=lambda each: each.time):
         speeds[_on_32nd(tempo.time * scale)] = tempo.mspq
@@ -57,13 +40,38 @@ def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
         rounded.time_signatures.append(
             symusic.TimeSignature(_on_32nd(sign.time * scale), sign.numerator, sign.denominator)
         )
-    for key in score.key_signatures:
-        rounded.key_signatures.append(
-            symusic.KeySignature(_on_32nd(key.time * scale), key.key, key.tonality)
-        )
+    keys = {}
+    for key in sorted(score.key_signatures, key=lambda each: each.time):
+        keys[_on_32nd(key.time * scale)] = (key.key, key.tonality)
+    for tick, named in keys.items():
+        rounded.key_signatures.append(symusic.KeySignature(tick, *named))
     for marker in score.markers:
         rounded.markers.append(symusic.TextMeta(_on_32nd(marker.time * scale), marker.text))
     return rounded
+
+
+def _rounded(track: "symusic.Track", scale: float) -> "symusic.Track":
+    """A part with its notes, lyrics and presses of the pedal in their places."""
+    import symusic
+
+    part = symusic.Track(track.name, track.program, track.is_drum)
+    table = track.notes.numpy()
+    onsets = _nearest(table["time"] * scale)
+    ends = _nearest((table["time"] + table["duration"]) * scale)
+    ends = np.where(ends - onsets < _STEPS[0], _next(onsets + _STEPS[0]), ends)
+    rows = zip(onsets, ends - onsets, table["pitch"], table["velocity"], strict=True)
+    for onset, duration, pitch, velocity in rows:
+        part.notes.append(symusic.Note(int(onset), int(duration), int(pitch), int(velocity)))
+    for lyric in track.lyrics:
+        moment = int(_nearest(np.array([lyric.time * scale]))[0])
+        part.lyrics.append(symusic.TextMeta(moment, lyric.text))
+    lifted = 0
+    for down, up in pedal_spans(track):
+        pressed = max(lifted, _on_32nd(down * scale))
+        lifted = max(pressed + _STEPS[0], _on_32nd(up * scale))
+        part.controls.append(symusic.ControlChange(pressed, SUSTAIN_PEDAL, 127))
+        part.controls.append(symusic.ControlChange(lifted, SUSTAIN_PEDAL, 0))
+    return part
 
 
 def _on_32nd(ticks: float) -> int:

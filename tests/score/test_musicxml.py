@@ -122,6 +122,14 @@ def small_score(*names: str) -> symusic.Score:
     return score
 
 
+def test_of_keys_at_one_moment_the_last_one_is_kept() -> None:
+    score = small_score("voice")
+    score.key_signatures.append(symusic.KeySignature(0, -3, 0))
+    score.key_signatures.append(symusic.KeySignature(0, -3, 1))
+    back = score_from_bytes(to_musicxml(score, title="it"), name="it.musicxml")
+    assert [(key.key, key.tonality) for key in back.key_signatures] == [(-3, 1)]
+
+
 @pytest.mark.parametrize("ending", ["musicxml", "mxl", "xml"])
 def test_what_a_part_says_is_kept_in_every_form_of_the_file(ending: str, tmp_path: Path) -> None:
     score = small_score("voice")
@@ -157,7 +165,7 @@ def test_two_lyrics_at_a_moment_go_to_two_chords(duration: int) -> None:
 
 
 def test_forty_parts_keep_their_names_and_programs() -> None:
-    score = small_score(*(f"part {number}" for number in range(40)))
+    score = small_score(*(f"part {number}" if number % 3 else "" for number in range(40)))
     for number, track in enumerate(score.tracks):
         track.program, track.is_drum = 3 * number, number % 7 == 5
     back = score_from_bytes(to_musicxml(score, title="it"), name="it.musicxml")
