@@ -36,11 +36,13 @@ class _Kept:
 _KEPT = {
     ("native", "float32"): _Kept(72, 4, 8),
     ("native", "bfloat16"): _Kept(48, 2.3, 4),
+    ("tiles", "bfloat16"): _Kept(54, 0, 4),
     ("chunked", "float32"): _Kept(221, 4, 8),
     ("chunked", "bfloat16"): _Kept(213, 2.3, 4),
 }
-"""Kernels that are not listed keep about as much as the native ones: they are as fused. So do
-products in tiles, which keep the tokens they take and nothing of what lies between two matrices."""
+"""Kernels that are not listed keep about as much as the native ones: they are as fused. "tiles" is
+the native library that multiplies in tiles: it keeps the tokens that a product takes, and nothing
+of what lies between two matrices."""
 _INPUT_BYTES = 4
 """Of each channel: a layer's input, which is all that checkpointing keeps."""
 _OUTSIDE_BYTES = {False: 8, True: 13}
@@ -99,6 +101,8 @@ class Load:
     """Of the batch; each has states of its own."""
     backend: str = "native"
     """Which kernels run, as `choose_backend` says."""
+    has_tiles: bool = False
+    """Whether the native library multiplies bfloat16 in tiles."""
     device: str = "cpu"
     """"cpu", "cuda" or "mps"; the head's chunks are larger on the last two."""
     parts: int = 1
@@ -125,8 +129,11 @@ def estimate_memory(model: ModelConfig, config: TrainingConfig, load: Load) -> M
     parts = load.parts
     parameters = count_parameters(model)
     is_narrow = config.precision == "bfloat16"
-    in_layers = parameters - 2 * model.vocab_size * model.width
-    copies = 2 * in_layers if is_narrow and not config.checkpointing else 0
+    if _kernel(config, load) == "tiles":  # all but one matrix of a layer are rounded on the way
+        rounded = model.num_layers * model.width**2
+    else:
+        rounded = parameters - 2 * model.vocab_size * model.width
+    copies = 2 * rounded if is_narrow and not config.checkpointing else 0
     gradients = 4 * parameters // parts
     layers = _activations(model, config, load)
     return MemoryEstimate(
@@ -139,8 +146,15 @@ def estimate_memory(model: ModelConfig, config: TrainingConfig, load: Load) -> M
     )
 
 
+def _kernel(config: TrainingConfig, load: Load) -> str:
+    """As `_KEPT` names it."""
+    if load.backend == "native" and load.has_tiles and config.precision == "bfloat16":
+        return "tiles"
+    return "chunked" if load.backend == "chunked" else "native"
+
+
 def _activations(model: ModelConfig, config: TrainingConfig, load: Load) -> int:
-    kept = _KEPT[load.backend if load.backend == "chunked" else "native", config.precision]
+    kept = _KEPT[_kernel(config, load), config.precision]
     inner = model.decay_width + model.rate_width + model.value_width + model.gate_width
     layer = kept.per_channel * model.width + kept.per_inner_channel * inner
     if model.dropout:

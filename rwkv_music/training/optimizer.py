@@ -7,6 +7,7 @@ dimensions) decay, everything else does not, and the decay's bias `att.w0` learn
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
@@ -69,3 +70,30 @@ def make_optimizer(
     if kind == "adafactor":
         return torch.optim.Adafactor(groups, lr=learning_rate, eps=(None, 1.0), foreach=False)
     return torch.optim.AdamW(groups, lr=learning_rate, betas=_BETAS, eps=_EPS, fused=True)
+
+
+def allocate_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Make AdamW's two moments of each parameter now, which its first step would make.
+
+    They stay for the whole run. Made amid the tensors of a step, they cut the heap of a CPU's C
+    library into pieces that the next step cannot use: up to a fifth more memory. Nothing else
+    changes, neither the parameters nor the count of steps.
+
+    Args:
+        optimizer: As `make_optimizer` has made it; of Adafactor, which keeps next to nothing,
+            nothing is made.
+    """
+    if not isinstance(optimizer, torch.optim.AdamW):
+        return
+    rates: list[float] = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        parameters: list[Tensor] = group["params"]
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    for moments in optimizer.state.values():
+        moments["step"].zero_()

@@ -12,7 +12,7 @@ from rwkv_music.data.prefetch import Prefetched, Stream
 from rwkv_music.data.sampler import BatchStream
 from rwkv_music.data.shares import WHOLE, Share
 from rwkv_music.model import ModelConfig
-from rwkv_music.ops.backends import available_backends
+from rwkv_music.ops.backends import available_backends, has_tiles
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.training.cluster import ALONE, Cluster
 from rwkv_music.training.config import TrainingConfig
@@ -85,6 +85,7 @@ def require_room(
     load = Load(
         positions, scored, rows,
         backend=available_backends(device)[0],
+        has_tiles=has_tiles(),
         device=device,
         parts=cluster.number if config.sharding == "fsdp" else 1,
     )  # fmt: skip

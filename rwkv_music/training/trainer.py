@@ -19,7 +19,7 @@ from rwkv_music.tokenizer.vocabulary import Kind
 from rwkv_music.training.cluster import ALONE, GATHER, GATHER_MODEL, STEP, Cluster
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.objective import CompletionObjective
-from rwkv_music.training.optimizer import make_optimizer
+from rwkv_music.training.optimizer import allocate_moments, make_optimizer
 from rwkv_music.training.schedule import learning_rate_at
 from rwkv_music.training.snapshot import Snapshot, put_back, take_snapshot, whole_model
 
@@ -85,6 +85,9 @@ class Trainer:
         self.config = config
         self.cluster = cluster
         model.checkpointing = config.checkpointing
+        self._device = model.emb.weight.device
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self._wrapped = cluster.wrap(CompletionObjective(model, config), model, config)
         # Whoever wraps a model may put parts of its parameters in their place.
         self.optimizer = make_optimizer(
@@ -93,15 +96,13 @@ class Trainer:
             weight_decay=config.weight_decay,
             kind=config.optimizer,
         )
+        allocate_moments(self.optimizer)
         self.steps_taken = 0
         """Set it before iterating to go on behind a step that was taken earlier."""
         self.carried: ModelState | None = None
         """The state that the next batch goes on from, where batches continue one another."""
         self._batches = batches
         self._padding_id = padding_id
-        self._device = model.emb.weight.device
-        if self._device.type == "cpu":
-            keep_freed_memory()
         kinds = None if vocabulary is None else torch.from_numpy(vocabulary.kinds.astype("int64"))
         self._kinds = None if kinds is None else kinds.to(self._device)
 

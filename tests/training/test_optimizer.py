@@ -8,7 +8,12 @@ import torch
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
-from rwkv_music.training.optimizer import OPTIMIZERS, make_optimizer, parameter_groups
+from rwkv_music.training.optimizer import (
+    OPTIMIZERS,
+    allocate_moments,
+    make_optimizer,
+    parameter_groups,
+)
 
 CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=128)
 IDS = torch.randint(23, (2, 70), generator=torch.Generator().manual_seed(3))
@@ -150,6 +155,41 @@ def test_an_optimizer_goes_on_from_its_state_as_if_it_had_not_stopped(kind: str)
     steps(second, resumed, range(2, 4))
     for name, value in through.named_parameters():
         assert torch.equal(second.get_parameter(name), value), name
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_moments_made_ahead_of_time_change_no_number(kind: str) -> None:
+    def trained(*, ahead: bool) -> tuple[RWKV7, torch.optim.Optimizer]:
+        model = initialized()
+        model.emb.weight.requires_grad_(requires_grad=False)
+        optimizer = make_optimizer(model, learning_rate=0.01, weight_decay=0.1, kind=kind)
+        if ahead:
+            before = values(model)
+            allocate_moments(optimizer)
+            assert all(torch.equal(each, before[name]) for name, each in model.named_parameters())
+            assert all(each.grad is None for each in model.parameters())
+        for number in range(3):
+            generator = torch.Generator().manual_seed(number)
+            for value in model.parameters():
+                if value.requires_grad:
+                    value.grad = torch.randn(value.shape, generator=generator)
+            optimizer.step()
+        return model, optimizer
+
+    (first, plain), (second, made) = trained(ahead=False), trained(ahead=True)
+    for name, value in first.named_parameters():
+        assert torch.equal(second.get_parameter(name), value), name
+    torch.testing.assert_close(made.state_dict(), plain.state_dict(), rtol=0, atol=0)
+
+
+def test_moments_of_all_that_is_trained_are_there_before_the_first_step() -> None:
+    model = initialized()
+    model.emb.weight.requires_grad_(requires_grad=False)
+    optimizer = make_optimizer(model, learning_rate=0.01, weight_decay=0.1)
+    allocate_moments(optimizer)
+    trained = [each for each in model.parameters() if each.requires_grad]
+    assert set(optimizer.state) == set(trained)
+    assert all(optimizer.state[each]["exp_avg_sq"].shape == each.shape for each in trained)
 
 
 def test_an_unknown_optimizer_is_refused() -> None:
