@@ -55,9 +55,12 @@ _HEAP = {
     ("float32", True): (36.0, 1.0),
     ("bfloat16", False): (3.5, 0.4),
     ("bfloat16", True): (6.6, 1.0),
+    ("tiles", False): (6.0, 0.5),
+    ("tiles", True): (0.3, 0.86),
 }
-"""By precision and checkpointing, what a CPU's C library cannot give again of what was freed: bytes
-for each channel, token and layer, and a share of the gradients. Fitted to measured peaks."""
+"""By precision, or tiles, and checkpointing, what a CPU's C library cannot give again of what was
+freed: bytes for each channel, token and layer, and a share of the gradients. Fitted to measured
+peaks."""
 _OPTIMIZER_BYTES = {"adamw": 8.0, "adafactor": 0.1}
 """For each parameter."""
 
@@ -142,7 +145,7 @@ def estimate_memory(model: ModelConfig, config: TrainingConfig, load: Load) -> M
         optimizer=int(_OPTIMIZER_BYTES[config.optimizer] * parameters / parts),
         activations=layers + (gradients if config.accumulation > 1 else 0),
         head=_head(model, load, is_narrow=is_narrow),
-        heap=_heap(model, config, load.positions, gradients) if load.device == "cpu" else 0,
+        heap=_heap(model, config, load, gradients) if load.device == "cpu" else 0,
     )
 
 
@@ -169,9 +172,10 @@ def _activations(model: ModelConfig, config: TrainingConfig, load: Load) -> int:
     return int(per_token * load.positions) + states
 
 
-def _heap(model: ModelConfig, config: TrainingConfig, positions: int, gradients: int) -> int:
-    per_channel, share = _HEAP[config.precision, config.checkpointing]
-    lost = int(per_channel * model.width * model.num_layers * positions)
+def _heap(model: ModelConfig, config: TrainingConfig, load: Load, gradients: int) -> int:
+    kind = "tiles" if _kernel(config, load) == "tiles" else config.precision
+    per_channel, share = _HEAP[kind, config.checkpointing]
+    lost = int(per_channel * model.width * model.num_layers * load.positions)
     # Where gradients stay while batches are added up, they are counted already.
     return lost + (0 if config.accumulation > 1 else int(share * gradients))
 

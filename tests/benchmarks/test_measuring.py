@@ -7,11 +7,11 @@ from benchmarks.measuring import (
     Timing,
     alternate,
     held_bytes,
-    relative_error,
     rounded,
     saved_bytes,
     time_ratio,
 )
+from rwkv_music.evaluation.gpu.gate import relative_error
 
 
 def test_contestants_take_turns_in_both_orders() -> None:
