@@ -5,7 +5,8 @@
 
 Shapes are batch x steps x heads, heads of 64 channels. At the first shape our backends meet their
 peers: the step loop of `reference.py`, the same loop left to autograd, and the two functions that
-flash-linear-attention tests its GPU kernels against. At the others they meet our step loop only.
+flash-linear-attention tests its GPU kernels against. At the others, and at the first once more with
+one thread each, they meet our step loop only.
 The error is the worst of y, final state and all seven gradients: root mean square of the difference
 from `reference.py` in float64 over that of the truth, for the first sequence of the batch.
 """
@@ -56,14 +57,17 @@ def main() -> None:
     torch.set_num_threads(given.threads or psutil.cpu_count() or 1)
     fla, why_not = fla_peers()
     peers = {AUTOGRAD_LOOP: step_loop, **fla}
+    described = machine("rwkv-music", *(["fla-core"] if fla else []))
     first, *others = given.shapes
     rows = [
         *measure(first, torch.float32, peers, given),
         *measure(first, torch.bfloat16, peers, given),
         *(row for shape in others for row in measure(shape, torch.float32, {}, given)),
     ]
+    torch.set_num_threads(1)
+    rows += measure(first, torch.float32, {}, given)
     report = {
-        "machine": machine("rwkv-music", *(["fla-core"] if fla else [])),
+        "machine": described,
         "settings": {"repeats": given.repeats, "seed": given.seed, "quick": given.quick},
         "left_out": why_not,
         "rows": rows,
@@ -163,6 +167,7 @@ def measure(
         found = errors(run, tensors, dtype, given.seed, truth)
         yield {
             "shape": shape,
+            "threads": torch.get_num_threads(),
             "precision": str(dtype).removeprefix("torch."),
             "contestant": name,
             "ours": name in available_backends("cpu"),

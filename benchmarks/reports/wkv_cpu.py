@@ -11,7 +11,7 @@ def tables(report: Report) -> list[str]:
     )  # fmt: skip
     rows = [
         [
-            f"{row['shape']}, {row['precision']}, {row['contestant']}",
+            f"{row['shape']}, {row['precision']}, {_threads(row, report)}{row['contestant']}",
             f"{row['seconds'] * 1000:.3g}",
             times(row["times_faster_than"]["reference"], 1),
             times(row["times_faster_than"].get("autograd loop"), 1),
@@ -28,3 +28,8 @@ def tables(report: Report) -> list[str]:
         for backend in backends
     ]
     return [table(head, rows), table(("worst error, float32", *families), accuracy)]
+
+
+def _threads(row: Report, report: Report) -> str:
+    """Told where a row had only one of several."""
+    return "one thread, " if row["threads"] < report["machine"]["threads"] else ""

@@ -38,6 +38,7 @@ def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
     rows = report["rows"]
     ours = {row["contestant"] for row in rows if row["ours"]}
     assert ours == set(available_backends("cpu"))
+    assert rows[-1]["threads"] == 1
     for row in rows:
         assert row["worst_error"] < LIMITS[row["precision"]], row
         assert row["saved_bytes_per_token_at_256"] >= row["inputs_bytes_per_token_at_256"]
