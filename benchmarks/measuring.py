@@ -25,7 +25,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from rwkv_music.environment import variable_set
+from rwkv_music.environment import temporary_env_var
 from rwkv_music.ops.backends import VARIABLE, describe_backends
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -176,7 +176,7 @@ def rounded(value: float, digits: int = 4) -> float:
     return float(f"{value:.{digits}g}")
 
 
-backend_forced = partial(variable_set, VARIABLE)
+backend_forced = partial(temporary_env_var, VARIABLE)
 """Have our model use one backend inside."""
 
 

@@ -22,7 +22,7 @@ import symusic
 
 from benchmarks.fidelity import Fidelity, compare, in_figures, wrong_cuts
 from benchmarks.measuring import machine, rounded, write_report
-from rwkv_music.environment import variable_set
+from rwkv_music.environment import temporary_env_var
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer
@@ -138,7 +138,7 @@ def remi() -> Any:  # noqa: ANN401 - miditok's class
     return miditok.REMI(config)
 
 
-loops_forced = partial(variable_set, VARIABLE)
+loops_forced = partial(temporary_env_var, VARIABLE)
 """Have our tokenizer use numpy or numba inside."""
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def variable_set(name: str, value: str) -> Iterator[None]:
+def temporary_env_var(name: str, value: str) -> Iterator[None]:
     """Have a variable of the environment say something inside, and what it said before behind."""
     before = os.environ.get(name)
     os.environ[name] = value

@@ -18,7 +18,7 @@ from rwkv_music.data.examination import examine_score
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score import TempoMap, num_bars
 from rwkv_music.score.files import TEXT_FORMATS
-from rwkv_music.score.midi import LoadedScore, read_midi
+from rwkv_music.score.midi.midi_reader import LoadedScore, read_midi
 from rwkv_music.score.notation import read_notation
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
@@ -106,7 +106,7 @@ def _outcome(name: str, content: bytes, tokenizer: Tokenizer, clock: _Clock) -> 
         if isinstance(error, InputError) and step in {"measure", "encode"}:
             return f"no {step}", str(error)
         return "raised", f"{step}: {type(error).__name__}: {error}"
-    return ("mended" if loaded.mended else "read"), "; ".join(loaded.mended)
+    return ("mended" if loaded.repairs else "read"), "; ".join(loaded.repairs)
 
 
 def _load(name: str, content: bytes) -> LoadedScore:

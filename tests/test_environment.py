@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from rwkv_music.environment import variable_set
+from rwkv_music.environment import temporary_env_var
 
 NAME = "RWKV_MUSIC_OF_THE_TESTS"
 
@@ -16,7 +16,7 @@ def test_a_variable_says_afterwards_what_it_said_before(
 ) -> None:
     if before is not None:
         monkeypatch.setenv(NAME, before)
-    with contextlib.suppress(KeyError), variable_set(NAME, "new"):
+    with contextlib.suppress(KeyError), temporary_env_var(NAME, "new"):
         assert os.environ[NAME] == "new"
         raise KeyError("an accident")
     assert os.environ.get(NAME) == before

@@ -12,7 +12,7 @@ from typing import Any
 
 from rwkv_music.cli.options import add_command
 from rwkv_music.cli.places import try_file, writing
-from rwkv_music.environment import variable_set
+from rwkv_music.environment import temporary_env_var
 from rwkv_music.errors import InputError
 
 _SECONDS = 450.0
@@ -115,7 +115,7 @@ def _speed(device: Any, backends: list[str], deadline: Any) -> dict[str, Any]:  
     small = StepSizes(2, 64, 32, 2, 32, repeats=2)
     trained = list(
         training_rows(
-            list(contestants), device, force=partial(variable_set, VARIABLE),
+            list(contestants), device, force=partial(temporary_env_var, VARIABLE),
             sizes=None if on_gpu else small, deadline=Deadline(0.6 * deadline.left),
         )
     )  # fmt: skip

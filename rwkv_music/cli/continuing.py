@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rwkv_music.atomic import write_atomic
 from rwkv_music.cli.options import add_command, number, whole_number
 from rwkv_music.cli.places import make_folder
 from rwkv_music.errors import InputError
-from rwkv_music.writing import write_whole
 
 if TYPE_CHECKING:
     from rwkv_music.generation import Continuation
@@ -172,5 +172,5 @@ def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
         print(f"{path}  {notes} new notes, seed {piece.seed}")
     settings = {name: getattr(given, name) for name in _REPORTED}
     report = {"prompt": given.prompt.name, "settings": settings, "candidates": rows}
-    write_whole(given.output / "report.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_atomic(given.output / "report.json", (json.dumps(report, indent=1) + "\n").encode())
     print(f"listen with: rwkv-music play {given.output / rows[0]['file']}", file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rwkv_music.atomic import atomic_writer
 from rwkv_music.cache import cache_folder
 from rwkv_music.data import chorales
 from rwkv_music.data.dataset import Corpus, Ids, Piece
@@ -21,7 +22,6 @@ from rwkv_music.data.store_files import is_store
 from rwkv_music.data.workers import Progress, map_in_workers, usable_cores
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.writing import written_aside
 
 if TYPE_CHECKING:
     import symusic
@@ -165,7 +165,7 @@ def _bach_key(tokenizer: Tokenizer) -> str:
 
 def _write_corpus(corpus: Corpus, path: Path) -> None:
     lengths = [len(piece.ids) for piece in corpus.pieces]
-    with written_aside(path) as aside, aside.open("wb") as stream:
+    with atomic_writer(path) as aside, aside.open("wb") as stream:
         np.savez_compressed(
             stream,
             ids=np.concatenate([piece.ids for piece in corpus.pieces]),

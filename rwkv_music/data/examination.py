@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 
 from rwkv_music.data.likeness import Fingerprint, fingerprint
 from rwkv_music.errors import InputError, ScoreFileError
-from rwkv_music.score.midi import LoadedScore
+from rwkv_music.score.midi.midi_reader import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.compiled import VARIABLE
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM
@@ -110,7 +110,7 @@ def examine(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
     except ScoreFileError as error:
         place = f" (byte {error.place})" if error.place else ""
         return FileReport(name, "set aside", reason=error.reason + place)
-    mended = (*loaded.mended, *_silently_dropped(Path(path), loaded.mended))
+    mended = (*loaded.repairs, *_silently_dropped(Path(path), loaded.repairs))
     return examine_score(name, LoadedScore(loaded.score, mended), tokenizer=tokenizer)
 
 
@@ -143,7 +143,7 @@ class Examiner:
 
 def examine_score(name: str, loaded: LoadedScore, *, tokenizer: Tokenizer) -> FileReport:
     """Examine what was read from a file; see `examine`."""
-    mended = (*loaded.mended, *_without_duration(loaded.score))
+    mended = (*loaded.repairs, *_without_duration(loaded.score))
     report = FileReport(name, "mended" if mended else "fine", mended=mended)
     try:
         report = replace(report, **_facts(loaded.score))
@@ -156,11 +156,11 @@ def examine_score(name: str, loaded: LoadedScore, *, tokenizer: Tokenizer) -> Fi
 def _silently_dropped(path: Path, mended: tuple[str, ...]) -> Iterable[str]:
     """What the strict parser leaves out of a sound file without a word."""
     from rwkv_music.score.files import MIDI_SUFFIXES
-    from rwkv_music.score.mending import count_unended
+    from rwkv_music.score.midi.repair import count_unended_notes
 
     if mended or path.suffix.lower() not in MIDI_SUFFIXES:
         return
-    if dropped := count_unended(path.read_bytes()):
+    if dropped := count_unended_notes(path.read_bytes()):
         notes = "note that is" if dropped == 1 else "notes that are"
         yield f"{dropped} {notes} never ended left out"
 

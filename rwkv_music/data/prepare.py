@@ -89,7 +89,7 @@ class FileEncoder:
             ids=content,
             openings=openings.tobytes(),
             sha256=hashlib.sha256(content).hexdigest(),
-            mended=(*loaded.mended, *changed_by_encoding(loaded.score, self._tokenizer)),
+            mended=(*loaded.repairs, *changed_by_encoding(loaded.score, self._tokenizer)),
         )
 
 

@@ -22,10 +22,10 @@ from typing import Any, get_origin
 
 import numpy as np
 
+from rwkv_music.atomic import final_name, write_atomic
 from rwkv_music.data.binidx import dtype_for
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.writing import final_name, write_whole
 
 SCHEMA = 1
 """Counts up when older stores can no longer be read."""
@@ -117,7 +117,7 @@ class StoreInfo:
     def write(self, store: Path) -> None:
         """Write store.json."""
         content = {"what": _WHAT, "schema": SCHEMA, **asdict(self)}
-        write_whole(store / INFO_NAME, (json.dumps(content, indent=1) + "\n").encode())
+        write_atomic(store / INFO_NAME, (json.dumps(content, indent=1) + "\n").encode())
 
     @property
     def tokenizer_in_words(self) -> str:

@@ -16,6 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
+from rwkv_music.atomic import write_atomic
 from rwkv_music.data.binidx import index_bytes
 from rwkv_music.data.dataset import is_held_out
 from rwkv_music.data.journal import SYNCED, DoneFiles, Line, files_in, packed, recovered
@@ -33,7 +34,6 @@ from rwkv_music.data.store_files import (
 from rwkv_music.errors import InputError
 from rwkv_music.processes import Failure
 from rwkv_music.tokenizer.openings import OPENING
-from rwkv_music.writing import write_whole
 
 _FLUSH_SECONDS = 0.25
 _FLUSH_BYTES = 4 << 20
@@ -180,7 +180,7 @@ class StoreWriter:
                 mended.append(f"{line['name']}: {'; '.join(line['mended'])}\n")
         try:
             for name, rows in ((SET_ASIDE_NAME, set_aside), (MENDED_NAME, mended)):
-                write_whole(self.path / name, "".join(rows).encode("utf-8", "backslashreplace"))
+                write_atomic(self.path / name, "".join(rows).encode("utf-8", "backslashreplace"))
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -268,9 +268,9 @@ class _Tables:
             pieces = np.zeros(len(sizes), dtype=PIECE)
             pieces["bars"] = self._bars[side]
             pieces["sha256"] = np.frombuffer(self._hashes[side], dtype="V32")
-            write_whole(store / f"{side}.idx", index_bytes(sizes, np.dtype(self._info.dtype)))
-            write_whole(store / f"{side}.pieces", pieces.tobytes())
-            write_whole(store / f"{side}.names", self._names[side])
+            write_atomic(store / f"{side}.idx", index_bytes(sizes, np.dtype(self._info.dtype)))
+            write_atomic(store / f"{side}.pieces", pieces.tobytes())
+            write_atomic(store / f"{side}.names", self._names[side])
             for content in (self._names[side], b"\0", self._hashes[side]):
                 digest.update(content)
         # 64 of their 256 bits are enough to count copies.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError
 from rwkv_music.generation.continuation import Continuation
-from rwkv_music.writing import write_whole
 
 if TYPE_CHECKING:
     import symusic
@@ -140,7 +140,7 @@ class Session:
             save_score(node.score, folder / f"node-{node.id}.mid")
             rows.append({"parent": node.parent, "seam": node.seam_tick, "settings": node.settings})
         text = json.dumps({"current": self._current, "nodes": rows}, indent=1)
-        write_whole(folder / _FILE, (text + "\n").encode())
+        write_atomic(folder / _FILE, (text + "\n").encode())
         return folder
 
     @classmethod

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from rwkv_music.atomic import atomic_writer
 from rwkv_music.errors import CheckpointError
-from rwkv_music.writing import written_aside
 
 _ZIP = b"PK\x03\x04"
 _BEFORE_ZIP = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
@@ -26,13 +26,13 @@ _DAMAGED = (RuntimeError, OSError, EOFError, LookupError, ValueError)
 
 @contextmanager
 def checkpoint_aside(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write a checkpoint to: see `written_aside`.
+    """A place beside `path` to write a checkpoint to: see `atomic_writer`.
 
     Raises:
         CheckpointError: If the place cannot be written to; a file that was there stays as it was.
     """
     try:
-        with written_aside(path) as partial:
+        with atomic_writer(path) as partial:
             yield partial
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save says RuntimeError
         raise CheckpointError(

@@ -8,9 +8,9 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score.midi import LoadedScore, read_midi
-from rwkv_music.writing import write_whole
+from rwkv_music.score.midi.midi_reader import LoadedScore, read_midi
 
 if TYPE_CHECKING:
     import symusic
@@ -112,7 +112,7 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
     _check_suffix(path, WRITABLE_SUFFIXES)
     content = _written(score, path)
     try:
-        write_whole(path, content)
+        write_atomic(path, content)
     except OSError as error:
         raise ScoreFileError(
             path, f"cannot be written ({error.strerror}): choose another place"
@@ -126,7 +126,7 @@ def _written(score: "symusic.Score", path: Path) -> bytes:
         content: bytes = score.dumps_midi()
         return content
     if text_format == "abc":
-        from rwkv_music.score.abc_writing import to_abc
+        from rwkv_music.score.abc.abc_writer import to_abc
 
         return to_abc(score, title=path.stem).encode()
     from rwkv_music.score.musicxml_writing import to_musicxml, zipped

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.processes import Failure, WorkerEndedError, WorkerProcess, in_worker
-from rwkv_music.score.midi import LoadedScore
+from rwkv_music.score.midi.midi_reader import LoadedScore
 from rwkv_music.score.notation_worker import MAX_NOTATION_BYTES, Request, answer
 
 if TYPE_CHECKING:

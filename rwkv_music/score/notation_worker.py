@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.abc_reading import read_abc
-from rwkv_music.score.music21_scores import from_music21
+from rwkv_music.score.abc.abc_reader import read_abc
+from rwkv_music.score.interop.music21_streams import from_music21
 from rwkv_music.score.musicxml_reading import prepared
 from rwkv_music.score.musicxml_writing import CONTAINER_NAME
 

@@ -22,11 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rwkv_music.atomic import final_name, flush_to_disk, write_atomic
 from rwkv_music.errors import InputError
 from rwkv_music.training.checkpoints import Checkpoints
 from rwkv_music.training.control import ControlFile
 from rwkv_music.training.processes import identity, is_alive
-from rwkv_music.writing import final_name, flush_to_disk, write_whole
 
 SCHEMA = 2
 FINAL_STATES = frozenset({"finished", "stopped", "failed"})
@@ -276,4 +276,4 @@ def _from_schema_1(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _replace_json(path: Path, values: dict[str, Any]) -> None:
-    write_whole(path, (json.dumps(values, indent=1) + "\n").encode())
+    write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())

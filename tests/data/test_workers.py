@@ -15,13 +15,13 @@ import pytest
 from rwkv_music.data.workers import Outcome, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
 from rwkv_music.processes import Failure, describe_exit
-from tests.accidents import accident, leave_once, sleep_behind_a_note, who
+from tests.failing_tasks import accident, leave_once, sleep_behind_a_note, who
 
 HARMLESS = [f"file {number}" for number in range(40)]
 CHILD = """
 import sys
 from rwkv_music.data.workers import map_in_workers
-from tests.accidents import sleep_behind_a_note
+from tests.failing_tasks import sleep_behind_a_note
 print(list(map_in_workers(sleep_behind_a_note, [sys.argv[1]] * 2, workers=2, seconds=600)))
 """
 

@@ -110,9 +110,9 @@ def test_abc_is_read_as_it_is_written() -> None:
 def test_what_was_passed_over_in_a_text_is_told(tmp_path: Path) -> None:
     path = tmp_path / "two.abc"
     path.write_text(ABC + "\nX:2\nK:C\nC4|\n")
-    assert read_score(path).mended == ("holds 2 tunes, the first one was read",)
+    assert read_score(path).repairs == ("holds 2 tunes, the first one was read",)
     path.write_text(ABC.replace("B2", "B5/7"))
-    (told,) = read_score(path).mended
+    (told,) = read_score(path).repairs
     assert told.startswith("1 faults passed over, the first in line 9: ")
 
 

@@ -5,8 +5,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from rwkv_music.atomic import write_atomic
 from rwkv_music.cache import cache_folder
-from rwkv_music.writing import write_whole
 
 _DIGEST = hashlib.sha256
 _DIGEST_SIZE = _DIGEST().digest_size
@@ -32,7 +32,7 @@ def cached(name: str, key: str, make: Callable[[], bytes], *, anew: bool = False
         return found
     made = make()
     try:
-        write_whole(path, _DIGEST(made).digest() + made)
+        write_atomic(path, _DIGEST(made).digest() + made)
     except OSError as error:
         return _without_cache(error, made)
     return made

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score.track_mending import (
+from rwkv_music.score.midi.track_reader import (
     LAST_TICK,
     LONGEST_DELTA,
     UNENDED,
@@ -19,7 +19,7 @@ from rwkv_music.score.track_mending import (
     write_number,
 )
 
-MAX_MENDED_BYTES = 2 << 20
+MAX_REPAIR_BYTES = 2 << 20
 """Reading event by event takes about a second for this many bytes."""
 
 _HEADER_BYTES = 14
@@ -33,11 +33,11 @@ _OPENING_TEMPO = b"\xff\x51\x03\x07\xa1\x20"
 _OPENING_SIGNATURE = b"\xff\x58\x04\x04\x02\x18\x08"
 
 
-class Mended(NamedTuple):
+class RepairedMidi(NamedTuple):
     """A file made sound."""
 
     content: bytes
-    changes: tuple[str, ...]
+    repairs: tuple[str, ...]
     """What was changed, a phrase each; none if the file was sound."""
 
 
@@ -49,7 +49,7 @@ class _Header(NamedTuple):
     """Where the first chunk behind it begins."""
 
 
-def mend_midi(content: bytes, *, name: str | Path) -> Mended:
+def repair_midi(content: bytes, *, name: str | Path) -> RepairedMidi:
     """Make a MIDI file sound that a strict parser refuses.
 
     Args:
@@ -62,11 +62,11 @@ def mend_midi(content: bytes, *, name: str | Path) -> Mended:
     Raises:
         ScoreFileError: If the file is beyond mending, with the place in bytes and the reason.
     """
-    if len(content) > MAX_MENDED_BYTES:
+    if len(content) > MAX_REPAIR_BYTES:
         raise ScoreFileError(
             name,
             f"is damaged, and its {len(content)} bytes are too many to mend, at most "
-            f"{MAX_MENDED_BYTES}: export it again",
+            f"{MAX_REPAIR_BYTES}: export it again",
         )
     changes: list[str] = []
     header = _read_header(content, name, changes)
@@ -94,15 +94,15 @@ def mend_midi(content: bytes, *, name: str | Path) -> Mended:
     )  # fmt: skip
     if len(changes) > _MOST_TOLD:
         changes[_MOST_TOLD:] = [f"and {len(changes) - _MOST_TOLD} more changes"]
-    return Mended(written + b"".join(map(_write_track, kept)), tuple(changes))
+    return RepairedMidi(written + b"".join(map(_write_track, kept)), tuple(changes))
 
 
-def count_unended(content: bytes) -> int:
+def count_unended_notes(content: bytes) -> int:
     """Notes in a sound MIDI file that begin and never end; a strict parser leaves them out.
 
-    Files of more than `MAX_MENDED_BYTES` are not searched.
+    Files of more than `MAX_REPAIR_BYTES` are not searched.
     """
-    if len(content) > MAX_MENDED_BYTES:
+    if len(content) > MAX_REPAIR_BYTES:
         return 0
     place = content.find(b"MThd")
     start = place + 8 + int.from_bytes(content[place + 4 : place + 8], "big")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import InputError, ScoreFileError
-from rwkv_music.score.midi import read_midi
+from rwkv_music.score.midi.midi_reader import read_midi
 
 if TYPE_CHECKING:
     import symusic
@@ -74,7 +74,7 @@ def read_abc(text: str, *, seconds: float) -> "tuple[symusic.Score, tuple[str, .
         raise InputError(f"its tune {error.reason}") from error
     if names:
         _name_tracks(loaded.score, names)
-    return _on_time(loaded.score), (*told, *loaded.mended)
+    return _on_time(loaded.score), (*told, *loaded.repairs)
 
 
 def _with_changes_in_place(body: str) -> str:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rwkv_music.errors import ScoreFileError
 from rwkv_music.score import read_score
-from rwkv_music.score.mending import MAX_MENDED_BYTES, mend_midi
-from rwkv_music.score.midi import read_midi
+from rwkv_music.score.midi.midi_reader import read_midi
+from rwkv_music.score.midi.repair import MAX_REPAIR_BYTES, repair_midi
 from tests.music import tune
 from tests.tokens import notes_of, random_score
 
@@ -99,7 +99,7 @@ def test_a_fault_in_a_track_is_mended_and_told(
     track: bytes, change: str, expected: list[tuple[int, ...]] | None
 ) -> None:
     loaded = read_midi(midi(track), name="it")
-    assert f"track 1: {change}" in loaded.mended
+    assert f"track 1: {change}" in loaded.repairs
     if expected is not None:
         assert notes(midi(track)) == expected
 
@@ -107,31 +107,31 @@ def test_a_fault_in_a_track_is_mended_and_told(
 def test_wrong_lengths_counts_and_bytes_around_are_mended() -> None:
     good = NOTE + END
     content = midi(good, good)
-    assert read_midi(content, name="it").mended == ()
+    assert read_midi(content, name="it").repairs == ()
     wrong_length = content.replace(len(good).to_bytes(4, "big"), (999).to_bytes(4, "big"), 1)
     loaded = read_midi(wrong_length, name="it")
-    assert loaded.mended == (f"track 1: says it has 999 bytes, read as {len(good)}",)
+    assert loaded.repairs == (f"track 1: says it has 999 bytes, read as {len(good)}",)
     assert loaded.score.note_num() == 2
     loaded = read_midi(midi(good, good, good, announced=1), name="it")
-    assert loaded.mended == ("the header announces 1 tracks, there are 3",)
+    assert loaded.repairs == ("the header announces 1 tracks, there are 3",)
     assert loaded.score.note_num() == 3
     loaded = read_midi(b"junk" + content, name="it")
-    assert loaded.mended == ("4 bytes before the header left out",)
+    assert loaded.repairs == ("4 bytes before the header left out",)
     longer = content[:4] + bytes((0, 0, 0, 10)) + content[8:14] + b"more" + content[14:]
-    assert read_midi(longer, name="it").mended == ("a header of 10 bytes shortened to 6",)
+    assert read_midi(longer, name="it").repairs == ("a header of 10 bytes shortened to 6",)
 
 
 def test_unknown_chunks_are_passed_over_without_a_word() -> None:
     content = midi(NOTE + END)
     chunk = b"XFIH" + (5).to_bytes(4, "big") + b"hello"
-    assert mend_midi(content[:14] + chunk + content[14:], name="it").changes == ()
+    assert repair_midi(content[:14] + chunk + content[14:], name="it").repairs == ()
 
 
 def test_pieces_of_format_2_follow_one_another_from_bar_line_to_bar_line() -> None:
     slow = bytes((0, 0xFF, 0x51, 3, 0x0F, 0x42, 0x40))
     in_three = bytes((0, 0xFF, 0x58, 4, 3, 2, 24, 8))
     loaded = read_midi(midi(slow + in_three + NOTE + END, NOTE + END, file_format=2), name="it")
-    assert loaded.mended == ("format 2: 2 pieces put one after the other",)
+    assert loaded.repairs == ("format 2: 2 pieces put one after the other",)
     assert [note[2] for note in notes_of(loaded.score)] == [0, 3 * 96]
     assert [(each.time, each.mspq) for each in loaded.score.tempos] == [
         (0, 1_000_000), (288, 500_000),
@@ -144,16 +144,16 @@ def test_what_is_no_music_is_refused_with_the_place() -> None:
     with pytest.raises(ScoreFileError, match=r"^it, byte 23: is damaged beyond mending"):
         read_midi(midi(bytes((1, 2)) * 400), name="it")
     with pytest.raises(ScoreFileError, match="too many to mend, at most 2097152"):
-        mend_midi(bytes(MAX_MENDED_BYTES + 1), name="it")
+        repair_midi(bytes(MAX_REPAIR_BYTES + 1), name="it")
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_mending_a_sound_file_changes_nothing(seed: int) -> None:
     content = random_score(np.random.default_rng(seed)).dumps_midi()
-    mended = mend_midi(content, name="it")
-    assert mended.changes == ()
-    before, after = (symusic.Score.from_midi(each) for each in (content, mended.content))
+    repaired = repair_midi(content, name="it")
+    assert repaired.repairs == ()
+    before, after = (symusic.Score.from_midi(each) for each in (content, repaired.content))
     assert notes_of(before) == notes_of(after)
     for field in ("tempos", "time_signatures", "key_signatures", "markers"):
         assert list(getattr(before, field)) == list(getattr(after, field))
@@ -168,10 +168,10 @@ def test_a_mended_file_needs_no_mending(seed: int, share: float) -> None:
     place = 22 + int(share * (len(content) - 23))
     content[place] = seed & 0xFF
     try:
-        mended = mend_midi(bytes(content), name="it")
+        repaired = repair_midi(bytes(content), name="it")
     except ScoreFileError:
         return
-    assert mend_midi(mended.content, name="it").changes == ()
+    assert repair_midi(repaired.content, name="it").repairs == ()
 
 
 def test_odd_files_do_what_their_manifest_demands(shared_data: Path) -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.files import load_score
-from rwkv_music.score.music21_scores import from_music21, to_music21
-from rwkv_music.score.pretty_midi_scores import from_pretty_midi, to_pretty_midi
+from rwkv_music.score.interop.music21_streams import from_music21, to_music21
+from rwkv_music.score.interop.pretty_midi_objects import from_pretty_midi, to_pretty_midi
 
 if TYPE_CHECKING:
     import symusic
@@ -17,8 +17,8 @@ __all__ = ["to_music21", "to_pretty_midi", "to_score"]
 def to_score(music: Any) -> "symusic.Score":  # noqa: ANN401 - whatever a user holds
     """A score from a score, a path, a pretty_midi.PrettyMIDI or a music21 stream.
 
-    What cannot come along is named in `rwkv_music.score.pretty_midi_scores` and
-    `rwkv_music.score.music21_scores`.
+    What cannot come along is named in `rwkv_music.score.interop.pretty_midi_objects` and
+    `rwkv_music.score.interop.music21_streams`.
 
     Args:
         music: What to convert. A score is returned as it is.

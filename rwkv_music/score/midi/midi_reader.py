@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score.mending import mend_midi
+from rwkv_music.score.midi.repair import repair_midi
 
 if TYPE_CHECKING:
     import symusic
@@ -37,7 +37,7 @@ class LoadedScore(NamedTuple):
     """A score and how it came out of its file."""
 
     score: "symusic.Score"
-    mended: tuple[str, ...]
+    repairs: tuple[str, ...]
     """What was wrong with the file and has been put right, a phrase each; mostly empty."""
 
 
@@ -60,14 +60,14 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
             score = None  # what is wrong will be told below, or mended
         if score is not None and score.note_num():
             return LoadedScore(score, ())
-    mended = mend_midi(midi, name=name)
-    score = _read_strictly(mended.content if mended.changes else midi, name)
+    repaired = repair_midi(midi, name=name)
+    score = _read_strictly(repaired.content if repaired.repairs else midi, name)
     if not score.note_num():
-        damage = f"is damaged ({mended.changes[0]}) and " if mended.changes else ""
+        damage = f"is damaged ({repaired.repairs[0]}) and " if repaired.repairs else ""
         raise ScoreFileError(
             name, f"{damage}holds no notes, at least 1 is needed: choose another file"
         )
-    return LoadedScore(score, mended.changes)
+    return LoadedScore(score, repaired.repairs)
 
 
 def _read_strictly(midi: bytes, name: str | Path) -> "symusic.Score":

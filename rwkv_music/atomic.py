@@ -13,7 +13,7 @@ _BEFORE_THE_END = re.compile(r"\.\d+-\d+\.partial$")
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def atomic_writer(path: Path) -> Iterator[Path]:
     """A place beside `path` to write a file to, which takes its name at the end.
 
     The contents are on the disk before the name is, so that a machine that loses its power keeps
@@ -41,13 +41,13 @@ def written_aside(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes | bytearray) -> None:
-    """Write a file's whole content, as `written_aside` does.
+def write_atomic(path: Path, content: bytes | bytearray) -> None:
+    """Write a file's whole content, as `atomic_writer` does.
 
     Raises:
         OSError: If the place cannot be written to; a file that was there stays as it was.
     """
-    with written_aside(path) as aside:
+    with atomic_writer(path) as aside:
         aside.write_bytes(content)
 
 

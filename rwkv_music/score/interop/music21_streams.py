@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.instruments import SUSTAIN_PEDAL, pedal_spans
-from rwkv_music.score.music21_measures import set_lengths, side_by_side, signatures_of
+from rwkv_music.score.interop.music21_measures import set_lengths, side_by_side, signatures_of
 
 if TYPE_CHECKING:
     import symusic

@@ -9,16 +9,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rwkv_music import writing
-from rwkv_music.writing import final_name, write_whole, written_aside
+from rwkv_music import atomic
+from rwkv_music.atomic import atomic_writer, final_name, write_atomic
 
 
 def test_a_failure_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "score.mid"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
 
     def write_half() -> None:
-        with written_aside(path) as aside:
+        with atomic_writer(path) as aside:
             aside.write_bytes(b"ne")
             raise RuntimeError("half way")
 
@@ -33,12 +33,12 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
     import resource
 
     path = tmp_path / "config.json"
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            write_whole(path, bytes(2000))
+            write_atomic(path, bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_bytes() == b"old"
@@ -50,9 +50,9 @@ def test_the_contents_are_on_the_disk_before_the_name_and_the_name_before_the_en
 ) -> None:
     path, order = tmp_path / "status.json", []
     monkeypatch.setattr(
-        writing, "flush_to_disk", lambda flushed: order.append((flushed.is_dir(), path.exists()))
+        atomic, "flush_to_disk", lambda flushed: order.append((flushed.is_dir(), path.exists()))
     )
-    write_whole(path, b"{}")
+    write_atomic(path, b"{}")
     assert order == [(False, False), (True, True)]
 
 
@@ -61,14 +61,14 @@ def test_a_file_has_the_mode_of_any_new_file_whoever_wrote_it(tmp_path: Path) ->
     usual = tmp_path / "usual"
     usual.touch()
     path = tmp_path / "model.safetensors"
-    with written_aside(path) as aside:
+    with atomic_writer(path) as aside:
         save_file({"w": torch.zeros(1)}, aside)
         aside.chmod(0o600)  # what some versions of the library leave
     assert path.stat().st_mode == usual.stat().st_mode
 
 
 def test_a_name_on_the_way_tells_what_it_will_be(tmp_path: Path) -> None:
-    with written_aside(tmp_path / "train.idx") as aside:
+    with atomic_writer(tmp_path / "train.idx") as aside:
         assert aside.name.endswith(".partial")
         assert final_name(aside.name) == "train.idx"
         aside.touch()
@@ -76,7 +76,7 @@ def test_a_name_on_the_way_tells_what_it_will_be(tmp_path: Path) -> None:
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a" / "b" / "c.txt", b"there")
+    write_atomic(tmp_path / "a" / "b" / "c.txt", b"there")
     assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"there"
 
 
@@ -92,9 +92,9 @@ def test_a_file_system_may_flush_no_names_but_must_flush_contents(
     monkeypatch.setattr(os, "fsync", refuse)
     path = tmp_path / "status.json"
     if refused == "folders":
-        write_whole(path, b"{}")
+        write_atomic(path, b"{}")
         assert path.read_bytes() == b"{}"
     else:
         with pytest.raises(OSError, match="Invalid argument"):
-            write_whole(path, b"{}")
+            write_atomic(path, b"{}")
         assert list(tmp_path.iterdir()) == []
