@@ -22,7 +22,7 @@ from rwkv_music.data.long_stream import LongStream
 from rwkv_music.evaluation.long_context import LENGTHS, long_context
 from rwkv_music.model import load_model
 from rwkv_music.training import TrainingConfig, train
-from rwkv_music.training.run import RunDirectory
+from rwkv_music.training.run.directory import RunDirectory
 
 WAYS = {
     "windows": "windows",
@@ -105,7 +105,7 @@ def trained(way: str, seed: int, given: argparse.Namespace) -> RunDirectory:
         context_length=given.context_length,
     )
     kind = BegunAnew if way == "anew" else LongStream
-    with patch("rwkv_music.training.streams.LongStream", kind):
+    with patch("rwkv_music.training.loaders.LongStream", kind):
         return train(config, resume=True)
 
 

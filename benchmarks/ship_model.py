@@ -36,8 +36,8 @@ from rwkv_music.generation import continue_score
 from rwkv_music.model import RWKV7, load_checkpoint, load_model, save_checkpoint
 from rwkv_music.score import bar_starts, num_bars, take_bars
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.material import Material, prepare_material
-from rwkv_music.training.run import RunDirectory
+from rwkv_music.training.data_module import Material, prepare_material
+from rwkv_music.training.run.directory import RunDirectory
 
 MODELS = Path(__file__).resolve().parents[1] / "rwkv_music" / "models"
 CONTINUATIONS = 50

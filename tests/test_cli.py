@@ -9,7 +9,7 @@ import pytest
 from rwkv_music.cli import main
 from rwkv_music.evaluation import HeldOut
 from rwkv_music.score import load_score, num_bars, save_score
-from rwkv_music.training import tuning
+from rwkv_music.training.finetuning import tuning
 from tests.music import tune
 
 

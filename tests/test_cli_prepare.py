@@ -11,8 +11,8 @@ from rwkv_music.model import load_model
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training import StepReport, Trainer
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.material import prepare_material
-from rwkv_music.training.run import RunDirectory
+from rwkv_music.training.data_module import prepare_material
+from rwkv_music.training.run.directory import RunDirectory
 from tests.stores import tables_of, write_tunes
 from tests.training.curves import curve
 

@@ -10,7 +10,7 @@ from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
     from rwkv_music.training.config import TrainingConfig
-    from rwkv_music.training.run import RunDirectory
+    from rwkv_music.training.run.directory import RunDirectory
 
 _MOST_NAMED = 10
 """Of the pieces left out."""
@@ -208,7 +208,7 @@ def _config(given: argparse.Namespace) -> "TrainingConfig":
     """The settings of a new run, or of the one that is there with nothing but its place changed."""
     from rwkv_music.training.config import TrainingConfig
     from rwkv_music.training.pipeline import settings_of
-    from rwkv_music.training.run import RunDirectory
+    from rwkv_music.training.run.directory import RunDirectory
 
     settings = {name: getattr(given, name) for name in _SETTINGS}
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -245,8 +245,8 @@ def _checked_store(path: str) -> str:
 def run(given: argparse.Namespace) -> int:
     """Train to the end, or until Ctrl-C asks to stop."""
     from rwkv_music.ops.backends import describe_backends
-    from rwkv_music.training.cluster import join_cluster
-    from rwkv_music.training.listeners import Listeners
+    from rwkv_music.training.callbacks import Listeners
+    from rwkv_music.training.distributed.process_group import join_cluster
     from rwkv_music.training.pipeline import train
 
     cluster = join_cluster(given.device or "auto")

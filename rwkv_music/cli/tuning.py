@@ -12,7 +12,7 @@ from rwkv_music.errors import InputError
 if TYPE_CHECKING:
     from rwkv_music.evaluation import HeldOut
     from rwkv_music.model import RWKV7, Style
-    from rwkv_music.training.tuning import TuningConfig
+    from rwkv_music.training.finetuning.tuning import TuningConfig
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -68,7 +68,7 @@ def run(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from rwkv_music.model import load_model
-    from rwkv_music.training.tuning import (
+    from rwkv_music.training.finetuning.tuning import (
         TuningConfig,
         TuningReport,
         tune_state,
@@ -123,7 +123,7 @@ def _refuse_contradictions(given: argparse.Namespace) -> None:
             f"safetensors: name it {given.output.with_suffix('.safetensors')}"
         )
     if given.method == "lora":
-        from rwkv_music.training.lora import imported_peft
+        from rwkv_music.training.finetuning.lora import imported_peft
 
         imported_peft()
 
@@ -131,7 +131,7 @@ def _refuse_contradictions(given: argparse.Namespace) -> None:
 def _held_out(model: "RWKV7", files: list[str], config: "TuningConfig") -> "HeldOut | None":
     """What to measure on; None without files."""
     from rwkv_music.evaluation import HeldOut
-    from rwkv_music.training.tuning import tuning_windows
+    from rwkv_music.training.finetuning.tuning import tuning_windows
 
     if not files:
         return None

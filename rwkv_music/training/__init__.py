@@ -4,11 +4,11 @@ The run directory is the only interface between a trainer and whoever watches it
 reads and steers it, whether the run belongs to this process, another one, or yesterday.
 """
 
-from rwkv_music.training.background import TrainingRun, attach, start_training
+from rwkv_music.training.callbacks import Listeners
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.listeners import Listeners
 from rwkv_music.training.pipeline import train
 from rwkv_music.training.presets import PRESETS
+from rwkv_music.training.run.background import TrainingRun, attach, start_training
 from rwkv_music.training.trainer import StepReport, Trainer
 
 __all__ = [

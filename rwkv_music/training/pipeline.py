@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rwkv_music.errors import InputError
-from rwkv_music.training.cluster import END, Cluster, join_cluster
+from rwkv_music.training.callbacks import Listeners
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.control import STOP
-from rwkv_music.training.failures import explained
-from rwkv_music.training.follower import follow
-from rwkv_music.training.listeners import Listeners
-from rwkv_music.training.run import RunDirectory
-from rwkv_music.training.session import Session
-from rwkv_music.training.trackers import chosen_tracker
+from rwkv_music.training.distributed.process_group import END, Cluster, join_cluster
+from rwkv_music.training.distributed.worker_loop import follow
+from rwkv_music.training.loop import Session
+from rwkv_music.training.monitoring.loggers import chosen_tracker
+from rwkv_music.training.run.control import STOP
+from rwkv_music.training.run.directory import RunDirectory
+from rwkv_music.training.run.failures import explained
 
 _OF_THE_SESSION = {"out", "device", "sharding", "track"}
 """Settings that decide where and in how many parts a run is computed, not what it computes."""

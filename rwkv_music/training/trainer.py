@@ -16,12 +16,17 @@ from rwkv_music.model import RWKV7, ModelState
 from rwkv_music.ops.cross_entropy import Objective
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import Kind
-from rwkv_music.training.cluster import ALONE, GATHER, GATHER_MODEL, STEP, Cluster
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.objective import CompletionObjective
+from rwkv_music.training.distributed.process_group import ALONE, GATHER, GATHER_MODEL, STEP, Cluster
+from rwkv_music.training.distributed.train_state import (
+    Snapshot,
+    put_back,
+    take_snapshot,
+    whole_model,
+)
+from rwkv_music.training.loss import CompletionObjective
 from rwkv_music.training.optimizer import allocate_moments, make_optimizer
 from rwkv_music.training.schedule import learning_rate_at
-from rwkv_music.training.snapshot import Snapshot, put_back, take_snapshot, whole_model
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from rwkv_music.ops.backends import VARIABLE
 from rwkv_music.ops.native import load_library
 from rwkv_music.ops.products import Product, products
 from rwkv_music.ops.products.native import NO_SECOND, products_native
-from rwkv_music.training.lora import with_lora
+from rwkv_music.training.finetuning.lora import with_lora
 from tests.ops.product_cases import ALL_ACTIVATIONS, EXACT, Case, Given, numbers
 from tests.ops.wkv import relative_error
 

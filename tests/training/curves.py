@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rwkv_music.training.run import RunDirectory
+from rwkv_music.training.run.directory import RunDirectory
 
 _OF_THE_MACHINE = ("tokens_per_second", "elapsed_seconds", "memory_gib")
 

@@ -16,7 +16,8 @@ from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import has_tiles
 from rwkv_music.ops.wkv7 import available_backends
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
-from rwkv_music.training.material import prepare_material
+from rwkv_music.training.data_module import prepare_material
+from rwkv_music.training.loaders import require_room
 from rwkv_music.training.memory import (
     Load,
     MemoryEstimate,
@@ -27,7 +28,6 @@ from rwkv_music.training.memory import (
     remedies,
     require_memory,
 )
-from rwkv_music.training.streams import require_room
 from tests.training.conftest import NewConfig
 
 GIB = 2**30
@@ -160,7 +160,7 @@ def test_the_largest_batch_of_a_run_is_foreseen_from_a_few(new_config: NewConfig
         augment=RandomAugmentation(vocabulary=material.tokenizer.vocabulary),
     )  # fmt: skip
     largest = max(next(stream).tokens.numel() for _ in range(settings.steps))
-    with patch("rwkv_music.training.streams.require_memory") as asked:
+    with patch("rwkv_music.training.loaders.require_memory") as asked:
         require_room(SIZES, settings, material.train, device="cpu")
     load = asked.call_args.args[2]
     assert largest <= load.positions <= 1.3 * largest

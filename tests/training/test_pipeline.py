@@ -22,7 +22,7 @@ from rwkv_music.training import (
     start_training,
     train,
 )
-from rwkv_music.training.run import RunDirectory
+from rwkv_music.training.run.directory import RunDirectory
 from tests.music import tune
 
 SECONDS_AT_MOST = 120

@@ -13,7 +13,7 @@ from rwkv_music_widgets.training_words import figures_html
 
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score, save_score
-from rwkv_music.training.run import RunDirectory
+from rwkv_music.training.run.directory import RunDirectory
 from tests.music import BAR, tune
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rwkv_music.training.background import TrainingRun
-from rwkv_music.training.run import RunDirectory
+from rwkv_music.training.run.background import TrainingRun
+from rwkv_music.training.run.directory import RunDirectory
 
 _STEPS_TO_JUDGE_BY = 50
 """Steps whose speed says how long the rest will take."""

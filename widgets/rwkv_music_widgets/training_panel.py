@@ -10,7 +10,7 @@ import ipywidgets as widgets
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score
 from rwkv_music.training import TrainingRun
-from rwkv_music.training.run import FINAL_STATES
+from rwkv_music.training.run.directory import FINAL_STATES
 from rwkv_music_widgets.loss_chart import LossChart
 from rwkv_music_widgets.piano_roll import PianoRoll
 from rwkv_music_widgets.player import Player

@@ -1,0 +1,1 @@
+"""Tuning a trained model to a few files."""

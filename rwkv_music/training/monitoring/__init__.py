@@ -1,0 +1,1 @@
+"""Samples, signs of overfitting, and experiment loggers."""

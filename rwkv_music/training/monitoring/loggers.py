@@ -1,0 +1,110 @@
+"""The metrics once more, for those who watch many runs: TensorBoard, or Weights & Biases.
+
+metrics.jsonl stays the source of truth. Both trackers are reached through accelerate, which knows
+their interfaces, and are loaded only where they are used.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from rwkv_music.errors import MissingExtraError
+from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.distributed.process_group import Cluster
+from rwkv_music.training.run.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+_FEATURE = {"tensorboard": "--track tensorboard", "wandb": "--track wandb"}
+
+
+class Tracker:
+    """Tells one tracker each line of the metrics; or nobody.
+
+    Args:
+        tracker: Of accelerate, started; None tells nobody.
+    """
+
+    def __init__(self, tracker: "GeneralTracker | None" = None) -> None:
+        self._tracker = tracker
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Every number of a line, those inside a table under `table/name`."""
+        if self._tracker is not None:
+            self._tracker.log(dict(_numbers(line)), step=line["step"])
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        if self._tracker is not None:
+            self._tracker.finish()
+
+
+def chosen_tracker(config: TrainingConfig, cluster: Cluster) -> str:
+    """The tracker that a run has: "none", "tensorboard" or "wandb".
+
+    Raises:
+        MissingExtraError: If it was asked for and a package for it is missing.
+    """
+    if config.track == "auto":
+        is_there = find_spec("tensorboard") is not None
+        return "tensorboard" if cluster.number > 1 and is_there else "none"
+    if config.track == "none":
+        return "none"
+    for package in ("accelerate", config.track):
+        if find_spec(package) is None:
+            extra = "wandb" if package == "wandb" else "cluster"
+            raise MissingExtraError(_FEATURE[config.track], package, extra)
+    return config.track
+
+
+def open_tracker(
+    config: TrainingConfig, cluster: Cluster, run: RunDirectory, *, step: int
+) -> Tracker:
+    """The tracker of a run.
+
+    Args:
+        config: Which one.
+        cluster: The processes that train.
+        run: Where TensorBoard's files go, into `tensorboard`; its name is the run's name at W&B.
+        step: The step the run goes on from; what was told of later ones is void.
+
+    Raises:
+        MissingExtraError: If a package for it is missing.
+    """
+    name = chosen_tracker(config, cluster)
+    if name == "none":
+        return Tracker()
+    from accelerate import PartialState
+    from accelerate.tracking import TensorBoardTracker, WandBTracker
+
+    PartialState(cpu=True)  # trackers ask it whether this process leads
+    tracker: GeneralTracker
+    if name == "tensorboard":
+        tracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1)
+    else:
+        tracker = WandBTracker(
+            "rwkv-music",
+            name=run.path.name,
+            dir=str(run.path),
+            id=_identity(run),
+            resume="allow",
+            config=config.to_dict(),
+        )
+    tracker.start()
+    return Tracker(tracker)
+
+
+def _identity(run: RunDirectory) -> str:
+    """The same each time the run is taken up again, and no other run's."""
+    told = f"{run.path.name} {run.config()['sessions'][0]['started']}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _numbers(line: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in line.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{before}{name}/")
+        elif isinstance(value, int | float) and name != "step":
+            yield f"{before}{name}", value

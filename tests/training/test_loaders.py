@@ -1,0 +1,38 @@
+"""What the trainer is shown: the music as it is, or changed on the way."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rwkv_music.training import TrainingConfig
+from rwkv_music.training.data_module import prepare_material
+from rwkv_music.training.loaders import open_stream
+
+SEEN_BATCHES = 6
+
+
+@pytest.mark.parametrize("carry_state", [False, True])
+def test_the_trainer_is_shown_the_music_as_it_is_only_when_asked_to(
+    new_config: Callable[..., TrainingConfig], *, carry_state: bool
+) -> None:
+    """Rows of windows hold ids of the pieces, in any order; changed pieces hold others."""
+
+    def shown(**settings: Any) -> tuple[set[int], set[int]]:
+        config = new_config(carry_state=carry_state, context_length=64, **settings)
+        material = prepare_material(config)
+        vocabulary = material.tokenizer.vocabulary
+        stream = open_stream(
+            material.train_pieces, material.train, config, vocabulary, device="cpu"
+        )
+        try:
+            ids = {int(each) for _ in range(SEEN_BATCHES) for each in next(stream).tokens.unique()}
+        finally:
+            stream.close()
+        written = {int(each) for piece in material.train_pieces for each in piece.ids}
+        return ids - {vocabulary.PAD}, written
+
+    as_it_is, written = shown(augmentation=False)
+    assert as_it_is <= written
+    changed, _ = shown()
+    assert not changed <= written
