@@ -13,7 +13,7 @@ from rwkv_music.data.store_files import JOURNAL_NAME, StoreInfo, is_unfinished
 from rwkv_music.data.store_writer import EncodedPiece, StoreWriter
 from rwkv_music.data.workers import Progress
 from rwkv_music.errors import InputError
-from rwkv_music.processes import Failure
+from rwkv_music.worker_process import Failure
 
 
 class _Entry(NamedTuple):

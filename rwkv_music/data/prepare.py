@@ -16,10 +16,10 @@ from rwkv_music.data.store_files import SET_ASIDE_NAME, StoreInfo
 from rwkv_music.data.store_writer import EncodedPiece, StoreWriter
 from rwkv_music.data.workers import Outcome, Progress, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
-from rwkv_music.processes import Failure
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
 from rwkv_music.tokenizer.openings import openings_of
+from rwkv_music.worker_process import Failure
 
 _FEWEST_FOR_NUMBA = 20_000
 

@@ -32,8 +32,8 @@ from rwkv_music.data.store_files import (
     is_store,
 )
 from rwkv_music.errors import InputError
-from rwkv_music.processes import Failure
 from rwkv_music.tokenizer.openings import OPENING
+from rwkv_music.worker_process import Failure
 
 _FLUSH_SECONDS = 0.25
 _FLUSH_BYTES = 4 << 20

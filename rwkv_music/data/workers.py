@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rwkv_music.errors import InputError
-from rwkv_music.processes import Failure, WorkerEndedError, WorkerProcess
+from rwkv_music.worker_process import Failure, WorkerEndedError, WorkerProcess
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -88,7 +88,7 @@ def _read_bytes(content: bytes, *, name: str | Path) -> LoadedScore:
     text_format = TEXT_FORMATS.get(Path(name).suffix.lower())
     if text_format is None:
         return read_midi(content, name=name)
-    from rwkv_music.score.notation import read_notation
+    from rwkv_music.score.worker import read_notation
 
     return read_notation(content, text_format, name=name)
 
@@ -129,7 +129,7 @@ def _written(score: "symusic.Score", path: Path) -> bytes:
         from rwkv_music.score.abc.abc_writer import to_abc
 
         return to_abc(score, title=path.stem).encode()
-    from rwkv_music.score.musicxml_writing import to_musicxml, zipped
+    from rwkv_music.score.musicxml.musicxml_writer import to_musicxml, zipped
 
     text = to_musicxml(score, title=path.stem)
     return zipped(text) if text_format == "mxl" else text

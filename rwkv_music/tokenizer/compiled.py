@@ -14,8 +14,8 @@ from importlib import util
 from typing import Any, NamedTuple
 
 from rwkv_music.errors import InputError
-from rwkv_music.processes import in_worker
 from rwkv_music.tokenizer import loops
+from rwkv_music.worker_process import in_worker
 
 VARIABLE = "RWKV_MUSIC_TOKENIZER"
 """The environment variable that forces "numpy" or "numba"."""

@@ -25,9 +25,9 @@ from rwkv_music.data.scanning import scan
 from rwkv_music.data.store_files import StoreInfo
 from rwkv_music.data.store_writer import StoreWriter
 from rwkv_music.errors import InputError
-from rwkv_music.processes import Failure
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.worker_process import Failure
 from tests.music import tune
 from tests.stores import tables_of, write_tunes
 

@@ -14,7 +14,7 @@ import pytest
 
 from rwkv_music.data.workers import Outcome, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
-from rwkv_music.processes import Failure, describe_exit
+from rwkv_music.worker_process import Failure, describe_exit
 from tests.failing_tasks import accident, leave_once, sleep_behind_a_note, who
 
 HARMLESS = [f"file {number}" for number in range(40)]

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rwkv_music.score import load_score, save_score, score_from_bytes
-from rwkv_music.score.musicxml_notes import note_values, spell
-from rwkv_music.score.musicxml_writing import to_musicxml
-from rwkv_music.score.notation_grid import on_notation_grid
+from rwkv_music.score.musicxml.musicxml_writer import to_musicxml
+from rwkv_music.score.musicxml.note_writer import note_values, spell
+from rwkv_music.score.notation.grid import on_notation_grid
 from rwkv_music.score.timing import bar_starts
 from tests.score.plain_musicxml import sounding_in
 from tests.score.test_lossless import SEEDS, pedals, rich_score

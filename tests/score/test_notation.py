@@ -13,10 +13,10 @@ import symusic
 
 from rwkv_music.data.workers import map_in_workers
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.processes import WorkerProcess
-from rwkv_music.score import load_score, notation, read_score, save_score, score_from_bytes
-from rwkv_music.score.notation import read_notation
-from rwkv_music.score.notation_grid import on_notation_grid
+from rwkv_music.score import load_score, read_score, save_score, score_from_bytes, worker
+from rwkv_music.score.notation.grid import on_notation_grid
+from rwkv_music.score.worker import read_notation
+from rwkv_music.worker_process import WorkerProcess
 from tests.music import BAR, tune
 from tests.tokens import notes_of
 
@@ -147,7 +147,7 @@ def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read(
 ) -> None:
     endless = b"X:1\nM:4/4\nL:1/4\nK:C\n(3 CDE | Z99999999 |\n"
     with monkeypatch.context() as patched:
-        patched.setattr(notation, "_workers", [WorkerProcess(never_answer)])
+        patched.setattr(worker, "_workers", [WorkerProcess(never_answer)])
         with pytest.raises(ScoreFileError, match=r"slow\.krn: has not answered for 1 s"):
             read_notation(KERN.encode(), "humdrum", name="slow.krn", seconds=0.1)
     with pytest.raises(ScoreFileError, match=r"endless\.abc: takes more than"):
@@ -160,7 +160,7 @@ def test_a_reader_that_crashes_is_told_and_the_next_file_is_read(
 ) -> None:
     score_from_bytes(KERN.encode(), name="it.krn")
     with monkeypatch.context() as patched:
-        patched.setattr(notation, "_workers", [WorkerProcess(crash)])
+        patched.setattr(worker, "_workers", [WorkerProcess(crash)])
         with pytest.raises(ScoreFileError, match=r"^it\.krn: crashes its reader \(it ends its"):
             score_from_bytes(KERN.encode(), name="it.krn")
     assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
@@ -168,8 +168,8 @@ def test_a_reader_that_crashes_is_told_and_the_next_file_is_read(
 
 def test_a_reader_that_ended_while_it_waited_is_replaced() -> None:
     score_from_bytes(KERN.encode(), name="it.krn")
-    notation._workers[0].kill()
-    notation._workers[0]._process.wait()
+    worker._workers[0].kill()
+    worker._workers[0]._process.wait()
     assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
 
 

@@ -10,8 +10,8 @@ a tempo.
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rwkv_music.score.notation_grid import TICKS_PER_QUARTER, on_notation_grid
-from rwkv_music.score.notation_voices import Chord, Piece, cut, voices, with_rests
+from rwkv_music.score.notation.grid import TICKS_PER_QUARTER, on_notation_grid
+from rwkv_music.score.notation.voices import Chord, Piece, cut, voices, with_rests
 from rwkv_music.score.timing import bar_starts, signatures
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from rwkv_music.score.interop.music21_measures import set_lengths, side_by_side,
 if TYPE_CHECKING:
     import symusic
 
-    from rwkv_music.score.musicxml_reading import Facts, PartFacts, PedalSwitch
+    from rwkv_music.score.musicxml.facts import Facts, PartFacts, PedalSwitch
 
 _COARSEST_TICKS = 480
 _FINEST_TICKS = 32_767

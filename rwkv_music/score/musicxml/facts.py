@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from rwkv_music.score.musicxml_notes import add_pitch, spell
+from rwkv_music.score.musicxml.note_writer import add_pitch, spell
 
 _SWITCHES = {
     "start": (True,), "resume": (True,), "change": (False, True),

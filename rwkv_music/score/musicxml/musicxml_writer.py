@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree as ET
 
 from rwkv_music.score.instruments import pedal_spans, program_name
-from rwkv_music.score.musicxml_notes import (
+from rwkv_music.score.musicxml.note_writer import (
     Spelled,
     Spelling,
     Value,
@@ -27,8 +27,8 @@ from rwkv_music.score.musicxml_notes import (
     note_values,
     printable,
 )
-from rwkv_music.score.notation_grid import TICKS_PER_QUARTER, on_notation_grid
-from rwkv_music.score.notation_voices import Piece, cut, voices, with_rests
+from rwkv_music.score.notation.grid import TICKS_PER_QUARTER, on_notation_grid
+from rwkv_music.score.notation.voices import Piece, cut, voices, with_rests
 from rwkv_music.score.timing import bar_starts, signatures, tempo_text
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ _SHORTEST_LOOK = 0.01
 _GATHER_SECONDS = 0.02
 _GATHER_BYTES = 1 << 20
 _LONGEST_MESSAGE = 200
-_ENTRY = "import sys; sys.path[:] = {path!r}; from rwkv_music.processes import main; main()"
+_ENTRY = "import sys; sys.path[:] = {path!r}; from rwkv_music.worker_process import main; main()"
 
 
 class Failure(NamedTuple):

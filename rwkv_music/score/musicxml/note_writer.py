@@ -6,7 +6,7 @@ from functools import cache
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from rwkv_music.score.notation_grid import TICKS_PER_QUARTER
+from rwkv_music.score.notation.grid import TICKS_PER_QUARTER
 
 _KINDS = {4 * TICKS_PER_QUARTER >> place: kind for place, kind in enumerate(
     ("whole", "half", "quarter", "eighth", "16th", "32nd"))}  # fmt: skip

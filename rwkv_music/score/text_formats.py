@@ -1,4 +1,4 @@
-"""What happens in the process behind `rwkv_music.score.notation`."""
+"""What happens in the process behind `rwkv_music.score.worker`."""
 
 import io
 import zipfile
@@ -8,8 +8,8 @@ from xml.etree import ElementTree as ET
 from rwkv_music.errors import InputError
 from rwkv_music.score.abc.abc_reader import read_abc
 from rwkv_music.score.interop.music21_streams import from_music21
-from rwkv_music.score.musicxml_reading import prepared
-from rwkv_music.score.musicxml_writing import CONTAINER_NAME
+from rwkv_music.score.musicxml.facts import prepared
+from rwkv_music.score.musicxml.musicxml_writer import CONTAINER_NAME
 
 MAX_NOTATION_BYTES = 32 << 20
 _LONGEST_REASON = 200

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwkv_music.errors import InputError, ScoreFileError
-from rwkv_music.processes import Failure, WorkerEndedError, WorkerProcess, in_worker
 from rwkv_music.score.midi.midi_reader import LoadedScore
-from rwkv_music.score.notation_worker import MAX_NOTATION_BYTES, Request, answer
+from rwkv_music.score.text_formats import MAX_NOTATION_BYTES, Request, answer
+from rwkv_music.worker_process import Failure, WorkerEndedError, WorkerProcess, in_worker
 
 if TYPE_CHECKING:
     import symusic

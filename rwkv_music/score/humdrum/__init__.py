@@ -1,0 +1,1 @@
+"""Humdrum files: reader of **kern."""

@@ -1,0 +1,1 @@
+"""What the writers of notation (MusicXML, ABC) share: quantization and voices."""
