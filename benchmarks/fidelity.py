@@ -42,7 +42,7 @@ class Fidelity:
 
 def compare(score: symusic.Score, back: symusic.Score, tokenizer: Tokenizer) -> Fidelity:
     """A score beside what came back of it."""
-    grid = Grid(score.ticks_per_quarter, tokenizer.vocabulary.ticks_per_quarter)
+    grid = Grid(score.ticks_per_quarter, tokenizer.vocabulary.steps_per_quarter)
     ours = [score.tracks[place] for place in tokenizer.part_order(score)]
     theirs = list(back.tracks)
     pairs = list(zip(ours, theirs, strict=False))

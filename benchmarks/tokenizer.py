@@ -116,7 +116,7 @@ def fidelity(
 
 def option(steps: int, velocities: int, scores: list[symusic.Score]) -> dict[str, Any]:
     """Fidelity with other settings."""
-    tokenizer = Tokenizer(ticks_per_quarter=steps, velocities=velocities)
+    tokenizer = Tokenizer(steps_per_quarter=steps, velocities=velocities)
     row = fidelity(scores, tokenizer, 0, np.random.default_rng(0))
     return {"settings": tokenizer.settings, "vocabulary": tokenizer.vocabulary.num_used, **row}
 

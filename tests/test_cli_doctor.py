@@ -51,7 +51,7 @@ def test_the_tokenizer_can_be_chosen_as_it_is_for_training(
     moved = {}
     for steps in ("48", "96"):
         report = tmp_path / f"{steps}.json"
-        asked = ["doctor", str(folder), "--ticks-per-quarter", steps, "--json", str(report)]
+        asked = ["doctor", str(folder), "--steps-per-quarter", steps, "--json", str(report)]
         assert main(asked) == 0
         files = {each["name"]: each for each in json.loads(report.read_text())["files"]}
         moved[steps] = files["fine.mid"]["onset_max_ms"]

@@ -95,12 +95,12 @@ def test_a_store_of_other_settings_is_trained_on_and_not_taken_for_another(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store, run = tmp_path / "store", tmp_path / "run"
-    finer = ["--ticks-per-quarter", "192", "--velocities", "64"]
+    finer = ["--steps-per-quarter", "192", "--velocities", "64"]
     assert main(["prepare", str(folder), "-o", str(store), "--workers", "1", *finer]) == 0
     train = ["train", "--store", str(store), "--out", str(run), "--preset", "tiny", "--steps", "2"]
     assert main([*train, "--device", "cpu", "--seed", "1"]) == 0
     settings = load_model(run).tokenizer_settings
-    assert settings == {"ticks_per_quarter": 192, "velocities": 64, "slots": 32}
+    assert settings == {"steps_per_quarter": 192, "velocities": 64, "max_parts": 32}
     store.rename(tmp_path / "finer")
     assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
     assert main(["train", "--resume", "--out", str(run)]) == 0  # it is finished already
@@ -108,8 +108,10 @@ def test_a_store_of_other_settings_is_trained_on_and_not_taken_for_another(
     capsys.readouterr()
     assert main(["train", "--resume", "--out", str(run)]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "has a tokenizer of ticks_per_quarter 96, velocities 32, slots 32, the run in" in said
-    assert "began with one of ticks_per_quarter 192, velocities 64, slots 32: bring" in said
+    assert (
+        "has a tokenizer of steps_per_quarter 96, velocities 32, max_parts 32, the run in" in said
+    )
+    assert "began with one of steps_per_quarter 192, velocities 64, max_parts 32: bring" in said
 
 
 def test_a_folder_is_not_taken_for_a_store(

@@ -3,7 +3,7 @@
 import numpy as np
 import symusic
 
-from rwkv_music.tokenizer import Grammar, Kind, Tokenizer
+from rwkv_music.tokenizer import Grammar, Tokenizer, TokenType
 
 SIGNATURES = ((4, 4), (3, 4), (6, 8), (5, 4), (7, 8), (2, 2))
 
@@ -70,12 +70,12 @@ def random_stream(
     taken: list[int] = []
     while not grammar.finished and len(taken) < most:
         allowed = np.flatnonzero(grammar.allowed())
-        kinds = vocabulary.kind_of(allowed)
+        kinds = vocabulary.types_of(allowed)
         if vocabulary.EOS in allowed and grammar.bars >= bars:
             token = vocabulary.EOS
         else:
-            choices = np.unique(kinds[kinds != Kind.EOS])
-            kind = rng.choice(choices) if len(choices) else Kind.EOS
+            choices = np.unique(kinds[kinds != TokenType.EOS])
+            kind = rng.choice(choices) if len(choices) else TokenType.EOS
             token = int(rng.choice(allowed[kinds == kind]))
         grammar.advance(token)
         taken.append(token)

@@ -63,7 +63,7 @@ def number(
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     """The settings of the tokenizer that music is encoded with; read by `tokenizer_of`."""
     parser.add_argument(
-        "--ticks-per-quarter",
+        "--steps-per-quarter",
         type=whole_number(at_least=1),
         default=96,
         metavar="N",
@@ -86,7 +86,7 @@ def tokenizer_of(given: argparse.Namespace) -> "Tokenizer":
     """
     from rwkv_music.tokenizer import Tokenizer
 
-    return Tokenizer(ticks_per_quarter=given.ticks_per_quarter, velocities=given.velocities)
+    return Tokenizer(steps_per_quarter=given.steps_per_quarter, velocities=given.velocities)
 
 
 def add_command(

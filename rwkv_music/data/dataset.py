@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import BarIndex, Tokenizer
-from rwkv_music.tokenizer.openings import Openings, openings_of
+from rwkv_music.tokenizer.bar_index import BarRows, index_bars
 
 Ids = UInt16[np.ndarray, " _"]
 
@@ -31,8 +31,8 @@ class Piece:
     """The whole piece, header first."""
     group: str
     """Pieces that share a melody (or are the same) share a group and never part in a split."""
-    openings: Openings | None = field(default=None, repr=False, compare=False)
-    """What `openings_of` finds in the ids, where that is known already, as in a token store."""
+    bar_index: BarRows | None = field(default=None, repr=False, compare=False)
+    """What `index_bars` finds in the ids, where that is known already, as in a token store."""
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,10 @@ class Spans(Sequence[Span]):
         return Span(piece, seam, min(stop, int(self._bars[piece])))
 
 
-def _with_openings(piece: Piece, tokenizer: Tokenizer) -> tuple[Piece, Openings]:
-    if piece.openings is not None:
-        return piece, piece.openings
-    return piece, openings_of(piece.ids, tokenizer.vocabulary)
+def _with_bar_index(piece: Piece, tokenizer: Tokenizer) -> tuple[Piece, BarRows]:
+    if piece.bar_index is not None:
+        return piece, piece.bar_index
+    return piece, index_bars(piece.ids, tokenizer.vocabulary)
 
 
 class Windows:
@@ -211,8 +211,8 @@ class Windows:
         self.tokenizer = tokenizer
         self.prompt_bars = prompt_bars
         self.completion_bars = completion_bars
-        indexed = [_with_openings(piece, tokenizer) for piece in pieces]
-        bars = np.array([len(openings) for _, openings in indexed], dtype=np.int64)
+        indexed = [_with_bar_index(piece, tokenizer) for piece in pieces]
+        bars = np.array([len(bar_index) for _, bar_index in indexed], dtype=np.int64)
         self.too_short = [indexed[place][0].name for place in np.flatnonzero(bars < 2).tolist()]
         usable = [each for each in indexed if len(each[1]) >= 2]
         if not usable:
@@ -221,7 +221,7 @@ class Windows:
                 f"complete ({', '.join(self.too_short[:3]) or 'no piece given'}): add longer pieces"
             )
         self.pieces = [piece for piece, _ in usable]
-        self._openings = [openings for _, openings in usable]
+        self._bar_indexes = [bar_index for _, bar_index in usable]
         self._bars = bars[bars >= 2]
 
     def spans(self, *, offset: int = 0) -> "Spans":
@@ -236,7 +236,7 @@ class Windows:
         """The window that completes a span."""
         start = max(0, span.seam - self.prompt_bars)
         piece = self.pieces[span.piece]
-        index = BarIndex(piece.ids, self.tokenizer, self._openings[span.piece])
+        index = BarIndex(piece.ids, self.tokenizer, self._bar_indexes[span.piece])
         window = index.window(start, span.stop, seam=span.seam)
         return Example(ids=window.ids, completion_start=window.completion_start)
 

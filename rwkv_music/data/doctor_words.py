@@ -223,7 +223,7 @@ def _doubtful_figures(report: "FolderReport") -> Iterator[str]:
             f"{_count(len(coarse), 'file')} {'loses' if len(coarse) == 1 else 'lose'} more than "
             f"{_LARGE_ERROR_MS:g} ms of timing "
             f"({_names_of(coarse)}): a finer grid keeps it. Prepare a token store with "
-            "--ticks-per-quarter 192, and train on that."
+            "--steps-per-quarter 192, and train on that."
         )
 
 

@@ -199,7 +199,7 @@ def changed_by_encoding(score: "symusic.Score", tokenizer: Tokenizer) -> tuple[s
 def _merged(score: "symusic.Score", tokenizer: Tokenizer) -> Iterable[str]:
     from rwkv_music.score.instruments import program_name
 
-    most = tokenizer.vocabulary.slots
+    most = tokenizer.vocabulary.max_parts
     if len(score.tracks) <= most:
         return
     names = {

@@ -51,7 +51,7 @@ def draw_example(
     notes, cells = figure.subplots(2, sharex=True, height_ratios=[3, 2])
     draw_piano_roll(score, seam_tick=int(times[is_scored][0]), axes=notes)
     _frame_scored_notes(notes, ids, times, is_scored, tokenizer)
-    _draw_cells(cells, times / tokenizer.vocabulary.ticks_per_quarter, is_scored)
+    _draw_cells(cells, times / tokenizer.vocabulary.steps_per_quarter, is_scored)
     cells.set(xlabel="bar", ylabel="tokens")
     cells.set_title(
         f"{is_scored.sum()} of {len(ids)} tokens count in the loss", loc="left", fontsize=10
@@ -81,8 +81,8 @@ def _frame_scored_notes(
     for place in np.flatnonzero(is_end & is_scored).tolist():
         own = vocabulary.values[ids[[place - 2, place]]]
         pitch, ticks = int(own[0]), int(vocabulary.durations[own[1]])
-        start = times[place] / vocabulary.ticks_per_quarter
-        length = ticks / vocabulary.ticks_per_quarter
+        start = times[place] / vocabulary.steps_per_quarter
+        length = ticks / vocabulary.steps_per_quarter
         frames.append(Rectangle((start, pitch - 0.5), length, 1))
     axes.add_collection(
         PatchCollection(

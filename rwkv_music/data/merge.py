@@ -115,8 +115,8 @@ def _copy(entry: _Entry, store: Store, out: StoreWriter) -> None:
         out.set_aside(file, Failure(line["kind"], line["reason"], line.get("detail", "")))
         return
     piece = (store.train if line["side"] == "train" else store.valid)[entry.place]
-    assert piece.openings is not None
+    assert piece.bar_index is not None
     encoded = EncodedPiece(
-        piece.ids.tobytes(), piece.openings.tobytes(), piece.group, tuple(line.get("mended", ()))
+        piece.ids.tobytes(), piece.bar_index.tobytes(), piece.group, tuple(line.get("mended", ()))
     )
     out.add(file, encoded)

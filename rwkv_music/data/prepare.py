@@ -17,8 +17,8 @@ from rwkv_music.data.store_writer import EncodedPiece, StoreWriter
 from rwkv_music.data.workers import Outcome, Progress, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.bar_index import index_bars
 from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
-from rwkv_music.tokenizer.openings import openings_of
 from rwkv_music.worker_process import Failure
 
 _FEWEST_FOR_NUMBA = 20_000
@@ -69,7 +69,7 @@ class FileEncoder:
             track.notes.append(symusic.Note(0, ticks, 60, 64))
             track.controls.append(symusic.ControlChange(0, 64, 127))
             score.tracks.append(track)
-            openings_of(self._tokenizer.encode(score), self._tokenizer.vocabulary)
+            index_bars(self._tokenizer.encode(score), self._tokenizer.vocabulary)
 
     def __call__(self, file: FoundFile) -> EncodedPiece:
         """The piece in a file.
@@ -83,11 +83,11 @@ class FileEncoder:
             raise InputError(file.problem)
         loaded = read_score(self._folder / file.name)
         ids = self._tokenizer.encode(loaded.score)
-        openings = openings_of(ids, self._tokenizer.vocabulary)
+        bar_index = index_bars(ids, self._tokenizer.vocabulary)
         content = ids.astype(dtype_for(self._tokenizer.vocab_size), copy=False).tobytes()
         return EncodedPiece(
             ids=content,
-            openings=openings.tobytes(),
+            bar_index=bar_index.tobytes(),
             sha256=hashlib.sha256(content).hexdigest(),
             mended=(*loaded.repairs, *changed_by_encoding(loaded.score, self._tokenizer)),
         )

@@ -7,7 +7,7 @@ import numpy as np
 from rwkv_music.data.dataset import Ids, Piece
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import BarIndex, Tokenizer
-from rwkv_music.tokenizer.openings import openings_of
+from rwkv_music.tokenizer.bar_index import index_bars
 
 _DRAWN_TOGETHER = 1024
 
@@ -50,11 +50,11 @@ class RandomWindows(Iterator[Ids]):
             self._draw()
         place, token = self._drawn.pop()
         piece = self._pieces[place]
-        openings = piece.openings
-        if openings is None:
-            openings = openings_of(piece.ids, self._tokenizer.vocabulary)
-        bar = max(int(np.searchsorted(openings["bar"], token, side="right")) - 1, 0)
-        return BarIndex(piece.ids, self._tokenizer, openings).fitting(bar, self._most)
+        bar_index = piece.bar_index
+        if bar_index is None:
+            bar_index = index_bars(piece.ids, self._tokenizer.vocabulary)
+        bar = max(int(np.searchsorted(bar_index["bar"], token, side="right")) - 1, 0)
+        return BarIndex(piece.ids, self._tokenizer, bar_index).fitting(bar, self._most)
 
     def _draw(self) -> None:
         tokens = self._generator.integers(self._ends[-1], size=_DRAWN_TOGETHER)

@@ -13,7 +13,7 @@ from rwkv_music.data.journal import files_in
 from rwkv_music.data.store_files import JOURNAL_NAME, PIECE, StoreInfo
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.tokenizer.openings import OPENING
+from rwkv_music.tokenizer.bar_index import BAR_ROW
 
 
 class Store:
@@ -86,7 +86,7 @@ class Store:
         sizes, dtype = read_index(self.path / f"{side}.idx")
         ids = self._mapped(f"{side}.bin", dtype)
         table = np.frombuffer((self.path / f"{side}.pieces").read_bytes(), dtype=PIECE)
-        openings = self._mapped(f"{side}.bars", OPENING)
+        bar_index = self._mapped(f"{side}.bars", BAR_ROW)
         names = (self.path / f"{side}.names").read_bytes().decode("utf-8", "surrogatepass")
         named = names.split("\0")[:-1]
         counted = (len(sizes), sizes.sum(dtype=np.int64), table["bars"].sum(dtype=np.int64))
@@ -94,7 +94,7 @@ class Store:
             counts.get(side, 0) for counts in (self.info.pieces, self.info.tokens, self.info.bars)
         )
         is_whole = len(named) == len(table) == len(sizes) and counted == told
-        if not is_whole or len(ids) < told[1] or len(openings) < told[2]:
+        if not is_whole or len(ids) < told[1] or len(bar_index) < told[2]:
             raise InputError(
                 f"{self.path} is damaged, the files of its side '{side}' do not fit together: "
                 "copy it again, or prepare it again"
@@ -103,7 +103,7 @@ class Store:
         bar_ends = np.cumsum(table["bars"], dtype=np.int64).tolist()
         hashes = table["sha256"].tobytes().hex()
         return tuple(
-            Piece(name, ids[begin:end], hashes[place : place + 64], openings[bar:bar_end])
+            Piece(name, ids[begin:end], hashes[place : place + 64], bar_index[bar:bar_end])
             for name, begin, end, bar, bar_end, place in zip(
                 named, [0, *ends], ends, [0, *bar_ends], bar_ends, range(0, len(hashes), 64),
                 strict=False,

@@ -2,7 +2,7 @@
 
 store.json        what this is: schema, tokenizer, counts
 train.bin .idx    token ids of the pieces to train on, and their index: see `binidx`
-train.bars        a row for each bar, piece after piece: see `rwkv_music.tokenizer.openings`
+train.bars        a row for each bar, piece after piece: see `rwkv_music.tokenizer.bar_index`
 train.pieces      a row for each piece: see `PIECE`
 train.names       their names, a zero byte behind each
 valid.*           the same for the pieces that are held out
@@ -25,6 +25,7 @@ import numpy as np
 from rwkv_music.atomic import final_name, write_atomic
 from rwkv_music.data.binidx import dtype_for
 from rwkv_music.errors import InputError
+from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 from rwkv_music.tokenizer import Tokenizer
 
 SCHEMA = 1
@@ -112,6 +113,7 @@ class StoreInfo:
             )
         if problem := _problem_of(content):
             raise InputError(f"{path} is damaged ({problem}): prepare the store again")
+        content["tokenizer_settings"] = renamed(content["tokenizer_settings"], TOKENIZER_SETTINGS)
         return cls(**content)
 
     def write(self, store: Path) -> None:

@@ -32,7 +32,7 @@ from rwkv_music.data.store_files import (
     is_store,
 )
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.openings import OPENING
+from rwkv_music.tokenizer.bar_index import BAR_ROW
 from rwkv_music.worker_process import Failure
 
 _FLUSH_SECONDS = 0.25
@@ -45,7 +45,7 @@ class EncodedPiece:
     """What a file becomes."""
 
     ids: bytes
-    openings: bytes
+    bar_index: bytes
     sha256: str
     """Of the ids: pieces with the same one are copies, and stand on one side."""
     mended: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class StoreWriter:
         self.path = path
         self.info = info
         self.done = DoneFiles()
-        self._itemsizes = {"bin": np.dtype(info.dtype).itemsize, "bars": OPENING.itemsize}
+        self._itemsizes = {"bin": np.dtype(info.dtype).itemsize, "bars": BAR_ROW.itemsize}
         self._open: dict[str, FileIO] = {}
         self._waiting: dict[str, list[bytes]] = {}
         self._waiting_bytes = 0
@@ -108,7 +108,7 @@ class StoreWriter:
             "name": file.name,
             "side": side,
             "tokens": len(piece.ids) // self._itemsizes["bin"],
-            "bars": len(piece.openings) // self._itemsizes["bars"],
+            "bars": len(piece.bar_index) // self._itemsizes["bars"],
             "sha256": piece.sha256,
             "size": file.size,
             "mtime": file.mtime,
@@ -116,7 +116,7 @@ class StoreWriter:
         if piece.mended:
             line["mended"] = piece.mended
         self._put(f"{side}.bin", piece.ids)
-        self._put(f"{side}.bars", piece.openings)
+        self._put(f"{side}.bars", piece.bar_index)
         self._note(line)
 
     def set_aside(self, file: FoundFile, failure: Failure) -> None:

@@ -20,7 +20,7 @@ from rwkv_music.data import Example, collate
 from rwkv_music.model import RWKV7, Style
 from rwkv_music.ops.cross_entropy import completion_nats
 from rwkv_music.tokenizer import Vocabulary
-from rwkv_music.tokenizer.vocabulary import Kind
+from rwkv_music.tokenizer.vocabulary import TokenType
 
 Nats = Float[np.ndarray, " targets"]
 Scored = Bool[np.ndarray, " targets"]
@@ -57,7 +57,7 @@ class Likelihood:
         """Nats per token of each kind, e.g. "PITCH", in the order of the vocabulary."""
         return {
             kind.name: self.nats_by_kind[kind.name] / self.tokens_by_kind[kind.name]
-            for kind in Kind
+            for kind in TokenType
             if kind.name in self.tokens_by_kind
         }
 
@@ -122,14 +122,14 @@ def count(
         vocabulary: To tell kinds apart; a note is counted by its last token, the duration.
         seconds: How long the music they spell takes.
     """
-    kinds = vocabulary.kind_of(targets)
-    sums = np.bincount(kinds, weights=nats, minlength=len(Kind))
-    numbers = np.bincount(kinds, minlength=len(Kind))
-    found = [kind for kind in Kind if numbers[kind]]
+    kinds = vocabulary.types_of(targets)
+    sums = np.bincount(kinds, weights=nats, minlength=len(TokenType))
+    numbers = np.bincount(kinds, minlength=len(TokenType))
+    found = [kind for kind in TokenType if numbers[kind]]
     return Likelihood(
         nats=float(nats.sum()),
         tokens=len(targets),
-        notes=int(numbers[Kind.DUR]),
+        notes=int(numbers[TokenType.DUR]),
         seconds=seconds,
         nats_by_kind={kind.name: float(sums[kind]) for kind in found},
         tokens_by_kind={kind.name: int(numbers[kind]) for kind in found},

@@ -169,7 +169,7 @@ class _Prompt:
 
     def _ticks(self, steps: int) -> int:
         """Grid steps as ticks of the prompt, to the nearest."""
-        own, grid = self.score.ticks_per_quarter, self.tokenizer.vocabulary.ticks_per_quarter
+        own, grid = self.score.ticks_per_quarter, self.tokenizer.vocabulary.steps_per_quarter
         return round(float(steps * own / grid))
 
     def _add_timing(self, new: "symusic.Score", decoded: "symusic.Score", seam: int) -> None:

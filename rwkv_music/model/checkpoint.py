@@ -20,6 +20,7 @@ from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.files import checkpoint_aside
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
+from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 from rwkv_music.tokenizer import Tokenizer
 
 __all__ = ["load_checkpoint", "load_model", "load_pth", "save_checkpoint", "save_pth"]
@@ -79,17 +80,19 @@ def load_checkpoint(
     header, weights = _read(path)
     try:
         config = ModelConfig.from_dict(_entry(header, "model"))
-        settings = _entry(header, "tokenizer")
+        settings = renamed(_entry(header, "tokenizer"), TOKENIZER_SETTINGS)
         metadata = _entry(header, "metadata")
     except (TypeError, InputError) as error:
         raise CheckpointError(
             f"{path} is no checkpoint of rwkv-music ({error}): use a file from a run's "
             "checkpoints folder"
         ) from error
-    if tokenizer_settings is not None and dict(tokenizer_settings) != settings:
+    asked = settings if tokenizer_settings is None else tokenizer_settings
+    expected = renamed(asked, TOKENIZER_SETTINGS)
+    if expected != settings:
         raise CheckpointError(
             f"{path} reads tokens of another vocabulary: it was trained with {settings}, expected "
-            f"{dict(tokenizer_settings)}"
+            f"{expected}"
         )
     model = RWKV7(config)
     _check_shapes(path, {name: value.shape for name, value in model.state_dict().items()}, weights)

@@ -3,14 +3,14 @@
 A piece is a flat stream of ids:
 
     piece  = BOS header bar* EOS
-    header = TEMPO [TEMPOF] NUM DEN (SLOT PROG)+       what is in force at the first bar
+    header = TEMPO [TEMPO_FRACTION] NUM DEN (PART PROG)+       what is in force at the first bar
     bar    = BAR [NUM DEN] event*                      NUM DEN only where the signature changes
-    event  = [BEAT] [SUB] (TEMPO [TEMPOF] | [SLOT] PED | [SLOT] (PITCH | DRUM) VEL DUR)
+    event  = [BEAT] [SUBBEAT] (TEMPO [TEMPO_FRACTION] | [PART] PED | [PART] (PITCH | DRUM) VEL DUR)
 
-- BEAT is the quarter within the bar, SUB the grid step within the quarter; each is written only
+- BEAT is the quarter within the bar, SUBBEAT the grid step within the quarter; each is written only
   when it changes, and a bar begins with both at 0. A position directly before BAR says that the bar
   is cut short there, as by a time signature in its middle.
-- SLOT names a part and stays in force until the next one. Parts are sorted by program, drums last.
+- PART names a part and stays in force until the next one. Parts are sorted by program, drums last.
   At one moment come the tempo, pedals up, pedals down, then notes by part, pitch, velocity and
   duration.
 - A stream is canonical when it is what the encoder writes. The grammar admits exactly the canonical
@@ -21,7 +21,7 @@ A piece is a flat stream of ids:
 
 from rwkv_music.tokenizer.grammar import Grammar
 from rwkv_music.tokenizer.tokenizer import Tokenizer
-from rwkv_music.tokenizer.vocabulary import Kind, Vocabulary
+from rwkv_music.tokenizer.vocabulary import TokenType, Vocabulary
 from rwkv_music.tokenizer.windows import BarIndex, Window
 
-__all__ = ["BarIndex", "Grammar", "Kind", "Tokenizer", "Vocabulary", "Window"]
+__all__ = ["BarIndex", "Grammar", "TokenType", "Tokenizer", "Vocabulary", "Window"]

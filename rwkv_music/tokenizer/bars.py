@@ -81,7 +81,7 @@ def bar_keys(
         start, numerator, denominator = segment
         if start > last_event:
             break
-        length = 4 * vocabulary.ticks_per_quarter * numerator // denominator
+        length = 4 * vocabulary.steps_per_quarter * numerator // denominator
         stop = min(end, last_event + 1) << TIME_SHIFT
         own = np.arange((start << TIME_SHIFT) + _BAR, stop, length << TIME_SHIFT, dtype=np.int64)
         if bars:

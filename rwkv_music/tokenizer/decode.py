@@ -22,7 +22,7 @@ from rwkv_music.tokenizer.vocabulary import (
     DRUM_PROGRAM,
     SLOWEST_TEMPO,
     TEMPO_FRACTIONS,
-    Kind,
+    TokenType,
     Vocabulary,
 )
 
@@ -34,11 +34,11 @@ Kinds = UInt8[np.ndarray, " tokens"]
 Columns = tuple[Shaped[np.ndarray, " _"], ...]
 _DEFAULT_QPM_STEPS = 120 * TEMPO_FRACTIONS
 # Plain numbers: comparing an array with a member of an enumeration is slow.
-_BAR, _BEAT, _SUB, _NUM, _SLOT, _PROG, _TEMPO, _TEMPOF, _PED, _DUR = (
+_BAR, _BEAT, _SUBBEAT, _NUM, _PART, _PROG, _TEMPO, _TEMPO_FRACTION, _PED, _DUR = (
     int(kind)
     for kind in (
-        Kind.BAR, Kind.BEAT, Kind.SUB, Kind.NUM, Kind.SLOT, Kind.PROG, Kind.TEMPO, Kind.TEMPOF,
-        Kind.PED, Kind.DUR,
+        TokenType.BAR, TokenType.BEAT, TokenType.SUBBEAT, TokenType.NUM, TokenType.PART,
+        TokenType.PROG, TokenType.TEMPO, TokenType.TEMPO_FRACTION, TokenType.PED, TokenType.DUR,
     )
 )  # fmt: skip
 
@@ -142,18 +142,18 @@ class Bars(NamedTuple):
     def of(cls, ids: Ids, kinds: Kinds, vocabulary: Vocabulary) -> "Bars":
         """Those of a well-formed stream."""
         values = decoding_tables(vocabulary).values
-        moves = ((kinds == _BEAT) | (kinds == _SUB) | (kinds == _BAR)).nonzero()[0]
+        moves = ((kinds == _BEAT) | (kinds == _SUBBEAT) | (kinds == _BAR)).nonzero()[0]
         moved, set_to = kinds.take(moves), values.take(ids.take(moves))
         is_bar = moved == _BAR
         # A BAR sets both to its own value, 0.
         position = _in_force(set_to, (moved == _BEAT) | is_bar)
-        position += _in_force(set_to, (moved == _SUB) | is_bar)
+        position += _in_force(set_to, (moved == _SUBBEAT) | is_bar)
         opens = is_bar.nonzero()[0]
         bars = moves.take(opens)
         numerators, denominators = _bar_signatures(ids, kinds, bars, values)
-        lengths = 4 * vocabulary.ticks_per_quarter * numerators // denominators
+        lengths = 4 * vocabulary.steps_per_quarter * numerators // denominators
         before = kinds[bars[1:] - 1]
-        is_cut = ((before == _BEAT) | (before == _SUB)).nonzero()[0]
+        is_cut = ((before == _BEAT) | (before == _SUBBEAT)).nonzero()[0]
         # A position right before a BAR says where the bar before it is cut.
         lengths[is_cut] = position[opens[is_cut + 1] - 1]
         starts = lengths.cumsum() - lengths
@@ -204,7 +204,7 @@ def _read_compiled(ids: Ids, vocabulary: Vocabulary, loops: Loops) -> Music | No
     if not len(counts):
         return None
     programs, tempos, signatures, sounds = loops.read(
-        ids, tables.kinds, tables.values, counts, vocabulary.ticks_per_quarter
+        ids, tables.kinds, tables.values, counts, vocabulary.steps_per_quarter
     )
     note_times, note_sounds, switch_times, switch_values, ends = loops.split(
         ids, sounds, len(programs), tables.kinds, tables.values,
@@ -245,7 +245,7 @@ def _in_force(set_to: Ids, sets: Bool[np.ndarray, " moves"]) -> Ids:
 
 def slots_in_force(ids: Ids, kinds: Kinds, values: Ids) -> UInt8[np.ndarray, " tokens"]:
     """The part in force at each token; the first one where none was chosen."""
-    places = (kinds == _SLOT).nonzero()[0]
+    places = (kinds == _PART).nonzero()[0]
     if not len(places):
         return np.zeros(len(ids), dtype=np.uint8)
     chosen = values.take(ids.take(places)).astype(np.uint8)
@@ -273,7 +273,7 @@ def _tempos(ids: Ids, kinds: Kinds, times: Int32[np.ndarray, " tokens"], values:
     steps = (values.take(ids.take(places)) + SLOWEST_TEMPO) * TEMPO_FRACTIONS
     behind = places + 1
     # Behind the last token there is nothing; the first one, BOS, is no fraction either.
-    is_fraction = kinds.take(behind, mode="wrap") == _TEMPOF
+    is_fraction = kinds.take(behind, mode="wrap") == _TEMPO_FRACTION
     steps += values.take(ids.take(behind, mode="wrap")) * is_fraction
     return _tempo_columns(times.take(places), steps)
 
@@ -320,7 +320,7 @@ def _score_of(music: Music, vocabulary: Vocabulary) -> "symusic.Score":
 
     from rwkv_music.score.instruments import program_name
 
-    score = symusic.Score(vocabulary.ticks_per_quarter)
+    score = symusic.Score(vocabulary.steps_per_quarter)
     score.tempos = symusic.core.TempoTickList.from_numpy(*music.tempos)
     signatures = symusic.core.TimeSignatureTickList.from_numpy(*music.signatures)
     score.time_signatures = signatures

@@ -11,17 +11,17 @@ from rwkv_music.tokenizer.tables import (
     CUT,
     DRUM,
     NOTE,
+    PART_SHIFT,
     PEDAL_DOWN,
     PEDAL_UP,
     PITCH_SHIFT,
     RANK_SHIFT,
-    SLOT_SHIFT,
     TEMPO,
     TIME_SHIFT,
     TOKEN_BITS,
     decoding_tables,
 )
-from rwkv_music.tokenizer.vocabulary import Kind, Vocabulary
+from rwkv_music.tokenizer.vocabulary import TokenType, Vocabulary
 
 Ids = UInt16[np.ndarray, " _"]
 Keys = Int64[np.ndarray, " _"]
@@ -48,16 +48,16 @@ def without_part(ids: Ids, slot: int, vocabulary: Vocabulary) -> Ids:
     if stream is None:
         raise InputError("the ids are no stream: give a whole piece or window, from BOS on")
     places, kinds = stream
-    first_bar = int((kinds == Kind.BAR).argmax())
-    programs = (kinds[:first_bar] == int(Kind.PROG)).nonzero()[0]
+    first_bar = int((kinds == TokenType.BAR).argmax())
+    programs = (kinds[:first_bar] == int(TokenType.PROG)).nonzero()[0]
     if not 0 <= slot < len(programs):
         raise InputError(f"there is no part {slot}: the stream has {len(programs)}, from 0 on")
     bars = Bars.of(places, kinds, vocabulary)
     sounds, sound_ends = _sound_keys(places, kinds, bars, vocabulary)
-    slots = (sounds >> SLOT_SHIFT) & 31
+    slots = (sounds >> PART_SHIFT) & 31
     others = slots != slot
     sounds, sound_ends = sounds[others], sound_ends[others]
-    sounds -= (slots[others] > slot).astype(np.int64) << SLOT_SHIFT
+    sounds -= (slots[others] > slot).astype(np.int64) << PART_SHIFT
     tempos = _tempo_keys(places, kinds, bars, vocabulary)
     is_whole = ids[-1] == vocabulary.EOS
     if not len(sounds) or (is_whole and _ends_earlier(sounds, sound_ends, tempos, bars)):
@@ -65,12 +65,12 @@ def without_part(ids: Ids, slot: int, vocabulary: Vocabulary) -> Ids:
     opens = _bar_keys(places, kinds, bars)
     # A bar is cut at a position right before a BAR, or at the end of a window.
     ends = np.append(bars.places[1:], len(ids)) - 1
-    ends = ends[(kinds[ends] == int(Kind.BEAT)) | (kinds[ends] == int(Kind.SUB))]
+    ends = ends[(kinds[ends] == int(TokenType.BEAT)) | (kinds[ends] == int(TokenType.SUBBEAT))]
     cuts = (bars.times[ends].astype(np.int64) << TIME_SHIFT) + (CUT << RANK_SHIFT)
     keys = np.sort(np.concatenate([sounds, tempos, opens, cuts]))
     parts = []
     for number, program in enumerate(np.delete(programs, slot).tolist()):
-        parts += [vocabulary.slot[number], int(places[program])]
+        parts += [vocabulary.part[number], int(places[program])]
     header = [*places[: programs[0] - 1].tolist(), *parts]
     written = emit(keys, opens, header, vocabulary)
     return written if is_whole else written[:-1]
@@ -89,9 +89,9 @@ def _sound_keys(
     """Keys of all notes and pedal switches, and when each ends."""
     tables = decoding_tables(vocabulary)
     slots = slots_in_force(ids, kinds, tables.values)
-    ends = (kinds == int(Kind.DUR)).nonzero()[0]
-    switches = (kinds == int(Kind.PED)).nonzero()[0]
-    rank = np.where(kinds[ends - 2] == int(Kind.DRUM), DRUM, NOTE)
+    ends = (kinds == int(TokenType.DUR)).nonzero()[0]
+    switches = (kinds == int(TokenType.PED)).nonzero()[0]
+    rank = np.where(kinds[ends - 2] == int(TokenType.DRUM), DRUM, NOTE)
     way = np.where(tables.values[ids[switches]] == 1, PEDAL_DOWN, PEDAL_UP)
     notes = _placed(bars, ends, rank, slots) | (
         (tables.pitches[ids[ends - 2]].astype(np.int64) << PITCH_SHIFT)
@@ -109,16 +109,16 @@ def _placed(bars: Bars, places: Numbers, rank: Numbers, slots: Numbers) -> Keys:
     """The bits of keys that say time, rank and slot."""
     keys: Keys = bars.times[places].astype(np.int64) << TIME_SHIFT
     keys |= rank << RANK_SHIFT
-    keys |= slots[places].astype(np.int64) << SLOT_SHIFT
+    keys |= slots[places].astype(np.int64) << PART_SHIFT
     return keys
 
 
 def _tempo_keys(ids: Numbers, kinds: Numbers, bars: Bars, vocabulary: Vocabulary) -> Keys:
     """Keys of all tempo changes; the header's tempo is none."""
-    places = (kinds == int(Kind.TEMPO)).nonzero()[0]
+    places = (kinds == int(TokenType.TEMPO)).nonzero()[0]
     places = places[places > bars.places[0]]
     behind = np.minimum(places + 1, len(ids) - 1)
-    fraction = ids[behind] * (kinds[behind] == int(Kind.TEMPOF))
+    fraction = ids[behind] * (kinds[behind] == int(TokenType.TEMPO_FRACTION))
     keys: Keys = bars.times[places].astype(np.int64) << TIME_SHIFT
     keys |= (TEMPO << RANK_SHIFT) | ((ids[places] - vocabulary.tempo.start) << PITCH_SHIFT)
     keys |= fraction << TOKEN_BITS
@@ -128,7 +128,7 @@ def _tempo_keys(ids: Numbers, kinds: Numbers, bars: Bars, vocabulary: Vocabulary
 def _bar_keys(ids: Numbers, kinds: Numbers, bars: Bars) -> Keys:
     """Keys of all bars, with the signatures they state."""
     behind = np.minimum(bars.places + 1, len(ids) - 2)
-    states = kinds[behind] == int(Kind.NUM)
+    states = kinds[behind] == int(TokenType.NUM)
     keys: Keys = (bars.starts << TIME_SHIFT) | (BAR << RANK_SHIFT)
     keys |= ((ids[behind] << TOKEN_BITS) | ids[behind + 1]) * states
     return keys

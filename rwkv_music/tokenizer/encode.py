@@ -24,10 +24,10 @@ from rwkv_music.tokenizer.parts import Part, parts_of
 from rwkv_music.tokenizer.tables import (
     FIRST_MASK,
     LAST_TIME,
+    PART_SHIFT,
     PEDAL_UP,
     PITCH_SHIFT,
     RANK_SHIFT,
-    SLOT_SHIFT,
     TIME_SHIFT,
     TOKEN_BITS,
     TOKEN_MASK,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import symusic
 
 Array = Int64[np.ndarray, " _"]
-_SLOT_MASK = (1 << (RANK_SHIFT - SLOT_SHIFT)) - 1
+_PART_MASK = (1 << (RANK_SHIFT - PART_SHIFT)) - 1
 
 
 def encode(score: "symusic.Score", vocabulary: Vocabulary) -> UInt16[np.ndarray, " tokens"]:
@@ -53,8 +53,8 @@ def encode_with(
 ) -> UInt16[np.ndarray, " tokens"]:
     """The same, by compiled loops if they are given."""
     tables = encoding_tables(vocabulary)
-    parts = parts_of(score, vocabulary.slots)
-    grid = Grid(score.ticks_per_quarter, vocabulary.ticks_per_quarter)
+    parts = parts_of(score, vocabulary.max_parts)
+    grid = Grid(score.ticks_per_quarter, vocabulary.steps_per_quarter)
     notes, last_event, last_offset = note_keys(note_columns(parts), grid, tables, loops)
     pedals = pedal_keys(parts, grid, loops)
     tempo, times, values = tempo_changes(score, grid)
@@ -67,8 +67,8 @@ def encode_with(
         last_event = max(last_event, int(times.max(initial=0)))
     if last_event > LAST_TIME:
         raise InputError(
-            f"the score is {last_event // vocabulary.ticks_per_quarter} quarters long; at most "
-            f"{LAST_TIME // vocabulary.ticks_per_quarter} can be written: split it"
+            f"the score is {last_event // vocabulary.steps_per_quarter} quarters long; at most "
+            f"{LAST_TIME // vocabulary.steps_per_quarter} can be written: split it"
         )
     segments = signature_segments(score, grid.round_one)
     bars, cuts = bar_keys(segments, vocabulary, last_event)
@@ -84,7 +84,7 @@ def encode_with(
     ]
     if loops:
         opening = np.array(header, dtype=np.uint16)
-        slots, end = vocabulary.slot.start, vocabulary.EOS
+        slots, end = vocabulary.part.start, vocabulary.EOS
         tokens: UInt16[np.ndarray, " tokens"] = loops.emit(
             keys, opening, tables.first, tables.beat, tables.sub, slots, end
         )
@@ -93,7 +93,7 @@ def encode_with(
 
 
 def tempo_tokens(steps: int, vocabulary: Vocabulary) -> list[int]:
-    """TEMPO, and TEMPOF unless the fraction is 0."""
+    """TEMPO, and TEMPO_FRACTION unless the fraction is 0."""
     whole, fraction = divmod(steps, TEMPO_FRACTIONS)
     tokens = [vocabulary.tempo[whole - SLOWEST_TEMPO]]
     return [*tokens, vocabulary.tempo_fraction[fraction]] if fraction else tokens
@@ -102,7 +102,7 @@ def tempo_tokens(steps: int, vocabulary: Vocabulary) -> list[int]:
 def _part_tokens(parts: list[Part], vocabulary: Vocabulary) -> list[int]:
     tokens = []
     for slot, part in enumerate(parts):
-        tokens += [vocabulary.slot[slot], vocabulary.program[part.program]]
+        tokens += [vocabulary.part[slot], vocabulary.program[part.program]]
     return tokens
 
 
@@ -111,8 +111,8 @@ def emit(
 ) -> UInt16[np.ndarray, " tokens"]:
     """Lay the sorted events out as tokens.
 
-    Each event gets a row of six places: BEAT, SUB, SLOT and up to three tokens of its own. Places
-    that stay empty hold 0 (PAD, which no event writes) and are squeezed out at the end.
+    Each event gets a row of six places: BEAT, SUBBEAT, PART and up to three tokens of its own.
+    Places that stay empty hold 0 (PAD, which no event writes) and are squeezed out at the end.
     """
     tables = encoding_tables(vocabulary)
     opening = len(header)
@@ -125,9 +125,9 @@ def emit(
     code &= FIRST_MASK
     rows[:, 3] = tables.first.take(code)
     sounding = (code >= PEDAL_UP << (RANK_SHIFT - PITCH_SHIFT)).nonzero()[0]
-    slot = code.take(sounding) >> (SLOT_SHIFT - PITCH_SHIFT)
-    slot &= _SLOT_MASK
-    own = slot + vocabulary.slot.start
+    slot = code.take(sounding) >> (PART_SHIFT - PITCH_SHIFT)
+    slot &= _PART_MASK
+    own = slot + vocabulary.part.start
     own[1:] *= slot[1:] != slot[:-1]
     rows[sounding, 2] = own
     rows[:, 4] = (keys >> TOKEN_BITS) & TOKEN_MASK
@@ -139,7 +139,7 @@ def emit(
 def _write_positions(
     rows: UInt16[np.ndarray, "events 6"], keys: Array, bars: Array, tables: EncodingTables
 ) -> None:
-    """BEAT and SUB where they differ from the event before; a bar begins with both at 0."""
+    """BEAT and SUBBEAT where they differ from the event before; a bar begins with both at 0."""
     opens = keys.searchsorted(bars)
     events = np.empty(len(bars), dtype=np.int64)
     np.subtract(opens[1:], opens[:-1], out=events[:-1])

@@ -15,11 +15,11 @@ from rwkv_music.tokenizer.parts import Part
 from rwkv_music.tokenizer.tables import (
     DRUM,
     NOTE,
+    PART_SHIFT,
     PEDAL_DOWN,
     PEDAL_UP,
     PITCH_SHIFT,
     RANK_SHIFT,
-    SLOT_SHIFT,
     TEMPO,
     TIME_SHIFT,
     TOKEN_BITS,
@@ -44,8 +44,8 @@ _DEFAULT_TEMPO = 120 * TEMPO_FRACTIONS
 _TEMPO = TEMPO << RANK_SHIFT
 _UP = PEDAL_UP << RANK_SHIFT
 _DOWN = PEDAL_DOWN << RANK_SHIFT
-_SLOT_IN_MOMENT = 32
-_TIME_IN_MOMENT = (1 << _SLOT_IN_MOMENT) - 1
+_PART_IN_MOMENT = 32
+_TIME_IN_MOMENT = (1 << _PART_IN_MOMENT) - 1
 _NOTHING = np.zeros(0, dtype=np.int64)
 
 
@@ -88,7 +88,7 @@ def note_columns(parts: list[Part]) -> Columns:
     """The notes of all parts."""
     tables = [part.track.notes.numpy() for part in parts]
     places = [
-        ((DRUM if part.program == DRUM_PROGRAM else NOTE) << RANK_SHIFT) | (slot << SLOT_SHIFT)
+        ((DRUM if part.program == DRUM_PROGRAM else NOTE) << RANK_SHIFT) | (slot << PART_SHIFT)
         for slot, part in enumerate(parts)
     ]
     return Columns(
@@ -197,7 +197,7 @@ def pedal_keys(parts: list[Part], grid: Grid, loops: Loops | None) -> Array:
         raise InputError(
             f"a pedal moves at tick {time.min()}, the first tick is 0: shift the score"
         )
-    time |= (np.array(slots) << _SLOT_IN_MOMENT).repeat(counts).take(own)
+    time |= (np.array(slots) << _PART_IN_MOMENT).repeat(counts).take(own)
     is_down = value.take(own) >= 64
     if (time[1:] < time[:-1]).any():
         order = time.argsort(kind="stable")
@@ -207,13 +207,13 @@ def pedal_keys(parts: list[Part], grid: Grid, loops: Loops | None) -> Array:
 
 def _switch_keys(moments: Array, is_down: Bool[np.ndarray, " _"], grid: Grid) -> Array:
     """Keys of switches, from messages sorted by part and time; moments hold both."""
-    slots = moments >> _SLOT_IN_MOMENT
+    slots = moments >> _PART_IN_MOMENT
     is_switch = is_down.copy()
     is_switch[1:] ^= is_down[:-1] & (slots[1:] == slots[:-1])
     switches = is_switch.nonzero()[0]
     slots, is_down = slots.take(switches), is_down.take(switches)
     keys = grid.round(moments.take(switches) & _TIME_IN_MOMENT) << TIME_SHIFT
-    keys |= slots << SLOT_SHIFT
+    keys |= slots << PART_SHIFT
     together = keys[1:] == keys[:-1]
     if together.any():
         return _merged_switches(keys, is_down, together, slots)
@@ -239,9 +239,9 @@ def _merged_switches(
     keys, is_lift, slots = keys[is_kept], ~is_down[is_kept], slots[is_kept]
     # time = max(time, time before + 1 for a lift), part by part, all at once.
     lifts = is_lift.cumsum()
-    of_part = slots << _SLOT_IN_MOMENT
+    of_part = slots << _PART_IN_MOMENT
     time = np.maximum.accumulate((keys >> TIME_SHIFT) + of_part - lifts) - of_part + lifts
-    kept: Array = (time << TIME_SHIFT) + (slots << SLOT_SHIFT) + np.where(is_lift, _UP, _DOWN)
+    kept: Array = (time << TIME_SHIFT) + (slots << PART_SHIFT) + np.where(is_lift, _UP, _DOWN)
     return kept
 
 

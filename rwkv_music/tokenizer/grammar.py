@@ -4,7 +4,7 @@ It admits exactly what the encoder writes. The sampler masks a model with it, an
 streams that are not well-formed through it, so that both mean the same by "allowed".
 
 Times are in grid steps. Inside a bar, `beat` and `sub` are the position in force; after a BEAT or
-SUB token the position is *pending* until an event, or a BAR that cuts the bar there.
+SUBBEAT token the position is *pending* until an event, or a BAR that cuts the bar there.
 """
 
 import copy
@@ -18,30 +18,30 @@ from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
     DRUM_PROGRAM,
     MAX_BEATS,
-    Kind,
+    TokenType,
     Vocabulary,
 )
 
-_EVENTS = (Kind.TEMPO, Kind.SLOT, Kind.PED, Kind.PITCH, Kind.DRUM)
-_AFTER_EVENT = (Kind.BEAT, Kind.SUB, *_EVENTS, Kind.BAR, Kind.EOS)
+_EVENTS = (TokenType.TEMPO, TokenType.PART, TokenType.PED, TokenType.PITCH, TokenType.DRUM)
+_AFTER_EVENT = (TokenType.BEAT, TokenType.SUBBEAT, *_EVENTS, TokenType.BAR, TokenType.EOS)
 
-FOLLOWERS: dict[Kind, tuple[Kind, ...]] = {
-    Kind.BOS: (Kind.TEMPO,),
-    Kind.TEMPO: (Kind.TEMPOF, Kind.NUM, *_AFTER_EVENT),
-    Kind.TEMPOF: (Kind.NUM, *_AFTER_EVENT),
-    Kind.NUM: (Kind.DEN,),
-    Kind.DEN: _AFTER_EVENT,
-    Kind.SLOT: (Kind.PROG, Kind.PED, Kind.PITCH, Kind.DRUM),
-    Kind.PROG: (Kind.SLOT, Kind.BAR),
-    Kind.BAR: (Kind.NUM, *_AFTER_EVENT),
-    Kind.BEAT: (Kind.SUB, *_EVENTS, Kind.BAR),
-    Kind.SUB: (*_EVENTS, Kind.BAR),
-    Kind.PITCH: (Kind.VEL,),
-    Kind.DRUM: (Kind.VEL,),
-    Kind.VEL: (Kind.DUR,),
-    Kind.DUR: _AFTER_EVENT,
-    Kind.PED: _AFTER_EVENT,
-    Kind.EOS: (),
+FOLLOWERS: dict[TokenType, tuple[TokenType, ...]] = {
+    TokenType.BOS: (TokenType.TEMPO,),
+    TokenType.TEMPO: (TokenType.TEMPO_FRACTION, TokenType.NUM, *_AFTER_EVENT),
+    TokenType.TEMPO_FRACTION: (TokenType.NUM, *_AFTER_EVENT),
+    TokenType.NUM: (TokenType.DEN,),
+    TokenType.DEN: _AFTER_EVENT,
+    TokenType.PART: (TokenType.PROG, TokenType.PED, TokenType.PITCH, TokenType.DRUM),
+    TokenType.PROG: (TokenType.PART, TokenType.BAR),
+    TokenType.BAR: (TokenType.NUM, *_AFTER_EVENT),
+    TokenType.BEAT: (TokenType.SUBBEAT, *_EVENTS, TokenType.BAR),
+    TokenType.SUBBEAT: (*_EVENTS, TokenType.BAR),
+    TokenType.PITCH: (TokenType.VEL,),
+    TokenType.DRUM: (TokenType.VEL,),
+    TokenType.VEL: (TokenType.DUR,),
+    TokenType.DUR: _AFTER_EVENT,
+    TokenType.PED: _AFTER_EVENT,
+    TokenType.EOS: (),
 }
 """Kinds that may follow a kind at all; the state decides which of their values."""
 
@@ -73,7 +73,7 @@ class Grammar:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._last: Kind | None = None
+        self._last: TokenType | None = None
         self._tempo = (0, 0)
         self._old_tempo = (-1, -1)
         self._signature = (0, 0)
@@ -119,7 +119,7 @@ class Grammar:
     @property
     def finished(self) -> bool:
         """Whether EOS was taken."""
-        return self._last is Kind.EOS
+        return self._last is TokenType.EOS
 
     def feed(self, ids: Integer[np.ndarray, " tokens"]) -> None:
         """Take a whole prompt.
@@ -145,7 +145,7 @@ class Grammar:
             raise InputError(
                 f"token {token} ({self.vocabulary.describe(token)}) cannot follow {place} here"
             )
-        kind = Kind(int(self.vocabulary.kinds[token]))
+        kind = TokenType(int(self.vocabulary.types[token]))
         self._take(kind, int(self.vocabulary.values[token]))
         self._last = kind
 
@@ -156,13 +156,13 @@ class Grammar:
             mask[self.vocabulary.BOS] = True
         elif self._bars == 0:
             self._allow_header(mask)
-        elif self._last in {Kind.PITCH, Kind.DRUM}:
-            mask[self._span(Kind.VEL, self._lowest_level(), self._levels())] = True
-        elif self._last is Kind.VEL:
-            mask[self._span(Kind.DUR, self._lowest_duration())] = True
-        elif self._last is Kind.NUM:
+        elif self._last in {TokenType.PITCH, TokenType.DRUM}:
+            mask[self._span(TokenType.VEL, self._lowest_level(), self._levels())] = True
+        elif self._last is TokenType.VEL:
+            mask[self._span(TokenType.DUR, self._lowest_duration())] = True
+        elif self._last is TokenType.NUM:
             self._allow_denominators(mask)
-        elif self._last is Kind.SLOT:
+        elif self._last is TokenType.PART:
             self._allow_sounds(mask, self._slot or 0)
         elif not self.finished:
             self._allow_in_bar(mask)
@@ -170,7 +170,7 @@ class Grammar:
 
     # What is allowed where.
 
-    def _span(self, kind: Kind, first: int = 0, stop: int | None = None) -> slice:
+    def _span(self, kind: TokenType, first: int = 0, stop: int | None = None) -> slice:
         ids = self.vocabulary.ranges[kind]
         return slice(ids.start + first, ids.stop if stop is None else ids.start + stop)
 
@@ -178,37 +178,37 @@ class Grammar:
         return self.vocabulary.num_velocities_used
 
     def _allow_header(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        if self._last is Kind.BOS:
+        if self._last is TokenType.BOS:
             exact = self.vocabulary.exact_tempos
-            mask[self._span(Kind.TEMPO)] = exact.any(axis=1)
-        elif self._last is Kind.TEMPO:
+            mask[self._span(TokenType.TEMPO)] = exact.any(axis=1)
+        elif self._last is TokenType.TEMPO:
             self._allow_fractions(mask)
             if self.vocabulary.exact_tempos[self._tempo]:
                 self._allow_numerators(mask)
-        elif self._last is Kind.TEMPOF:
+        elif self._last is TokenType.TEMPO_FRACTION:
             self._allow_numerators(mask)
-        elif self._last is Kind.NUM:
+        elif self._last is TokenType.NUM:
             self._allow_denominators(mask)
-        elif self._last is Kind.SLOT:
+        elif self._last is TokenType.PART:
             lowest = self._programs[-1] if self._programs else 0
-            mask[self._span(Kind.PROG, lowest)] = True
+            mask[self._span(TokenType.PROG, lowest)] = True
         else:
-            if len(self._programs) < self.vocabulary.slots:
-                mask[self.vocabulary.slot[len(self._programs)]] = True
+            if len(self._programs) < self.vocabulary.max_parts:
+                mask[self.vocabulary.part[len(self._programs)]] = True
             mask[self.vocabulary.BAR] = bool(self._programs)
 
     def _allow_fractions(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         fractions = self.vocabulary.exact_tempos[self._tempo[0]].copy()
         fractions[0] = False
         self._forbid_same_fraction(fractions)
-        mask[self._span(Kind.TEMPOF)] = fractions
+        mask[self._span(TokenType.TEMPO_FRACTION)] = fractions
 
     def _forbid_same_fraction(self, fractions: Bool[np.ndarray, " fractions"]) -> None:
         if self._bars and self._old_tempo[0] == self._tempo[0]:
             fractions[self._old_tempo[1]] = False
 
     def _allow_numerators(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        mask[self._span(Kind.NUM)] = True
+        mask[self._span(TokenType.NUM)] = True
 
     def _allow_denominators(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         for place, denominator in enumerate(DENOMINATORS):
@@ -217,12 +217,12 @@ class Grammar:
             mask[self.vocabulary.denominator[place]] = is_new and fits
 
     def _allow_in_bar(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        if self._last is Kind.BAR:
+        if self._last is TokenType.BAR:
             if self._bars > 1:
                 self._allow_numerators(mask)
             if self._was_cut:
                 return
-        if self._last is Kind.TEMPO:
+        if self._last is TokenType.TEMPO:
             self._allow_fractions(mask)
             if not self._is_new_tempo():
                 return
@@ -237,7 +237,7 @@ class Grammar:
         return self._tempo != self._old_tempo and bool(self.vocabulary.exact_tempos[self._tempo])
 
     def _position(self) -> int:
-        return self._beat * self.vocabulary.ticks_per_quarter + self._sub
+        return self._beat * self.vocabulary.steps_per_quarter + self._sub
 
     def _can_cut(self) -> bool:
         return 0 < self._position() < self._bar_length
@@ -252,29 +252,30 @@ class Grammar:
         )
 
     def _allow_positions(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        grid = self.vocabulary.ticks_per_quarter
-        if self._last is Kind.SUB:
+        grid = self.vocabulary.steps_per_quarter
+        if self._last is TokenType.SUBBEAT:
             return
         room = self._bar_length - self._beat * grid
-        if self._last is Kind.BEAT:
-            mask[self._span(Kind.SUB, 0, max(0, min(grid, room)))] = True
-            mask[self.vocabulary.sub[self._sub]] = False
+        if self._last is TokenType.BEAT:
+            mask[self._span(TokenType.SUBBEAT, 0, max(0, min(grid, room)))] = True
+            mask[self.vocabulary.subbeat[self._sub]] = False
             return
-        mask[self._span(Kind.SUB, self._sub + 1, max(self._sub + 1, min(grid, room)))] = True
+        later = self._sub + 1
+        mask[self._span(TokenType.SUBBEAT, later, max(later, min(grid, room)))] = True
         beats = -(-self._bar_length // grid)
-        mask[self._span(Kind.BEAT, self._beat + 1, max(self._beat + 1, beats))] = True
+        mask[self._span(TokenType.BEAT, self._beat + 1, max(self._beat + 1, beats))] = True
 
     def _allow_events(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         is_first_moment = self._bars == 1 and self._position() == 0
         if self._key is None and not is_first_moment:
             exact = self.vocabulary.exact_tempos
-            mask[self._span(Kind.TEMPO)] = exact.any(axis=1)
+            mask[self._span(TokenType.TEMPO)] = exact.any(axis=1)
             self._forbid_only_tempo(mask)
         for slot in range(len(self._programs)):
             if slot == self._slot:
                 self._allow_sounds(mask, slot)
             elif self._can_sound(slot):
-                mask[self.vocabulary.slot[slot]] = True
+                mask[self.vocabulary.part[slot]] = True
 
     def _forbid_only_tempo(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         """The whole tempo in force may come again only if another fraction can follow it."""
@@ -293,7 +294,7 @@ class Grammar:
         rank = _UP if is_down else _DOWN
         if (rank, slot) > (key.rank, key.slot):
             mask[self.vocabulary.pedal[0 if is_down else 1]] = True
-        kind = Kind.DRUM if self._programs[slot] == DRUM_PROGRAM else Kind.PITCH
+        kind = TokenType.DRUM if self._programs[slot] == DRUM_PROGRAM else TokenType.PITCH
         if (_NOTE, slot) > (key.rank, key.slot):
             mask[self._span(kind)] = True
         elif (_NOTE, slot) == (key.rank, key.slot):
@@ -311,36 +312,36 @@ class Grammar:
 
     # What a token changes.
 
-    def _take(self, kind: Kind, value: int) -> None:
-        if kind is Kind.BAR:
+    def _take(self, kind: TokenType, value: int) -> None:
+        if kind is TokenType.BAR:
             self._take_bar()
-        elif kind is Kind.TEMPO:
+        elif kind is TokenType.TEMPO:
             self._old_tempo = self._tempo
             self._tempo = (value, 0)
             self._take_tempo_event()
-        elif kind is Kind.TEMPOF:
+        elif kind is TokenType.TEMPO_FRACTION:
             self._tempo = (self._tempo[0], value)
-        elif kind is Kind.NUM:
+        elif kind is TokenType.NUM:
             self._new_numerator = value + 1
-        elif kind is Kind.DEN:
+        elif kind is TokenType.DEN:
             self._signature = (self._new_numerator, DENOMINATORS[value])
             self._bar_length = self._full_length()
             self._was_cut = False
-        elif kind is Kind.SLOT:
+        elif kind is TokenType.PART:
             self._slot = value
-        elif kind is Kind.PROG:
+        elif kind is TokenType.PROG:
             self._programs += (value,)
             self._slot = None
-        elif kind is Kind.BEAT:
+        elif kind is TokenType.BEAT:
             self._beat, self._is_pending, self._key = value, True, None
-        elif kind is Kind.SUB:
+        elif kind is TokenType.SUBBEAT:
             self._sub, self._is_pending, self._key = value, True, None
         else:
             self._take_sound(kind, value)
 
     def _full_length(self) -> int:
         numerator, denominator = self._signature
-        return 4 * self.vocabulary.ticks_per_quarter * numerator // denominator
+        return 4 * self.vocabulary.steps_per_quarter * numerator // denominator
 
     def _take_bar(self) -> None:
         if self._bars:
@@ -358,20 +359,20 @@ class Grammar:
             self._happens(_Key(_TEMPO))
             self._last_tempo_time = self._bar_start + self._position()
 
-    def _take_sound(self, kind: Kind, value: int) -> None:
+    def _take_sound(self, kind: TokenType, value: int) -> None:
         slot = self._slot or 0
         now = self._bar_start + self._position()
-        if kind is Kind.PED:
+        if kind is TokenType.PED:
             is_down = value == 1
             self._happens(_Key(_DOWN if is_down else _UP, slot))
             self._pedals = self._pedals | {slot} if is_down else self._pedals - {slot}
             self._sound_end = max(self._sound_end, now)
             self._used |= {slot}
-        elif kind in {Kind.PITCH, Kind.DRUM}:
+        elif kind in {TokenType.PITCH, TokenType.DRUM}:
             self._note = _Key(_NOTE, slot, value)
-        elif kind is Kind.VEL:
+        elif kind is TokenType.VEL:
             self._note = self._note._replace(level=value)
-        elif kind is Kind.DUR:
+        elif kind is TokenType.DUR:
             self._happens(self._note._replace(duration=value))
             end = now + int(self.vocabulary.durations[value])
             self._sound_end = max(self._sound_end, end)

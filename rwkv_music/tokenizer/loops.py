@@ -13,26 +13,26 @@ from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.tokenizer.tables import (
     BAR,
     FIRST_MASK,
+    PART_SHIFT,
     PEDAL_DOWN,
     PEDAL_UP,
     PITCH_SHIFT,
     RANK_SHIFT,
-    SLOT_SHIFT,
     TIME_SHIFT,
     TOKEN_BITS,
     TOKEN_MASK,
 )
-from rwkv_music.tokenizer.vocabulary import SLOWEST_TEMPO, TEMPO_FRACTIONS, Kind
+from rwkv_music.tokenizer.vocabulary import SLOWEST_TEMPO, TEMPO_FRACTIONS, TokenType
 
 _UP = PEDAL_UP << RANK_SHIFT
 _DOWN = PEDAL_DOWN << RANK_SHIFT
 Numbers = Integer[np.ndarray, " _"]
 
-_BAR, _BEAT, _SUB, _NUM, _SLOT, _PROG, _TEMPO, _TEMPOF, _PED, _DUR = (
+_BAR, _BEAT, _SUBBEAT, _NUM, _PART, _PROG, _TEMPO, _TEMPO_FRACTION, _PED, _DUR = (
     int(kind)
     for kind in (
-        Kind.BAR, Kind.BEAT, Kind.SUB, Kind.NUM, Kind.SLOT, Kind.PROG, Kind.TEMPO, Kind.TEMPOF,
-        Kind.PED, Kind.DUR,
+        TokenType.BAR, TokenType.BEAT, TokenType.SUBBEAT, TokenType.NUM, TokenType.PART,
+        TokenType.PROG, TokenType.TEMPO, TokenType.TEMPO_FRACTION, TokenType.PED, TokenType.DUR,
     )
 )  # fmt: skip
 
@@ -114,7 +114,7 @@ def pedal_keys(
                 for place in range(min(switches, 2 + switches % 2)):
                     is_lift = was_down == (place % 2 == 0)
                     placed = max(moment, placed + is_lift)
-                    keys[count] = (placed << TIME_SHIFT) + (slots[part] << SLOT_SHIFT)
+                    keys[count] = (placed << TIME_SHIFT) + (slots[part] << PART_SHIFT)
                     keys[count] += _UP if is_lift else _DOWN
                     count += 1
                 was_down, switches, moment = is_down, 0, now
@@ -157,7 +157,7 @@ def emit(
                 out[place] = sub_now = sub
                 place += 1
         if rank >= PEDAL_UP:
-            slot = (key >> SLOT_SHIFT) & 31
+            slot = (key >> PART_SHIFT) & 31
             if slot != slot_now:
                 out[place] = first_slot + slot
                 slot_now = slot
@@ -226,9 +226,9 @@ def read(
             if kinds[ids[place]] == _NUM:
                 numerator, denominator = values[ids[place]], values[ids[place + 1]]
                 break
-    if counts[_SLOT]:
+    if counts[_PART]:
         for token in ids:
-            if kinds[token] == _SLOT:
+            if kinds[token] == _PART:
                 slot = values[token]
                 break
     start = beat = sub = np.int64(0)
@@ -246,9 +246,9 @@ def read(
             num_sounds += 1
         elif kind == _BEAT:
             beat = values[token]
-        elif kind == _SUB:
+        elif kind == _SUBBEAT:
             sub = values[token]
-        elif kind == _SLOT:
+        elif kind == _PART:
             slot = values[token]
         elif kind == _PROG and num_bars == 0:
             programs[num_programs] = values[token]
@@ -258,11 +258,11 @@ def read(
         elif kind == _TEMPO:
             tempos[0, num_tempos] = start + beat + sub
             tempos[1, num_tempos] = (values[token] + SLOWEST_TEMPO) * TEMPO_FRACTIONS
-            if place + 1 < len(ids) and kinds[ids[place + 1]] == _TEMPOF:
+            if place + 1 < len(ids) and kinds[ids[place + 1]] == _TEMPO_FRACTION:
                 tempos[1, num_tempos] += values[ids[place + 1]]
             num_tempos += 1
         elif kind == _BAR:
-            start += beat + sub if num_bars and before in (_BEAT, _SUB) else length
+            start += beat + sub if num_bars and before in (_BEAT, _SUBBEAT) else length
             beat = sub = np.int64(0)
             if place + 2 < len(ids) and kinds[ids[place + 1]] == _NUM:
                 numerator, denominator = values[ids[place + 1]], values[ids[place + 2]]

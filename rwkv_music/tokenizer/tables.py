@@ -32,8 +32,8 @@ CUT, BAR, TEMPO, PEDAL_UP, PEDAL_DOWN, NOTE, DRUM = range(7)
 
 TOKEN_BITS = 12
 PITCH_SHIFT = 2 * TOKEN_BITS
-SLOT_SHIFT = PITCH_SHIFT + 7
-RANK_SHIFT = SLOT_SHIFT + 5
+PART_SHIFT = PITCH_SHIFT + 7
+RANK_SHIFT = PART_SHIFT + 5
 TIME_SHIFT = RANK_SHIFT + 3
 TOKEN_MASK = (1 << TOKEN_BITS) - 1
 FIRST_MASK = (1 << (TIME_SHIFT - PITCH_SHIFT)) - 1
@@ -48,7 +48,7 @@ class EncodingTables(NamedTuple):
     beat: UInt16[np.ndarray, " steps"]
     """Grid steps since the bar line -> BEAT."""
     sub: UInt16[np.ndarray, " steps"]
-    """Grid steps since the bar line -> SUB."""
+    """Grid steps since the bar line -> SUBBEAT."""
     velocity: Int64[np.ndarray, " velocities"]
     """Velocity -> VEL, at its place in a key."""
     duration: Int64[np.ndarray, " lengths"]
@@ -70,12 +70,12 @@ def encoding_tables(vocabulary: Vocabulary) -> EncodingTables:
     first[PEDAL_UP], first[PEDAL_DOWN] = vocabulary.pedal
     first[NOTE] = np.tile(vocabulary.pitch, 32)
     first[DRUM] = np.tile(vocabulary.drum, 32)
-    grid = vocabulary.ticks_per_quarter
+    grid = vocabulary.steps_per_quarter
     velocity = np.arange(128)
     return EncodingTables(
         first=first.ravel(),
         beat=np.repeat(vocabulary.beat, grid).astype(np.uint16),
-        sub=np.tile(vocabulary.sub, MAX_BEATS).astype(np.uint16),
+        sub=np.tile(vocabulary.subbeat, MAX_BEATS).astype(np.uint16),
         velocity=(vocabulary.velocity.start + vocabulary.velocity_level(velocity)) << TOKEN_BITS,
         duration=_duration_tokens(vocabulary),
         lengths=vocabulary.durations,
@@ -90,7 +90,7 @@ def _duration_tokens(vocabulary: Vocabulary) -> Int64[np.ndarray, " lengths"]:
     The middle between two durations is a whole number of half steps, so that rounding up to half
     steps does not change which of them is nearer; in the middle it is the shorter one.
     """
-    exact = vocabulary.ticks_per_quarter // 2
+    exact = vocabulary.steps_per_quarter // 2
     middles = vocabulary.durations[1:] + vocabulary.durations[:-1]
     half_steps = np.arange(1, 2 * vocabulary.durations[-1] + 1)
     index = [np.arange(exact + 1).clip(1) - 1, np.searchsorted(middles, half_steps)]
@@ -102,7 +102,7 @@ class DecodingTables(NamedTuple):
 
     kinds: UInt8[np.ndarray, " vocab"]
     values: Int64[np.ndarray, " vocab"]
-    """Place in the kind's range; NUM and DEN in their own numbers, SUB and BEAT in grid steps."""
+    """Index in the type's range; NUM and DEN as numbers, SUBBEAT and BEAT in grid steps."""
     durations: Int32[np.ndarray, " vocab"]
     """DUR -> grid steps."""
     pitches: Int8[np.ndarray, " vocab"]
@@ -118,7 +118,7 @@ def decoding_tables(vocabulary: Vocabulary) -> DecodingTables:
     """Made once for a vocabulary."""
     size = vocabulary.size
     values = vocabulary.values.astype(np.int64)
-    values[vocabulary.beat.start : vocabulary.beat.stop] *= vocabulary.ticks_per_quarter
+    values[vocabulary.beat.start : vocabulary.beat.stop] *= vocabulary.steps_per_quarter
     values[vocabulary.numerator.start : vocabulary.numerator.stop] += 1
     values[vocabulary.denominator.start : vocabulary.denominator.stop] = DENOMINATORS
     durations = np.zeros(size, dtype=np.int32)
@@ -133,7 +133,7 @@ def decoding_tables(vocabulary: Vocabulary) -> DecodingTables:
     for kind, followers in FOLLOWERS.items():
         follows[kind, list(followers)] = True
     return DecodingTables(
-        kinds=vocabulary.kinds.astype(np.uint8),
+        kinds=vocabulary.types.astype(np.uint8),
         values=values,
         durations=durations,
         pitches=pitches,

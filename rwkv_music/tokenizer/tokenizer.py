@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Integer, UInt16
 
 from rwkv_music.errors import InputError
+from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 from rwkv_music.tokenizer.grammar import Grammar
-from rwkv_music.tokenizer.vocabulary import MAX_SLOTS, Vocabulary
+from rwkv_music.tokenizer.vocabulary import MAX_PARTS, Vocabulary
 
 if TYPE_CHECKING:
     import symusic
@@ -18,10 +19,10 @@ class Tokenizer:
     """Turns scores into token ids and back.
 
     Args:
-        ticks_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480. An onset moves by half
+        steps_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480. An onset moves by half
             a step at most (2.6 ms at 96 steps and 120 quarters per minute).
         velocities: Velocity levels: 32, 64 or 128.
-        slots: Parts a piece may have, 1 to 32; more of them are merged by program.
+        max_parts: Parts a piece may have, 1 to 32; more of them are merged by program.
 
     Example:
         >>> tokenizer = Tokenizer()
@@ -39,10 +40,10 @@ class Tokenizer:
     """
 
     def __init__(
-        self, *, ticks_per_quarter: int = 96, velocities: int = 32, slots: int = MAX_SLOTS
+        self, *, steps_per_quarter: int = 96, velocities: int = 32, max_parts: int = MAX_PARTS
     ) -> None:
         self.vocabulary = Vocabulary(
-            ticks_per_quarter=ticks_per_quarter, velocities=velocities, slots=slots
+            steps_per_quarter=steps_per_quarter, velocities=velocities, max_parts=max_parts
         )
 
     @property
@@ -54,9 +55,9 @@ class Tokenizer:
     def settings(self) -> dict[str, int]:
         """What `from_settings` needs to make the same tokenizer; a checkpoint carries it."""
         return {
-            "ticks_per_quarter": self.vocabulary.ticks_per_quarter,
+            "steps_per_quarter": self.vocabulary.steps_per_quarter,
             "velocities": self.vocabulary.velocities,
-            "slots": self.vocabulary.slots,
+            "max_parts": self.vocabulary.max_parts,
         }
 
     @classmethod
@@ -66,7 +67,8 @@ class Tokenizer:
         Raises:
             InputError: If a setting is unknown or out of range.
         """
-        unknown = sorted(set(settings) - {"ticks_per_quarter", "velocities", "slots"})
+        settings = renamed(settings, TOKENIZER_SETTINGS)
+        unknown = sorted(set(settings) - {"steps_per_quarter", "velocities", "max_parts"})
         if unknown:
             raise InputError(
                 f"unknown tokenizer setting '{unknown[0]}': the checkpoint was made by another "
@@ -78,7 +80,7 @@ class Tokenizer:
         """The score as token ids, from BOS to EOS.
 
         Notes are moved to the nearest grid step; none is dropped. Where a score has more parts than
-        there are slots, some of one program become one part: `merged_parts` tells which. The score
+        `max_parts`, some of one program become one part: `merged_parts` tells which. The score
         is not changed.
 
         Args:
@@ -86,35 +88,35 @@ class Tokenizer:
 
         Raises:
             InputError: If there is no note, or the score cannot be written: more programs than
-                slots, a time signature beyond 128/64 or 128 quarters a bar, a note or pedal before
-                tick 0, or more than 2**24 grid steps of music.
+                `max_parts`, a time signature beyond 128/64 or 128 quarters a bar, a note or pedal
+                before tick 0, or more than 2**24 grid steps of music.
         """
         from rwkv_music.tokenizer.encode import encode
 
         return encode(score, self.vocabulary)
 
     def part_order(self, score: "symusic.Score") -> list[int]:
-        """Index of the track that each slot stands for (the first one), as `encode` numbers them.
+        """Index of the track that each part stands for (the first one), in the order of `encode`.
 
         Raises:
-            InputError: If there is no note, or there are more programs than slots.
+            InputError: If there is no note, or there are more programs than `max_parts`.
         """
         from rwkv_music.tokenizer.parts import parts_of
 
-        return [part.places[0] for part in parts_of(score, self.vocabulary.slots)]
+        return [part.places[0] for part in parts_of(score, self.vocabulary.max_parts)]
 
     def merged_parts(self, score: "symusic.Score") -> dict[int, list[int]]:
-        """Which tracks `encode` writes as one part, since there are more of them than slots.
+        """Which tracks `encode` writes as one part, since there are more of them than `max_parts`.
 
         Returns:
             Program (128 for drums) -> indices of its merged tracks; empty for nearly all music.
 
         Raises:
-            InputError: If there is no note, or there are more programs than slots.
+            InputError: If there is no note, or there are more programs than `max_parts`.
         """
         from rwkv_music.tokenizer.parts import parts_of
 
-        parts = parts_of(score, self.vocabulary.slots)
+        parts = parts_of(score, self.vocabulary.max_parts)
         return {part.program: list(part.places) for part in parts if len(part.places) > 1}
 
     def decode(self, ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":

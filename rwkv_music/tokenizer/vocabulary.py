@@ -13,7 +13,7 @@ from rwkv_music.errors import InputError
 
 GRIDS = (48, 96, 192, 480)
 VELOCITY_COUNTS = (32, 64, 128)
-MAX_SLOTS = 32
+MAX_PARTS = 32
 DRUM_PROGRAM = 128
 SLOWEST_TEMPO = 8
 FASTEST_TEMPO = 511
@@ -30,7 +30,7 @@ _ROUND_UP_TO = 64
 _PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
-class Kind(IntEnum):
+class TokenType(IntEnum):
     """The kinds of token, in the order of their ids."""
 
     PAD = 0
@@ -39,13 +39,13 @@ class Kind(IntEnum):
     BAR = 3
     SPARE = 4
     TEMPO = 5
-    TEMPOF = 6
+    TEMPO_FRACTION = 6
     NUM = 7
     DEN = 8
-    SLOT = 9
+    PART = 9
     PROG = 10
     BEAT = 11
-    SUB = 12
+    SUBBEAT = 12
     PITCH = 13
     DRUM = 14
     VEL = 15
@@ -57,9 +57,9 @@ class Vocabulary:
     """Id ranges for one choice of grid and velocity resolution.
 
     Args:
-        ticks_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480.
+        steps_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480.
         velocities: Velocity levels: 32 (steps of 4), 64 (steps of 2) or 128 (exact).
-        slots: Parts a piece may have, 1 to 32.
+        max_parts: Parts a piece may have, 1 to 32.
 
     Raises:
         InputError: If a number is none of those.
@@ -72,60 +72,60 @@ class Vocabulary:
         'PITCH C4 (60)'
     """
 
-    PAD = int(Kind.PAD)
-    BOS = int(Kind.BOS)
-    EOS = int(Kind.EOS)
-    BAR = int(Kind.BAR)
+    PAD = int(TokenType.PAD)
+    BOS = int(TokenType.BOS)
+    EOS = int(TokenType.EOS)
+    BAR = int(TokenType.BAR)
 
     def __init__(
-        self, *, ticks_per_quarter: int = 96, velocities: int = 32, slots: int = MAX_SLOTS
+        self, *, steps_per_quarter: int = 96, velocities: int = 32, max_parts: int = MAX_PARTS
     ) -> None:
-        if ticks_per_quarter not in GRIDS:
-            raise InputError(f"ticks_per_quarter must be one of {GRIDS}, got {ticks_per_quarter}")
+        if steps_per_quarter not in GRIDS:
+            raise InputError(f"steps_per_quarter must be one of {GRIDS}, got {steps_per_quarter}")
         if velocities not in VELOCITY_COUNTS:
             raise InputError(f"velocities must be one of {VELOCITY_COUNTS}, got {velocities}")
-        if not 1 <= slots <= MAX_SLOTS:
-            raise InputError(f"slots must be in [1, {MAX_SLOTS}], got {slots}")
-        self.ticks_per_quarter = ticks_per_quarter
+        if not 1 <= max_parts <= MAX_PARTS:
+            raise InputError(f"max_parts must be in [1, {MAX_PARTS}], got {max_parts}")
+        self.steps_per_quarter = steps_per_quarter
         self.velocities = velocities
-        self.slots = slots
-        self._settings = (ticks_per_quarter, velocities, slots)
-        self.durations = _duration_table(ticks_per_quarter)
+        self.max_parts = max_parts
+        self._settings = (steps_per_quarter, velocities, max_parts)
+        self.durations = _duration_table(steps_per_quarter)
         sizes = {
-            Kind.TEMPO: FASTEST_TEMPO - SLOWEST_TEMPO + 1,
-            Kind.TEMPOF: TEMPO_FRACTIONS,
-            Kind.NUM: MAX_NUMERATOR,
-            Kind.DEN: len(DENOMINATORS),
-            Kind.SLOT: slots,
-            Kind.PROG: DRUM_PROGRAM + 1,
-            Kind.BEAT: MAX_BEATS,
-            Kind.SUB: ticks_per_quarter,
-            Kind.PITCH: 128,
-            Kind.DRUM: 128,
-            Kind.VEL: velocities,
-            Kind.DUR: len(self.durations),
-            Kind.PED: 2,
+            TokenType.TEMPO: FASTEST_TEMPO - SLOWEST_TEMPO + 1,
+            TokenType.TEMPO_FRACTION: TEMPO_FRACTIONS,
+            TokenType.NUM: MAX_NUMERATOR,
+            TokenType.DEN: len(DENOMINATORS),
+            TokenType.PART: max_parts,
+            TokenType.PROG: DRUM_PROGRAM + 1,
+            TokenType.BEAT: MAX_BEATS,
+            TokenType.SUBBEAT: steps_per_quarter,
+            TokenType.PITCH: 128,
+            TokenType.DRUM: 128,
+            TokenType.VEL: velocities,
+            TokenType.DUR: len(self.durations),
+            TokenType.PED: 2,
         }
         start = _SPECIALS
-        self.ranges: dict[Kind, range] = {}
+        self.ranges: dict[TokenType, range] = {}
         for kind, size in sizes.items():
             self.ranges[kind] = range(start, start + size)
             start += size
         self.num_used = start
         self.size = -(-start // _ROUND_UP_TO) * _ROUND_UP_TO
-        self.tempo = self.ranges[Kind.TEMPO]
-        self.tempo_fraction = self.ranges[Kind.TEMPOF]
-        self.numerator = self.ranges[Kind.NUM]
-        self.denominator = self.ranges[Kind.DEN]
-        self.slot = self.ranges[Kind.SLOT]
-        self.program = self.ranges[Kind.PROG]
-        self.beat = self.ranges[Kind.BEAT]
-        self.sub = self.ranges[Kind.SUB]
-        self.pitch = self.ranges[Kind.PITCH]
-        self.drum = self.ranges[Kind.DRUM]
-        self.velocity = self.ranges[Kind.VEL]
-        self.duration = self.ranges[Kind.DUR]
-        self.pedal = self.ranges[Kind.PED]
+        self.tempo = self.ranges[TokenType.TEMPO]
+        self.tempo_fraction = self.ranges[TokenType.TEMPO_FRACTION]
+        self.numerator = self.ranges[TokenType.NUM]
+        self.denominator = self.ranges[TokenType.DEN]
+        self.part = self.ranges[TokenType.PART]
+        self.program = self.ranges[TokenType.PROG]
+        self.beat = self.ranges[TokenType.BEAT]
+        self.subbeat = self.ranges[TokenType.SUBBEAT]
+        self.pitch = self.ranges[TokenType.PITCH]
+        self.drum = self.ranges[TokenType.DRUM]
+        self.velocity = self.ranges[TokenType.VEL]
+        self.duration = self.ranges[TokenType.DUR]
+        self.pedal = self.ranges[TokenType.PED]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._settings == other._settings
@@ -134,10 +134,10 @@ class Vocabulary:
         return hash(self._settings)
 
     @cached_property
-    def kinds(self) -> Int[np.ndarray, " vocab"]:
+    def types(self) -> Int[np.ndarray, " vocab"]:
         """The kind of every id."""
-        table = np.full(self.size, Kind.SPARE, dtype=np.int16)
-        table[: Kind.SPARE] = np.arange(Kind.SPARE)
+        table = np.full(self.size, TokenType.SPARE, dtype=np.int16)
+        table[: TokenType.SPARE] = np.arange(TokenType.SPARE)
         for kind, span in self.ranges.items():
             table[span.start : span.stop] = kind
         return table
@@ -150,10 +150,10 @@ class Vocabulary:
             table[span.start : span.stop] = np.arange(len(span))
         return table
 
-    def kind_of(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
+    def types_of(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
         """The kinds of some ids; an id beyond the vocabulary is SPARE."""
         known = np.minimum(np.asarray(ids, dtype=np.int64), self.size - 1)
-        return self.kinds[known]
+        return self.types[known]
 
     @cached_property
     def exact_tempos(self) -> Bool[np.ndarray, "tempos fractions"]:
@@ -192,25 +192,25 @@ class Vocabulary:
 
     def describe(self, token: int) -> str:
         """An id in words."""
-        kind = Kind(int(self.kind_of(np.array([token]))[0]))
+        kind = TokenType(int(self.types_of(np.array([token]))[0]))
         if kind not in self.ranges:
             return kind.name
         value = token - self.ranges[kind].start
         return f"{kind.name} {self._value_in_words(kind, value)}"
 
-    def _value_in_words(self, kind: Kind, value: int) -> str:
+    def _value_in_words(self, kind: TokenType, value: int) -> str:
         words = {
-            Kind.TEMPO: f"{SLOWEST_TEMPO + value}",
-            Kind.TEMPOF: f"{value}/{TEMPO_FRACTIONS}",
-            Kind.NUM: f"{value + 1}",
-            Kind.DEN: f"{2**value}",
-            Kind.PROG: "drums" if value == DRUM_PROGRAM else f"{value}",
-            Kind.PITCH: f"{_PITCH_NAMES[value % 12]}{value // 12 - 1} ({value})",
-            Kind.VEL: f"{min((value + 1) * 128 // self.velocities, 127)}",
-            Kind.PED: "down" if value else "up",
+            TokenType.TEMPO: f"{SLOWEST_TEMPO + value}",
+            TokenType.TEMPO_FRACTION: f"{value}/{TEMPO_FRACTIONS}",
+            TokenType.NUM: f"{value + 1}",
+            TokenType.DEN: f"{2**value}",
+            TokenType.PROG: "drums" if value == DRUM_PROGRAM else f"{value}",
+            TokenType.PITCH: f"{_PITCH_NAMES[value % 12]}{value // 12 - 1} ({value})",
+            TokenType.VEL: f"{min((value + 1) * 128 // self.velocities, 127)}",
+            TokenType.PED: "down" if value else "up",
         }
-        if kind is Kind.DUR:
-            return f"{self.durations[value]}/{self.ticks_per_quarter}"
+        if kind is TokenType.DUR:
+            return f"{self.durations[value]}/{self.steps_per_quarter}"
         return words.get(kind, f"{value}")
 
     def __str__(self) -> str:

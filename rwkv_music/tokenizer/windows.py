@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.openings import Openings, openings_of
+from rwkv_music.tokenizer.bar_index import BarRows, index_bars
 from rwkv_music.tokenizer.tokenizer import Tokenizer
 
 Ids = UInt16[np.ndarray, " _"]
@@ -32,24 +32,24 @@ class BarIndex:
     Args:
         ids: A whole piece as `Tokenizer.encode` gives it.
         tokenizer: The one that made it.
-        openings: What `openings_of` found in it, where that is known already.
+        bar_index: What `index_bars` found in it, where that is known already.
 
     Raises:
         InputError: If the ids do not begin with a header.
     """
 
-    def __init__(self, ids: Ids, tokenizer: Tokenizer, openings: Openings | None = None) -> None:
+    def __init__(self, ids: Ids, tokenizer: Tokenizer, bar_index: BarRows | None = None) -> None:
         self._vocabulary = tokenizer.vocabulary
         self._ids = ids
-        self._openings = openings_of(ids, self._vocabulary) if openings is None else openings
-        first = self._openings[0]
+        self._rows = index_bars(ids, self._vocabulary) if bar_index is None else bar_index
+        first = self._rows[0]
         # Before the parts stand BOS, the tempo in one token or two, and the signature in two.
         self._parts = ids[5 if first["tempo_fraction"] else 4 : first["bar"]].tolist()
 
     @property
     def num_bars(self) -> int:
         """Bars in the piece."""
-        return len(self._openings)
+        return len(self._rows)
 
     def header_at(self, bar: int) -> Ids:
         """BOS, tempo, time signature and parts in force at a bar's beginning.
@@ -101,7 +101,7 @@ class BarIndex:
         most = sound + most_tokens - len(head)
         if most >= len(self._ids):
             return np.concatenate([head, self._ids[sound:]])
-        stop = int(np.searchsorted(self._openings["bar"], most, side="right")) - 1
+        stop = int(np.searchsorted(self._rows["bar"], most, side="right")) - 1
         if stop > start:
             return self.window(start, stop).ids
         taken = self._ids[sound : max(most, sound)]
@@ -126,20 +126,20 @@ class BarIndex:
 
     def _place(self, bar: int) -> int:
         """The index of a bar's BAR token; behind the last bar, the end of the piece."""
-        return int(self._openings[bar]["bar"]) if bar < self.num_bars else len(self._ids)
+        return int(self._rows[bar]["bar"]) if bar < self.num_bars else len(self._ids)
 
     def _opening(self, bar: int) -> "_Opening":
         """What is in force at a bar, and where its own tokens go on."""
         vocabulary = self._vocabulary
         at, sound, down, tempo, fraction, numerator, denominator, skipped, slot, states_slot, _ = (
-            self._openings.item(bar)
+            self._rows.item(bar)
         )
         tempos = (tempo, fraction) if fraction else (tempo,)
         pedals: list[int] = []
         in_force = None
         while down:
             in_force = (down & -down).bit_length() - 1
-            pedals += (vocabulary.slot[in_force], vocabulary.pedal[1])
+            pedals += (vocabulary.part[in_force], vocabulary.pedal[1])
             down &= down - 1
         return _Opening(
             header=[vocabulary.BOS, *tempos, numerator, denominator, *self._parts],
@@ -163,7 +163,7 @@ class BarIndex:
         if lead > opening.place:
             head += self._ids[opening.place : lead].tolist()
         if opening.slot is not None:
-            head.append(self._vocabulary.slot[opening.slot])
+            head.append(self._vocabulary.part[opening.slot])
         return np.array(head, dtype=np.uint16), opening.first_sound
 
 

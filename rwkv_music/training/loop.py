@@ -10,6 +10,7 @@ from rwkv_music.data.store_files import in_words
 from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choose_device
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model import RWKV7
+from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 from rwkv_music.training.callbacks import Listeners
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import Material
@@ -102,7 +103,7 @@ class Session:
     def _newest(self, material: Material) -> Stored:
         """The newest whole checkpoint, of a run with this music."""
         config, settings = self.directory.config(), material.tokenizer.settings
-        before, now = in_words(config["tokenizer"]), in_words(settings)
+        before, now = in_words(renamed(config["tokenizer"], TOKENIZER_SETTINGS)), in_words(settings)
         if before != now:
             raise InputError(
                 f"the corpus {self.config.corpus} has a tokenizer of {now}, the run in "

@@ -15,7 +15,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelState
 from rwkv_music.ops.cross_entropy import Objective
 from rwkv_music.tokenizer import Vocabulary
-from rwkv_music.tokenizer.vocabulary import Kind
+from rwkv_music.tokenizer.vocabulary import TokenType
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.distributed.process_group import ALONE, GATHER, GATHER_MODEL, STEP, Cluster
 from rwkv_music.training.distributed.train_state import (
@@ -108,7 +108,7 @@ class Trainer:
         """The state that the next batch goes on from, where batches continue one another."""
         self._batches = batches
         self._padding_id = padding_id
-        kinds = None if vocabulary is None else torch.from_numpy(vocabulary.kinds.astype("int64"))
+        kinds = None if vocabulary is None else torch.from_numpy(vocabulary.types.astype("int64"))
         self._kinds = None if kinds is None else kinds.to(self._device)
 
     def __iter__(self) -> Iterator[StepReport]:
@@ -211,7 +211,7 @@ class Trainer:
         """
         # Gradients come out as the mean over processes, and their sum is wanted.
         divide_by = scored / self.cluster.number if self.cluster.number > 1 else scored
-        table = torch.zeros(2, len(Kind), dtype=torch.float64)
+        table = torch.zeros(2, len(TokenType), dtype=torch.float64)
         nats_sum = torch.zeros(1, dtype=torch.float64)
         for number, batch in enumerate(batches, start=1):
             here = batch.to(self._device)
@@ -222,8 +222,8 @@ class Trainer:
             if self._kinds is not None:
                 table += _by_kind(nats, self._kinds[here.targets[here.completion_mask]]).cpu()
         total, *both = self.cluster.sum(torch.cat([nats_sum, table.flatten()])).tolist()
-        sums, counts = both[: len(Kind)], both[len(Kind) :]
-        by_kind = {kind.name: sums[kind] / counts[kind] for kind in Kind if counts[kind]}
+        sums, counts = both[: len(TokenType)], both[len(TokenType) :]
+        by_kind = {kind.name: sums[kind] / counts[kind] for kind in TokenType if counts[kind]}
         return total, by_kind
 
     def objective(self, batch: Batch, *, divide_by: float) -> Objective:
@@ -256,7 +256,7 @@ class Trainer:
 
 def _by_kind(nats: Float[Tensor, " scored"], kinds: Any) -> Float[Tensor, "2 kinds"]:  # noqa: ANN401
     """Sum of nats, and number of tokens, of each kind."""
-    sums = torch.zeros(2, len(Kind), dtype=torch.float32, device=nats.device)
+    sums = torch.zeros(2, len(TokenType), dtype=torch.float32, device=nats.device)
     sums[0].index_add_(0, kinds, nats.float())
     sums[1].index_add_(0, kinds, torch.ones_like(nats, dtype=torch.float32))
     return sums

@@ -141,9 +141,9 @@ def test_without_a_part_the_rest_is_what_the_tokenizer_writes(seed: int) -> None
     rng = np.random.default_rng(seed)
     ids = TOKENIZER.encode(random_score(rng, ticks=480, free=True))
     score = TOKENIZER.decode(ids)
-    slot = int(rng.integers(len(score.tracks)))
-    changed = without_part(ids, slot, VOCABULARY)
-    rest = [track for place, track in enumerate(score.tracks) if place != slot]
+    part = int(rng.integers(len(score.tracks)))
+    changed = without_part(ids, part, VOCABULARY)
+    rest = [track for place, track in enumerate(score.tracks) if place != part]
     if changed is ids:
         fewer = score.copy()
         fewer.tracks = rest
@@ -164,13 +164,13 @@ def test_without_a_part_the_rest_is_what_the_tokenizer_writes(seed: int) -> None
 def test_a_window_without_a_part_is_a_window_of_the_piece_without_it(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids = TOKENIZER.encode(random_score(rng, ticks=480, free=True))
-    slot = int(rng.integers(len(TOKENIZER.decode(ids).tracks)))
-    piece = without_part(ids, slot, VOCABULARY)
+    part = int(rng.integers(len(TOKENIZER.decode(ids).tracks)))
+    piece = without_part(ids, part, VOCABULARY)
     index = BarIndex(ids, TOKENIZER)
     start = int(rng.integers(index.num_bars))
     stop = int(rng.integers(start + 1, index.num_bars + 1))
     window = index.window(start, stop).ids
-    changed = without_part(window, slot, VOCABULARY)
+    changed = without_part(window, part, VOCABULARY)
     if piece is not ids and changed is not window:
         expected = BarIndex(piece, TOKENIZER).window(start, stop).ids
         np.testing.assert_array_equal(changed, expected)

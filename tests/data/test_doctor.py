@@ -203,7 +203,7 @@ def test_lost_timing_comes_with_a_command_that_keeps_it() -> None:
     )
     said = summary_text(FolderReport("music", files, {}))
     assert "1 file loses more than 13 ms of timing (13.1.mid): a finer grid keeps it." in said
-    assert "Prepare a token store with --ticks-per-quarter 192, and train on that." in said
+    assert "Prepare a token store with --steps-per-quarter 192, and train on that." in said
 
 
 def test_everything_goes_into_json(report: FolderReport) -> None:

@@ -373,8 +373,8 @@ def test_two_processes_cannot_write_to_one_store(music: Path, whole: Path, tmp_p
 
 
 def test_a_store_of_other_settings_is_not_added_to(music: Path, whole: Path) -> None:
-    with pytest.raises(InputError, match=r"ticks_per_quarter 96, .* this run has .* 192, .*: use"):
-        prepare_store(music, whole, tokenizer=Tokenizer(ticks_per_quarter=192))
+    with pytest.raises(InputError, match=r"steps_per_quarter 96, .* this run has .* 192, .*: use"):
+        prepare_store(music, whole, tokenizer=Tokenizer(steps_per_quarter=192))
     with pytest.raises(InputError, match=r"holds out a share of 0\.1, this run of 0\.2: use the s"):
         prepare_store(music, whole, valid_share=0.2)
 

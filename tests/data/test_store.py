@@ -89,7 +89,7 @@ def test_large_vocabularies_have_four_bytes_a_token(tmp_path: Path) -> None:
 def test_stored_bars_give_the_windows_of_the_piece_itself(store: Path) -> None:
     for piece in Store(store).train:
         fresh = BarIndex(piece.ids.copy(), TOKENIZER)
-        stored = BarIndex(piece.ids, TOKENIZER, piece.openings)
+        stored = BarIndex(piece.ids, TOKENIZER, piece.bar_index)
         assert stored.num_bars == fresh.num_bars
         for bar in range(fresh.num_bars):
             np.testing.assert_array_equal(
@@ -120,7 +120,7 @@ def test_training_splits_a_store_as_its_files_are_split(store: Path) -> None:
 
 
 def test_a_store_keeps_its_own_share_and_settings_in_training(folder: Path, tmp_path: Path) -> None:
-    fine = Tokenizer(ticks_per_quarter=192, velocities=64)
+    fine = Tokenizer(steps_per_quarter=192, velocities=64)
     prepare_store(folder, tmp_path / "fine", tokenizer=fine, valid_share=0.4, workers=1)
     opened, corpus = Store(tmp_path / "fine"), load_corpus(tmp_path / "fine")
     assert corpus.tokenizer_settings == fine.settings
@@ -151,11 +151,11 @@ def test_the_corpus_tells_its_contents_apart(folder: Path, store: Path, tmp_path
 
 
 def test_a_store_of_another_tokenizer_is_refused_with_both_named(store: Path) -> None:
-    finer = Tokenizer(ticks_per_quarter=480)
+    finer = Tokenizer(steps_per_quarter=480)
     with pytest.raises(
         InputError,
-        match=r"has tokenizer 2 \(ticks_per_quarter 96, velocities 32, slots 32\), the tokenizer "
-        r"to be used has tokenizer 2 \(ticks_per_quarter 480, .*: use the same settings, or prep",
+        match=r"has tokenizer 2 \(steps_per_quarter 96, velocities 32, max_parts 32\), the "
+        r"tokenizer to be used has tokenizer 2 \(steps_per_quarter 480, .*: use the same settings",
     ):
         load_corpus(store, finer)
 

@@ -141,7 +141,7 @@ def test_held_out_windows_are_counted_twice_over_completions_and_over_everything
     # Two bars are completed at a time, two given: 14 bars less the first of each of three pieces.
     assert completion.seconds == pytest.approx((14 - 3) * 4 * 60 / 100)
     scored = np.concatenate([each.ids[each.completion_start :] for each in examples])
-    assert completion.notes == int((VOCABULARY.kind_of(scored) == 16).sum())
+    assert completion.notes == int((VOCABULARY.types_of(scored) == 16).sum())
 
 
 def test_a_look_can_be_broken_off() -> None:

@@ -209,6 +209,6 @@ def test_an_empty_prompt_and_a_model_without_tokenizer_are_refused() -> None:
     remedy = r"does not say which tokenizer .* load_model\('model.pth', tokenizer_settings="
     with pytest.raises(InputError, match=remedy):
         continue_score(bare, tune(bars=1))
-    bare.tokenizer_settings = {**TOKENIZER.settings, "ticks_per_quarter": 480}
+    bare.tokenizer_settings = {**TOKENIZER.settings, "steps_per_quarter": 480}
     with pytest.raises(InputError, match="knows 2048 tokens, its tokenizer's settings make 3072"):
         continue_score(bare, tune(bars=1))

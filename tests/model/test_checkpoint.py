@@ -18,7 +18,7 @@ from rwkv_music.model import (
     save_checkpoint,
 )
 
-SETTINGS = {"ticks_per_quarter": 96, "velocities": 32, "slots": 32}
+SETTINGS = {"steps_per_quarter": 96, "velocities": 32, "max_parts": 32}
 
 
 def model(width: int = 64) -> RWKV7:
@@ -92,7 +92,7 @@ def test_weights_of_other_sizes_are_refused_with_both_shapes(tmp_path: Path) -> 
 def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="reads tokens of another vocabulary"):
-        load_checkpoint(path, tokenizer_settings={**SETTINGS, "ticks_per_quarter": 480})
+        load_checkpoint(path, tokenizer_settings={**SETTINGS, "steps_per_quarter": 480})
 
 
 def test_a_place_that_cannot_be_written_is_refused_and_left_clean(tmp_path: Path) -> None:

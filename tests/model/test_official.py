@@ -154,10 +154,10 @@ def test_a_part_of_a_larger_tensor_is_stored_alone(tmp_path: Path) -> None:
 def test_load_model_reads_it_and_takes_the_tokenizer_settings_it_is_told(tmp_path: Path) -> None:
     path = official_file(tmp_path)
     assert load_model(path).tokenizer_settings is None
-    settings = {"ticks_per_quarter": 96, "velocities": 32, "slots": 32}
+    settings = {"steps_per_quarter": 96, "velocities": 32, "max_parts": 32}
     assert load_model(str(path), tokenizer_settings=settings).tokenizer_settings == settings
     with pytest.raises(CheckpointError, match="another vocabulary"):
-        load_model("bach", tokenizer_settings={**settings, "slots": 7})
+        load_model("bach", tokenizer_settings={**settings, "max_parts": 7})
 
 
 def test_a_missing_tensor_is_named_with_its_shape(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_onsets_move_by_half_a_step_and_velocities_by_their_bound(
 ) -> None:
     ticks = 1009  # a prime: onsets fall everywhere between two steps
     onsets = np.random.default_rng(steps).integers(0, 8 * ticks, 128)
-    back = Tokenizer(ticks_per_quarter=steps, velocities=velocities)
+    back = Tokenizer(steps_per_quarter=steps, velocities=velocities)
     score = score_of(onsets.tolist(), [ticks] * 128, ticks=ticks)
     found = back.decode(back.encode(score)).tracks[0].notes.numpy()
     place = found["pitch"].astype(int)
@@ -44,7 +44,7 @@ def test_onsets_move_by_half_a_step_and_velocities_by_their_bound(
 def test_durations_move_by_the_bound_of_their_length(steps: int) -> None:
     ticks = 960
     rng = np.random.default_rng(steps)
-    tokenizer = Tokenizer(ticks_per_quarter=steps)
+    tokenizer = Tokenizer(steps_per_quarter=steps)
     bands = (
         (0, 1 / 2, 1 / steps), (1 / 2, 2, 1 / steps), (2, 4, 2 / steps), (4, 16, 1 / 16),
         (16, 64, 1 / 4), (64, 256, 2),
@@ -71,7 +71,7 @@ def test_a_tempo_moves_by_one_512th() -> None:
 
 @pytest.mark.parametrize(("steps", "velocities"), SETTINGS)
 def test_grammar_windows_and_decoding_work_with_every_setting(steps: int, velocities: int) -> None:
-    tokenizer = Tokenizer(ticks_per_quarter=steps, velocities=velocities, slots=9)
+    tokenizer = Tokenizer(steps_per_quarter=steps, velocities=velocities, max_parts=9)
     again = Tokenizer.from_settings(tokenizer.settings)
     assert again.vocabulary == tokenizer.vocabulary
     rng = np.random.default_rng(steps + velocities)

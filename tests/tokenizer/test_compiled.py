@@ -24,8 +24,8 @@ PLAIN = compiled.Loops(
 )
 TOKENIZERS = [
     Tokenizer(),
-    Tokenizer(ticks_per_quarter=480, velocities=128),
-    Tokenizer(ticks_per_quarter=48, velocities=64, slots=31),
+    Tokenizer(steps_per_quarter=480, velocities=128),
+    Tokenizer(steps_per_quarter=48, velocities=64, max_parts=31),
 ]
 
 

@@ -4,7 +4,7 @@ import symusic
 
 from rwkv_music.data.augmentation import transpose_ids
 from rwkv_music.score import bar_starts
-from rwkv_music.tokenizer import BarIndex, Kind, Tokenizer
+from rwkv_music.tokenizer import BarIndex, Tokenizer, TokenType
 
 TOKENIZER = Tokenizer()
 
@@ -76,9 +76,9 @@ def test_drums_have_ids_of_their_own_and_are_never_transposed() -> None:
     score.tracks[0].program = 24
     score.tracks.append(score_of((0, 480, 60)).tracks[0])
     ids = TOKENIZER.encode(score)
-    kinds = TOKENIZER.vocabulary.kind_of(ids).tolist()
-    assert kinds.count(Kind.DRUM) == 2
-    assert kinds.count(Kind.PITCH) == 1
+    kinds = TOKENIZER.vocabulary.types_of(ids).tolist()
+    assert kinds.count(TokenType.DRUM) == 2
+    assert kinds.count(TokenType.PITCH) == 1
     moved = TOKENIZER.decode(transpose_ids(ids, 5, TOKENIZER.vocabulary))
     assert heard(moved) == [(0, 480, 36), (0, 480, 65), (480, 480, 38)]
     assert sorted(track.program for track in moved.tracks if track.is_drum) == [0]

@@ -52,7 +52,7 @@ def test_there_is_always_a_way_on_until_the_end() -> None:
 
 def prefix(*tokens: int) -> list[int]:
     """A header of one piano part at 100 quarters per minute in 4/4, and more."""
-    header = [V.BOS, V.tempo[92], V.numerator[3], V.denominator[2], V.slot[0], V.program[0]]
+    header = [V.BOS, V.tempo[92], V.numerator[3], V.denominator[2], V.part[0], V.program[0]]
     return [*header, *tokens]
 
 
@@ -68,76 +68,76 @@ def after(*tokens: int) -> set[int]:
 
 def test_the_first_note_needs_its_slot_and_the_next_must_not_repeat_it() -> None:
     assert V.pitch[60] not in after(V.BAR)
-    assert V.slot[0] in after(V.BAR)
-    assert V.pitch[64] in after(V.BAR, V.slot[0], *NOTE)
-    assert V.slot[0] not in after(V.BAR, V.slot[0], *NOTE)
+    assert V.part[0] in after(V.BAR)
+    assert V.pitch[64] in after(V.BAR, V.part[0], *NOTE)
+    assert V.part[0] not in after(V.BAR, V.part[0], *NOTE)
 
 
 def test_notes_of_one_moment_rise() -> None:
-    allowed = after(V.BAR, V.slot[0], *NOTE)
+    allowed = after(V.BAR, V.part[0], *NOTE)
     assert V.pitch[60] in allowed
     assert V.pitch[59] not in allowed
-    repeated = after(V.BAR, V.slot[0], *NOTE, V.pitch[60])
+    repeated = after(V.BAR, V.part[0], *NOTE, V.pitch[60])
     assert V.velocity[18] not in repeated
     assert V.velocity[19] in repeated
-    same = after(V.BAR, V.slot[0], *NOTE, V.pitch[60], V.velocity[19])
+    same = after(V.BAR, V.part[0], *NOTE, V.pitch[60], V.velocity[19])
     assert V.duration[94] not in same
     assert V.duration[95] in same
 
 
 def test_positions_move_forward_inside_the_bar() -> None:
-    allowed = after(V.BAR, V.slot[0], *NOTE, V.beat[2], *NOTE)
+    allowed = after(V.BAR, V.part[0], *NOTE, V.beat[2], *NOTE)
     assert V.beat[3] in allowed
     assert V.beat[2] not in allowed
     assert V.beat[4] not in allowed
-    assert V.sub[0] not in allowed
-    assert V.sub[1] in allowed
+    assert V.subbeat[0] not in allowed
+    assert V.subbeat[1] in allowed
 
 
 def test_the_piece_ends_only_behind_a_note() -> None:
-    assert V.EOS in after(V.BAR, V.slot[0], *NOTE)
-    assert V.EOS not in after(V.BAR, V.slot[0], *NOTE, V.BAR)
-    assert V.EOS not in after(V.BAR, V.slot[0], *NOTE, V.beat[1])
+    assert V.EOS in after(V.BAR, V.part[0], *NOTE)
+    assert V.EOS not in after(V.BAR, V.part[0], *NOTE, V.BAR)
+    assert V.EOS not in after(V.BAR, V.part[0], *NOTE, V.beat[1])
 
 
 def test_a_pending_position_cuts_the_bar_and_a_signature_must_follow() -> None:
-    allowed = after(V.BAR, V.slot[0], *NOTE, V.beat[1], V.BAR)
+    allowed = after(V.BAR, V.part[0], *NOTE, V.beat[1], V.BAR)
     assert allowed == set(V.numerator)
 
 
 def test_a_signature_or_tempo_in_force_is_not_repeated() -> None:
-    signs = after(V.BAR, V.slot[0], *NOTE, V.BAR, V.numerator[3])
+    signs = after(V.BAR, V.part[0], *NOTE, V.BAR, V.numerator[3])
     assert V.denominator[2] not in signs
     assert V.denominator[3] in signs
-    tempo = after(V.BAR, V.slot[0], *NOTE, V.beat[1], V.tempo[92])
+    tempo = after(V.BAR, V.part[0], *NOTE, V.beat[1], V.tempo[92])
     assert tempo <= set(V.tempo_fraction)
 
 
 def test_parts_are_declared_in_order_of_program() -> None:
-    allowed = after(V.slot[1])
+    allowed = after(V.part[1])
     assert V.program[0] in allowed
     later = TOKENIZER.grammar()
-    later.feed(np.array([*prefix()[:-1], V.program[40], V.slot[1]]))
+    later.feed(np.array([*prefix()[:-1], V.program[40], V.part[1]]))
     assert not later.allowed()[V.program[39]]
     assert later.allowed()[V.program[40]]
 
 
 def test_a_declared_part_must_sound_before_the_end() -> None:
-    two = (V.slot[1], V.program[40], V.BAR, V.slot[0], *NOTE)
+    two = (V.part[1], V.program[40], V.BAR, V.part[0], *NOTE)
     assert V.EOS not in after(*two)
-    assert V.EOS in after(*two, V.slot[1], *NOTE)
+    assert V.EOS in after(*two, V.part[1], *NOTE)
 
 
 def test_a_pedal_goes_up_only_when_it_is_down() -> None:
-    fresh = after(V.BAR, V.slot[0])
+    fresh = after(V.BAR, V.part[0])
     assert (V.pedal[0] in fresh, V.pedal[1] in fresh) == (False, True)
-    down = after(V.BAR, V.slot[0], V.pedal[1], *NOTE, V.beat[1])
+    down = after(V.BAR, V.part[0], V.pedal[1], *NOTE, V.beat[1])
     assert (V.pedal[0] in down, V.pedal[1] in down) == (True, False)
 
 
 def test_a_copy_goes_its_own_way() -> None:
     grammar = TOKENIZER.grammar()
-    grammar.feed(np.array(prefix(V.BAR, V.slot[0], *NOTE)))
+    grammar.feed(np.array(prefix(V.BAR, V.part[0], *NOTE)))
     other = grammar.copy()
     other.advance(V.BAR)
     assert (grammar.bars, other.bars) == (1, 2)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer import Kind, Tokenizer
+from rwkv_music.tokenizer import Tokenizer, TokenType
 from tests.tokens import notes_of, random_score
 
 TOKENIZER = Tokenizer()
@@ -45,14 +45,14 @@ def test_a_tune_token_by_token() -> None:
     score.tracks[1].controls.append(symusic.ControlChange(960, 64, 0))
     ids = TOKENIZER.encode(score)
     assert words(ids) == [
-        "BOS", "TEMPO 90", "TEMPOF 128/256", "NUM 4", "DEN 4",
-        "SLOT 0", "PROG 0", "SLOT 1", "PROG drums",
-        "BAR", "SLOT 0", "PITCH C4 (60)", "VEL 80", "DUR 96/96",
-        "SUB 48", "PITCH E4 (64)", "VEL 80", "DUR 48/96",
-        "BEAT 1", "SUB 0", "TEMPO 60", "PED down",
+        "BOS", "TEMPO 90", "TEMPO_FRACTION 128/256", "NUM 4", "DEN 4",
+        "PART 0", "PROG 0", "PART 1", "PROG drums",
+        "BAR", "PART 0", "PITCH C4 (60)", "VEL 80", "DUR 96/96",
+        "SUBBEAT 48", "PITCH E4 (64)", "VEL 80", "DUR 48/96",
+        "BEAT 1", "SUBBEAT 0", "TEMPO 60", "PED down",
         "BEAT 2", "PED up",
-        "BAR", "NUM 3", "DEN 4", "SLOT 1", "DRUM 36", "VEL 100", "DUR 24/96",
-        "BEAT 1", "SLOT 0", "PITCH G4 (67)", "VEL 80", "DUR 192/96",
+        "BAR", "NUM 3", "DEN 4", "PART 1", "DRUM 36", "VEL 100", "DUR 24/96",
+        "BEAT 1", "PART 0", "PITCH G4 (67)", "VEL 80", "DUR 192/96",
         "EOS",
     ]  # fmt: skip
     np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(ids)), ids)
@@ -64,7 +64,7 @@ def test_a_signature_in_the_middle_of_a_bar_cuts_it() -> None:
     score.time_signatures.append(symusic.TimeSignature(720, 6, 8))
     ids = TOKENIZER.encode(score)
     assert words(ids)[6:] == [
-        "BAR", "SLOT 0", "PITCH C4 (60)", "VEL 80", "DUR 48/96", "BEAT 1", "SUB 48",
+        "BAR", "PART 0", "PITCH C4 (60)", "VEL 80", "DUR 48/96", "BEAT 1", "SUBBEAT 48",
         "BAR", "NUM 6", "DEN 8", "PITCH D4 (62)", "VEL 80", "DUR 48/96", "EOS",
     ]  # fmt: skip
     back = TOKENIZER.decode(ids)
@@ -149,8 +149,8 @@ def test_the_vocabulary_has_the_sizes_of_its_layout() -> None:
         504, 256, 128, 7, 32, 129, 128, 96, 128, 128, 32, 408, 2,
     ]  # fmt: skip
     every = np.arange(vocabulary.size)
-    assert vocabulary.kind_of(every)[[0, 1, 2, 3]].tolist() == [0, 1, 2, 3]
-    assert vocabulary.kind_of(np.array([1993]))[0] == Kind.PED
+    assert vocabulary.types_of(every)[[0, 1, 2, 3]].tolist() == [0, 1, 2, 3]
+    assert vocabulary.types_of(np.array([1993]))[0] == TokenType.PED
     assert "DUR" in str(vocabulary)
 
 
@@ -181,13 +181,13 @@ def test_parts_beyond_the_slots_are_merged_program_by_program_and_lose_no_note()
         track = symusic.Track("", program, False)
         track.notes.append(symusic.Note(96 * place, 96, 40 + place, 80))
         score.tracks.append(track)
-    tokenizer = Tokenizer(slots=32)
+    tokenizer = Tokenizer(max_parts=32)
     assert tokenizer.part_order(score) == [*range(17), *range(20, 35)]
     assert tokenizer.merged_parts(score) == {0: [16, 17, 18, 19]}
     back = tokenizer.decode(tokenizer.encode(score))
     assert notes_of(back) == notes_of(score)
     assert [len(track.notes) for track in back.tracks] == [1] * 16 + [4] + [1] * 15
-    few = Tokenizer(slots=2)
+    few = Tokenizer(max_parts=2)
     assert few.merged_parts(score) == {0: [*range(20)], 40: [*range(20, 35)]}
     assert notes_of(few.decode(few.encode(score))) == notes_of(score)
     assert tokenizer.merged_parts(score_of((0, 480, 60))) == {}
@@ -201,7 +201,7 @@ def test_the_pedal_of_merged_parts_is_down_while_any_of_theirs_is() -> None:
         track.controls.append(symusic.ControlChange(down, 64, 127))
         track.controls.append(symusic.ControlChange(up, 64, 0))
         score.tracks.append(track)
-    tokenizer = Tokenizer(slots=1)
+    tokenizer = Tokenizer(max_parts=1)
     back = tokenizer.decode(tokenizer.encode(score))
     switches = [(each.time, each.value) for each in back.tracks[0].controls]
     assert switches == [(0, 127), (192, 0), (960, 127), (1000, 0)]
@@ -289,7 +289,7 @@ def test_short_notes_that_touched_still_touch() -> None:
 
 @pytest.mark.parametrize("grid", [48, 96, 192, 480])
 def test_long_durations_go_to_the_nearest_there_is(grid: int) -> None:
-    tokenizer = Tokenizer(ticks_per_quarter=grid)
+    tokenizer = Tokenizer(steps_per_quarter=grid)
     rng = np.random.default_rng(grid)
     durations = rng.integers(481, 300 * 960, 2000)
     score = symusic.Score(960)
@@ -324,9 +324,9 @@ def test_music_that_cannot_be_written_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [
-        ({"ticks_per_quarter": 100}, r"ticks_per_quarter must be one of .*, got 100"),
+        ({"steps_per_quarter": 100}, r"steps_per_quarter must be one of .*, got 100"),
         ({"velocities": 50}, r"velocities must be one of .*, got 50"),
-        ({"slots": 0}, r"slots must be in \[1, 32\], got 0"),
+        ({"max_parts": 0}, r"max_parts must be in \[1, 32\], got 0"),
     ],
 )
 def test_settings_that_make_no_vocabulary_are_refused(
@@ -338,10 +338,19 @@ def test_settings_that_make_no_vocabulary_are_refused(
         Tokenizer.from_settings({"flavour": 1})
 
 
+def test_settings_under_their_old_names_make_the_same_tokenizer() -> None:
+    old = {"ticks_per_quarter": 192, "velocities": 64, "slots": 9}
+    assert Tokenizer.from_settings(old).settings == {
+        "steps_per_quarter": 192,
+        "velocities": 64,
+        "max_parts": 9,
+    }
+
+
 @pytest.mark.parametrize("grid", [48, 96, 192, 480])
 def test_every_grid_and_velocity_resolution_round_trips(grid: int) -> None:
     for velocities in (32, 64, 128):
-        tokenizer = Tokenizer(ticks_per_quarter=grid, velocities=velocities, slots=8)
+        tokenizer = Tokenizer(steps_per_quarter=grid, velocities=velocities, max_parts=8)
         for seed in range(5):
             score = random_score(np.random.default_rng(seed), ticks=480, free=True, parts=4)
             ids = tokenizer.encode(score)

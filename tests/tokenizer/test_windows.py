@@ -7,7 +7,7 @@ import symusic
 from rwkv_music.errors import InputError
 from rwkv_music.score import TempoMap
 from rwkv_music.tokenizer import BarIndex, Tokenizer
-from rwkv_music.tokenizer.openings import OPENING, openings_of
+from rwkv_music.tokenizer.bar_index import BAR_ROW, index_bars
 from tests.tokens import notes_of, random_score, random_stream
 
 TOKENIZER = Tokenizer()
@@ -103,10 +103,18 @@ def slow_tune() -> np.ndarray:
 def test_the_header_in_force_by_hand() -> None:
     index = BarIndex(slow_tune(), TOKENIZER)
     describe = [V.describe(int(token)) for token in index.header_at(2)]
-    assert describe == ["BOS", "TEMPO 50", "TEMPOF 128/256", "NUM 3", "DEN 4", "SLOT 0", "PROG 5"]
+    assert describe == [
+        "BOS",
+        "TEMPO 50",
+        "TEMPO_FRACTION 128/256",
+        "NUM 3",
+        "DEN 4",
+        "PART 0",
+        "PROG 5",
+    ]
     window = index.window(2, 3)
     assert [V.describe(int(token)) for token in window.ids[7:]] == [
-        "BAR", "SLOT 0", "PED down", "PITCH C4 (60)", "VEL 80", "DUR 96/96",
+        "BAR", "PART 0", "PED down", "PITCH C4 (60)", "VEL 80", "DUR 96/96",
     ]  # fmt: skip
 
 
@@ -147,7 +155,7 @@ def test_a_bar_that_is_too_long_is_cut_behind_a_note() -> None:
     score.tracks.append(track)
     index = BarIndex(TOKENIZER.encode(score), TOKENIZER)
     whole = index.window(0, 1).ids
-    # BOS TEMPO NUM DEN SLOT PROG BAR SLOT, then three tokens a note, then EOS.
+    # BOS TEMPO NUM DEN PART PROG BAR PART, then three tokens a note, then EOS.
     assert len(whole) == 8 + 10 * 3 + 1
     for most, taken in ((11, 11), (13, 11), (14, 14), (38, 38), (39, 39)):
         np.testing.assert_array_equal(index.fitting(0, most), whole[:taken])
@@ -155,14 +163,14 @@ def test_a_bar_that_is_too_long_is_cut_behind_a_note() -> None:
         index.fitting(0, 10)
 
 
-def test_stored_openings_give_the_same_windows() -> None:
+def test_a_stored_bar_index_gives_the_same_windows() -> None:
     ids = slow_tune()
-    stored = openings_of(ids, V).tobytes()
-    index = BarIndex(ids, TOKENIZER, np.frombuffer(stored, dtype=OPENING))
+    stored = index_bars(ids, V).tobytes()
+    index = BarIndex(ids, TOKENIZER, np.frombuffer(stored, dtype=BAR_ROW))
     for bar in range(4):
         np.testing.assert_array_equal(
             index.window(bar, 4).ids, BarIndex(ids, TOKENIZER).window(bar, 4).ids
         )
-    first, _, last, _ = openings_of(ids, V)
+    first, _, last, _ = index_bars(ids, V)
     assert (first["pedals"], last["pedals"]) == (0, 1)
-    assert OPENING.itemsize == 24
+    assert BAR_ROW.itemsize == 24

@@ -8,7 +8,7 @@ from rwkv_music.data import Batch, Windows, collate
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.tokenizer.vocabulary import Kind
+from rwkv_music.tokenizer.vocabulary import TokenType
 from rwkv_music.training import Trainer, TrainingConfig
 from tests.music import piece
 
@@ -53,10 +53,10 @@ def test_batches_added_up_give_the_gradient_of_the_joint_batch() -> None:
 def test_the_reported_loss_is_the_mean_over_all_batches_and_its_kinds_add_up_to_it() -> None:
     report = new_trainer().step(1, [collate(EXAMPLES[:1]), collate(EXAMPLES[1:])])
     scored = np.concatenate([each.ids[each.completion_start :] for each in EXAMPLES])
-    kinds = TOKENIZER.vocabulary.kind_of(scored)
-    assert set(report.loss_by_kind) == {Kind(kind).name for kind in np.unique(kinds).tolist()}
+    kinds = TOKENIZER.vocabulary.types_of(scored)
+    assert set(report.loss_by_kind) == {TokenType(kind).name for kind in np.unique(kinds).tolist()}
     total = sum(
-        value * int((kinds == Kind[name]).sum()) for name, value in report.loss_by_kind.items()
+        value * int((kinds == TokenType[name]).sum()) for name, value in report.loss_by_kind.items()
     )
     assert total / len(scored) == pytest.approx(report.loss_train, rel=1e-5)
     # Before the first step every token is about equally likely.

@@ -4,6 +4,7 @@ import html
 from typing import Any
 
 from rwkv_music.devices import busy_label
+from rwkv_music.old_names import TOKEN_TYPES, renamed
 from rwkv_music_widgets.runlog import RunLog, seconds_left
 
 _CHIP = "color:white;border-radius:9px;padding:1px 9px"
@@ -12,9 +13,9 @@ _COLORS = {
 }  # fmt: skip
 _OTHER_COLOR = "#6d4c41"
 _KINDS = {
-    "BAR": "bar", "EOS": "end of the piece", "TEMPO": "tempo", "TEMPOF": "tempo, fraction",
-    "NUM": "signature, above", "DEN": "signature, below", "SLOT": "part", "PROG": "instrument",
-    "BEAT": "beat", "SUB": "place in the beat", "PITCH": "pitch", "DRUM": "drum",
+    "BAR": "bar", "EOS": "end of the piece", "TEMPO": "tempo", "TEMPO_FRACTION": "tempo, fraction",
+    "NUM": "signature, above", "DEN": "signature, below", "PART": "part", "PROG": "instrument",
+    "BEAT": "beat", "SUBBEAT": "place in the beat", "PITCH": "pitch", "DRUM": "drum",
     "VEL": "velocity", "DUR": "duration", "PED": "pedal",
 }  # fmt: skip
 _CELL = "padding:1px 10px 1px 0"
@@ -90,7 +91,8 @@ def kinds_html(log: RunLog) -> str:
     if not found:
         return "after the first look at the held-out pieces"
     name, floor = best_baseline(log)
-    beside = floor.get("by_kind", {})
+    found = renamed(found, TOKEN_TYPES)
+    beside = renamed(floor.get("by_kind", {}), TOKEN_TYPES)
     most = max([*found.values(), *(beside.get(kind, 0.0) for kind in found)], default=1.0)
     rows = [
         f'<tr><td style="{_CELL}">{_KINDS.get(kind, kind.lower())}</td>'

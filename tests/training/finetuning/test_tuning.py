@@ -154,7 +154,7 @@ def test_a_model_of_another_vocabulary_than_its_tokenizer_is_refused(
     model: RWKV7, files: list[Path]
 ) -> None:
     other = copy.deepcopy(model)
-    other.tokenizer_settings = Tokenizer(ticks_per_quarter=480).settings
+    other.tokenizer_settings = Tokenizer(steps_per_quarter=480).settings
     with pytest.raises(
         InputError, match=r"knows 2048 tokens, its tokenizer's settings make \d+: th"
     ):

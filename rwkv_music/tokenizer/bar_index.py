@@ -10,29 +10,37 @@ import numpy as np
 from jaxtyping import Int, Shaped, UInt8, UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.vocabulary import Kind, Vocabulary
+from rwkv_music.tokenizer.vocabulary import TokenType, Vocabulary
 
 Ids = UInt16[np.ndarray, " _"]
 Places = Int[np.ndarray, " _"]
 
-OPENING = np.dtype([
+BAR_ROW = np.dtype([
     ("bar", "<u4"),  # index of the BAR token
     ("first_sound", "<u4"),  # index of the first note or pedal switch from the bar's own tokens on
     ("pedals", "<u4"),  # bit s is set if the pedal of slot s is down
     ("tempo", "<u2"), ("tempo_fraction", "<u2"),  # ids in force; fraction 0 (PAD) if there is none
     ("numerator", "<u2"), ("denominator", "<u2"),
     ("skipped", "u1"),  # tokens behind BAR that the header and the pedals say already
-    ("slot", "u1"),  # the slot of the first sound
-    ("states_slot", "u1"),  # whether a SLOT stands directly before it
+    ("part", "u1"),  # the slot of the first sound
+    ("states_part", "u1"),  # whether a PART stands directly before it
     ("spare", "u1"),
 ])  # fmt: skip
 """One bar line: indexes count from the beginning of the piece."""
 
-Openings = Shaped[np.ndarray, " bars"]
+BarRows = Shaped[np.ndarray, " bars"]
 
 # Classes of ids; those of what sounds come last.
-_CLASSES = (Kind.SLOT, Kind.TEMPO, Kind.TEMPOF, Kind.NUM, Kind.PED, Kind.PITCH, Kind.DRUM)
-_BAR, _SLOT, _TEMPO, _TEMPOF, _NUM, _PED = range(1, 7)
+_CLASSES = (
+    TokenType.PART,
+    TokenType.TEMPO,
+    TokenType.TEMPO_FRACTION,
+    TokenType.NUM,
+    TokenType.PED,
+    TokenType.PITCH,
+    TokenType.DRUM,
+)
+_BAR, _PART, _TEMPO, _TEMPO_FRACTION, _NUM, _PED = range(1, 7)
 _BEHIND = np.zeros(4, dtype=np.uint16)  # PAD, so that looking a few tokens ahead is safe
 
 
@@ -40,13 +48,13 @@ _BEHIND = np.zeros(4, dtype=np.uint16)  # PAD, so that looking a few tokens ahea
 def _class_table(*ranges: range) -> UInt8[np.ndarray, " ids"]:
     """The class of every id that 16 bits can hold; 0 for all that is of no interest here."""
     table = np.zeros(1 << 16, dtype=np.uint8)
-    table[Kind.BAR] = _BAR
-    for number, span in enumerate(ranges, start=_SLOT):
+    table[TokenType.BAR] = _BAR
+    for number, span in enumerate(ranges, start=_PART):
         table[span.start : span.stop] = number
     return table
 
 
-def openings_of(ids: Ids, vocabulary: Vocabulary) -> Openings:
+def index_bars(ids: Ids, vocabulary: Vocabulary) -> BarRows:
     """The rows of all bars.
 
     Args:
@@ -59,17 +67,17 @@ def openings_of(ids: Ids, vocabulary: Vocabulary) -> Openings:
     table = _class_table(*(vocabulary.ranges[kind] for kind in _CLASSES))
     classes = table[np.append(ids, _BEHIND)]
     bars, slots, tempos, signatures, switches = (
-        np.flatnonzero(classes == kind) for kind in (_BAR, _SLOT, _TEMPO, _NUM, _PED)
+        np.flatnonzero(classes == kind) for kind in (_BAR, _PART, _TEMPO, _NUM, _PED)
     )
     if not len(bars) or ids[0] != vocabulary.BOS or not len(slots) or slots[0] > bars[0]:
         raise InputError("the ids are no piece: they need BOS, a header and a bar")
     places = _behind_what_is_in_force(bars + 1, classes, any_pedal=len(switches) > 0)
-    rows = np.zeros(len(bars), dtype=OPENING)
+    rows = np.zeros(len(bars), dtype=BAR_ROW)
     rows["bar"] = bars
     rows["skipped"] = places - bars - 1
     tempo = _last_before(places, tempos)
     rows["tempo"] = ids[tempo]
-    rows["tempo_fraction"] = ids[tempo + 1] * (classes[tempo + 1] == _TEMPOF)
+    rows["tempo_fraction"] = ids[tempo + 1] * (classes[tempo + 1] == _TEMPO_FRACTION)
     signature = _last_before(places, signatures)
     rows["numerator"], rows["denominator"] = ids[signature], ids[signature + 1]
     if len(switches):
@@ -77,8 +85,8 @@ def openings_of(ids: Ids, vocabulary: Vocabulary) -> Openings:
     sounds = np.append(np.flatnonzero(classes >= _PED), len(ids))
     sound = sounds[np.searchsorted(sounds, places)]
     rows["first_sound"] = sound
-    rows["slot"] = ids[_last_before(sound, slots)] - vocabulary.slot.start
-    rows["states_slot"] = classes[sound - 1] == _SLOT
+    rows["part"] = ids[_last_before(sound, slots)] - vocabulary.part.start
+    rows["states_part"] = classes[sound - 1] == _PART
     return rows
 
 
@@ -88,9 +96,9 @@ def _behind_what_is_in_force(
     """Indexes behind the signature, tempo and pedal switches that stand at a bar's beginning."""
     places = places + 2 * (classes[places] == _NUM)
     places += classes[places] == _TEMPO
-    places += classes[places] == _TEMPOF
+    places += classes[places] == _TEMPO_FRACTION
     while any_pedal:
-        behind = places + (classes[places] == _SLOT)
+        behind = places + (classes[places] == _PART)
         is_pedal = classes[behind] == _PED
         if not is_pedal.any():
             break
@@ -103,7 +111,7 @@ def _pedals_down(
 ) -> Places:
     """For each place, the slots whose last switch before it was down, as bits."""
     down = np.zeros(len(places), dtype=np.int64)
-    of_slot = ids[_last_before(switches, slots)] - vocabulary.slot.start
+    of_slot = ids[_last_before(switches, slots)] - vocabulary.part.start
     for slot in np.unique(of_slot).tolist():
         mine = switches[of_slot == slot]
         states = np.append(ids[mine] == vocabulary.pedal[1], False)  # the last for "none before"

@@ -1,0 +1,25 @@
+"""Old names in files that earlier versions wrote, and the names in use today.
+
+Whatever reads checkpoints, stores or run directories passes their keys through `renamed`.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+TOKENIZER_SETTINGS = {"ticks_per_quarter": "steps_per_quarter", "slots": "max_parts"}
+"""Settings of the tokenizer in checkpoints, token stores and a run's config.json."""
+
+TOKEN_TYPES = {"TEMPOF": "TEMPO_FRACTION", "SLOT": "PART", "SUB": "SUBBEAT"}
+"""Token types in the losses of metrics.jsonl and of a run's config.json."""
+
+
+def renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, Value]:
+    """Return the values under today's names.
+
+    Example:
+        >>> renamed({"ticks_per_quarter": 96, "velocities": 32}, TOKENIZER_SETTINGS)
+        {'steps_per_quarter': 96, 'velocities': 32}
+    """
+    return {names.get(name, name): value for name, value in values.items()}
