@@ -54,7 +54,7 @@ wheels: install-wheels  ## Compile wheels for five kinds of machines into dist/,
 	$(BIN)/python tools/check_wheels.py dist/*.whl
 
 native: $(VENV)/installed  ## Compile the native CPU library here if its sources changed
-	-@$(BIN)/python rwkv_music/ops/native/build.py --if-changed
+	-@$(BIN)/python rwkv_music/native/build.py --if-changed
 
 install: $(VENV)/installed native  ## What the notebooks need, in tested versions, in .venv
 install-dev: $(VENV)/installed-dev native  ## What the tests need as well
@@ -79,5 +79,5 @@ $(VENV)/installed-wheels: $(VENV)/installed
 	@touch $@
 
 clean:  ## Remove .venv and everything built here (not your runs/ and out/)
-	rm -rf $(VENV) build dist rwkv_music/ops/native/lib .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist rwkv_music/native/lib .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

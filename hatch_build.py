@@ -2,7 +2,7 @@
 
 Without a compiler the wheel is a pure one, which works everywhere with the PyTorch form of the
 kernels. `RWKV_MUSIC_WHEEL=linux-arm64` (or another name of `TARGETS` in
-`rwkv_music/ops/native/build.py`) compiles for another machine with Zig; `RWKV_MUSIC_WHEEL=any`
+`rwkv_music/native/build.py`) compiles for another machine with Zig; `RWKV_MUSIC_WHEEL=any`
 makes the pure wheel.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-NATIVE = "rwkv_music/ops/native"
+NATIVE = "rwkv_music/native"
 
 
 class NativeLibraryHook(BuildHookInterface):

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 from hatchling.builders.wheel import WheelBuilder
 
-from rwkv_music.ops.native import build
+from rwkv_music.native import build
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TOOLS = REPOSITORY / "tools"
@@ -276,7 +276,7 @@ def test_the_check_names_what_is_wrong_with_a_library() -> None:
 def test_the_check_refuses_a_wheel_without_its_libraries(tmp_path: Path) -> None:
     wheel = tmp_path / "rwkv_music-1-py3-none-win_amd64.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
-        archive.writestr("rwkv_music/ops/native/lib/rwkv_music-avx2.dll", "")
+        archive.writestr("rwkv_music/native/lib/rwkv_music-avx2.dll", "")
     with pytest.raises(ValueError, match=r"holds rwkv_music-avx2\.dll, not .*rwkv_music-baseline"):
         checker().check_wheel(wheel)
 

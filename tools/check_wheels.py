@@ -23,9 +23,9 @@ import lief
 from packaging.tags import sys_tags
 from packaging.utils import parse_wheel_filename
 
-from rwkv_music.ops.native import build
+from rwkv_music.native import build
 
-FOLDER = "rwkv_music/ops/native/lib/"
+FOLDER = "rwkv_music/native/lib/"
 SYSTEM_LIBRARIES = {
     "linux": r"lib(c|m|pthread|dl)\.so\.\d|ld-linux-(x86-64\.so\.2|aarch64\.so\.1)",
     "macos": r"/usr/lib/libSystem\.B\.dylib",

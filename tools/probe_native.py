@@ -8,7 +8,7 @@ import sys
 import torch
 from torch import Tensor
 
-from rwkv_music.ops.native import load_library
+from rwkv_music.native import load_library
 from rwkv_music.ops.products.native import products_native
 from rwkv_music.ops.wkv7 import wkv7
 

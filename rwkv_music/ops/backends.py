@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from rwkv_music.errors import InputError
+from rwkv_music.native import load_library
 from rwkv_music.ops.cuda import KernelUnavailable
-from rwkv_music.ops.native import load_library
-from rwkv_music.ops.native.arguments import NUMBER_TYPES
+from rwkv_music.ops.native_arguments import NUMBER_TYPES
 
 BACKENDS = ("cuda", "triton", "native", "chunked", "reference")
 """In order of preference."""

@@ -8,9 +8,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from jaxtyping import Float
 from torch import Tensor
 
+from rwkv_music.native import load_library
 from rwkv_music.ops.backends import NATIVE_HEAD_SIZE, choose_backend
-from rwkv_music.ops.native import load_library
-from rwkv_music.ops.native.arguments import NUMBER_TYPES, address
+from rwkv_music.ops.native_arguments import NUMBER_TYPES, address
 
 
 class _Arguments(ctypes.Structure):

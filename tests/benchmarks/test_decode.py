@@ -13,7 +13,7 @@ from benchmarks.decode import READING, readings
 from benchmarks.decoders import ModelStep, OurDecoder, perturbed_model
 from benchmarks.music_loss import nats_per_token
 from rwkv_music.model import ModelConfig
-from rwkv_music.ops.native import load_library
+from rwkv_music.native import load_library
 from tests.benchmarks.quick import REPOSITORY, quick_report
 
 LIMITS = {"float32": 1e-5, "bfloat16": 0.03, "int8": 0.1}

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, Decoder, DecoderState, ModelConfig, initialize
+from rwkv_music.native import load_library
 from rwkv_music.ops.decoding import PRECISIONS, pack, rounded
-from rwkv_music.ops.native import load_library
 
 VOCABULARY = 61  # not a multiple of 16: the last panel of the head is not full
 CONFIG = ModelConfig(vocab_size=VOCABULARY, num_layers=3, width=128)

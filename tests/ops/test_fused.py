@@ -6,8 +6,8 @@ from torch import Tensor
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.native import load_library
 from rwkv_music.ops.backends import VARIABLE
-from rwkv_music.ops.native import load_library
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import token_shift

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music import ops
-from rwkv_music.ops.native.build import (
+from rwkv_music.native.build import (
     exported_functions,
     find_compiler,
     host_target,

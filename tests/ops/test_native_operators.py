@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.library import opcheck
 
-from rwkv_music.ops.native import load_library
+from rwkv_music.native import load_library
 from rwkv_music.ops.wkv7 import wkv7
 from tests.ops.wkv import inputs
 

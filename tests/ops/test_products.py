@@ -15,9 +15,9 @@ from torch.library import opcheck
 from benchmarks.measuring import held_bytes
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.native import load_library
 from rwkv_music.ops import products as door
 from rwkv_music.ops.backends import VARIABLE
-from rwkv_music.ops.native import load_library
 from rwkv_music.ops.products import Product, products
 from rwkv_music.ops.products.native import NO_SECOND, products_native
 from rwkv_music.training.finetuning.lora import with_lora

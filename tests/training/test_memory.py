@@ -70,7 +70,7 @@ def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
 
 @pytest.mark.skipif(
     "native" not in available_backends(),
-    reason="the native CPU library is not built: python rwkv_music/ops/native/build.py, with g++",
+    reason="the native CPU library is not built: python rwkv_music/native/build.py, with g++",
 )
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

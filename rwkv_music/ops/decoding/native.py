@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from rwkv_music.native import load_library
 from rwkv_music.ops.decoding.weights import PRECISIONS, PackedMatrix
-from rwkv_music.ops.native import load_library
-from rwkv_music.ops.native.arguments import address
+from rwkv_music.ops.native_arguments import address
 
 
 class _Matrix(ctypes.Structure):

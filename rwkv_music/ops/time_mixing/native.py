@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rwkv_music.native import load_library
 from rwkv_music.ops.backends import NATIVE_HEAD_SIZE
 from rwkv_music.ops.checks import check_shape
-from rwkv_music.ops.native import load_library
-from rwkv_music.ops.native.arguments import (
+from rwkv_music.ops.native_arguments import (
     Sequence,
     Sizes,
     address,

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from rwkv_music.errors import InputError
+from rwkv_music.native import load_library
 from rwkv_music.ops.checks import check_shape
-from rwkv_music.ops.native import load_library
-from rwkv_music.ops.native.arguments import NUMBER_TYPES, address, contiguous
+from rwkv_music.ops.native_arguments import NUMBER_TYPES, address, contiguous
 
 MAX_MIXES = 6
 _TOKENS_PER_TASK = 32

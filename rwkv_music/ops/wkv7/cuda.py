@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music.ops.cuda import Gpu, Kernels, KernelUnavailable, gpu_of
-from rwkv_music.ops.native.arguments import Sequence, address, channels_together, sequence
+from rwkv_music.ops.native_arguments import Sequence, address, channels_together, sequence
 from rwkv_music.ops.wkv7.operators import Kept, Results, define_operators
 
 N = 64

@@ -15,8 +15,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rwkv_music.ops.native import load_library
-from rwkv_music.ops.native.arguments import (
+from rwkv_music.native import load_library
+from rwkv_music.ops.native_arguments import (
     Sequence,
     Sizes,
     address,

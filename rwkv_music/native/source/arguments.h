@@ -1,4 +1,4 @@
-// What Python hands over: plain structures, the same as in ../arguments.py. All offsets are 64 bits
+// What Python hands over: plain structures, the same as in rwkv_music/ops/native_arguments.py. All offsets are 64 bits
 // wide, and strides count numbers, not bytes.
 #pragma once
 

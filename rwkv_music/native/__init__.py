@@ -4,6 +4,6 @@ Wheels carry it; a source install builds it where a compiler is found (`build.py
 missing, everything runs in PyTorch, slower. Nothing is ever compiled at first use.
 """
 
-from rwkv_music.ops.native.loading import NativeLibrary, load_library
+from rwkv_music.native.loading import NativeLibrary, load_library
 
 __all__ = ["NativeLibrary", "load_library"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rwkv_music.errors import InputError
-from rwkv_music.ops.native.build import sources_number
+from rwkv_music.native.build import sources_number
 
 _VARIANTS = ("baseline", "avx2", "avx512", "amx")
 """In rising order, as `rwkv_music_level` counts them."""
@@ -64,7 +64,7 @@ def load_library() -> NativeLibrary:
             None,
             "",
             "it was built from other sources than these; run python "
-            "rwkv_music/ops/native/build.py, or install rwkv-music once more",
+            "rwkv_music/native/build.py, or install rwkv-music once more",
         )
     usable = _VARIANTS[: baseline.rwkv_music_level() + 1]
     if asked and asked not in usable:

@@ -1,6 +1,6 @@
 """Compiles the native CPU library, once for each set of instructions that processors have.
 
-`python rwkv_music/ops/native/build.py` renews it in a checkout. The build hook of the wheel loads
+`python rwkv_music/native/build.py` renews it in a checkout. The build hook of the wheel loads
 this file by its path before anything is installed: it needs the standard library only.
 """
 
