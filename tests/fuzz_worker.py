@@ -18,7 +18,8 @@ from rwkv_music.data.examination import examine_score
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score import TempoMap, num_bars
 from rwkv_music.score.files import TEXT_FORMATS
-from rwkv_music.score.midi.midi_reader import LoadedScore, read_midi
+from rwkv_music.score.loaded_score import LoadedScore
+from rwkv_music.score.midi.midi_reader import read_midi
 from rwkv_music.score.worker import read_notation
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.compiled import VARIABLE, has_numba

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 
 from rwkv_music.data.likeness import Fingerprint, fingerprint
 from rwkv_music.errors import InputError, ScoreFileError
-from rwkv_music.score.midi.midi_reader import LoadedScore
+from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.compiled import VARIABLE
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM
@@ -111,7 +111,7 @@ def examine(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
         place = f" (byte {error.place})" if error.place else ""
         return FileReport(name, "set aside", reason=error.reason + place)
     mended = (*loaded.repairs, *_silently_dropped(Path(path), loaded.repairs))
-    return examine_score(name, LoadedScore(loaded.score, mended), tokenizer=tokenizer)
+    return examine_score(name, loaded._replace(repairs=mended), tokenizer=tokenizer)
 
 
 class Examiner:

@@ -8,7 +8,7 @@ from rwkv_music.score.editing import splice, split_at_bar, take_bars, transpose
 from rwkv_music.score.files import load_score, read_score, save_score, score_from_bytes
 from rwkv_music.score.instruments import program_name
 from rwkv_music.score.interop.convert import to_music21, to_pretty_midi, to_score
-from rwkv_music.score.midi.midi_reader import LoadedScore
+from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.piano_roll import draw_piano_roll, piano_roll, save_piano_roll
 from rwkv_music.score.timing import TempoMap, bar_starts, beat_ticks, num_bars
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score.midi.midi_reader import LoadedScore, read_midi
+from rwkv_music.score.loaded_score import LoadedScore
+from rwkv_music.score.midi.midi_reader import read_midi
 
 if TYPE_CHECKING:
     import symusic
@@ -21,36 +22,40 @@ TEXT_FORMATS = {
 }  # fmt: skip
 """Endings of the other formats, and what they are called here."""
 READABLE_SUFFIXES = (*MIDI_SUFFIXES, *TEXT_FORMATS)
+MAX_FILE_BYTES = 32 << 20
+"""Larger files are refused before they are read."""
 WRITABLE_SUFFIXES = (".mid", ".midi", ".musicxml", ".xml", ".mxl", ".abc")
 
 
-def load_score(path: str | Path) -> "symusic.Score":
-    """Read a music file; `read_score` tells in addition what was mended.
+def load_score(path: str | Path, *, unfold_repeats: bool = False) -> "symusic.Score":
+    """Read a music file; `read_score` also returns what was repaired.
 
     Args:
         path: A file ending in .mid, .midi, .kar, .rmi (MIDI of formats 0, 1 and 2), .musicxml,
             .xml, .mxl (MusicXML), .abc or .krn (Humdrum).
+        unfold_repeats: Play the repeats, endings and jumps (da capo, dal segno) of MusicXML and
+            Humdrum. ABC is always read with its repeats played, MIDI has none.
 
     Returns:
         The score in ticks, with at least one note. The pieces of a MIDI file of format 2 follow
-        one another. Repeats are played in ABC and not unfolded in MusicXML and Humdrum. Of a file
-        with several tunes the first is read.
+        one another. Of a file with several tunes the first is read.
 
     Raises:
-        ScoreFileError: If the file is missing, empty, damaged beyond mending, of another format,
+        ScoreFileError: If the file is missing, empty, damaged beyond repair, of another format,
             timed in SMPTE frames, takes more than a minute, or holds no notes.
     """
-    return read_score(path).score
+    return read_score(path, unfold_repeats=unfold_repeats).score
 
 
-def read_score(path: str | Path) -> LoadedScore:
-    """Read a music file, and tell what was wrong with it.
+def read_score(path: str | Path, *, unfold_repeats: bool = False) -> LoadedScore:
+    """Read a music file and report how it was read.
 
     Args:
         path: As for `load_score`.
+        unfold_repeats: As for `load_score`.
 
     Returns:
-        The score, and what was mended, a phrase each.
+        The score, its repairs, the reader, and the number of notes in the file.
 
     Raises:
         ScoreFileError: As `load_score`.
@@ -58,39 +63,47 @@ def read_score(path: str | Path) -> LoadedScore:
     path = Path(path)
     _check_suffix(path, READABLE_SUFFIXES)
     try:
-        # A pipe or a device could keep its reader waiting for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        # Reading from a pipe or a device could block forever.
+        if not stat.S_ISREG(status.st_mode):
             raise ScoreFileError(path, "is a folder or a device, not a file: give a file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ScoreFileError(
+                path, f"has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read: split it"
+            )
         content = path.read_bytes()
     except FileNotFoundError:
         raise ScoreFileError(path, "there is no such file: check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ScoreFileError(path, f"cannot be read ({reason}): check the file") from error
-    return _read_bytes(content, name=path)
+    return _read_bytes(content, name=path, unfold_repeats=unfold_repeats)
 
 
-def score_from_bytes(content: bytes, *, name: str | Path) -> "symusic.Score":
+def score_from_bytes(
+    content: bytes, *, name: str | Path, unfold_repeats: bool = False
+) -> "symusic.Score":
     """Read the bytes of a music file.
 
     Args:
         content: The whole file.
-        name: What to call it in an error. Its ending tells the format; MIDI where it has none that
-            tells another one.
+        name: What to call the file in an error. Its ending gives the format; MIDI if it has none
+            of another format.
+        unfold_repeats: As for `load_score`.
 
     Raises:
         ScoreFileError: As `load_score`.
     """
-    return _read_bytes(content, name=name).score
+    return _read_bytes(content, name=name, unfold_repeats=unfold_repeats).score
 
 
-def _read_bytes(content: bytes, *, name: str | Path) -> LoadedScore:
+def _read_bytes(content: bytes, *, name: str | Path, unfold_repeats: bool) -> LoadedScore:
     text_format = TEXT_FORMATS.get(Path(name).suffix.lower())
     if text_format is None:
         return read_midi(content, name=name)
     from rwkv_music.score.worker import read_notation
 
-    return read_notation(content, text_format, name=name)
+    return read_notation(content, text_format, name=name, unfold_repeats=unfold_repeats)
 
 
 def save_score(score: "symusic.Score", path: str | Path) -> Path:

@@ -1,64 +1,59 @@
-"""What happens in the process behind `rwkv_music.score.worker`."""
+"""Parse notation files; runs in the worker process of `rwkv_music.score.worker`."""
 
 import io
 import zipfile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.abc.abc_reader import read_abc
 from rwkv_music.score.interop.music21_streams import from_music21
+from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.musicxml.facts import prepared
 from rwkv_music.score.musicxml.musicxml_writer import CONTAINER_NAME
 
 MAX_NOTATION_BYTES = 32 << 20
-_LONGEST_REASON = 200
+_MAX_REASON_LENGTH = 200
 
 
 class Request(NamedTuple):
-    """What the worker is asked for."""
+    """A file for the worker to read."""
 
     content: bytes
     """The whole file."""
     text_format: str
     """"musicxml", "mxl", "abc" or "humdrum"."""
     seconds: float
-    """What it may take."""
+    """Time limit of programs started to read it."""
+    unfold_repeats: bool = False
+    """Whether to play repeats, endings and jumps."""
 
 
-def answer(request: Request) -> tuple[Any, tuple[str, ...]]:
-    """Score and notes on it.
+def parse_request(request: Request) -> LoadedScore:
+    """Read the file of a request.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the file cannot be read.
     """
     try:
-        return read(*request)
+        return _parse(request)
     except InputError:
         raise
-    except Exception as error:  # music21 raises whatever comes to its mind
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+    except Exception as error:  # music21 raises many types
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_REASON_LENGTH]
         raise InputError(
             f"cannot be read by music21 ({reason}): convert it to MIDI elsewhere"
         ) from error
 
 
-def read(content: bytes, text_format: str, seconds: float) -> tuple[Any, tuple[str, ...]]:
-    """The score in a notation file, and what had to be decided.
-
-    Args:
-        content: The whole file.
-        text_format: "musicxml", "mxl", "abc" or "humdrum".
-        seconds: After which programs started for this are given up.
-
-    Raises:
-        InputError: If it holds no notes, or no score.
-    """
+def _parse(request: Request) -> LoadedScore:
     import music21
 
+    content, text_format = request.content, request.text_format
     if text_format == "abc":
-        # A little less than the time after which this process is ended, so that none is left over.
-        return read_abc(_decoded(content), seconds=0.9 * seconds)
+        # Slightly less than the time limit of this process, so that no program is left running.
+        score, notes = read_abc(_decoded(content), seconds=0.9 * request.seconds)
+        return LoadedScore(score, notes, reader="abc2midi")
     if text_format == "mxl":
         content, text_format = _unzip(content), "musicxml"
     text, facts = _decoded(content), None
@@ -69,9 +64,11 @@ def read(content: bytes, text_format: str, seconds: float) -> tuple[Any, tuple[s
         scores = list(stream.scores)
         if not scores:
             raise InputError("holds no score: choose another file")
-        told = (f"holds {len(scores)} pieces, the first one was read",) if scores[1:] else ()
-        return from_music21(scores[0], name="the first piece"), told
-    return from_music21(stream, name="the file", facts=facts), ()
+        notes = (f"holds {len(scores)} pieces, the first one was read",) if scores[1:] else ()
+        score = from_music21(scores[0], name="the first piece")
+        return LoadedScore(score, notes, reader="music21")
+    score = from_music21(stream, name="the file", facts=facts)
+    return LoadedScore(score, reader="music21")
 
 
 def _decoded(content: bytes) -> str:

@@ -1,40 +1,42 @@
-"""Notation files (MusicXML, ABC, Humdrum), read in a process of its own.
+"""Read notation files (MusicXML, ABC, Humdrum) in a worker process.
 
-The process is started with the first file, kept for the next ones (music21 takes seconds to import)
-and ended when it takes too long, needs too much memory or crashes; the next file starts a new one.
-In a process that is itself such a worker, they are read there.
+The process starts with the first file and is kept for later ones. It is killed if it takes too
+long, needs too much memory or crashes; the next file starts a new one. A process that is itself a
+worker reads the file directly.
 """
 
 import atexit
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rwkv_music.errors import InputError, ScoreFileError
-from rwkv_music.score.midi.midi_reader import LoadedScore
-from rwkv_music.score.text_formats import MAX_NOTATION_BYTES, Request, answer
+from rwkv_music.score.loaded_score import LoadedScore
+from rwkv_music.score.text_formats import MAX_NOTATION_BYTES, Request, parse_request
 from rwkv_music.worker_process import Failure, WorkerEndedError, WorkerProcess, in_worker
-
-if TYPE_CHECKING:
-    import symusic
 
 READING_SECONDS = 60.0
 
 
 def read_notation(
-    content: bytes, text_format: str, *, name: str | Path, seconds: float = READING_SECONDS
+    content: bytes,
+    text_format: str,
+    *,
+    name: str | Path,
+    seconds: float = READING_SECONDS,
+    unfold_repeats: bool = False,
 ) -> LoadedScore:
     """Read a notation file.
 
     Args:
         content: The whole file.
         text_format: "musicxml", "mxl", "abc" or "humdrum".
-        name: What to call it in an error.
-        seconds: After which it is given up.
+        name: What to call the file in an error.
+        seconds: Processor time limit.
+        unfold_repeats: Play repeats, endings and jumps of MusicXML and Humdrum.
 
     Raises:
-        ScoreFileError: If it cannot be read, takes too long or holds no notes.
+        ScoreFileError: If the file cannot be read, takes too long or holds no notes.
     """
     if not content.strip():
         raise ScoreFileError(name, f"is empty ({len(content)} bytes): copy it again")
@@ -42,17 +44,17 @@ def read_notation(
         raise ScoreFileError(
             name, f"has {len(content)} bytes, at most {MAX_NOTATION_BYTES} are read: split it"
         )
-    return LoadedScore(*_ask(Request(content, text_format, seconds), name))
+    return _ask_worker(Request(content, text_format, seconds, unfold_repeats), name)
 
 
 _lock = threading.Lock()
 _workers: list[WorkerProcess] = []
 
 
-def _ask(request: Request, name: str | Path) -> tuple["symusic.Score", tuple[str, ...]]:
+def _ask_worker(request: Request, name: str | Path) -> LoadedScore:
     if in_worker():
         try:
-            return answer(request)
+            return parse_request(request)
         except InputError as error:
             raise ScoreFileError(name, str(error)) from error
     with _lock:
@@ -62,8 +64,8 @@ def _ask(request: Request, name: str | Path) -> tuple["symusic.Score", tuple[str
             _workers.clear()
             result = error.failure
     if not isinstance(result, Failure):
-        score, told = result
-        return score, told
+        loaded: LoadedScore = result
+        return loaded
     if result.kind == "late":
         raise ScoreFileError(name, f"{result.reason}: convert it to MIDI elsewhere")
     if result.kind == "crashed":
@@ -74,17 +76,17 @@ def _ask(request: Request, name: str | Path) -> tuple["symusic.Score", tuple[str
 
 
 def _worker() -> WorkerProcess:
-    """The worker of this process, a new one if need be.
+    """Return the worker of this process, starting a new one if needed.
 
-    One that came along in a fork belongs to the parent, and one that has ended without being asked
-    must not be blamed on the next file.
+    A worker inherited through a fork belongs to the parent. A worker that ended on its own is
+    replaced, so that the next file is not blamed for it.
     """
     if _workers and _workers[0].owner != os.getpid():
         _workers.clear()
     if _workers and not _workers[0].is_running:
         _workers.pop().close()
     if not _workers:
-        _workers.append(WorkerProcess(answer))
+        _workers.append(WorkerProcess(parse_request))
     return _workers[0]
 
 

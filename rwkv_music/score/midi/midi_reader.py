@@ -8,9 +8,10 @@ leaves out silently in files that are otherwise sound are notes which begin and 
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rwkv_music.errors import ScoreFileError
+from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.midi.repair import repair_midi
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ _SUSPICIOUS = re.compile(
 )
 
 
-class LoadedScore(NamedTuple):
-    """A score and how it came out of its file."""
-
-    score: "symusic.Score"
-    repairs: tuple[str, ...]
-    """What was wrong with the file and has been put right, a phrase each; mostly empty."""
-
-
 def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
     """Read the bytes of a MIDI file.
 
@@ -59,7 +52,7 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
         except ScoreFileError:
             score = None  # what is wrong will be told below, or mended
         if score is not None and score.note_num():
-            return LoadedScore(score, ())
+            return LoadedScore(score, reader="symusic")
     repaired = repair_midi(midi, name=name)
     score = _read_strictly(repaired.content if repaired.repairs else midi, name)
     if not score.note_num():
@@ -67,7 +60,7 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
         raise ScoreFileError(
             name, f"{damage}holds no notes, at least 1 is needed: choose another file"
         )
-    return LoadedScore(score, repaired.repairs)
+    return LoadedScore(score, repaired.repairs, reader="symusic")
 
 
 def _read_strictly(midi: bytes, name: str | Path) -> "symusic.Score":
