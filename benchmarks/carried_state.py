@@ -18,7 +18,7 @@ from unittest.mock import patch
 from benchmarks.long_context import held_out_texts
 from benchmarks.measuring import machine, rounded, write_report
 from rwkv_music.data import Batch, load_corpus
-from rwkv_music.data.long_stream import LongStream
+from rwkv_music.data.loading.long_context_loader import LongStream
 from rwkv_music.evaluation.long_context import LENGTHS, long_context
 from rwkv_music.model import load_model
 from rwkv_music.training import TrainingConfig, train

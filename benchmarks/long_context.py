@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.measuring import REPOSITORY, machine, rounded, write_report
 from rwkv_music.data import Piece, load_corpus
-from rwkv_music.data.dataset import Ids
+from rwkv_music.data.pieces import Ids
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation.long_context import LENGTHS, long_context
 from rwkv_music.model import load_model

@@ -21,9 +21,9 @@ import torch
 
 from benchmarks.model_card import ABOUT, card
 from rwkv_music.data.augmentation import transpose_ids
-from rwkv_music.data.chorales import melody_of
-from rwkv_music.data.dataset import Piece
-from rwkv_music.data.melody import interval_runs
+from rwkv_music.data.corpora.chorales import melody_of
+from rwkv_music.data.corpora.melody_groups import interval_runs
+from rwkv_music.data.pieces import Piece
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation import NGRAM_ORDER, Likelihood, NGramModel, RepetitionModel
 from rwkv_music.evaluation.copying import CopyIndex

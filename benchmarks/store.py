@@ -28,8 +28,8 @@ from benchmarks.measuring import (
     write_report,
 )
 from rwkv_music.data import RandomWindows, Store
-from rwkv_music.data.prepare import FileEncoder
 from rwkv_music.data.scanning import FoundFile, scan
+from rwkv_music.data.store.prepare import FileEncoder
 from rwkv_music.tokenizer import Tokenizer
 
 _SIZES = (1_000, 10_000, 100_000)

@@ -17,8 +17,8 @@ import torch
 from benchmarks.measuring import REPEATS, alternate, machine, rounded, time_ratio, write_report
 from rwkv_music.data import Batch, Windows, load_corpus, split_corpus
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.prefetch import Prefetched
-from rwkv_music.data.sampler import BatchStream
+from rwkv_music.data.loading.prefetch_loader import Prefetched
+from rwkv_music.data.loading.window_loader import BatchStream
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.tokenizer import Tokenizer

@@ -14,7 +14,7 @@ from pathlib import Path
 import symusic
 
 from benchmarks.memory import peak_memory
-from rwkv_music.data.examination import examine_score
+from rwkv_music.data.doctor.file_report import examine_score
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score import TempoMap, num_bars
 from rwkv_music.score.files import TEXT_FORMATS

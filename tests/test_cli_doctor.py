@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rwkv_music.cli import main
-from rwkv_music.data import doctor
-from rwkv_music.data.examination import FileReport, examine
+from rwkv_music.data.doctor import folder_report
+from rwkv_music.data.doctor.file_report import FileReport, examine
 from rwkv_music.data.scanning import FoundFile
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
@@ -95,7 +95,7 @@ def test_ctrl_c_prints_what_is_known_so_far(
         yield examine(place / files[0].name, tokenizer=Tokenizer()).named("0.mid")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor, "examine_files", interrupted)
+    monkeypatch.setattr(folder_report, "examine_files", interrupted)
     assert main(["doctor", str(folder)]) == 130
     said = capsys.readouterr()
     assert "stopped by Ctrl-C; this is what is known so far" in said.err

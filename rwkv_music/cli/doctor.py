@@ -15,7 +15,7 @@ from rwkv_music.cli.options import (
 from rwkv_music.cli.places import make_folder, try_file, writing
 
 if TYPE_CHECKING:
-    from rwkv_music.data.doctor import FolderReport
+    from rwkv_music.data.doctor.folder_report import FolderReport
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -39,8 +39,8 @@ def run(given: argparse.Namespace) -> int:
     """Examine the folder; after Ctrl-C, tell what is known so far."""
     from tqdm import tqdm
 
-    from rwkv_music.data.doctor import examine_files, folder_report
-    from rwkv_music.data.doctor_words import summary_text, table_text
+    from rwkv_music.data.doctor.folder_report import examine_files, folder_report
+    from rwkv_music.data.doctor.report_text import summary_text, table_text
     from rwkv_music.data.scanning import find_files
 
     tokenizer = tokenizer_of(given)
@@ -72,7 +72,7 @@ def _make_places(given: argparse.Namespace) -> None:
 
 
 def _write(report: "FolderReport", given: argparse.Namespace) -> None:
-    from rwkv_music.data.doctor_pictures import save_pictures
+    from rwkv_music.data.doctor.pictures import save_pictures
 
     if given.json is not None:
         text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n"

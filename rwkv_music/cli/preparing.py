@@ -18,7 +18,7 @@ from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
     from rwkv_music.data.scanning import Shard
-    from rwkv_music.data.store_files import StoreInfo
+    from rwkv_music.data.store.store_info import StoreInfo
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -88,7 +88,7 @@ def _shard(text: str) -> "Shard":
 
 def run_prepare(given: argparse.Namespace) -> int:
     """Prepare the folder, and say what came of it."""
-    from rwkv_music.data.prepare import prepare_store
+    from rwkv_music.data.store.prepare import prepare_store
 
     tokenizer = tokenizer_of(given)
     try:
@@ -120,7 +120,7 @@ def run_prepare(given: argparse.Namespace) -> int:
 
 def run_merge(given: argparse.Namespace) -> int:
     """Join the stores, and say what came of it."""
-    from rwkv_music.data.merge import merge_stores
+    from rwkv_music.data.store.merge import merge_stores
 
     with _bar("merging") as on_file:
         info = merge_stores(given.stores, given.output, progress=on_file)
@@ -144,7 +144,7 @@ def _bar(word: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _tell(store: Path, info: "StoreInfo") -> None:
-    from rwkv_music.data.store_files import MENDED_NAME, SET_ASIDE_NAME
+    from rwkv_music.data.store.store_info import MENDED_NAME, SET_ASIDE_NAME
 
     sides = ", ".join(
         f"{info.pieces[side]:,} pieces and {info.tokens[side]:,} tokens to {purpose}"

@@ -232,7 +232,7 @@ def _config(given: argparse.Namespace) -> "TrainingConfig":
 
 
 def _checked_store(path: str) -> str:
-    from rwkv_music.data.store_files import is_store
+    from rwkv_music.data.store.store_info import is_store
 
     if not is_store(path):
         raise InputError(

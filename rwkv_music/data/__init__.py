@@ -11,48 +11,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rwkv_music.data.batching import Batch, collate
-    from rwkv_music.data.corpora import load_corpus
-    from rwkv_music.data.dataset import Corpus, Example, Piece, Windows, split_corpus
-    from rwkv_music.data.doctor import FolderReport, examine_folder
-    from rwkv_music.data.examination import FileReport, examine
-    from rwkv_music.data.example_picture import draw_example
-    from rwkv_music.data.merge import merge_stores
-    from rwkv_music.data.packing import pack
-    from rwkv_music.data.prepare import Prepared, prepare_store
+    from rwkv_music.data.corpora.load import load_corpus
+    from rwkv_music.data.doctor.file_report import FileReport, examine
+    from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder
+    from rwkv_music.data.loading.collate import Batch, collate
+    from rwkv_music.data.loading.completion_windows import Example, Windows
+    from rwkv_music.data.loading.example_picture import draw_example
+    from rwkv_music.data.loading.packing import pack
+    from rwkv_music.data.loading.random_windows import RandomWindows
+    from rwkv_music.data.pieces import Corpus, Piece, split_corpus
     from rwkv_music.data.prompts import load_prompt, prompt_names
-    from rwkv_music.data.random_windows import RandomWindows
     from rwkv_music.data.scanning import Shard
-    from rwkv_music.data.store import Store
-    from rwkv_music.data.store_files import StoreInfo
-    from rwkv_music.data.workers import Outcome, map_in_workers
+    from rwkv_music.data.store.merge import merge_stores
+    from rwkv_music.data.store.prepare import Prepared, prepare_store
+    from rwkv_music.data.store.store_info import StoreInfo
+    from rwkv_music.data.store.token_store import Store
+    from rwkv_music.data.worker_pool import Outcome, map_in_workers
 
 _HOME = {
-    "Batch": "batching",
-    "Corpus": "dataset",
-    "Example": "dataset",
-    "FileReport": "examination",
-    "FolderReport": "doctor",
-    "Outcome": "workers",
-    "Piece": "dataset",
-    "Prepared": "prepare",
-    "RandomWindows": "random_windows",
+    "Batch": "loading.collate",
+    "Corpus": "pieces",
+    "Example": "loading.completion_windows",
+    "FileReport": "doctor.file_report",
+    "FolderReport": "doctor.folder_report",
+    "Outcome": "worker_pool",
+    "Piece": "pieces",
+    "Prepared": "store.prepare",
+    "RandomWindows": "loading.random_windows",
     "Shard": "scanning",
-    "Store": "store",
-    "StoreInfo": "store_files",
-    "Windows": "dataset",
-    "collate": "batching",
-    "draw_example": "example_picture",
-    "examine": "examination",
-    "examine_folder": "doctor",
-    "load_corpus": "corpora",
+    "Store": "store.token_store",
+    "StoreInfo": "store.store_info",
+    "Windows": "loading.completion_windows",
+    "collate": "loading.collate",
+    "draw_example": "loading.example_picture",
+    "examine": "doctor.file_report",
+    "examine_folder": "doctor.folder_report",
+    "load_corpus": "corpora.load",
     "load_prompt": "prompts",
-    "map_in_workers": "workers",
-    "pack": "packing",
-    "merge_stores": "merge",
-    "prepare_store": "prepare",
+    "map_in_workers": "worker_pool",
+    "pack": "loading.packing",
+    "merge_stores": "store.merge",
+    "prepare_store": "store.prepare",
     "prompt_names": "prompts",
-    "split_corpus": "dataset",
+    "split_corpus": "pieces",
 }
 
 __all__ = [

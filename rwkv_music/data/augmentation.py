@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer
 
-from rwkv_music.data.dataset import Example, Ids
+from rwkv_music.data.loading.completion_windows import Example
+from rwkv_music.data.pieces import Ids
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.editing import without_part

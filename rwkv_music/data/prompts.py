@@ -5,7 +5,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
-from rwkv_music.data import chorales
+from rwkv_music.data.corpora import chorales
 
 if TYPE_CHECKING:
     import symusic

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from rwkv_music.data.dataset import Ids
+from rwkv_music.data.pieces import Ids
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelState
 from rwkv_music.ops.cross_entropy import completion_nats

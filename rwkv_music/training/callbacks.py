@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rwkv_music.data.workers import Progress
+from rwkv_music.data.worker_pool import Progress
 from rwkv_music.training.trainer import StepReport
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from rwkv_music.data import Corpus, Windows, load_corpus, split_corpus
-from rwkv_music.data.dataset import Piece
-from rwkv_music.data.workers import Progress
+from rwkv_music.data.pieces import Piece
+from rwkv_music.data.worker_pool import Progress
 from rwkv_music.evaluation import HeldOut, baselines
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.config import TrainingConfig

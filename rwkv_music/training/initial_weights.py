@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from rwkv_music.data.store_files import in_words
+from rwkv_music.data.store.store_info import in_words
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, load_model
 from rwkv_music.training.config import TrainingConfig

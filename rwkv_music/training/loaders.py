@@ -7,10 +7,10 @@ import numpy as np
 
 from rwkv_music.data import Piece, Windows
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.long_stream import LongStream
-from rwkv_music.data.prefetch import Prefetched, Stream
-from rwkv_music.data.sampler import BatchStream
-from rwkv_music.data.shares import WHOLE, Share
+from rwkv_music.data.loading.long_context_loader import LongStream
+from rwkv_music.data.loading.prefetch_loader import Prefetched, Stream
+from rwkv_music.data.loading.process_shard import WHOLE, Share
+from rwkv_music.data.loading.window_loader import BatchStream
 from rwkv_music.model import ModelConfig
 from rwkv_music.ops.backends import available_backends, has_tiles
 from rwkv_music.tokenizer import Vocabulary

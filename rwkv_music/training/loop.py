@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from functools import cached_property
 from typing import Any
 
-from rwkv_music.data.store_files import in_words
+from rwkv_music.data.store.store_info import in_words
 from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choose_device
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model import RWKV7

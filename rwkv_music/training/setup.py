@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from rwkv_music.data.corpora import load_corpus
-from rwkv_music.data.dataset import Corpus
-from rwkv_music.data.prefetch import Prefetched
-from rwkv_music.data.store_files import is_store
-from rwkv_music.data.workers import Progress
+from rwkv_music.data.corpora.load import load_corpus
+from rwkv_music.data.loading.prefetch_loader import Prefetched
+from rwkv_music.data.pieces import Corpus
+from rwkv_music.data.store.store_info import is_store
+from rwkv_music.data.worker_pool import Progress
 from rwkv_music.devices import choose_device
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.training.config import TrainingConfig

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.carried_state import WAYS, BegunAnew
 from rwkv_music.data import Piece
-from rwkv_music.data.long_stream import LongStream
+from rwkv_music.data.loading.long_context_loader import LongStream
 from rwkv_music.score import save_score
 from tests.benchmarks.quick import quick_report
 from tests.music import tune

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, Page
 from rwkv_music_widgets import LossChart, PianoRoll
 from rwkv_music_widgets.file_table import FileTable
 
-from rwkv_music.data.doctor import FolderReport
-from rwkv_music.data.examination import FileReport
+from rwkv_music.data.doctor.file_report import FileReport
+from rwkv_music.data.doctor.folder_report import FolderReport
 from tests.music import BAR, tune
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rwkv_music.data import Shard, Store, load_corpus, prepare_store
-from rwkv_music.data.doctor import examine_folder
+from rwkv_music.data.doctor.folder_report import examine_folder
 from rwkv_music.data.scanning import find_files, in_order, scan
 from rwkv_music.errors import InputError
 from tests.stores import write_tunes

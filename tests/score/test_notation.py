@@ -11,7 +11,7 @@ import psutil
 import pytest
 import symusic
 
-from rwkv_music.data.workers import map_in_workers
+from rwkv_music.data.worker_pool import map_in_workers
 from rwkv_music.errors import ScoreFileError
 from rwkv_music.score import load_score, read_score, save_score, score_from_bytes, worker
 from rwkv_music.score.notation.grid import on_notation_grid

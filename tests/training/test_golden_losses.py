@@ -11,7 +11,7 @@ import numpy as np
 
 from rwkv_music.data import Windows
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.sampler import BatchStream
+from rwkv_music.data.loading.window_loader import BatchStream
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training import Trainer, TrainingConfig

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.measuring import RESULTS, held_bytes
 from benchmarks.step_memory import estimate_of, random_batch
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.sampler import BatchStream
+from rwkv_music.data.loading.window_loader import BatchStream
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import has_tiles

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from rwkv_music.data.doctor import FolderReport, examine_folder
-from rwkv_music.data.doctor_pictures import draw_overview
-from rwkv_music.data.doctor_words import advice
+from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder
+from rwkv_music.data.doctor.pictures import draw_overview
+from rwkv_music.data.doctor.report_text import advice
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer

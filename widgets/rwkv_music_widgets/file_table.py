@@ -5,9 +5,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from rwkv_music.data.doctor import FolderReport
-from rwkv_music.data.doctor_words import remarks_of, row_of
-from rwkv_music.data.examination import FileReport
+from rwkv_music.data.doctor.file_report import FileReport
+from rwkv_music.data.doctor.folder_report import FolderReport
+from rwkv_music.data.doctor.report_text import remarks_of, row_of
 from rwkv_music_widgets.bundle import bundled, style
 
 COLUMNS = (

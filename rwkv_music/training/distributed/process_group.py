@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from rwkv_music.data.shares import Share
+from rwkv_music.data.loading.process_shard import Share
 from rwkv_music.errors import InputError, MissingExtraError
 from rwkv_music.model import RWKV7
 from rwkv_music.training.config import TrainingConfig

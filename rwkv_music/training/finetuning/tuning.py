@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rwkv_music.data import Batch, Piece, Windows
-from rwkv_music.data.sampler import BatchStream
+from rwkv_music.data.loading.window_loader import BatchStream
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelState, Style, fingerprint, tokenizer_of
 from rwkv_music.ops.backends import has_fast_bfloat16

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rwkv_music.data import Windows
-from rwkv_music.data.dataset import Piece
+from rwkv_music.data.pieces import Piece
 from rwkv_music.generation import continue_score
 from rwkv_music.model import RWKV7
 from rwkv_music.tokenizer import Tokenizer

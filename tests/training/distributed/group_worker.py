@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from rwkv_music.data import Batch, Example, pack
-from rwkv_music.data.batching import nothing
-from rwkv_music.data.long_stream import LongStream
-from rwkv_music.data.shares import Share
+from rwkv_music.data.loading.collate import nothing
+from rwkv_music.data.loading.long_context_loader import LongStream
+from rwkv_music.data.loading.process_shard import Share
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.tokenizer import Tokenizer

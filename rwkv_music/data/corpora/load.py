@@ -1,0 +1,36 @@
+"""Corpora by name: the built-in chorales, a token store, or a folder of music files."""
+
+from pathlib import Path
+
+from rwkv_music.data.corpora.bach import bach_corpus
+from rwkv_music.data.corpora.folders import folder_corpus
+from rwkv_music.data.pieces import Corpus
+from rwkv_music.data.store.store_info import is_store
+from rwkv_music.data.store.token_store import Store
+from rwkv_music.data.worker_pool import Progress
+from rwkv_music.tokenizer import Tokenizer
+
+
+def load_corpus(
+    source: str | Path, tokenizer: Tokenizer | None = None, *, progress: Progress | None = None
+) -> Corpus:
+    """The corpus called `source`: "bach", a token store, or a folder searched for music files.
+
+    Args:
+        source: "bach" for the chorales in the installed music21, else a folder: one that `prepare`
+            made, or one of music files.
+        tokenizer: What turns the scores into ids; when None that of the store, or the default one.
+        progress: Told of each piece; a cached corpus and a store need none.
+
+    Raises:
+        InputError: If the folder does not exist or no file in it can be used, or if the store was
+            made with another tokenizer.
+    """
+    if str(source) != "bach" and is_store(source):
+        store = Store(source)
+        store.check_tokenizer(tokenizer or store.tokenizer)
+        return store.corpus()
+    tokenizer = tokenizer or Tokenizer()
+    if str(source) == "bach":
+        return bach_corpus(tokenizer, progress=progress)
+    return folder_corpus(Path(source), tokenizer, progress=progress)

@@ -1,0 +1,1 @@
+"""The data doctor: reports what a folder of music files contains."""

@@ -1,0 +1,1 @@
+"""From pieces to batches: windows, collation, packing and data loaders."""

@@ -1,0 +1,1 @@
+"""Token stores: music files encoded once, on disk."""

@@ -1,0 +1,94 @@
+"""Corpora: chorales read on this machine, and folders in which some files are bad."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rwkv_music.data import load_corpus
+from rwkv_music.data.corpora.chorales import chorale_names, load_chorale, melody_of
+from rwkv_music.errors import InputError
+from rwkv_music.score import bar_starts, load_score, save_score
+from rwkv_music.tokenizer import Tokenizer
+from tests.data.crashing import BUG_PITCH, CRASH_PITCH, CrashingTokenizer
+from tests.music import tune
+
+
+def test_a_folder_gives_its_good_files_and_names_the_bad_ones(tmp_path: Path) -> None:
+    save_score(tune(bars=3), tmp_path / "good.mid")
+    save_score(tune(bars=3, seed=1), tmp_path / "deeper" / "other.MID")
+    save_score(tune(bars=3), tmp_path / "copy.mid")
+    (tmp_path / "bad.mid").write_bytes(b"no music at all")
+    (tmp_path / "readme.txt").write_text("not looked at")
+    told: list[str] = []
+    corpus = load_corpus(
+        tmp_path, Tokenizer(), progress=lambda _done, _total, name: told.append(name)
+    )
+    assert [each.name for each in corpus.pieces] == ["copy.mid", "deeper/other.MID", "good.mid"]
+    groups = {each.name: each.group for each in corpus.pieces}
+    assert groups["copy.mid"] == groups["good.mid"] != groups["deeper/other.MID"]
+    assert list(corpus.set_aside) == ["bad.mid"]
+    assert "bad.mid" in corpus.set_aside["bad.mid"]
+    assert len(told) == 4
+
+
+def test_a_file_that_crashes_its_reader_costs_only_itself(tmp_path: Path) -> None:
+    for name, pitch in {"crash.mid": CRASH_PITCH, "bug.mid": BUG_PITCH}.items():
+        score = tune(bars=3)
+        score.tracks[0].notes[0].pitch = pitch
+        save_score(score, tmp_path / name)
+    save_score(tune(bars=3, seed=1), tmp_path / "good.mid")
+    corpus = load_corpus(tmp_path, CrashingTokenizer())
+    assert [each.name for each in corpus.pieces] == ["good.mid"]
+    crash, bug = corpus.set_aside["crash.mid"], corpus.set_aside["bug.mid"]
+    assert crash.startswith(f"{tmp_path / 'crash.mid'}: ends its process (")
+    assert crash.endswith("): export it again in another format, or leave it out")
+    assert "bug.mid: RuntimeError: a bug of ours: leave it out, and report this, please" in bug
+
+
+def test_a_folder_read_in_workers_is_what_reading_it_here_gives(tmp_path: Path) -> None:
+    for seed in range(4):
+        save_score(tune(bars=3, seed=seed), tmp_path / f"{seed}.mid")
+    corpus = load_corpus(tmp_path, Tokenizer())
+    for piece in corpus.pieces:
+        expected = Tokenizer().encode(load_score(tmp_path / piece.name))
+        assert piece.ids.dtype == expected.dtype
+        assert piece.ids.tolist() == expected.tolist()
+
+
+def test_a_folder_without_music_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no music file \(\.mid, "):
+        load_corpus(tmp_path, Tokenizer())
+    with pytest.raises(InputError, match="is not a folder"):
+        load_corpus(tmp_path / "nowhere", Tokenizer())
+    (tmp_path / "bad.mid").write_bytes(b"")
+    with pytest.raises(InputError, match="none of the 1 files"):
+        load_corpus(tmp_path, Tokenizer())
+
+
+def test_a_pickup_stands_at_the_end_of_a_full_first_bar() -> None:
+    score = load_chorale("bwv269")
+    assert len(score.tracks) == 4
+    starts = bar_starts(score)
+    quarter = score.ticks_per_quarter
+    assert set(np.diff(starts)) == {3 * quarter}
+    # The printed pickup is one quarter of a bar of three.
+    assert min(track.notes[0].time for track in score.tracks) == 2 * quarter
+    assert [(sign.numerator, sign.denominator) for sign in score.time_signatures] == [(3, 4)]
+
+
+def test_measures_split_at_a_repeat_sign_join_up() -> None:
+    score = load_chorale("bwv347")
+    assert set(np.diff(bar_starts(score))) == {4 * score.ticks_per_quarter}
+    assert melody_of(score).ndim == 1
+
+
+def test_chorales_are_sorted_by_their_number() -> None:
+    names = chorale_names()
+    assert len(names) > 300
+    assert names.index("bwv66.6") < names.index("bwv253") < names.index("bwv400")
+
+
+def test_an_unknown_chorale_is_refused() -> None:
+    with pytest.raises(InputError, match="no Bach chorale 'bwv9999'"):
+        load_chorale("bwv9999")

@@ -1,0 +1,325 @@
+"""The doctor: every file in the table, each with the right verdict, and a word on what to do."""
+
+import copy
+import itertools
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import symusic
+
+from rwkv_music.data import split_corpus
+from rwkv_music.data.corpora.folders import folder_corpus
+from rwkv_music.data.doctor.file_report import Examiner, FileReport, examine, onset_errors_ms
+from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder, folder_report
+from rwkv_music.data.doctor.pictures import draw_overview, save_pictures
+from rwkv_music.data.doctor.report_text import advice, remarks_of, row_of, summary_text, table_text
+from rwkv_music.data.pieces import held_out_groups
+from rwkv_music.data.scanning import find_files
+from rwkv_music.errors import InputError
+from rwkv_music.score import load_score, save_score, transpose
+from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer.compiled import VARIABLE
+from tests.data import crashing
+from tests.music import BAR, tune
+
+TOKENIZER = Tokenizer()
+
+
+def midi(*events: bytes, tracks: int = 1) -> bytes:
+    """A format 1 file of 96 ticks a quarter with one track of these events."""
+    body = b"".join(events) + b"\x00\xff\x2f\x00"
+    head = b"MThd\x00\x00\x00\x06\x00\x01" + tracks.to_bytes(2, "big") + b"\x00\x60"
+    return head + b"MTrk" + len(body).to_bytes(4, "big") + body
+
+
+def note(pitch: int, quarters: int, *, velocity: int = 80) -> bytes:
+    ticks = 96 * quarters
+    length = bytes((0x80 | ticks >> 7, ticks & 0x7F)) if ticks > 127 else bytes((ticks,))
+    return bytes((0, 0x90, pitch, velocity)) + length + bytes((0x80, pitch, 0))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good, mended, useless and foreign files; a copy and a transposed one."""
+    place = tmp_path_factory.mktemp("music")
+    for seed in range(4):
+        save_score(tune(bars=12, seed=seed), place / f"tune {seed}.mid")
+    save_score(tune(bars=12, seed=0), place / "deeper" / "copy.MID")
+    save_score(transpose(tune(bars=12, seed=1), 3), place / "higher.mid")
+    save_score(tune(bars=1), place / "short.mid")
+    (place / "loud.mid").write_bytes(midi(*[note(60 + n % 5, 1) for n in range(9)],
+                                          note(60, 1, velocity=128)))  # fmt: skip
+    (place / "open.mid").write_bytes(midi(*[note(60 + n % 7, 1) for n in range(9)],
+                                          bytes((0, 0x90, 50, 80))))  # fmt: skip
+    (place / "broken.mid").write_bytes(b"MThd nothing more")
+    (place / "empty.xml").write_bytes(b"")
+    (place / "song.abc").write_text("X:1\nT:a\nM:4/4\nL:1/4\nK:C\nCDEF|GABc|cBAG|FEDC|\n")
+    (place / "notes.txt").write_text("not music")
+    (place / "cover.PNG").write_bytes(b"")
+    (place / "LICENSE").write_text("free")
+    return place
+
+
+@pytest.fixture(scope="module")
+def report(folder: Path) -> FolderReport:
+    return examine_folder(folder, workers=2)
+
+
+def row(report: FolderReport, name: str) -> FileReport:
+    (found,) = [file for file in report.files if file.name == name]
+    return found
+
+
+def test_every_file_is_in_the_table_or_in_the_count_of_its_ending(
+    folder: Path, report: FolderReport
+) -> None:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(report.files) + sum(report.ignored.values()) == len(found) == 15
+    assert report.ignored == {".txt": 1, ".png": 1, "": 1}
+    assert [file.name for file in report.files] == sorted(file.name for file in report.files)
+    table = table_text(report)
+    for file in report.files:
+        assert f"  {file.name}\n" in table
+    assert "not looked into: 1 without an ending" in table
+
+
+def test_the_verdicts_and_their_reasons(report: FolderReport) -> None:
+    verdicts = {file.name: file.verdict for file in report.files}
+    assert verdicts == {
+        "broken.mid": "set aside", "deeper/copy.MID": "fine", "empty.xml": "set aside",
+        "higher.mid": "fine", "loud.mid": "mended", "open.mid": "mended",
+        "short.mid": "set aside", "song.abc": "fine", "tune 0.mid": "fine", "tune 1.mid": "fine",
+        "tune 2.mid": "fine", "tune 3.mid": "fine",
+    }  # fmt: skip
+    assert "is 1 bar long; training needs at least 2" in row(report, "short.mid").reason
+    assert "is empty (0 bytes)" in row(report, "empty.xml").reason
+    assert row(report, "broken.mid").reason.endswith(": copy it again (byte 14)")
+    assert row(report, "loud.mid").mended == ("track 1: velocity above 127 set to 127",)
+    assert row(report, "open.mid").mended == ("1 note that is never ended left out",)
+
+
+def test_the_figures_of_a_file(report: FolderReport) -> None:
+    file = row(report, "tune 2.mid")
+    score = tune(bars=12, seed=2)
+    ids = TOKENIZER.encode(score)
+    assert (file.bars, file.notes, file.parts, file.notes_lost) == (12, score.note_num(), 2, 0)
+    assert (file.slowest_qpm, file.fastest_qpm, file.time_signatures) == (100.0, 100.0, ("4/4",))
+    assert file.seconds == pytest.approx(12 * 4 * 60 / 100)
+    assert (file.tokens, file.tokens_per_note) == (len(ids), round(len(ids) / file.notes, 3))
+    assert (file.onset_p99_ms, file.onset_max_ms) == (0.0, 0.0)
+    assert row_of(file)[:4] == ("fine", "12", str(file.notes), "2")
+
+
+def test_copies_and_likenesses_are_named_and_share_a_side(report: FolderReport) -> None:
+    assert report.copies == [["deeper/copy.MID", "tune 0.mid"]]
+    assert [pair[:2] for pair in report.alike] == [("higher.mid", "tune 1.mid")]
+    remarks = remarks_of(report)
+    assert remarks["tune 0.mid"] == ["copy: the same music as deeper/copy.MID"]
+    assert "alike: 100% of the music is the same in tune 1.mid" in remarks["higher.mid"]
+    for one, other in [("deeper/copy.MID", "tune 0.mid"), ("higher.mid", "tune 1.mid")]:
+        assert report.groups[one] == report.groups[other]
+        assert report.sides[one] == report.sides[other]
+
+
+def test_the_sides_are_those_that_training_will_take(folder: Path, tmp_path: Path) -> None:
+    for seed in range(12):
+        save_score(tune(bars=8, seed=seed), tmp_path / f"{seed}.mid")
+    save_score(transpose(tune(bars=8, seed=5), -4), tmp_path / "lower.mid")
+    report = examine_folder(tmp_path, workers=1)
+    train, valid = split_corpus(folder_corpus(tmp_path, TOKENIZER))
+    assert valid
+    assert report.sides == {
+        **{piece.name: "training" for piece in train},
+        **{piece.name: "validation" for piece in valid},
+    }
+
+
+def test_the_same_music_in_folders_called_train_and_valid_is_named(tmp_path: Path) -> None:
+    for seed in range(5):
+        save_score(tune(bars=12, seed=seed), tmp_path / "train" / f"{seed}.mid")
+    save_score(transpose(tune(bars=12, seed=3), 5), tmp_path / "Valid" / "x.mid")
+    save_score(tune(bars=12, seed=9), tmp_path / "Valid" / "y.mid")
+    report = examine_folder(tmp_path, workers=1)
+    assert report.crossings == [("Valid/x.mid", "train/3.mid", ("validation", "training"))]
+    assert "are the same music: what is measured on it would flatter" in summary_text(report)
+
+
+def test_what_a_store_would_part_is_named(tmp_path: Path) -> None:
+    """Of twelve keys some fall to the other side; each is the same music."""
+    for key in range(12):
+        save_score(transpose(tune(bars=12), key), tmp_path / f"{key:02}.mid")
+    report = examine_folder(tmp_path, workers=1)
+    held_out = held_out_groups(file.content_hash for file in report.files)
+    names = {file.name: file.content_hash in held_out for file in report.files}
+    assert 0 < sum(names.values()) < 12
+    parted = {frozenset(pair) for pair in itertools.combinations(names, 2)
+              if names[pair[0]] != names[pair[1]]}  # fmt: skip
+    assert {frozenset(crossing[:2]) for crossing in report.store_crossings} == parted
+    assert len(set(report.groups.values())) == 1
+    assert "Before you prepare a token store, delete " in summary_text(report)
+
+
+def test_the_summary_answers_in_plain_words(report: FolderReport) -> None:
+    can, missing, todo = advice(report)
+    assert can.question == "Can I train on this?"
+    assert can.lines[0].startswith("Yes, but it is little: 7 different pieces")
+    assert can.lines[1].startswith("9 files are usable of 12:")
+    assert "1 file is set aside (short.mid): is 1 bar long" in "\n".join(missing.lines)
+    assert "3 files are of another kind and not looked into" in missing.lines[-1]
+    assert "2 files had faults that are mended while reading (loud.mid, open.mid)" in todo.lines[0]
+    assert "Delete tune 0.mid: the same music as deeper/copy.MID, note for note." in todo.lines
+    assert todo.lines[-1].startswith("Train: rwkv-music train --corpus ")
+
+
+def test_a_folder_that_cannot_be_trained_on_says_so(tmp_path: Path) -> None:
+    report = examine_folder(tmp_path)
+    assert advice(report)[0].lines == ["No: there is no music file in this folder."]
+    save_score(tune(bars=4), tmp_path / "a.mid")
+    save_score(tune(bars=4), tmp_path / "b.mid")
+    lines = advice(examine_folder(tmp_path, workers=1))
+    assert lines[0].lines[0].startswith("No: only one piece (copies count once) of 2 music files")
+    assert lines[2].lines[-1].startswith("Add music files")
+    with pytest.raises(InputError, match="is not a folder: give a folder with music files in it"):
+        examine_folder(tmp_path / "a.mid")
+
+
+def test_bars_of_one_beat_are_doubted(tmp_path: Path) -> None:
+    for seed in range(3):
+        score = tune(bars=4, seed=seed)
+        score.time_signatures[0].numerator = 1
+        save_score(score, tmp_path / f"{seed}.mid")
+    assert "3 files have bars of one beat only (0.mid, 1.mid, 2.mid)" in summary_text(
+        examine_folder(tmp_path, workers=1)
+    )
+
+
+def test_lost_timing_comes_with_a_command_that_keeps_it() -> None:
+    files = tuple(
+        FileReport(f"{ms}.mid", "fine", bars=4, notes=9, tokens=40, onset_p99_ms=ms)
+        for ms in (12.9, 13.1)
+    )
+    said = summary_text(FolderReport("music", files, {}))
+    assert "1 file loses more than 13 ms of timing (13.1.mid): a finer grid keeps it." in said
+    assert "Prepare a token store with --steps-per-quarter 192, and train on that." in said
+
+
+def test_everything_goes_into_json(report: FolderReport) -> None:
+    stored = json.loads(json.dumps(report.as_dict()))
+    assert [file["name"] for file in stored["files"]] == [file.name for file in report.files]
+    assert stored["files"][0]["verdict"] == "set aside"
+    assert stored["copies"] == report.copies
+    assert stored["alike"][0]["share"] == 1
+    assert {file["side"] for file in stored["files"]} <= {"training", "validation", None}
+
+
+def test_what_was_not_examined_is_told(folder: Path) -> None:
+    found = find_files(folder)
+    done = [examine(folder / found.music[0].name, tokenizer=TOKENIZER)]
+    report = folder_report(folder, found, done)
+    assert report.not_examined == len(found.music) - 1 == 11
+    assert "11 files are not examined: it was stopped before." in summary_text(report)
+
+
+def test_the_pictures_show_something(report: FolderReport, tmp_path: Path) -> None:
+    paths = save_pictures(report, tmp_path / "pictures")
+    assert [path.stem for path in paths] == ["lengths", "pitches", "durations", "signatures"]
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths)
+    figure = draw_overview(report, text_color="white")
+    lengths, pitches, durations, signatures = figure.axes
+    usable = len(report.usable)
+    assert sum(bar.get_height() for bar in lengths.patches) == usable
+    notes = sum(file.notes or 0 for file in report.usable)
+    assert sum(bar.get_height() for bar in pitches.patches) == notes
+    assert sum(bar.get_height() for bar in durations.patches) == notes
+    assert [bar.get_height() for bar in signatures.patches] == [usable]
+    draw_overview(folder_report(tmp_path, find_files(tmp_path), []))
+
+
+def test_a_file_that_crashes_its_reader_is_named_and_costs_only_itself(tmp_path: Path) -> None:
+    """Nor does a hang, or a bug of ours; the process that asked goes on."""
+    for seed in range(5):
+        save_score(tune(bars=4, seed=seed), tmp_path / f"good {seed}.mid")
+    for pitch, name in {1: "crash", 3: "bug"}.items():
+        score = tune(bars=4)
+        score.tracks[0].notes.append(symusic.Note(0, BAR, pitch, 80))
+        save_score(score, tmp_path / f"{name}.mid")
+    report = examine_folder(tmp_path, tokenizer=crashing.CrashingTokenizer(), workers=1)
+    aside = {file.name: file.reason for file in report.files if not file.is_usable}
+    assert set(aside) == {"crash.mid", "bug.mid"}
+    assert len(report.usable) == 5
+    assert "bug of ours" in aside["bug.mid"]
+    assert "\n" not in aside["crash.mid"]
+
+
+def test_a_worker_compiles_no_loops_in_the_time_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")  # so that it is taken away again
+    monkeypatch.delenv(VARIABLE)
+    examiner = copy.copy(Examiner(TOKENIZER))  # made anew, as by pickle
+    assert os.environ[VARIABLE] == "numpy"
+    assert examiner("nowhere.mid").verdict == "set aside"
+
+
+def test_the_error_is_measured_by_another_clock() -> None:
+    """One tick of 480 at 60 a minute is 1/480 s; moved by hand, it is found to the microsecond."""
+    score = symusic.Score(480)
+    score.tempos.append(symusic.Tempo(0, qpm=60.0))
+    track = symusic.Track("", 0, False)
+    for place in range(4):
+        track.notes.append(symusic.Note(480 * place, 240, 60 + place % 2, 80))
+    score.tracks.append(track)
+    moved = score.copy()
+    moved.tracks[0].notes[2].time += 1
+    errors, lost = onset_errors_ms(score, moved, [[0]])
+    np.testing.assert_allclose(errors.max(), 1000 / 480, atol=1e-3)
+    assert lost == 0
+    moved.tracks[0].notes.pop(3)
+    assert onset_errors_ms(score, moved, [[0]])[1] == 1
+    moved.tempos[0].mspq *= 2
+    np.testing.assert_allclose(
+        onset_errors_ms(score, moved, [[0]])[0].max(), 2000 + 2000 / 480, 1e-4
+    )
+
+
+def test_figures_that_are_known_stand_beside_the_reason(tmp_path: Path) -> None:
+    score = symusic.Score(96)
+    for place in range(40):
+        track = symusic.Track("", place, False)
+        track.notes.append(symusic.Note(0, BAR, 60, 80))
+        score.tracks.append(track)
+    path = save_score(score, tmp_path / "forty.mid")
+    file = examine(path, tokenizer=TOKENIZER)
+    assert file.verdict == "set aside"
+    assert "has 40 parts of different programs, at most 32 can be written" in file.reason
+    assert (file.bars, file.notes, file.parts, file.tokens) == (1, 40, 40, None)
+
+
+def test_parts_that_become_one_are_told_and_keep_their_notes(tmp_path: Path) -> None:
+    score = tune(bars=4, parts=1, program=5)
+    while len(score.tracks) < 40:
+        score.tracks.append(score.tracks[0].copy().shift_pitch(len(score.tracks) % 12))
+    path = save_score(score, tmp_path / "forty.mid")
+    file = examine(path, tokenizer=TOKENIZER)
+    assert file.verdict == "mended"
+    assert file.mended == ("9 parts of Electric Piano 2 become one, a piece may have 32 parts",)
+    assert (file.parts, file.notes_lost, file.onset_max_ms) == (40, 0, 0.0)
+
+
+def test_notes_without_duration_are_told(tmp_path: Path) -> None:
+    score = tune(bars=4)
+    score.tracks[0].notes[1].duration = 0
+    path = save_score(score, tmp_path / "zero.mid")
+    assert load_score(path).tracks[0].notes[1].duration == 0
+    file = examine(path, tokenizer=TOKENIZER)
+    assert file.mended == ("1 note without duration gets the shortest one there is",)
+    assert file.notes_lost == 0
+
+
+def test_on_real_songs_every_onset_is_kept_within_bounds(shared_data: Path) -> None:
+    paths = sorted((shared_data / "pop909").glob("*.mid"))[::160]
+    files = [examine(path, tokenizer=TOKENIZER) for path in paths]
+    assert {file.verdict for file in files} == {"fine"}
+    assert max(file.onset_p99_ms or 0 for file in files) <= 13
+    assert sum(file.notes_lost or 0 for file in files) == 0

@@ -1,0 +1,67 @@
+"""The picture of an example shows the completion mask of the batch, and nothing else."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+from rwkv_music.data import Batch, Windows, collate, draw_example
+from rwkv_music.data.loading.example_picture import GIVEN_COLOR, SCORED_COLOR
+from rwkv_music.errors import InputError
+from rwkv_music.tokenizer import Tokenizer
+from tests.music import piece
+
+TOKENIZER = Tokenizer()
+
+
+@pytest.fixture
+def batch() -> Batch:
+    """A short and a long example, so that the first one has padding behind it."""
+    windows = Windows([piece(6)], TOKENIZER, prompt_bars=2, completion_bars=2)
+    short, long = windows.example(windows.spans()[0]), windows.example(windows.spans()[1])
+    assert len(short.ids) < len(long.ids)
+    return collate([short, long])
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_as_many_cells_are_marked_as_the_mask_says(batch: Batch, row: int) -> None:
+    _, cells = draw_example(batch, TOKENIZER, row=row).axes
+    colors = cells.collections[0].get_facecolor()
+    scored = int(batch.completion_mask[row].sum())
+    total = int((batch.targets[row] != 0).sum()) + 1
+    assert len(colors) == total
+    assert (colors == to_rgba(SCORED_COLOR)).all(axis=1).sum() == scored
+    assert (colors == to_rgba(GIVEN_COLOR)).all(axis=1).sum() == total - scored
+    assert cells.get_title(loc="left") == f"{scored} of {total} tokens count in the loss"
+
+
+def test_a_note_is_framed_if_its_tokens_count(batch: Batch) -> None:
+    notes, _ = draw_example(batch, TOKENIZER, row=1).axes
+    frames = [each for each in notes.collections if (each.get_linewidths() == 1.2).all()]
+    ends = np.isin(batch.targets[1].numpy(), TOKENIZER.vocabulary.duration)
+    assert len(frames[-1].get_paths()) == int((ends & batch.completion_mask[1].numpy()).sum()) > 0
+    seam = min(path.vertices[:, 0].min() for path in frames[-1].get_paths())
+    assert seam == 2 * 4  # two bars of prompt, in quarters
+
+
+def test_another_mask_gives_another_picture(batch: Batch) -> None:
+    batch.completion_mask[1, :-3] = False
+    _, cells = draw_example(batch, TOKENIZER, row=1).axes
+    assert cells.get_title(loc="left").startswith("3 of ")
+
+
+def test_a_row_that_is_not_there_is_refused(batch: Batch) -> None:
+    with pytest.raises(InputError, match=r"row must be in \[0, 2\), got 2"):
+        draw_example(batch, TOKENIZER, row=2)
+
+
+def test_every_token_has_its_time() -> None:
+    vocabulary = TOKENIZER.vocabulary
+    ids = piece(4).ids
+    times = TOKENIZER.token_times(ids)
+    assert len(times) == len(ids)
+    assert (np.diff(times) >= 0).all()
+    np.testing.assert_array_equal(times[ids == vocabulary.BAR], 4 * 96 * np.arange(4))
+    onsets = sorted(note.time for track in TOKENIZER.decode(ids).tracks for note in track.notes)
+    np.testing.assert_array_equal(np.sort(times[np.isin(ids, vocabulary.pitch)]), onsets)
+    with pytest.raises(InputError, match="the ids are no stream"):
+        TOKENIZER.token_times(ids[1:])

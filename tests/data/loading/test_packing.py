@@ -1,0 +1,125 @@
+"""Several examples in a row: nothing lost, little padding, and the same loss and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from rwkv_music.data import Batch, Example, collate, pack
+from rwkv_music.data.loading.packing import arrange
+from rwkv_music.errors import InputError
+from rwkv_music.model import RWKV7, ModelConfig
+from rwkv_music.ops.backends import VARIABLE
+from rwkv_music.ops.cross_entropy import completion_objective
+from rwkv_music.ops.wkv7 import available_backends
+from tests.model.test_rwkv7 import perturbed
+
+VOCABULARY = 11
+MODEL = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64))
+LENGTHS = st.lists(st.integers(2, 90), min_size=1, max_size=7)
+
+
+def examples(lengths: list[int], *, seed: int = 0) -> list[Example]:
+    rng = np.random.default_rng(seed)
+    return [
+        Example(
+            ids=rng.integers(1, VOCABULARY, length).astype(np.uint16),
+            completion_start=int(rng.integers(1, length)),
+        )
+        for length in lengths
+    ]
+
+
+def test_a_packed_row_is_its_examples_one_after_another() -> None:
+    music = [Example(np.array(ids, dtype=np.uint16), 2) for ids in ([1, 2, 3, 4, 5], [6, 7, 8])]
+    # The second one is half as long: two rows would leave a quarter empty.
+    batch = pack(music)
+    assert batch.tokens.tolist() == [[1, 2, 3, 4, 6, 7]]
+    assert batch.targets.tolist() == [[2, 3, 4, 5, 7, 8]]
+    assert batch.completion_mask.tolist() == [[False, True, True, True, False, True]]
+    assert batch.resets is not None
+    assert batch.resets.tolist() == [[True, False, False, False, True, False]]
+
+
+def test_rows_that_fill_evenly_are_kept_apart() -> None:
+    assert arrange([8, 4, 4, 2, 6]) == [[0], [4, 3], [1, 2]]
+    batch = pack(examples([5, 5, 5]))
+    assert batch.tokens.shape == (3, 4)
+    assert batch.resets is None
+
+
+@given(lengths=st.lists(st.integers(1, 2000), min_size=1, max_size=60), most=st.floats(0, 0.5))
+def test_every_example_has_one_place_and_padding_stays_within_its_share(
+    lengths: list[int], most: float
+) -> None:
+    rows = arrange(lengths, most_padding=most)
+    assert sorted(place for row in rows for place in row) == list(range(len(lengths)))
+    assert all(rows)
+    height = max(sum(lengths[place] for place in row) for row in rows)
+    assert 1 - sum(lengths) / (len(rows) * height) <= most + 1e-9
+
+
+@given(lengths=LENGTHS, seed=st.integers(0, 99))
+def test_packed_completions_are_those_of_one_row_each(lengths: list[int], seed: int) -> None:
+    music = examples(lengths, seed=seed)
+    apart, packed = collate(music), pack(music)
+    assert completions(apart) == completions(packed)
+    assert apart.num_scored == packed.num_scored
+    assert packed.num_scored == sum(len(each.ids) - each.completion_start for each in music)
+    assert int((packed.tokens != 0).sum()) == sum(lengths) - len(lengths)
+
+
+def completions(batch: Batch) -> list[tuple[int, int]]:
+    """What is read and what is to be said, wherever that is scored; in no order."""
+    places = batch.completion_mask
+    return sorted(zip(batch.tokens[places].tolist(), batch.targets[places].tolist(), strict=True))
+
+
+@pytest.mark.parametrize("backend", available_backends())
+def test_packed_and_unpacked_have_one_loss_and_one_gradient(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, backend)
+
+    @settings(max_examples=10 if backend != "reference" else 3)
+    @given(lengths=LENGTHS, seed=st.integers(0, 99))
+    def check(lengths: list[int], seed: int) -> None:
+        music = examples(lengths, seed=seed)
+        loss, gradients = loss_and_gradients(MODEL, collate(music))
+        packed_loss, packed_gradients = loss_and_gradients(MODEL, pack(music))
+        torch.testing.assert_close(packed_loss, loss, rtol=1e-10, atol=0)
+        for name, expected in gradients.items():
+            scale = float(expected.abs().max())
+            torch.testing.assert_close(
+                packed_gradients[name], expected, rtol=0, atol=1e-9 * scale + 1e-14, msg=name
+            )
+
+    check()
+
+
+def loss_and_gradients(model: RWKV7, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    hidden, _ = model.hidden(batch.tokens, resets=batch.resets)
+    loss = completion_objective(
+        hidden, model.head.weight, batch.targets, batch.completion_mask
+    ).objective
+    found = torch.autograd.grad(loss, list(model.parameters()))
+    names = [name for name, _ in model.named_parameters()]
+    return loss.detach(), dict(zip(names, found, strict=True))
+
+
+def test_without_resets_a_row_of_several_would_be_wrong() -> None:
+    # What makes the equality above say something.
+    packed = pack(examples([40, 17]))
+    loss, _ = loss_and_gradients(MODEL, packed)
+    wrong, _ = loss_and_gradients(
+        MODEL, Batch(packed.tokens, packed.targets, packed.completion_mask)
+    )
+    assert abs(float(wrong - loss)) > 1e-5
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_of_padding_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match=rf"most_padding must be in \[0, 1\), got {share}"):
+        pack(examples([4]), most_padding=share)

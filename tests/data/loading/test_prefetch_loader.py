@@ -1,0 +1,88 @@
+"""Batches made ahead are the same batches, and a place told among them is the right one."""
+
+import json
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rwkv_music.data import Batch
+from rwkv_music.data.loading.prefetch_loader import Prefetched
+from rwkv_music.data.loading.window_loader import BatchStream
+from tests.data.loading.test_window_loader import as_lists, stream
+
+
+@settings(max_examples=15)
+@given(
+    ahead=st.integers(1, 6), taken=st.integers(0, 25), batch_size=st.integers(1, 4),
+    packing=st.booleans(),
+)  # fmt: skip
+def test_a_place_told_while_batches_lie_ready_is_that_of_the_next_one(
+    ahead: int, taken: int, batch_size: int, packing: bool
+) -> None:
+    plain = stream(batch_size, packing=packing)
+    with Prefetched(stream(batch_size, packing=packing), ahead=ahead) as batches:
+        for _ in range(taken):
+            assert as_lists(next(batches)) == as_lists(next(plain))
+        place = json.loads(json.dumps(batches.position()))
+        assert place == plain.position()
+        expected = [as_lists(next(plain)) for _ in range(5)]
+        assert [as_lists(next(batches)) for _ in range(5)] == expected
+        batches.seek(place)
+        assert [as_lists(next(batches)) for _ in range(5)] == expected
+    again = stream(batch_size, seed=99, packing=packing)
+    again.seek(place)
+    assert [as_lists(next(again)) for _ in range(5)] == expected
+
+
+def test_after_closing_the_next_batch_is_still_the_next_one() -> None:
+    plain, batches = stream(), Prefetched(stream())
+    for _ in range(3):
+        assert as_lists(next(batches)) == as_lists(next(plain))
+        batches.close()
+    batches.close()
+    assert threading.active_count() == 1 or "prefetch" not in {
+        thread.name for thread in threading.enumerate()
+    }
+
+
+class Counting(BatchStream):
+    """Tells when so many batches have been made, and breaks after that."""
+
+    def __init__(self, source: BatchStream, *, good: int) -> None:
+        self.source = source
+        self.left = good
+        self.made_all = threading.Event()
+
+    def __next__(self) -> Batch:
+        if not self.left:
+            raise ValueError("the disk is gone")
+        self.left -= 1
+        if not self.left:
+            self.made_all.set()
+        return next(self.source)
+
+    def position(self) -> dict[str, Any]:
+        return self.source.position()
+
+    def seek(self, position: dict[str, Any]) -> None:
+        self.source.seek(position)
+
+
+def test_batches_are_made_before_they_are_asked_for() -> None:
+    source = Counting(stream(), good=4)
+    with Prefetched(source, ahead=3) as batches:
+        next(batches)
+        # Nobody asks for the other three; a stream that waits for that would never end here.
+        assert source.made_all.wait(timeout=60)
+
+
+def test_what_goes_wrong_in_the_thread_is_told_in_its_turn() -> None:
+    with Prefetched(Counting(stream(), good=2), ahead=5) as batches:
+        next(batches)
+        next(batches)
+        for _ in range(2):  # somebody who asks again must not wait for a thread that has ended
+            with pytest.raises(ValueError, match="the disk is gone"):
+                next(batches)

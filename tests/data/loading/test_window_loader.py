@@ -1,0 +1,79 @@
+"""The stream of batches: everything once an epoch, and a place one can come back to."""
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rwkv_music.data import Batch, Windows
+from rwkv_music.data.augmentation import RandomAugmentation
+from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.tokenizer import Tokenizer
+from tests.music import piece
+
+TOKENIZER = Tokenizer()
+WINDOWS = Windows(
+    [piece(bars, seed=bars) for bars in range(2, 12)], TOKENIZER, prompt_bars=2, completion_bars=2
+)
+PER_EPOCH = len(WINDOWS)
+
+
+def stream(batch_size: int = 2, *, seed: int = 5, packing: bool = True) -> BatchStream:
+    augment = RandomAugmentation(vocabulary=TOKENIZER.vocabulary)
+    return BatchStream(WINDOWS, batch_size=batch_size, seed=seed, augment=augment, packing=packing)
+
+
+def as_lists(batch: Batch) -> list[object]:
+    return [
+        None if each is None else each.tolist()
+        for each in (batch.tokens, batch.targets, batch.completion_mask, batch.resets)
+    ]
+
+
+def padding_share(batches: BatchStream, *, taken: int = 50) -> float:
+    tokens = [next(batches).tokens for _ in range(taken)]
+    return sum(int((each == 0).sum()) for each in tokens) / sum(each.numel() for each in tokens)
+
+
+@settings(max_examples=12)
+@given(batch_size=st.integers(1, 5), taken=st.integers(0, 90), packing=st.booleans())
+def test_a_stream_sent_to_a_place_goes_on_as_the_first_one_does(
+    batch_size: int, taken: int, packing: bool
+) -> None:
+    first = stream(batch_size, packing=packing)
+    for _ in range(taken):
+        next(first)
+    place = json.loads(json.dumps(first.position()))
+    second = stream(batch_size, seed=99, packing=packing)
+    next(second)
+    second.seek(place)
+    # Beyond the pool and into the next epoch.
+    for _ in range(2 * PER_EPOCH // batch_size + 3):
+        assert as_lists(next(first)) == as_lists(next(second))
+
+
+def test_an_epoch_completes_every_bar_but_the_first_of_each_piece_once() -> None:
+    batches = BatchStream(WINDOWS, batch_size=4, seed=1)
+    opened, epochs = [], []
+    while len(set(epochs)) < 3:
+        batch = next(batches)
+        scored = batch.targets[batch.completion_mask]
+        opened.append(int((scored == TOKENIZER.vocabulary.BAR).sum()))
+        epochs.append(json.dumps(batches.position()["epoch"]))
+    for epoch in list(dict.fromkeys(epochs))[:2]:
+        bars = sum(count for count, of in zip(opened, epochs, strict=True) if of == epoch)
+        assert bars == sum(range(1, 11))
+
+
+def test_without_packing_similar_lengths_stand_together() -> None:
+    batches = stream(4, packing=False)
+    assert padding_share(batches) < 0.1
+    assert next(batches).resets is None
+
+
+def test_packed_batches_hold_as_many_windows_and_hardly_any_padding() -> None:
+    batches = stream(4)
+    assert padding_share(batches) < 0.03
+    resets = next(batches).resets
+    assert resets is not None
+    assert int(resets.sum()) == 4
