@@ -48,7 +48,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.music_loss import music_losses
 from rwkv_music.evaluation.gpu.gate import relative_error
-from rwkv_music.model import RWKV7, ModelConfig, save_pth
+from rwkv_music.model import RWKV7, ModelConfig, MusicModel, save_pth
 from rwkv_music.ops.decoding import in_one_block
 
 Key = tuple[str, str]
@@ -152,7 +152,7 @@ def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     exact = ModelStep(model_of(size, given).double())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.pth"
-        save_pth(model, path, dtype=torch.float32)
+        save_pth(MusicModel(model), path, dtype=torch.float32)
         contestants = {
             key: make_contestant(*key, model=model, path=path) for key in contestant_names()
         }
@@ -238,7 +238,7 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
     model = model_of(size, given)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.pth"
-        save_pth(model, path, dtype=torch.float32)
+        save_pth(MusicModel(model), path, dtype=torch.float32)
         contestant = make_contestant(name, "float32", model, path)
     state = contestant.start(1)
     ids = torch.zeros(1, dtype=torch.int64)

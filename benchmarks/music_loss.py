@@ -12,7 +12,6 @@ from benchmarks.decoders import PACKAGE, Contestant, contestant_names, make_cont
 from benchmarks.measuring import rounded
 from rwkv_music.data import load_corpus, split_corpus
 from rwkv_music.model import load_model
-from rwkv_music.tokenizer import Tokenizer
 
 _BATCH = 16
 _UNSCORED = -100
@@ -28,15 +27,14 @@ def music_losses(source: str, model_name: str, most_pieces: int) -> dict[str, An
         most_pieces: At most so many, the first by name.
     """
     model = load_model(model_name)
-    assert model.tokenizer_settings is not None
-    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
+    tokenizer = model.tokenizer
     corpus = load_corpus(source, tokenizer)
     held_out = split_corpus(corpus)[1] if source == "bach" else list(corpus.pieces)
     pieces = sorted(held_out, key=lambda piece: piece.name)[:most_pieces]
     streams = sorted((piece.ids for piece in pieces), key=len)
     ours = [key for key in contestant_names() if key[0] != PACKAGE]
     losses = {
-        key: nats_per_token(make_contestant(*key, model=model, path=Path()), streams)
+        key: nats_per_token(make_contestant(*key, model=model.network, path=Path()), streams)
         for key in ours
     }
     baseline = next(loss for (_, precision), loss in losses.items() if precision == "float32")

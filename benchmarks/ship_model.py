@@ -12,6 +12,7 @@ import argparse
 import json
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from rwkv_music.evaluation.statistics import (
     music_statistics,
 )
 from rwkv_music.generation import continue_score
-from rwkv_music.model import RWKV7, load_checkpoint, load_model, save_checkpoint
+from rwkv_music.model import MusicModel, load_checkpoint, load_model, save_checkpoint
 from rwkv_music.score import bar_starts, num_bars, take_bars
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import Material, prepare_material
@@ -70,11 +71,8 @@ def ship(folder: Path, name: str) -> dict[str, Any]:
     config = run.config()
     best = load_model(folder)
     path = MODELS / f"{name}.safetensors"
-    assert best.tokenizer_settings is not None
     facts = {"command": config["command"], "step": best.metadata["step"], "card": f"{name}.md"}
-    save_checkpoint(
-        best, path, tokenizer_settings=best.tokenizer_settings, metadata=facts, dtype=torch.bfloat16
-    )
+    save_checkpoint(replace(best, metadata=facts), path, dtype=torch.bfloat16)
     shipped = load_checkpoint(path)
     material = prepare_material(TrainingConfig.from_dict(config["config"]))
     return {
@@ -109,7 +107,7 @@ def threads_in_words(number: int) -> str:
 _LISTS = {"valid_pieces", "set_aside", "too_short"}
 
 
-def likelihoods(model: RWKV7, material: Material) -> dict[str, dict[str, float]]:
+def likelihoods(model: MusicModel, material: Material) -> dict[str, dict[str, float]]:
     """Held-out completions under the model, and under n-gram models of the training pieces."""
     vocabulary = material.tokenizer.vocabulary
     plain = [piece.ids for piece in material.train_pieces]
@@ -161,7 +159,9 @@ def prompts(material: Material, bars: int) -> Iterator[tuple[Piece, int]]:
         yield usable[number % len(usable)], number // len(usable)
 
 
-def continuation_figures(model: RWKV7, material: Material, *, first_bar: int) -> dict[str, Any]:
+def continuation_figures(
+    model: MusicModel, material: Material, *, first_bar: int
+) -> dict[str, Any]:
     """Figures over unselected continuations, beside those of the pieces in the same bars."""
     decode = material.tokenizer.decode
     index = CopyIndex(decode(piece.ids) for piece in material.train_pieces)

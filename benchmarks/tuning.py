@@ -19,7 +19,7 @@ from benchmarks.measuring import machine, rounded, write_report
 from rwkv_music.data import Windows
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation import HeldOut
-from rwkv_music.model import RWKV7, Style, load_model
+from rwkv_music.model import MusicModel, Style, load_model
 from rwkv_music.score import load_score, num_bars
 from rwkv_music.training.finetuning.tuning import (
     TuningConfig,
@@ -97,7 +97,7 @@ def drawn(folder: Path, count: int, seed: int) -> list[Path]:
 
 
 def tuned_row(
-    model: RWKV7, windows: Windows, config: TuningConfig, held_out: Windows
+    model: MusicModel, windows: Windows, config: TuningConfig, held_out: Windows
 ) -> dict[str, Any]:
     """Tune once and measure: time on the clock and of the processor, size, likelihood."""
     began, processor = time.perf_counter(), time.process_time()
@@ -106,10 +106,10 @@ def tuned_row(
         style = tune_state(model, windows, config)
         trained = style.num_values
     else:
-        before = {name: value.clone() for name, value in model.state_dict().items()}
+        before = {name: value.clone() for name, value in model.network.state_dict().items()}
         model = tune_weights(model, windows, config)
         changed = (
-            value for name, value in model.state_dict().items()
+            value for name, value in model.network.state_dict().items()
             if not torch.equal(value, before[name])
         )  # fmt: skip
         trained = sum(config.rank * sum(value.shape) for value in changed)
@@ -123,7 +123,7 @@ def tuned_row(
     }
 
 
-def nats_per_note(model: RWKV7, windows: Windows, style: Style | None = None) -> float:
+def nats_per_note(model: MusicModel, windows: Windows, style: Style | None = None) -> float:
     """Of the completions."""
     held_out = HeldOut(windows, windows.tokenizer)
     return held_out.likelihood(model, style=style).completion.nats_per_note

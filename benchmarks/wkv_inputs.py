@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import backend_forced
-from rwkv_music import Tokenizer, load_model, load_score
+from rwkv_music import load_model, load_score
 from rwkv_music.evaluation.gpu import inputs
 from rwkv_music.ops.wkv7 import wkv7
 
@@ -38,9 +38,9 @@ def draw(shape: str, seed: int, family: str = "random") -> list[Tensor]:
 @functools.cache
 def trained_activations() -> list[Tensor]:
     """What the shipped model's middle layer hands to the recurrence: 1,024 steps, one sequence."""
-    model = load_model("bach").double()
-    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
-    ids = torch.from_numpy(tokenizer.encode(load_score(_PROMPT)).astype("int64"))
+    model = load_model("bach")
+    network = model.network.double()
+    ids = torch.from_numpy(model.tokenizer.encode(load_score(_PROMPT)).astype("int64"))
     given: list[list[Tensor]] = []
 
     def listen(*tensors: Tensor, **options: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401 - wkv7's
@@ -49,6 +49,6 @@ def trained_activations() -> list[Tensor]:
 
     listening = mock.patch("rwkv_music.ops.time_mixing.composed.wkv7", listen)
     with backend_forced("chunked"), listening, torch.no_grad():
-        _, state = model(ids[None])
-        model(ids.repeat(1 + _STEPS // len(ids))[None, :_STEPS], state)
+        _, state = network(ids[None])
+        network(ids.repeat(1 + _STEPS // len(ids))[None, :_STEPS], state)
     return given[-2]

@@ -16,7 +16,7 @@ from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
     from rwkv_music.generation import Continuation
-    from rwkv_music.model import RWKV7, Style
+    from rwkv_music.model import MusicModel, Style
 
 _REPORTED = (
     "model", "style", "style_weight", "bars", "candidates", "temperature", "top_p", "top_k", "seed",
@@ -126,7 +126,7 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _style(given: argparse.Namespace, model: "RWKV7") -> "Style | None":
+def _style(given: argparse.Namespace, model: "MusicModel") -> "Style | None":
     """The styles asked for as one; None if there are none."""
     from rwkv_music.model import load_style, mix_styles
 

@@ -11,7 +11,7 @@ from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
     from rwkv_music.evaluation import HeldOut
-    from rwkv_music.model import RWKV7, Style
+    from rwkv_music.model import MusicModel, Style
     from rwkv_music.training.finetuning.tuning import TuningConfig
 
 
@@ -128,7 +128,7 @@ def _refuse_contradictions(given: argparse.Namespace) -> None:
         imported_peft()
 
 
-def _held_out(model: "RWKV7", files: list[str], config: "TuningConfig") -> "HeldOut | None":
+def _held_out(model: "MusicModel", files: list[str], config: "TuningConfig") -> "HeldOut | None":
     """What to measure on; None without files."""
     from rwkv_music.evaluation import HeldOut
     from rwkv_music.training.finetuning.tuning import tuning_windows
@@ -140,7 +140,7 @@ def _held_out(model: "RWKV7", files: list[str], config: "TuningConfig") -> "Held
 
 
 def _nats_per_note(
-    model: "RWKV7", held_out: "HeldOut | None", style: "Style | None" = None
+    model: "MusicModel", held_out: "HeldOut | None", style: "Style | None" = None
 ) -> float | None:
     """Of the withheld completions."""
     if held_out is None:
@@ -148,14 +148,11 @@ def _nats_per_note(
     return held_out.likelihood(model, style=style).completion.nats_per_note
 
 
-def _save(path: Path, model: "RWKV7", style: "Style | None") -> None:
+def _save(path: Path, model: "MusicModel", style: "Style | None") -> None:
     from rwkv_music.model import save_checkpoint, save_state, save_style
 
     if style is None:
-        assert model.tokenizer_settings is not None
-        save_checkpoint(
-            model, path, tokenizer_settings=model.tokenizer_settings, metadata=model.metadata
-        )
+        save_checkpoint(model, path)
     elif path.suffix == ".pth":
         save_state(style.state(model), path)
     else:

@@ -19,7 +19,7 @@ from rwkv_music.evaluation.likelihood import (
 )
 from rwkv_music.evaluation.ngram import NGramModel
 from rwkv_music.evaluation.repetition import RepetitionModel
-from rwkv_music.model import RWKV7, Style
+from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer import Tokenizer
 
 NGRAM_ORDER = 5
@@ -45,13 +45,13 @@ class HeldOut:
         self._seconds = [window_seconds(example, tokenizer) for example in self.examples]
 
     def likelihood(
-        self, model: RWKV7, *, batch_size: int = 16, style: Style | None = None
+        self, model: MusicModel, *, batch_size: int = 16, style: Style | None = None
     ) -> Measured:
         """What a model gives the windows, each begun with a style where one is given."""
         return self._sum(model_nats(model, self.examples, batch_size=batch_size, style=style))
 
     def likelihood_unless(
-        self, model: RWKV7, should_stop: Callable[[], bool], *, batch_size: int = 16
+        self, model: MusicModel, should_stop: Callable[[], bool], *, batch_size: int = 16
     ) -> Measured | None:
         """The same, or None as soon as `should_stop` says so between two windows."""
         windows = model_nats(model, self.examples, batch_size=batch_size)

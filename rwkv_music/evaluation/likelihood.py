@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 
 from rwkv_music.data import Example, collate
-from rwkv_music.model import RWKV7, Style
+from rwkv_music.model import MusicModel, Style
 from rwkv_music.ops.cross_entropy import completion_nats
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import TokenType
@@ -137,7 +137,7 @@ def count(
 
 
 def model_nats(
-    model: RWKV7,
+    model: MusicModel,
     examples: Iterable[Example],
     *,
     batch_size: int = 16,
@@ -153,9 +153,10 @@ def model_nats(
         batch_size: Windows read at once; the result does not depend on it.
         style: What the model begins each window with; nothing when None.
     """
-    was_training = model.training
-    model.eval()
-    device = model.emb.weight.device
+    network = model.network
+    was_training = network.training
+    network.eval()
+    device = model.device
     try:
         for group in _groups(examples, batch_size):
             batch = collate(group)
@@ -164,13 +165,13 @@ def model_nats(
             here = batch.to(device)
             with torch.no_grad():
                 start = None if style is None else style.state(model, len(group))
-                hidden, _ = model.hidden(here.tokens, start)
-                nats = completion_nats(hidden, model.head.weight, here.targets, real.to(device))
+                hidden, _ = network.hidden(here.tokens, start)
+                nats = completion_nats(hidden, network.head.weight, here.targets, real.to(device))
             parts = (batch.targets[real], nats.double().cpu(), batch.completion_mask[real])
             rows = zip(*(each.split(lengths.tolist()) for each in parts), strict=True)
             yield from (WindowNats(*(part.numpy() for part in row)) for row in rows)
     finally:
-        model.train(was_training)
+        network.train(was_training)
 
 
 def _groups(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:

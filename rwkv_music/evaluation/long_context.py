@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from rwkv_music.data.pieces import Ids
 from rwkv_music.errors import InputError
-from rwkv_music.model import RWKV7, ModelState
+from rwkv_music.model import ModelState, MusicModel
 from rwkv_music.ops.cross_entropy import completion_nats
 
 LENGTHS = (1024, 4096, 16_384)
@@ -38,7 +38,7 @@ class LongContext:
 
 
 def long_context(
-    model: RWKV7,
+    model: MusicModel,
     pieces: Iterable[Ids],
     *,
     lengths: Sequence[int] = LENGTHS,
@@ -77,7 +77,7 @@ def long_context(
 
 
 @torch.no_grad()
-def read_in_stretches(model: RWKV7, ids: Ids, stretch: int, *, carry: bool = True) -> Nats:
+def read_in_stretches(model: MusicModel, ids: Ids, stretch: int, *, carry: bool = True) -> Nats:
     """-ln p of every token but the first.
 
     Args:
@@ -88,18 +88,19 @@ def read_in_stretches(model: RWKV7, ids: Ids, stretch: int, *, carry: bool = Tru
     """
     if stretch < 1:
         raise InputError(f"stretch must be at least 1 token, got {stretch}")
-    was_training = model.training
-    model.eval()
-    device = model.emb.weight.device
+    network = model.network
+    was_training = network.training
+    network.eval()
+    device = model.device
     tokens = torch.from_numpy(ids.astype("int64")).to(device)[None]
     state: ModelState | None = None
     found = []
     for first in range(0, tokens.shape[1] - 1, stretch):
         read = tokens[:, first : first + stretch + 1]
-        hidden, after = model.hidden(read[:, :-1], state)
+        hidden, after = network.hidden(read[:, :-1], state)
         state = after if carry else None
         mask = torch.ones_like(read[:, 1:], dtype=torch.bool)
-        found.append(completion_nats(hidden, model.head.weight, read[:, 1:], mask))
-    model.train(was_training)
+        found.append(completion_nats(hidden, network.head.weight, read[:, 1:], mask))
+    network.train(was_training)
     nats: Nats = torch.cat(found).double().cpu().numpy()
     return nats

@@ -13,7 +13,7 @@ from jaxtyping import UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.generation.decoder import Candidate, candidate_seed, grow
 from rwkv_music.generation.sampling import SamplingSettings
-from rwkv_music.model import RWKV7, Decoder, Style, tokenizer_of
+from rwkv_music.model import Decoder, MusicModel, Style
 from rwkv_music.tokenizer import Grammar, Tokenizer
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Continuation:
 
 
 def continue_score(
-    model: RWKV7,
+    model: MusicModel,
     score: Any,  # noqa: ANN401 - whatever to_score takes
     *,
     bars: int = 4,
@@ -96,10 +96,10 @@ def continue_score(
     if seed < 0:
         raise InputError(f"seed must be at least 0, got {seed}")
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
-    prompt = _Prompt(to_score(score), tokenizer_of(model))
-    model.eval()
+    prompt = _Prompt(to_score(score), model.tokenizer)
+    model.network.eval()
     grown = grow(
-        Decoder(model, precision),
+        Decoder(model.network, precision),
         prompt.ids,
         prompt.grammar,
         bars=bars,

@@ -1,9 +1,10 @@
 """The RWKV-7 model: sizes, parameters, state, initial weights, checkpoints."""
 
-from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint, tokenizer_of
+from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.decoding import Decoder, DecoderState
 from rwkv_music.model.initialization import initialize
+from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import LayerState, ModelState
@@ -22,6 +23,7 @@ __all__ = [
     "LayerState",
     "ModelConfig",
     "ModelState",
+    "MusicModel",
     "Style",
     "fingerprint",
     "initialize",
@@ -37,5 +39,4 @@ __all__ = [
     "save_style",
     "state_from_list",
     "state_to_list",
-    "tokenizer_of",
 ]

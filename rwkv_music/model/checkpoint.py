@@ -18,10 +18,10 @@ from torch import Tensor
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.files import checkpoint_aside
+from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
-from rwkv_music.tokenizer import Tokenizer
 
 __all__ = ["load_checkpoint", "load_model", "load_pth", "save_checkpoint", "save_pth"]
 
@@ -29,35 +29,34 @@ _FORMAT = "rwkv-music 1"
 
 
 def save_checkpoint(
-    model: RWKV7,
-    path: str | Path,
-    *,
-    tokenizer_settings: Mapping[str, int],
-    metadata: Mapping[str, Any] | None = None,
-    dtype: torch.dtype | None = None,
+    model: MusicModel, path: str | Path, *, dtype: torch.dtype | None = None
 ) -> Path:
     """Write a model into one file, aside first and then renamed: never half a file.
 
     Args:
         model: What to write.
         path: Ends in .safetensors.
-        tokenizer_settings: Of the tokenizer whose ids the model reads.
-        metadata: Anything JSON can hold that should travel along.
         dtype: To store the weights in, e.g. torch.bfloat16 for half the size; their own when None.
 
     Raises:
+        InputError: If the model's tokenizer settings are unknown.
         CheckpointError: If the place cannot be written to.
     """
     path = Path(path)
+    if model.tokenizer_settings is None:
+        raise InputError(
+            f"cannot write {path}: the model's tokenizer settings are unknown; load it with "
+            "load_model('model.pth', tokenizer_settings=Tokenizer().settings), or write a .pth"
+        )
     weights = {
         name: value.detach().to("cpu", dtype or value.dtype).contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in model.network.state_dict().items()
     }
     header = {
         "format": _FORMAT,
         "model": json.dumps(model.config.to_dict()),
-        "tokenizer": json.dumps(dict(tokenizer_settings)),
-        "metadata": json.dumps(dict(metadata or {})),
+        "tokenizer": json.dumps(dict(model.tokenizer_settings)),
+        "metadata": json.dumps(dict(model.metadata)),
     }
     with checkpoint_aside(path) as partial:
         save_file(weights, partial, metadata=header)
@@ -66,7 +65,7 @@ def save_checkpoint(
 
 def load_checkpoint(
     path: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None
-) -> RWKV7:
+) -> MusicModel:
     """Read a model, in float32 and evaluation mode, with its tokenizer's settings.
 
     Args:
@@ -94,15 +93,17 @@ def load_checkpoint(
             f"{path} reads tokens of another vocabulary: it was trained with {settings}, expected "
             f"{expected}"
         )
-    model = RWKV7(config)
-    _check_shapes(path, {name: value.shape for name, value in model.state_dict().items()}, weights)
-    model.load_state_dict({name: value.float() for name, value in weights.items()})
-    model.tokenizer_settings = settings
-    model.metadata = metadata
-    return model.eval()
+    network = RWKV7(config)
+    _check_shapes(
+        path, {name: value.shape for name, value in network.state_dict().items()}, weights
+    )
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    return MusicModel(network.eval(), settings, metadata)
 
 
-def load_model(source: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None) -> RWKV7:
+def load_model(
+    source: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None
+) -> MusicModel:
     """A model by name or place.
 
     Args:
@@ -189,23 +190,3 @@ def _check_shapes(
                 f"{path} has a tensor {name} that its sizes do not ask for: header and weights "
                 "come from different models"
             )
-
-
-def tokenizer_of(model: RWKV7) -> Tokenizer:
-    """The tokenizer whose ids a model reads.
-
-    Raises:
-        InputError: If the model does not say which, or says one of another vocabulary.
-    """
-    if model.tokenizer_settings is None:
-        raise InputError(
-            "the model does not say which tokenizer made its ids: tell it, as in "
-            "load_model('model.pth', tokenizer_settings=Tokenizer().settings)"
-        )
-    tokenizer = Tokenizer.from_settings(model.tokenizer_settings)
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise InputError(
-            f"the model knows {model.config.vocab_size} tokens, its tokenizer's settings make "
-            f"{tokenizer.vocab_size}: they come from different models; load another checkpoint"
-        )
-    return tokenizer

@@ -36,7 +36,6 @@ def rounded_model(model: RWKV7, precision: str) -> RWKV7:
         else:
             weights[name] = rounded(weights[name], kept_as)
     copy.load_state_dict(weights)
-    copy.tokenizer_settings = model.tokenizer_settings
     return copy.eval().requires_grad_(requires_grad=False)
 
 

@@ -15,6 +15,7 @@ from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.config import ModelConfig
 from rwkv_music.model.files import read_tensors, write_tensors
 from rwkv_music.model.initialization import unused_value_branch
+from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.recognition import likely_cause
 from rwkv_music.model.rwkv7 import RWKV7
 
@@ -32,7 +33,9 @@ _TELL_SIZES = {
 }
 
 
-def load_pth(path: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None) -> RWKV7:
+def load_pth(
+    path: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None
+) -> MusicModel:
     """Read an official RWKV-7 file, in float32 and evaluation mode.
 
     Args:
@@ -50,23 +53,22 @@ def load_pth(path: str | Path, *, tokenizer_settings: Mapping[str, int] | None =
     path = Path(path)
     weights = read_tensors(path)
     with torch.device("meta"):  # shapes only: a wrong file must not cost memory
-        model = RWKV7(_config_of(path, weights))
-    expected = {name: value.shape for name, value in model.state_dict().items()}
+        network = RWKV7(_config_of(path, weights))
+    expected = {name: value.shape for name, value in network.state_dict().items()}
     _check(path, expected, weights)
-    model.load_state_dict(
+    network.load_state_dict(
         {
             name: weights.pop(name).to(torch.float32, copy=True).reshape(shape)
             for name, shape in expected.items()
         },
         assign=True,
     )
-    if tokenizer_settings is not None:
-        model.tokenizer_settings = dict(tokenizer_settings)
-    return model.eval()
+    settings = None if tokenizer_settings is None else dict(tokenizer_settings)
+    return MusicModel(network.eval(), settings)
 
 
 def save_pth(
-    model: RWKV7,
+    model: MusicModel,
     path: str | Path,
     *,
     dtype: torch.dtype = torch.bfloat16,
@@ -90,7 +92,7 @@ def save_pth(
         raise InputError(f"an official checkpoint ends in .pth, got '{path.name}': rename it")
     if dtype not in _WRITTEN:
         raise InputError(f"dtype must be torch.bfloat16 or torch.float32, got {dtype}")
-    weights = dict(model.state_dict())
+    weights = dict(model.network.state_dict())
     if block_0_value:
         weights |= zip(_UNUSED, unused_value_branch(model.config), strict=True)
     return write_tensors({name: value.to(dtype) for name, value in weights.items()}, path)

@@ -209,10 +209,6 @@ class RWKV7(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer_settings: dict[str, int] | None = None
-        """Settings of the tokenizer whose ids the model reads; a checkpoint carries them."""
-        self.metadata: dict[str, Any] = {}
-        """What else its checkpoint said of it."""
         self.checkpointing = False
         """Whether the backward computes each layer again instead of finding it in memory."""
         self.emb = nn.Embedding(config.vocab_size, config.width)

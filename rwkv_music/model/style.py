@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.files import checkpoint_aside
-from rwkv_music.model.rwkv7 import RWKV7
+from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.state import ModelState
 from rwkv_music.model.state_exchange import load_state
 
@@ -53,18 +53,18 @@ class Style:
         """The same style, weaker or stronger: 0 is the bare model, 1 the style as it was tuned."""
         return replace(self, wkv=strength * self.wkv)
 
-    def state(self, model: RWKV7, batch_size: int = 1) -> ModelState:
+    def state(self, model: MusicModel, batch_size: int = 1) -> ModelState:
         """The state to begin with, on the model's device.
 
         Raises:
             InputError: If the style belongs to another model.
         """
         self.check_fits(model)
-        weight = model.emb.weight
+        weight = model.network.emb.weight
         wkv = self.wkv.to(weight.device)
         return ModelState.beginning(wkv, model.config, batch_size, dtype=weight.dtype)
 
-    def check_fits(self, model: RWKV7) -> None:
+    def check_fits(self, model: MusicModel) -> None:
         """Refuse a model other than the one the style was tuned for.
 
         Raises:
@@ -85,14 +85,14 @@ class Style:
             )
 
 
-def fingerprint(model: RWKV7) -> str:
+def fingerprint(model: MusicModel) -> str:
     """Twelve hexadecimal digits that tell models apart: a hash of shapes and of some weights.
 
     It does not depend on the dtype in which a checkpoint stored the weights, as long as loading
     gives the same numbers.
     """
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(model.network.state_dict().items()):
         digest.update(f"{name} {list(value.shape)}".encode())
         some = value.detach().flatten()[:_NUMBERS_PER_TENSOR]
         digest.update(some.to("cpu", torch.float32).numpy().tobytes())
@@ -140,7 +140,7 @@ def save_style(style: Style, path: str | Path) -> Path:
     return path
 
 
-def load_style(path: str | Path, model: RWKV7) -> Style:
+def load_style(path: str | Path, model: MusicModel) -> Style:
     """Read a style for a model.
 
     Args:

@@ -37,7 +37,7 @@ def load_initial(source: str, sizes: ModelConfig, settings: Mapping[str, int]) -
                 f"the model {source} has {given[name]} {_IN_WORDS.get(name, name)}, the run asks "
                 f"for {wanted[name]}: {_remedy(model.config)}"
             )
-    return model
+    return model.network
 
 
 def _remedy(sizes: ModelConfig) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from rwkv_music.data.store.store_info import in_words
 from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choose_device
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model import RWKV7
+from rwkv_music.model import MusicModel
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 from rwkv_music.training.callbacks import Listeners
 from rwkv_music.training.config import TrainingConfig
@@ -91,7 +91,9 @@ class Session:
         self.samples.write_prompts(self.directory.path / "samples")
         self.directory.write_config(
             {
-                **describe_run(self.config, self.trainer.model, self.cluster.number),
+                **describe_run(
+                    self.config, self.trainer.model, self.tokenizer.settings, self.cluster.number
+                ),
                 "corpus": self.material.summary(),
                 "baselines": self.material.baselines(self.held_out),
                 "samples": self.samples.description(),
@@ -282,7 +284,7 @@ class Session:
         if not self._look_is_due or self._is_stopping:
             return
         self.say("running", "measuring the held-out pieces")
-        model = self.trainer.whole_model()
+        model = self._model()
         measured = self.held_out.likelihood_unless(model, self._must_break_off)
         if measured is None:
             return
@@ -310,6 +312,10 @@ class Session:
             self._checkpoints.name("best", self.step)
         self._tell(line)
 
+    def _model(self) -> MusicModel:
+        """The model as it is now, with its tokenizer's settings."""
+        return MusicModel(self.trainer.whole_model(), self.tokenizer.settings)
+
     def _must_break_off(self) -> bool:
         self._obey()
         return self._is_stopping
@@ -324,7 +330,7 @@ class Session:
         found = (self._best.warning(loss), CopyDetector.warning(copied, self._copied_originally))
         return [warning for warning in found if warning is not None]
 
-    def _completed(self, model: RWKV7) -> tuple[int, list[str]]:
+    def _completed(self, model: MusicModel) -> tuple[int, list[str]]:
         """Complete the held-out prompts; the longest quotation in them, and where they are."""
         paths = self.directory.sample_paths(self.step, len(self.samples.prompts))
         scores = self.samples.complete(model, paths)
@@ -333,7 +339,7 @@ class Session:
 
     def _complete_samples(self) -> None:
         """Complete the held-out prompts between two looks."""
-        copied, names = self._completed(self.trainer.whole_model())
+        copied, names = self._completed(self._model())
         self._tell_metrics({"step": self.step, "samples": names, "longest_copied_run": copied})
 
     @cached_property
@@ -352,6 +358,7 @@ class Session:
         self._checkpoints.save(
             self.step,
             self.trainer.snapshot(),
+            tokenizer_settings=self.tokenizer.settings,
             facts={
                 "stream": self._stream.position(),
                 "best": self._best.to_dict(),

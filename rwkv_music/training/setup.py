@@ -109,6 +109,5 @@ def _new_model(config: TrainingConfig, material: Material, device: str, cluster:
     )
     require_room(sizes, config, material.train, device=device, cluster=cluster)
     model = RWKV7(sizes)
-    model.tokenizer_settings = tokenizer.settings
     initialize(model, seed=config.seed)
     return model.to(device)

@@ -14,7 +14,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.evaluation import HeldOut, Likelihood, NGramModel, baselines
 from rwkv_music.evaluation.held_out import window_seconds
 from rwkv_music.evaluation.likelihood import count, model_nats
-from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.model import RWKV7, ModelConfig, MusicModel, initialize
 from rwkv_music.score.timing import bar_line, bar_starts
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import BAR, TICKS, piece, tune
@@ -25,14 +25,14 @@ PIECES = [piece(bars, seed=bars) for bars in (3, 5, 6)]
 WINDOWS = Windows(PIECES, TOKENIZER, prompt_bars=2, completion_bars=2)
 
 
-def perturbed_model() -> RWKV7:
-    model = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, width=64))
-    initialize(model, seed=0)
+def perturbed_model() -> MusicModel:
+    network = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, width=64))
+    initialize(network, seed=0)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for value in model.parameters():
+        for value in network.parameters():
             value.add_(0.05 * torch.randn(value.shape, generator=generator))
-    return model
+    return MusicModel(network)
 
 
 def test_every_ratio_is_the_sum_over_what_its_name_says() -> None:
@@ -130,10 +130,10 @@ def test_what_the_model_gives_does_not_depend_on_the_batch_and_is_its_softmax() 
 
 def test_held_out_windows_are_counted_twice_over_completions_and_over_everything() -> None:
     model = perturbed_model()
-    model.train()
+    model.network.train()
     held_out = HeldOut(WINDOWS, TOKENIZER)
     completion, everything = held_out.likelihood(model)
-    assert model.training
+    assert model.network.training
     examples = list(WINDOWS)
     assert completion.tokens == sum(len(each.ids) - each.completion_start for each in examples)
     assert everything.tokens == sum(len(each.ids) - 1 for each in examples)

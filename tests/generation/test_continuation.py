@@ -8,7 +8,7 @@ import torch
 from rwkv_music.errors import InputError
 from rwkv_music.generation import continue_score
 from rwkv_music.generation.decoder import candidate_seed, prefill
-from rwkv_music.model import RWKV7, Decoder, ModelConfig, initialize
+from rwkv_music.model import RWKV7, Decoder, ModelConfig, MusicModel, initialize
 from rwkv_music.score import bar_starts
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import tune
@@ -17,7 +17,7 @@ from tests.tokens import notes_of
 TOKENIZER = Tokenizer()
 
 
-def model(seed: int = 0) -> RWKV7:
+def model(seed: int = 0) -> MusicModel:
     """A model that has learnt nothing, but is not degenerate."""
     made = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, width=64))
     initialize(made, seed=seed)
@@ -25,12 +25,11 @@ def model(seed: int = 0) -> RWKV7:
     with torch.no_grad():
         for value in made.parameters():
             value.add_(torch.randn(value.shape, generator=generator), alpha=0.05)
-    made.tokenizer_settings = TOKENIZER.settings
-    return made.eval()
+    return MusicModel(made.eval(), TOKENIZER.settings)
 
 
 MODEL = model()
-DECODER = Decoder(MODEL)
+DECODER = Decoder(MODEL.network)
 
 
 def in_signature(numerator: int, denominator: int, bars: int) -> symusic.Score:
@@ -206,9 +205,9 @@ def test_an_empty_prompt_and_a_model_without_tokenizer_are_refused() -> None:
         continue_score(MODEL, symusic.Score(480))
     bare = model()
     bare.tokenizer_settings = None
-    remedy = r"does not say which tokenizer .* load_model\('model.pth', tokenizer_settings="
+    remedy = r"tokenizer is unknown: .* load_model\('model.pth', tokenizer_settings="
     with pytest.raises(InputError, match=remedy):
         continue_score(bare, tune(bars=1))
     bare.tokenizer_settings = {**TOKENIZER.settings, "steps_per_quarter": 480}
-    with pytest.raises(InputError, match="knows 2048 tokens, its tokenizer's settings make 3072"):
+    with pytest.raises(InputError, match="2048 tokens, its tokenizer's settings make 3072"):
         continue_score(bare, tune(bars=1))

@@ -12,6 +12,7 @@ from rwkv_music.errors import CheckpointError
 from rwkv_music.model import (
     RWKV7,
     ModelConfig,
+    MusicModel,
     initialize,
     load_checkpoint,
     load_model,
@@ -28,19 +29,17 @@ def model(width: int = 64) -> RWKV7:
 
 
 def saved(path: Path, **settings: torch.dtype) -> Path:
-    return save_checkpoint(
-        model(), path, tokenizer_settings=SETTINGS, metadata={"step": 3}, **settings
-    )
+    return save_checkpoint(MusicModel(model(), SETTINGS, {"step": 3}), path, **settings)
 
 
 def test_weights_sizes_tokenizer_and_metadata_come_back(tmp_path: Path) -> None:
     back = load_checkpoint(saved(tmp_path / "deep" / "model.safetensors"))
     expected = dict(model().named_parameters())
-    for name, value in back.named_parameters():
+    for name, value in back.network.named_parameters():
         assert torch.equal(value, expected[name]), name
     assert back.tokenizer_settings == SETTINGS
     assert back.metadata == {"step": 3}
-    assert not back.training
+    assert not back.network.training
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -49,8 +48,8 @@ def test_bfloat16_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
     half = saved(tmp_path / "half.safetensors", dtype=torch.bfloat16)
     assert half.stat().st_size < 0.6 * full.stat().st_size
     back = load_checkpoint(half)
-    assert back.head.weight.dtype == torch.float32
-    torch.testing.assert_close(back.head.weight, model().head.weight, rtol=2**-7, atol=0)
+    assert back.network.head.weight.dtype == torch.float32
+    torch.testing.assert_close(back.network.head.weight, model().head.weight, rtol=2**-7, atol=0)
 
 
 def test_a_run_directory_gives_its_best_checkpoint(tmp_path: Path) -> None:
@@ -183,7 +182,7 @@ def test_a_checkpoint_file_and_its_best_and_last_are_found(tmp_path: Path) -> No
     folder = tmp_path / "checkpoints"
     for step, name in enumerate(("last", "best")):
         save_checkpoint(
-            model(), folder / f"{name}.safetensors", tokenizer_settings={}, metadata={"step": step}
+            MusicModel(model(), SETTINGS, {"step": step}), folder / f"{name}.safetensors"
         )
     assert load_model(tmp_path).metadata == {"step": 1}
     assert load_model(str(folder / "last.safetensors")).metadata == {"step": 0}

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model import RWKV7, ModelConfig, initialize, load_model, load_pth, save_pth
+from rwkv_music.model import (
+    RWKV7,
+    ModelConfig,
+    MusicModel,
+    initialize,
+    load_model,
+    load_pth,
+    save_pth,
+)
 from tests.model.official_files import INNER, WIDTH, official_file, official_weights
 
 UNUSED = ("blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2")
@@ -36,13 +44,13 @@ def test_every_tensor_of_the_file_is_in_the_model_under_its_name(
 ) -> None:
     weights = official_weights(dtype=dtype, block_0_value=block_0_value)
     model = load_pth(official_file(tmp_path, weights))
-    found = dict(model.named_parameters())
+    found = dict(model.network.named_parameters())
     assert set(weights) - set(found) == (set(UNUSED) if block_0_value else set())
     for name, value in found.items():
         assert value.dtype == torch.float32
         assert value.requires_grad
         assert torch.equal(value, weights[name].float()), name
-    assert not model.training
+    assert not model.network.training
     assert model.tokenizer_settings is None
 
 
@@ -84,12 +92,12 @@ def test_layer_0_ignores_its_value_branch(tmp_path: Path) -> None:
 
 
 def test_vectors_may_be_flat_and_names_may_have_a_trainers_prefix(tmp_path: Path) -> None:
-    expected = load_pth(official_file(tmp_path)).state_dict()
+    expected = load_pth(official_file(tmp_path)).network.state_dict()
     changed = {
         f"_forward_module.module.{name}": value.flatten() if value.ndim == 3 else value
         for name, value in official_weights().items()
     }
-    found = load_pth(official_file(tmp_path, changed)).state_dict()
+    found = load_pth(official_file(tmp_path, changed)).network.state_dict()
     assert list(found) == list(expected)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
@@ -98,7 +106,7 @@ def test_two_tensors_of_one_storage_become_two_parameters(tmp_path: Path) -> Non
     weights = official_weights(dtype=torch.float32)
     weights["head.weight"] = weights["emb.weight"]
     model = load_pth(official_file(tmp_path, weights))
-    assert model.head.weight.data_ptr() != model.emb.weight.data_ptr()
+    assert model.network.head.weight.data_ptr() != model.network.emb.weight.data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
@@ -117,8 +125,8 @@ def test_a_file_read_written_and_read_again_is_equal_bit_by_bit(
         assert name in UNUSED or torch.equal(value, weights[name]), name
     back = load_pth(written)
     assert back.config == model.config
-    for name, value in back.state_dict().items():
-        assert torch.equal(value, model.state_dict()[name]), name
+    for name, value in back.network.state_dict().items():
+        assert torch.equal(value, model.network.state_dict()[name]), name
     assert not list(tmp_path.rglob("*.partial"))
 
 
@@ -136,19 +144,19 @@ def test_the_unused_branch_is_written_as_the_official_trainer_initialises_it(
     torch.testing.assert_close(v2 @ v2.T, 0.01 * torch.eye(32), atol=1e-6, rtol=0)
 
     bare = save_pth(model, tmp_path / "bare.pth", block_0_value=False)
-    assert set(torch.load(bare, weights_only=True)) == set(model.state_dict())
+    assert set(torch.load(bare, weights_only=True)) == set(model.network.state_dict())
 
 
 def test_a_part_of_a_larger_tensor_is_stored_alone(tmp_path: Path) -> None:
     model = RWKV7(ModelConfig(vocab_size=8, num_layers=1, width=64))
     initialize(model, seed=0)
-    small = save_pth(model, tmp_path / "small.pth", dtype=torch.float32).stat().st_size
+    small = save_pth(MusicModel(model), tmp_path / "small.pth", dtype=torch.float32).stat().st_size
     large = torch.zeros(100_000, 64)
     large[:8] = model.emb.weight.detach()
     model.emb.weight.data = large[:8]
-    path = save_pth(model, tmp_path / "part.pth", dtype=torch.float32)
+    path = save_pth(MusicModel(model), tmp_path / "part.pth", dtype=torch.float32)
     assert path.stat().st_size == pytest.approx(small, rel=0.01)
-    assert torch.equal(load_pth(path).emb.weight, model.emb.weight)
+    assert torch.equal(load_pth(path).network.emb.weight, model.emb.weight)
 
 
 def test_load_model_reads_it_and_takes_the_tokenizer_settings_it_is_told(tmp_path: Path) -> None:
@@ -262,7 +270,9 @@ def test_half_a_file_is_refused(tmp_path: Path) -> None:
 def test_the_form_before_torch_1_6_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.pth"
     torch.save(official_weights(), path, _use_new_zipfile_serialization=False)
-    assert torch.equal(load_pth(path).head.weight, official_weights()["head.weight"].float())
+    assert torch.equal(
+        load_pth(path).network.head.weight, official_weights()["head.weight"].float()
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no torch file", pickle.dumps({"a": 1})])

@@ -8,7 +8,7 @@ import torch
 
 from rwkv_music.cli import main
 from rwkv_music.errors import InputError
-from rwkv_music.model import RWKV7, ModelConfig, initialize, load_model, save_checkpoint
+from rwkv_music.model import RWKV7, ModelConfig, MusicModel, initialize, load_model, save_checkpoint
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.initial_weights import load_initial
 from rwkv_music.training.run.directory import RunDirectory
@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
     initialize(made, seed=5)
     with torch.no_grad():
         made.head.weight.zero_()
-    return save_checkpoint(made, tmp_path / "other.safetensors", tokenizer_settings=SETTINGS)
+    return save_checkpoint(MusicModel(made, SETTINGS), tmp_path / "other.safetensors")
 
 
 def test_a_run_begins_with_the_weights_of_the_model_and_goes_on_without_it(

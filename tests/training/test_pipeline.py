@@ -268,6 +268,6 @@ def test_training_changes_every_parameter(tunes: Path, tmp_path: Path) -> None:
 
     start = RWKV7(early.config)
     initialize(start, seed=1)
-    after = dict(early.named_parameters())
+    after = dict(early.network.named_parameters())
     unmoved = [name for name, value in start.named_parameters() if torch.equal(value, after[name])]
     assert unmoved == []

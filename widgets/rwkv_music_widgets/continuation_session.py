@@ -16,7 +16,7 @@ import ipywidgets as widgets
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Session, SessionNode, continue_score
-from rwkv_music.model import RWKV7, Style, load_model, load_style
+from rwkv_music.model import MusicModel, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
 from rwkv_music_widgets.candidate_row import CandidateRow
 from rwkv_music_widgets.controls import Controls
@@ -43,7 +43,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def __init__(
         self,
-        model: RWKV7 | str | Path = "bach",
+        model: MusicModel | str | Path = "bach",
         prompt: Any = None,
         *,
         prompt_bars: int = 4,
@@ -60,7 +60,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.candidates: list[SessionNode] = []
         """The newest continuations of the current prompt."""
         self.controls = Controls(
-            model="" if isinstance(model, RWKV7) else str(model), prompt_bars=prompt_bars
+            model="" if isinstance(model, MusicModel) else str(model), prompt_bars=prompt_bars
         )
         self.roll = PianoRoll(height=240)
         self.player = Player(self.roll)
@@ -254,9 +254,9 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if self._stop.is_set():
             self._say("stopped: the candidates hold what was generated so far", alert=False)
 
-    def _loaded(self) -> tuple[RWKV7, Style | None]:
+    def _loaded(self) -> tuple[MusicModel, Style | None]:
         """The model and the style at the strength shown, read at the first use."""
-        if not isinstance(self._model, RWKV7):
+        if not isinstance(self._model, MusicModel):
             self._model = load_model(self._model)
         if isinstance(self._style, str | Path):
             self._style = load_style(self._style, self._model)

@@ -55,7 +55,6 @@ def whole_model(model: RWKV7, cluster: Cluster) -> RWKV7:
         return model
     made = RWKV7(model.config)
     made.load_state_dict(weights)
-    made.tokenizer_settings = model.tokenizer_settings
     return made.to(model.emb.weight.device)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from rwkv_music.data import Batch, Piece, Windows
 from rwkv_music.data.loading.window_loader import BatchStream
 from rwkv_music.errors import InputError
-from rwkv_music.model import RWKV7, ModelState, Style, fingerprint, tokenizer_of
+from rwkv_music.model import RWKV7, ModelState, MusicModel, Style, fingerprint
 from rwkv_music.ops.backends import has_fast_bfloat16
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.tokenizer import Tokenizer
@@ -114,14 +114,14 @@ def pieces_from_files(paths: Sequence[str | Path], tokenizer: Tokenizer) -> list
     ]
 
 
-def tuning_windows(model: RWKV7, paths: Sequence[str | Path], config: TuningConfig) -> Windows:
+def tuning_windows(model: MusicModel, paths: Sequence[str | Path], config: TuningConfig) -> Windows:
     """The windows of some files, as the model's tokenizer reads them.
 
     Raises:
         InputError: If the model does not name its tokenizer, or names one of another vocabulary, or
             a file cannot be used.
     """
-    tokenizer = tokenizer_of(model)
+    tokenizer = model.tokenizer
     return Windows(
         pieces_from_files(paths, tokenizer),
         tokenizer,
@@ -131,7 +131,7 @@ def tuning_windows(model: RWKV7, paths: Sequence[str | Path], config: TuningConf
 
 
 def tune_state(
-    model: RWKV7, windows: Windows, config: TuningConfig, *, on_step: OnStep | None = None
+    model: MusicModel, windows: Windows, config: TuningConfig, *, on_step: OnStep | None = None
 ) -> Style:
     """Train the initial WKV state alone; the model is not changed.
 
@@ -146,8 +146,8 @@ def tune_state(
     """
     sizes = model.config
     shape = (sizes.num_layers, sizes.num_heads, sizes.head_size, sizes.head_size)
-    wkv = nn.Parameter(torch.zeros(shape, device=model.emb.weight.device))
-    frozen = copy.deepcopy(model).requires_grad_(requires_grad=False)
+    wkv = nn.Parameter(torch.zeros(shape, device=model.device))
+    frozen = copy.deepcopy(model.network).requires_grad_(requires_grad=False)
     groups = [{"params": [wkv], "weight_decay": 0.0, "lr_scale": 1.0}]
     _fit(frozen, groups, windows, config, on_step, initial=wkv)
     notes = {"files": [piece.name for piece in windows.pieces], "config": asdict(config)}
@@ -155,8 +155,8 @@ def tune_state(
 
 
 def tune_weights(
-    model: RWKV7, windows: Windows, config: TuningConfig, *, on_step: OnStep | None = None
-) -> RWKV7:
+    model: MusicModel, windows: Windows, config: TuningConfig, *, on_step: OnStep | None = None
+) -> MusicModel:
     """Train a copy of the model: low-rank additions, merged at the end, or every parameter.
 
     Args:
@@ -169,7 +169,7 @@ def tune_weights(
         InputError: If the loss stops being a number.
         MissingExtraError: If "lora" is asked for and `peft` is not installed.
     """
-    tuned = copy.deepcopy(model)
+    tuned = copy.deepcopy(model.network)
     if config.method == "lora":
         torch.manual_seed(config.seed)
         adapted = with_lora(tuned, rank=config.rank)
@@ -180,8 +180,8 @@ def tune_weights(
     else:
         groups = parameter_groups(tuned, weight_decay=0.0)
         _fit(tuned, groups, windows, config, on_step)
-    tuned.metadata = {**model.metadata, "tuned": asdict(config)}
-    return tuned.eval()
+    metadata = {**model.metadata, "tuned": asdict(config)}
+    return MusicModel(tuned.eval(), model.tokenizer_settings, metadata)
 
 
 def _fit(

@@ -9,7 +9,7 @@ import numpy as np
 from rwkv_music.data import Windows
 from rwkv_music.data.pieces import Piece
 from rwkv_music.generation import continue_score
-from rwkv_music.model import RWKV7
+from rwkv_music.model import MusicModel
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.monitoring.overfitting import CopyDetector
 
@@ -88,7 +88,7 @@ class HeldOutSamples:
         for number, each in enumerate(self.prompts, start=1):
             save_score(each.prompt, folder / f"prompt-{number}.mid")
 
-    def complete(self, model: RWKV7, paths: list[Path]) -> "list[symusic.Score]":
+    def complete(self, model: MusicModel, paths: list[Path]) -> "list[symusic.Score]":
         """Complete each prompt with the model as it is now; a MIDI file and a picture of each.
 
         Args:
@@ -100,8 +100,8 @@ class HeldOutSamples:
         """
         from rwkv_music.score import save_piano_roll, save_score
 
-        was_training = model.training
-        model.eval()
+        was_training = model.network.training
+        model.network.eval()
         scores = []
         for each, path in zip(self.prompts, paths, strict=True):
             made = continue_score(
@@ -110,7 +110,7 @@ class HeldOutSamples:
             save_score(made.score, path)
             save_piano_roll(made.score, path.with_suffix(".png"), seam_tick=each.seam_tick)
             scores.append(made.score)
-        model.train(was_training)
+        model.network.train(was_training)
         return scores
 
     def longest_copied_run(self, detector: CopyDetector, scores: "list[symusic.Score]") -> int:

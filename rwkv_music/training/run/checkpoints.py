@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from rwkv_music.errors import CheckpointError
-from rwkv_music.model import load_checkpoint, save_checkpoint
+from rwkv_music.model import MusicModel, load_checkpoint, save_checkpoint
 from rwkv_music.model.files import checkpoint_aside
 from rwkv_music.training.distributed.train_state import Snapshot
 
@@ -82,6 +82,7 @@ class Checkpoints:
         step: int,
         snapshot: Snapshot,
         *,
+        tokenizer_settings: Mapping[str, int],
         facts: Mapping[str, Any],
         metadata: Mapping[str, Any],
     ) -> None:
@@ -89,24 +90,19 @@ class Checkpoints:
 
         Args:
             step: The step after which it is taken.
-            snapshot: The model, with its tokenizer's settings, and the tensors needed to go on.
+            snapshot: The model, and the tensors needed to resume.
+            tokenizer_settings: Of the tokenizer whose ids the model reads.
             facts: Anything JSON can hold that is needed to go on.
             metadata: What the model file itself should tell.
 
         Raises:
             CheckpointError: If there is no room; older checkpoints stay as they are.
         """
-        model = snapshot.model
         header = {"step": str(step), "facts": json.dumps(dict(facts))}
         with checkpoint_aside(self.training_path(step)) as partial:
             save_file(snapshot.tensors, partial, metadata=header)
-        assert model.tokenizer_settings is not None
-        save_checkpoint(
-            model,
-            self.model_path(step),
-            tokenizer_settings=model.tokenizer_settings,
-            metadata={"step": step, **metadata},
-        )
+        model = MusicModel(snapshot.model, tokenizer_settings, {"step": step, **metadata})
+        save_checkpoint(model, self.model_path(step))
         self.name("last", step)
         for old in self.steps()[: -self._keep]:
             self._remove(old)
@@ -128,7 +124,7 @@ class Checkpoints:
                 f"{path} is not a whole file ({error}): delete this step's files to go on from the "
                 "one before"
             ) from error
-        return Stored(step, Snapshot(model, tensors), facts)
+        return Stored(step, Snapshot(model.network, tensors), facts)
 
     def name(self, which: str, step: int) -> None:
         """Give a step's model another name, at once and for good: "last" or "best"."""

@@ -5,6 +5,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
@@ -19,13 +20,15 @@ from rwkv_music.training.config import TrainingConfig
 _VERSIONS_OF = ("rwkv-music", "torch", "numpy", "symusic", "music21")
 
 
-def describe_run(config: TrainingConfig, model: RWKV7, processes: int) -> dict[str, Any]:
+def describe_run(
+    config: TrainingConfig, model: RWKV7, tokenizer_settings: Mapping[str, int], processes: int
+) -> dict[str, Any]:
     """The part of config.json that follows from settings, model and processes."""
     return {
         "config": config.to_dict(),
         "model": model.config.to_dict(),
         "parameters": sum(each.numel() for each in model.parameters()),
-        "tokenizer": model.tokenizer_settings,
+        "tokenizer": dict(tokenizer_settings),
         "device": str(model.emb.weight.device),
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
         "processes": processes,

@@ -10,7 +10,7 @@ import torch
 from rwkv_music.errors import InputError, MissingExtraError
 from rwkv_music.evaluation import HeldOut
 from rwkv_music.generation import continue_score
-from rwkv_music.model import RWKV7, ModelConfig, Style, fingerprint, initialize
+from rwkv_music.model import RWKV7, ModelConfig, MusicModel, Style, fingerprint, initialize
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.finetuning.tuning import (
@@ -27,7 +27,7 @@ BARS = {"prompt_bars": 2, "completion_bars": 2, "batch_size": 2}
 
 
 @pytest.fixture(scope="module")
-def model() -> RWKV7:
+def model() -> MusicModel:
     """A small model of the default vocabulary, every parameter moved from its initial value."""
     tokenizer = Tokenizer()
     made = RWKV7(ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=2, width=64))
@@ -36,8 +36,7 @@ def model() -> RWKV7:
     with torch.no_grad():
         for each in made.parameters():
             each.add_(torch.randn(each.shape, generator=generator), alpha=0.05)
-    made.tokenizer_settings = tokenizer.settings
-    return made.eval()
+    return MusicModel(made.eval(), tokenizer.settings)
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +51,16 @@ def config(method: str, **settings: object) -> TuningConfig:
     )
 
 
-def nats(model: RWKV7, files: list[Path], style: Style | None = None) -> float:
+def nats(model: MusicModel, files: list[Path], style: Style | None = None) -> float:
     windows = tuning_windows(model, files, config("state"))
     held_out = HeldOut(windows, windows.tokenizer)
     return held_out.likelihood(model, style=style).completion.nats_per_note
 
 
 def test_a_style_lowers_the_nats_of_what_it_learnt_and_leaves_the_model_alone(
-    model: RWKV7, files: list[Path]
+    model: MusicModel, files: list[Path]
 ) -> None:
-    before = copy.deepcopy(model.state_dict())
+    before = copy.deepcopy(model.network.state_dict())
     reports: list[TuningReport] = []
     settings = config("state", steps=15)
     style = tune_state(
@@ -72,19 +71,21 @@ def test_a_style_lowers_the_nats_of_what_it_learnt_and_leaves_the_model_alone(
     assert style.notes["files"] == [str(path) for path in files]
     assert [each.step for each in reports] == list(range(1, 16))
     assert nats(model, files, style) < nats(model, files) - 0.5
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(each.requires_grad for each in model.parameters())
+    assert all(
+        torch.equal(value, before[name]) for name, value in model.network.state_dict().items()
+    )
+    assert all(each.requires_grad for each in model.network.parameters())
 
 
 def test_the_state_s_gradient_is_that_of_central_differences(
-    model: RWKV7, files: list[Path]
+    model: MusicModel, files: list[Path]
 ) -> None:
     from rwkv_music.data import collate
     from rwkv_music.training.finetuning.tuning import _loss
 
     settings = config("state")
     batch = collate(list(tuning_windows(model, files, settings))[:2])
-    exact = copy.deepcopy(model).double().requires_grad_(requires_grad=False)
+    exact = copy.deepcopy(model.network).double().requires_grad_(requires_grad=False)
     generator = torch.Generator().manual_seed(3)
     start = torch.randn(2, 1, 64, 64, generator=generator, dtype=torch.float64)
     direction = torch.randn(start.shape, generator=generator, dtype=torch.float64)
@@ -99,28 +100,28 @@ def test_the_state_s_gradient_is_that_of_central_differences(
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_tuned_weights_lower_the_nats_and_are_a_plain_model(
-    method: str, model: RWKV7, files: list[Path]
+    method: str, model: MusicModel, files: list[Path]
 ) -> None:
     if method == "lora":
         pytest.importorskip("peft", reason="peft is an extra: pip install 'rwkv-music[tune]'")
     settings = config(method, steps=15, learning_rate=3e-3)
     tuned = tune_weights(model, tuning_windows(model, files, settings), settings)
-    assert [name for name, _ in tuned.named_parameters()] == [
-        name for name, _ in model.named_parameters()
+    assert [name for name, _ in tuned.network.named_parameters()] == [
+        name for name, _ in model.network.named_parameters()
     ]
     assert nats(tuned, files) < nats(model, files) - 0.5
     assert tuned.metadata["tuned"]["method"] == method
     changed = {
         name
-        for name, value in tuned.state_dict().items()
-        if not torch.equal(value, model.state_dict()[name])
+        for name, value in tuned.network.state_dict().items()
+        if not torch.equal(value, model.network.state_dict()[name])
     }
     large = {f"blocks.{layer}.{name}.weight" for layer in (0, 1) for name in LARGE}
-    assert changed == (large if method == "lora" else set(model.state_dict()))
+    assert changed == (large if method == "lora" else set(model.network.state_dict()))
 
 
 def test_a_style_changes_what_is_generated_and_strength_zero_does_not(
-    model: RWKV7, files: list[Path]
+    model: MusicModel, files: list[Path]
 ) -> None:
     settings = config("state")
     style = tune_state(model, tuning_windows(model, files, settings), settings)
@@ -134,38 +135,38 @@ def test_a_style_changes_what_is_generated_and_strength_zero_does_not(
     assert tokens(style.scaled(5.0)) != tokens(None)
 
 
-def test_the_same_seed_makes_the_same_style(model: RWKV7, files: list[Path]) -> None:
+def test_the_same_seed_makes_the_same_style(model: MusicModel, files: list[Path]) -> None:
     settings = config("state", steps=2)
     windows = tuning_windows(model, files, settings)
     first, second = (tune_state(model, windows, settings).wkv for _ in range(2))
     assert torch.equal(first, second)
 
 
-def test_a_loss_that_is_no_number_ends_with_a_remedy(model: RWKV7, files: list[Path]) -> None:
+def test_a_loss_that_is_no_number_ends_with_a_remedy(model: MusicModel, files: list[Path]) -> None:
     settings = config("full")
     broken = copy.deepcopy(model)
     with torch.no_grad():
-        broken.ln_out.weight.fill_(float("nan"))
+        broken.network.ln_out.weight.fill_(float("nan"))
     with pytest.raises(InputError, match=r"the loss is nan at step 1 .*lower it"):
         tune_weights(broken, tuning_windows(model, files, settings), settings)
 
 
 def test_a_model_of_another_vocabulary_than_its_tokenizer_is_refused(
-    model: RWKV7, files: list[Path]
+    model: MusicModel, files: list[Path]
 ) -> None:
     other = copy.deepcopy(model)
     other.tokenizer_settings = Tokenizer(steps_per_quarter=480).settings
     with pytest.raises(
-        InputError, match=r"knows 2048 tokens, its tokenizer's settings make \d+: th"
+        InputError, match=r"vocabulary of 2048 tokens, its tokenizer's settings make \d+: th"
     ):
         tuning_windows(other, files, config("state"))
     other.tokenizer_settings = None
-    with pytest.raises(InputError, match="the model does not say which tokenizer made its ids: te"):
+    with pytest.raises(InputError, match="the model's tokenizer is unknown: pass"):
         tuning_windows(other, files, config("state"))
 
 
 def test_lora_without_peft_names_the_extra(
-    model: RWKV7, files: list[Path], monkeypatch: pytest.MonkeyPatch
+    model: MusicModel, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     settings = config("lora")
@@ -187,7 +188,7 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], message:
         TuningConfig(**settings)
 
 
-def test_files_are_needed_and_named(model: RWKV7, tmp_path: Path) -> None:
+def test_files_are_needed_and_named(model: MusicModel, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give at least one file, got 0"):
         tuning_windows(model, [], config("state"))
     with pytest.raises(InputError, match=r"nowhere\.mid"):
