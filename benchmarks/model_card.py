@@ -3,6 +3,8 @@
 import textwrap
 from typing import Any, NamedTuple
 
+from rwkv_music.training import TrainingConfig
+
 
 class About(NamedTuple):
     """What a card says of a model besides figures; {braces} name facts of the corpus."""
@@ -81,13 +83,13 @@ def card(facts: dict[str, Any]) -> str:
 
 
 def _what(facts: dict[str, Any], about: About) -> str:
-    config, name = facts["config"], facts["name"]
+    config, name = TrainingConfig.from_dict(facts["config"]).flat(), facts["name"]
     stretches = facts.get("stretches", 1)
     times = "" if stretches == 1 else f" in {stretches} stretches, each resumed from the one before"
     return f"""# {name}: {about.title}
 
 {facts["parameters"] / 1e6:.2f} million parameters ({config["num_layers"]} layers of
-{config["width"]} channels), stored as bfloat16 in {facts["weights_bytes"] / 1e6:.1f} MB. Every
+{config["dim"]} channels), stored as bfloat16 in {facts["weights_bytes"] / 1e6:.1f} MB. Every
 figure here was measured on the stored weights by `benchmarks/ship_model.py`, which also wrote this
 page; `{name}.json` beside it holds the settings and versions in full.
 
@@ -103,7 +105,8 @@ instrument at random."""
 
 
 def _likelihood(facts: dict[str, Any]) -> str:
-    likelihood, config = facts["likelihood"], facts["config"]
+    likelihood = facts["likelihood"]
+    config = TrainingConfig.from_dict(facts["config"]).flat()
     best_floor = min(row["nats_per_note"] for name, row in likelihood.items() if name != "model")
     gain = 1 - likelihood["model"]["nats_per_note"] / best_floor
     rows = "\n".join(

@@ -31,10 +31,10 @@ from rwkv_music.training.trainer import Trainer
 VOCABULARY = 2048
 FORMS: dict[str, dict[str, Any]] = {
     "float32": {},
-    "checkpointing": {"checkpointing": True},
+    "checkpointing": {"activation_checkpointing": True},
     "bf16": {"precision": "bfloat16"},
     "bf16, checkpointing, adafactor": {
-        "precision": "bfloat16", "checkpointing": True, "optimizer": "adafactor"
+        "precision": "bfloat16", "activation_checkpointing": True, "optimizer": "adafactor"
     },
 }  # fmt: skip
 MEASURED = ("5m", "12m", "25m", "43m", "94m")
@@ -108,9 +108,9 @@ def sizes_of(config: TrainingConfig) -> ModelConfig:
     """The model it trains."""
     return ModelConfig(
         vocab_size=VOCABULARY,
-        num_layers=config.num_layers,
-        width=config.width,
-        dropout=config.dropout,
+        num_layers=config.model.num_layers,
+        width=config.model.dim,
+        dropout=config.model.dropout,
     )
 
 

@@ -64,12 +64,15 @@ def measure(corpus: str, given: argparse.Namespace) -> dict[str, Any]:
     config = TrainingConfig.preset(given.preset, corpus=corpus, out="", steps=10**9)
     pieces, _ = split_corpus(load_corpus(corpus, tokenizer))
     windows = Windows(
-        pieces, tokenizer, prompt_bars=config.prompt_bars, completion_bars=config.completion_bars
+        pieces,
+        tokenizer,
+        prompt_bars=config.data.prompt_bars,
+        completion_bars=config.data.completion_bars,
     )
 
     def stream(*, packing: bool = True) -> BatchStream:
         return BatchStream(
-            windows, batch_size=config.batch_size, seed=given.seed, packing=packing,
+            windows, batch_size=config.data.batch_size, seed=given.seed, packing=packing,
             augment=RandomAugmentation(vocabulary=tokenizer.vocabulary),
         )  # fmt: skip
 
@@ -107,10 +110,10 @@ def measure(corpus: str, given: argparse.Namespace) -> dict[str, Any]:
 def new_model(config: TrainingConfig, tokenizer: Tokenizer) -> RWKV7:
     """With its usual initial weights."""
     sizes = ModelConfig(
-        vocab_size=tokenizer.vocab_size, num_layers=config.num_layers, width=config.width
+        vocab_size=tokenizer.vocab_size, num_layers=config.model.num_layers, width=config.model.dim
     )
     model = RWKV7(sizes)
-    initialize(model, seed=config.seed)
+    initialize(model, seed=config.run.seed)
     return model.train()
 
 
@@ -136,7 +139,9 @@ def bare_steps(
     """The model's steps over batches that lie ready."""
     model = new_model(config, tokenizer)
     optimizer = make_optimizer(
-        model, learning_rate=config.learning_rate, weight_decay=config.weight_decay
+        model,
+        learning_rate=config.optimizer.learning_rate,
+        weight_decay=config.optimizer.weight_decay,
     )
 
     def work() -> None:
@@ -144,7 +149,7 @@ def bare_steps(
             hidden, _ = model.hidden(batch.tokens, resets=batch.resets)
             loss = completion_loss(hidden, model.head.weight, batch.targets, batch.completion_mask)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 

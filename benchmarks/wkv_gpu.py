@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import commit, write_report
-from rwkv_music.cli.benchmark import machine
+from rwkv_music.cli.benchmark_command import machine
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation.gpu.sweep import (
     HEADS,

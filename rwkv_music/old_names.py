@@ -1,12 +1,25 @@
-"""Old names in files that earlier versions wrote, and the names in use today.
+"""Names that earlier versions wrote into files or accepted from users, and the names of today.
 
-Whatever reads checkpoints, stores or run directories passes their keys through `renamed`.
+Whatever reads checkpoints, stores or run directories passes their keys through `renamed`; the
+command line accepts the old names of settings as flags.
 """
 
 from collections.abc import Mapping
 from typing import TypeVar
 
 Value = TypeVar("Value")
+
+SETTINGS = {
+    "accumulation": "gradient_accumulation_steps",
+    "checkpointing": "activation_checkpointing",
+    "clip": "max_grad_norm",
+    "decay_share": "decay_fraction",
+    "early_stop": "early_stopping_patience",
+    "track": "logger",
+    "valid_share": "valid_fraction",
+    "width": "dim",
+}
+"""Training settings in a run's config.json."""
 
 TOKENIZER_SETTINGS = {"ticks_per_quarter": "steps_per_quarter", "slots": "max_parts"}
 """Settings of the tokenizer in checkpoints, token stores and a run's config.json."""

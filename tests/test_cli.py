@@ -265,9 +265,12 @@ def test_a_finished_run_has_nothing_to_resume(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--resume", "--steps", "9"], "was begun with steps=3, not 9: leave that setting out"),
-        (["--resume", "--preset", "tiny"], "keeps its preset: leave --preset out"),
-        (["--resume", "--seed", "5"], "was begun with seed=0, not 5"),
+        (
+            ["--resume", "--steps", "9"],
+            "was started with --steps 3, not --steps 9: leave that setting out",
+        ),
+        (["--resume", "--preset", "tiny"], "was started with --steps 3, not --steps 40"),
+        (["--resume", "--seed", "5"], "was started with --seed 0, not --seed 5"),
     ],
 )
 def test_a_run_goes_on_with_its_own_settings_alone(

@@ -170,7 +170,7 @@ def test_a_handful_of_which_none_is_held_out_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     music = write_tunes(tmp_path / "music", 2)
-    arguments = ["--valid-share", "0.000001", "--workers", "1"]
+    arguments = ["--valid-fraction", "0.000001", "--workers", "1"]
     assert main(["prepare", str(music), "-o", str(tmp_path / "store"), *arguments]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[1] == "of so few none is held out yet: training chooses one, more files change that"

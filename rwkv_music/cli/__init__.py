@@ -11,7 +11,17 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from rwkv_music import __version__
-from rwkv_music.cli import benchmark, continuing, doctor, lab, play, preparing, training, tuning
+from rwkv_music.cli import (
+    benchmark_command,
+    continue_command,
+    doctor_command,
+    lab_command,
+    play_command,
+    prepare_command,
+    train_command,
+    tune_command,
+)
+from rwkv_music.cli.flags import with_current_names, with_flags
 from rwkv_music.cli.options import EXIT_INTERRUPTED
 from rwkv_music.devices import TORCH_ENVIRONMENT
 from rwkv_music.errors import InputError
@@ -21,7 +31,16 @@ _MEMORY_IS_FULL = (
     "the GPU's memory is full: ask for less at once (a smaller --batch-size, fewer --candidates), "
     "take a smaller model, or end other programs on the GPU"
 )
-_COMMANDS = (continuing, preparing, training, tuning, doctor, play, benchmark, lab)
+_COMMANDS = (
+    continue_command,
+    prepare_command,
+    train_command,
+    tune_command,
+    doctor_command,
+    play_command,
+    benchmark_command,
+    lab_command,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, value in TORCH_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     parser = build_parser()
-    given = parser.parse_args(arguments)
+    typed = sys.argv[1:] if arguments is None else arguments
+    given = parser.parse_args(with_current_names(typed))
     if given.version:
         print(_version_text(verbose=given.verbose))
         return 0
@@ -70,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = given.run(given)
     except InputError as error:
-        print(f"rwkv-music: {error}", file=sys.stderr)
+        print(f"rwkv-music: {with_flags(str(error), vars(given))}", file=sys.stderr)
         return _EXIT_BAD_INPUT
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be loaded yet

@@ -1,19 +1,97 @@
-"""What several commands share: number types that refuse with a sentence, and the help's example."""
+"""Options of the commands: generated from declared settings, or typed with their limits."""
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
+
+from rwkv_music.cli.flags import flag_of, with_flags
+from rwkv_music.errors import InputError
+from rwkv_music.settings import Setting
 
 if TYPE_CHECKING:
     from rwkv_music.tokenizer import Tokenizer
 
 EXIT_INTERRUPTED = 130
-"""What a shell expects of a command that Ctrl-C ended."""
+"""Exit code of a command that was ended by Ctrl-C, as shells expect it."""
+
+_METAVARS = {int: "N", float: "X", str: "NAME"}
+
+
+def add_command(
+    commands: Any,  # noqa: ANN401 - argparse keeps the class of its subparsers private
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    summary: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    """Add a command, with its summary as help and an example at the end."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary, epilog=f"example: {example}"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_settings(
+    parser: "argparse.ArgumentParser | argparse._ArgumentGroup", settings: Iterable[Setting]
+) -> None:
+    """Add an option for each setting; an option that is not given is None.
+
+    `given_settings` reads them.
+    """
+    settings = list(settings)
+    names = {declared.name for declared in settings}
+    for declared in settings:
+        options: dict[str, Any] = {
+            "help": with_flags(_help_text(declared), names).replace("%", "%%"),
+            "default": None,
+            "dest": declared.name,
+        }
+        if declared.type is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif declared.choices:
+            options["type"] = _value_of(declared)
+            options["choices"] = declared.choices
+        else:
+            options["type"] = _value_of(declared)
+            options["metavar"] = declared.metavar or _METAVARS[declared.type]
+        parser.add_argument(flag_of(declared.name), required=declared.is_required, **options)
+
+
+def given_settings(given: argparse.Namespace, settings: Iterable[Setting]) -> dict[str, Any]:
+    """Return the settings among the arguments that were typed, by name."""
+    values = {declared.name: getattr(given, declared.name, None) for declared in settings}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _help_text(declared: Setting) -> str:
+    text = declared.help.rstrip(".")
+    if declared.default in (None, "") or declared.is_required:
+        return text
+    if declared.type is bool:
+        return f"{text} (default: {'on' if declared.default else 'off'})"
+    default = f"{declared.default:g}" if declared.type is float else declared.default
+    return f"{text} (default: {default})"
+
+
+def _value_of(declared: Setting) -> Callable[[str], Any]:
+    """Return the argument type of a setting."""
+
+    def parse(text: str) -> Any:  # noqa: ANN401
+        try:
+            return declared.parse(text)
+        except InputError as error:
+            # argparse puts the option's name in front.
+            reason = str(error).removeprefix(f"`{declared.name}` ")
+            raise argparse.ArgumentTypeError(reason) from error
+
+    return parse
 
 
 def whole_number(*, at_least: int) -> Callable[[str], int]:
-    """An argument type: a whole number with a lower limit, both named when it is refused."""
+    """Return an argument type: whole numbers with a lower limit."""
 
     def parse(text: str) -> int:
         try:
@@ -32,8 +110,8 @@ def whole_number(*, at_least: int) -> Callable[[str], int]:
 def number(
     *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
 ) -> Callable[[str], float]:
-    """An argument type: a number within limits, named when it is refused."""
-    wanted = [
+    """Return an argument type: finite numbers within limits."""
+    limits = [
         f"{word} {limit:g}"
         for word, limit in (("above", above), ("at least", at_least), ("at most", at_most))
         if limit is not None
@@ -46,14 +124,14 @@ def number(
             value = math.nan
         if not math.isfinite(value):
             raise argparse.ArgumentTypeError(f"'{text}' is not a number")
-        fits = (
+        is_within = (
             (above is None or value > above)
             and (at_least is None or value >= at_least)
             and (at_most is None or value <= at_most)
         )
-        if not fits:
+        if not is_within:
             raise argparse.ArgumentTypeError(
-                f"{text} is out of range; give one {' and '.join(wanted)}"
+                f"{text} is out of range; give one {' and '.join(limits)}"
             )
         return value
 
@@ -61,7 +139,7 @@ def number(
 
 
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
-    """The settings of the tokenizer that music is encoded with; read by `tokenizer_of`."""
+    """Add the tokenizer's settings; `tokenizer_of` reads them."""
     parser.add_argument(
         "--steps-per-quarter",
         type=whole_number(at_least=1),
@@ -79,27 +157,11 @@ def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
 
 
 def tokenizer_of(given: argparse.Namespace) -> "Tokenizer":
-    """The tokenizer that the options ask for.
+    """Return the tokenizer with the settings of `add_tokenizer_options`.
 
     Raises:
-        InputError: If there is none with these settings.
+        InputError: If the tokenizer does not support them.
     """
     from rwkv_music.tokenizer import Tokenizer
 
     return Tokenizer(steps_per_quarter=given.steps_per_quarter, velocities=given.velocities)
-
-
-def add_command(
-    commands: Any,  # noqa: ANN401 - argparse keeps the class of its subparsers private
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    *,
-    summary: str,
-    example: str,
-) -> argparse.ArgumentParser:
-    """A command with its summary as help and its example at the end."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary, epilog=f"example: {example}"
-    )
-    parser.set_defaults(run=run)
-    return parser

@@ -1,10 +1,13 @@
 """Progress on stderr: a bar while the corpus is read, a bar and lines while the model trains."""
 
 import sys
+from collections.abc import Container
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
+
+from rwkv_music.cli.flags import with_flags
 
 if TYPE_CHECKING:
     from rwkv_music.training.trainer import StepReport
@@ -15,10 +18,12 @@ class ProgressBar:
 
     Args:
         steps: Optimizer steps the run will take.
+        settings: Names that notes show as flags.
     """
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, *, settings: Container[str] = ()) -> None:
         self._steps = steps
+        self._settings = settings
         self._corpus: Any = None
         self._training: Any = None
 
@@ -64,7 +69,7 @@ class ProgressBar:
 
     def on_note(self, text: str) -> None:
         """Something the user should read."""
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(with_flags(text, self._settings), file=sys.stderr)
 
     def on_evaluation(self, line: dict[str, Any]) -> None:
         """The held-out pieces were measured."""

@@ -1,15 +1,33 @@
 """Training: a completion-masked trainer, its run directory, and runs in their own process.
 
-The run directory is the only interface between a trainer and whoever watches it; `TrainingRun`
-reads and steers it, whether the run belongs to this process, another one, or yesterday.
+The run directory is the only interface between a trainer and its viewers; `TrainingRun` reads and
+controls it, whether the run belongs to this process, another one, or has ended.
+
+The names are imported on first use, so that settings can be read without torch.
 """
 
-from rwkv_music.training.callbacks import Listeners
-from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.pipeline import train
-from rwkv_music.training.presets import PRESETS
-from rwkv_music.training.run.background import TrainingRun, attach, start_training
-from rwkv_music.training.trainer import StepReport, Trainer
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rwkv_music.training.callbacks import Listeners
+    from rwkv_music.training.config import TrainingConfig
+    from rwkv_music.training.pipeline import train
+    from rwkv_music.training.presets import PRESETS
+    from rwkv_music.training.run.background import TrainingRun, attach, start_training
+    from rwkv_music.training.trainer import StepReport, Trainer
+
+_MODULES = {
+    "PRESETS": "presets",
+    "Listeners": "callbacks",
+    "StepReport": "trainer",
+    "Trainer": "trainer",
+    "TrainingConfig": "config",
+    "TrainingRun": "run.background",
+    "attach": "run.background",
+    "start_training": "run.background",
+    "train": "pipeline",
+}
 
 __all__ = [
     "PRESETS",
@@ -22,3 +40,13 @@ __all__ = [
     "start_training",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the names above
+    if name not in _MODULES:
+        raise AttributeError(f"module 'rwkv_music.training' has no attribute '{name}'")
+    return getattr(import_module(f"rwkv_music.training.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,202 +1,340 @@
-"""The settings of one training run, and the presets people start from."""
+"""The settings of one training run, each declared once, in five groups."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rwkv_music.errors import InputError
-from rwkv_music.training.optimizer import OPTIMIZERS
+from rwkv_music.old_names import SETTINGS, renamed
+from rwkv_music.settings import Setting, SettingsGroup, declared_settings, setting, settings_text
 from rwkv_music.training.presets import PRESETS
-from rwkv_music.training.schedule import SCHEDULES
 
 HEAD_SIZE = 64
+OPTIMIZERS = ("adamw", "adafactor")
 PRECISIONS = ("float32", "bfloat16")
-SHARDINGS = ("none", "fsdp")
-TRACKERS = ("auto", "none", "tensorboard", "wandb")
-_SHORT_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
+SCHEDULES = ("cosine", "wsd")
+_PRECISION_SYNONYMS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingConfig:
-    """Everything needed to repeat a run, checked when it is made.
+class DataConfig(SettingsGroup):
+    """Music to train on, and how it is cut into batches."""
 
-    The defaults are the preset `small`, which made the shipped model.
+    corpus: str = setting(
+        help='"bach" (the chorales in the installed music21), a folder of music files, or a token '
+        "store.",
+        metavar="CORPUS",
+    )
+    valid_fraction: float = setting(
+        0.1,
+        above=0,
+        below=1,
+        help="Fraction of the pieces to hold out for evaluation; a token store has its own split.",
+    )
+    prompt_bars: int = setting(4, minimum=1, help="Most bars of a prompt.")
+    completion_bars: int = setting(
+        8, minimum=1, help="Most bars to complete; only their tokens are scored."
+    )
+    batch_size: int = setting(
+        8,
+        minimum=1,
+        help="Windows in a batch, or rows with `carry_state`, over all processes together.",
+    )
+    carry_state: bool = setting(
+        default=False,
+        help="Read whole pieces instead of windows, carrying the state from step to step; every "
+        "token is scored. For long pieces.",
+    )
+    context_length: int = setting(
+        1024, minimum=1, help="Tokens per row and step with `carry_state`; gradients stop there."
+    )
+    augmentation: bool = setting(
+        default=True,
+        help="Vary key, tempo and loudness of each window, and now and then the instrument where "
+        "all pitched parts share one.",
+    )
+    drop_parts: float = setting(
+        0.0,
+        minimum=0,
+        below=1,
+        help="Fraction of the windows with several parts that lose one of them; needs "
+        "`augmentation`.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSizes(SettingsGroup):
+    """Size of the model, and the weights it starts with."""
+
+    num_layers: int = setting(4, minimum=1, help="Number of layers.")
+    dim: int = setting(
+        192,
+        minimum=1,
+        multiple_of=HEAD_SIZE,
+        help="Channels of the model: a multiple of the head size, 64.",
+    )
+    dropout: float = setting(
+        0.1,
+        minimum=0,
+        below=1,
+        help="Dropout of each layer's outputs: more for little music, 0 for a lot.",
+    )
+    init: str = setting(
+        "",
+        metavar="MODEL",
+        help="Start with the weights of another model of the same sizes and tokenizer: a shipped "
+        "model's name, a run directory or a file. New weights if empty.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimizerConfig(SettingsGroup):
+    """Loss, optimizer and learning rate."""
+
+    optimizer: str = setting(
+        "adamw",
+        choices=OPTIMIZERS,
+        help="adafactor keeps a row and a column of squares per matrix instead of two numbers per "
+        "weight.",
+    )
+    learning_rate: float = setting(
+        2e-3,
+        above=0,
+        help="Peak learning rate, reached at the end of the warm-up; it decays to a tenth.",
+    )
+    schedule: str = setting(
+        "cosine",
+        choices=SCHEDULES,
+        help="How the learning rate decays: along a cosine, or (wsd) only near the end.",
+    )
+    warmup_steps: int = setting(
+        50, minimum=0, help="Steps over which the learning rate rises linearly from zero."
+    )
+    decay_fraction: float = setting(
+        0.2, above=0, maximum=1, help='Fraction of the steps over which "wsd" decays.'
+    )
+    weight_decay: float = setting(0.1, minimum=0, help="Weight decay of the matrices.")
+    max_grad_norm: float = setting(
+        1.0, above=0, help="Gradients of a larger total norm are scaled down to it."
+    )
+    gradient_accumulation_steps: int = setting(
+        1,
+        minimum=1,
+        help="Batches whose gradients are summed for one step: a large batch in little memory.",
+    )
+    label_smoothing: float = setting(
+        0.0,
+        minimum=0,
+        below=1,
+        help="Fraction of each target spread over the vocabulary; 0.05 to 0.1 for little music. "
+        "Reported losses leave it out.",
+    )
+    logit_penalty: float = setting(
+        0.0,
+        minimum=0,
+        help="Factor of L2Wrap, which keeps the largest logits near zero; 1e-4 is usual.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig(SettingsGroup):
+    """Length of the run, and what it writes when."""
+
+    out: str = setting(help="Run directory to create.", metavar="RUN")
+    steps: int = setting(1200, minimum=1, help="Optimizer steps to take.")
+    seed: int = setting(
+        0, minimum=0, help="Seed of the initial weights, data order, augmentation and dropout."
+    )
+    evaluate_every: int = setting(
+        150,
+        minimum=1,
+        help="Steps between evaluations on the held-out pieces, each with a checkpoint and "
+        "samples.",
+    )
+    save_every: int = setting(
+        0, minimum=0, help="Steps between additional checkpoints; 0 for none."
+    )
+    keep_checkpoints: int = setting(
+        2,
+        minimum=1,
+        help="Newest checkpoints to keep, each with what is needed to resume; the best model is "
+        "always kept.",
+    )
+    early_stopping_patience: int = setting(
+        0, minimum=0, help="Stop after this many evaluations without improvement; 0 for never."
+    )
+    sample_prompts: int = setting(
+        2, minimum=0, help="Held-out prompts to complete at each evaluation."
+    )
+    logger: str = setting(
+        "auto",
+        choices=("auto", "none", "tensorboard", "wandb"),
+        help="Where metrics go besides metrics.jsonl. auto is TensorBoard where several processes "
+        "train and it is installed, else none.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HardwareConfig(SettingsGroup):
+    """Device, precision and memory."""
+
+    device: str = setting(
+        "auto", choices=("auto", "cpu", "cuda", "mps"), help="Device to train on."
+    )
+    precision: str = setting(
+        "float32",
+        choices=PRECISIONS,
+        synonyms=_PRECISION_SYNONYMS,
+        help="Precision of the matrix products (bf16 for short); weights, states and sums stay in "
+        "float32.",
+    )
+    activation_checkpointing: bool = setting(
+        default=False,
+        help="Keep only each layer's input and recompute the rest in the backward pass: a fraction "
+        "of the memory for a third more time. Gradients stay the same.",
+    )
+    sharding: str = setting(
+        "none",
+        choices=("none", "fsdp"),
+        help="Over several processes: none replicates the model, fsdp shards parameters, gradients "
+        "and optimizer state.",
+    )
+
+
+@dataclass(frozen=True, init=False, slots=True)
+class TrainingConfig:
+    """All settings of a run, checked when they are made.
+
+    The groups are attributes (`config.data.batch_size`). Names are unique over all groups, so that
+    settings are given without their group. The defaults are the preset `small`, which made the
+    shipped models.
+
+    Args:
+        settings: Settings by name; `corpus` and `out` are required.
+
+    Raises:
+        InputError: If a setting is missing, unknown or out of range, or two contradict each other.
 
     Example:
-        >>> TrainingConfig.preset("tiny", corpus="bach", out="runs/try").steps
-        40
+        >>> config = TrainingConfig(corpus="bach", out="runs/try", batch_size=16)
+        >>> config.data.batch_size, config.run.steps
+        (16, 1200)
     """
 
-    corpus: str
-    """"bach", or a folder of MIDI files."""
-    out: str
-    """The run directory to make; one that holds a run already is refused."""
-    init: str = ""
-    """The model whose weights to begin with: a shipped one's name, a run directory or a file, of
-    the same sizes and tokenizer; "" for new ones."""
-    seed: int = 0
-    """Fixes initial weights, data order, augmentation and dropout."""
-    device: str = "auto"
-    """"auto", "cpu", "cuda" or "mps"."""
-    precision: str = "float32"
-    """Of the matrix products, "float32" or "bfloat16" ("bf16" for short); weights, states and sums
-    stay float32."""
-    checkpointing: bool = False
-    """Keep each layer's inputs alone for the backward and compute the rest again: a fraction of the
-    memory for a third more time. The gradients stay the same."""
-    steps: int = 1200
-    """Optimizer steps to take."""
-    num_layers: int = 4
-    width: int = 192
-    """Channels of the model: a multiple of the head size, 64."""
-    dropout: float = 0.1
-    """Share of each mixing's outputs dropped while training: more for less music, 0 for a lot."""
-    label_smoothing: float = 0.0
-    """Share of each target spread over the vocabulary; 0.05 to 0.1 calms a model of little music.
-    Losses are always told without it."""
-    logit_penalty: float = 0.0
-    """Of L2Wrap, which holds the largest logits near zero; 1e-4 is usual, 0 leaves it out."""
-    prompt_bars: int = 4
-    """Bars given at most."""
-    completion_bars: int = 8
-    """Bars to complete at most; only their tokens are scored."""
-    batch_size: int = 8
-    """Windows in a batch, or rows with `carry_state`; of all processes together."""
-    carry_state: bool = False
-    """Read whole pieces instead of windows, the state going from step to step: every token is
-    scored, and a token can be learnt from what came any time before. For long pieces."""
-    context_length: int = 1024
-    """Tokens of a row in one step with `carry_state`; gradients reach back so far."""
-    accumulation: int = 1
-    """Batches whose gradients are added up for one step: a large batch in the memory of a small."""
-    learning_rate: float = 2e-3
-    """Peak learning rate, reached when the warm-up ends; it falls to a tenth in the end."""
-    schedule: str = "cosine"
-    """How it falls: "cosine", or "wsd", which stays at the peak and falls only near the end."""
-    decay_share: float = 0.2
-    """Share of the steps in which "wsd" falls."""
-    warmup_steps: int = 50
-    """Steps over which the learning rate rises linearly from zero."""
-    weight_decay: float = 0.1
-    optimizer: str = "adamw"
-    """"adamw", or "adafactor", which keeps a row and a column of squares for each matrix instead of
-    two numbers per weight."""
-    clip: float = 1.0
-    """Largest norm of the whole gradient."""
-    valid_share: float = 0.1
-    """Share of the groups of pieces that are held out; a token store has one of its own."""
-    evaluate_every: int = 150
-    """Steps between two looks at the held-out pieces, each with a checkpoint and samples."""
-    save_every: int = 0
-    """Steps between two checkpoints besides those; 0 for none."""
-    keep_checkpoints: int = 2
-    """Newest checkpoints to keep, each with what is needed to go on; the best is kept besides."""
-    early_stop: int = 0
-    """End after so many looks without a better one; 0 never does."""
-    augmentation: bool = True
-    """Show each window in another key, tempo, loudness and, where all pitched parts are one
-    instrument, now and then on another."""
-    drop_parts: float = 0.0
-    """Share of windows of several parts that lose one of them, besides; needs `augmentation`."""
-    sample_prompts: int = 2
-    """Held-out prompts that are completed at every look, or fewer if there are fewer pieces."""
-    sharding: str = "none"
-    """Of a run in several processes: "none", each has the whole model; or "fsdp", each has a part
-    of every parameter, of its gradient and of what the optimizer keeps."""
-    track: str = "auto"
-    """Who is told of the metrics besides metrics.jsonl: "none", "tensorboard" (in the run
-    directory), or "wandb". "auto" is TensorBoard where it is installed and several processes train,
-    else none."""
+    data: DataConfig
+    model: ModelSizes
+    optimizer: OptimizerConfig
+    run: RunConfig
+    hardware: HardwareConfig
 
-    def __post_init__(self) -> None:
-        precision = _SHORT_PRECISIONS.get(self.precision, self.precision)
-        object.__setattr__(self, "precision", precision)
-        for names, fits, limit in _LIMITS:
-            for name in names:
-                if not fits(getattr(self, name)):
-                    raise InputError(f"{name} must be {limit}, got {getattr(self, name)}")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} must be one of {choices}, got '{getattr(self, name)}'")
-        if self.width % HEAD_SIZE:
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401
+        declared = training_settings()
+        _require_known(settings)
+        for missing in (each.name for each in declared.values() if each.is_required):
+            if missing not in settings:
+                raise InputError(f"`{missing}` is required: {declared[missing].help}")
+        for name, group in _GROUPS.items():
+            values = {key: settings[key] for key in settings if declared[key].group == name}
+            object.__setattr__(self, name, group(**values))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.data.drop_parts and not self.data.augmentation:
             raise InputError(
-                f"width must be a multiple of {HEAD_SIZE} (the head size), got {self.width}"
+                f"`drop_parts` is {self.data.drop_parts}, but parts are only dropped by "
+                f"augmentation: set {settings_text(drop_parts=0.0)} or "
+                f"{settings_text(augmentation=True)}"
             )
-        if self.drop_parts and not self.augmentation:
+        if self.optimizer.warmup_steps >= self.run.steps:
             raise InputError(
-                f"drop_parts is {self.drop_parts}, but without augmentation no part is left out: "
-                "set it to 0, or augmentation to True"
-            )
-        if not 0 <= self.warmup_steps < self.steps:
-            raise InputError(
-                f"warmup_steps must be in [0, steps), got {self.warmup_steps} with "
-                f"steps={self.steps}; the learning rate would never reach its peak"
+                f"`warmup_steps` must be in [0, steps), got {self.optimizer.warmup_steps} with "
+                f"{settings_text(steps=self.run.steps)}; the learning rate would never reach its "
+                "peak"
             )
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "TrainingConfig":  # noqa: ANN401
-        """A preset's settings, some of them changed.
+        """Return a preset's settings, some of them changed.
 
         Args:
             name: One of `PRESETS`.
-            settings: What to change; a value of None leaves the preset's own.
+            settings: Settings to change, by name; None leaves the preset's value.
 
         Raises:
-            InputError: If there is no such preset.
+            InputError: If there is no such preset, or as in the constructor.
         """
         if name not in PRESETS:
             raise InputError(f"there is no preset '{name}': choose one of {', '.join(PRESETS)}")
         given = {key: value for key, value in settings.items() if value is not None}
         return cls(**{**PRESETS[name], **given})
 
+    def replace(self, **settings: Any) -> "TrainingConfig":  # noqa: ANN401
+        """Return a copy with some settings changed, by name."""
+        return TrainingConfig(**{**self.flat(), **settings})
+
     @property
     def out_path(self) -> Path:
         """The run directory."""
-        return Path(self.out)
+        return Path(self.run.out)
+
+    def flat(self) -> dict[str, Any]:
+        """Return every setting by its name, without the groups."""
+        return {
+            each.name: getattr(getattr(self, each.group), each.name)
+            for each in training_settings().values()
+        }
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values, for config.json."""
+        """Return the settings as plain values in their groups, for config.json."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingConfig":
-        """The settings back from config.json.
+        """Return the settings that `to_dict` wrote, in this version or an earlier one.
 
         Raises:
-            InputError: If a name is unknown, as in a run directory of another version.
+            InputError: If a name is unknown, as in a run directory of a later version.
         """
-        unknown = sorted(set(values) - {each.name for each in fields(cls)})
+        flat: dict[str, Any] = {}
+        for name, value in values.items():
+            flat.update(value if isinstance(value, Mapping) else {name: value})
+        flat = renamed(flat, SETTINGS)
+        unknown = sorted(set(flat) - set(training_settings()))
         if unknown:
             raise InputError(
                 f"unknown training setting '{unknown[0]}': the run was made by another version of "
-                "rwkv-music; install that one, or start a new run"
+                "rwkv-music; install that version, or start a new run"
             )
-        return cls(**values)
+        return cls(**flat)
 
 
-_LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
-    (
-        (
-            "steps", "num_layers", "width", "prompt_bars", "completion_bars", "batch_size",
-            "accumulation", "context_length", "learning_rate", "clip", "evaluate_every",
-            "keep_checkpoints",
-        ),
-        lambda value: value > 0,
-        "above 0",
-    ),
-    (
-        ("weight_decay", "logit_penalty", "save_every", "early_stop", "sample_prompts"),
-        lambda value: value >= 0,
-        "at least 0",
-    ),
-    (("dropout", "label_smoothing", "drop_parts"), lambda value: 0 <= value < 1, "in [0, 1)"),
-    (("valid_share",), lambda value: 0 < value < 1, "in (0, 1)"),
-    (("decay_share",), lambda value: 0 < value <= 1, "in (0, 1]"),
-)  # fmt: skip
-"""Names of numbers, whether one is within their limits, and the limits in words."""
+_GROUPS: dict[str, type[SettingsGroup]] = {
+    "data": DataConfig,
+    "model": ModelSizes,
+    "optimizer": OptimizerConfig,
+    "run": RunConfig,
+    "hardware": HardwareConfig,
+}
+assert list(_GROUPS) == [each.name for each in fields(TrainingConfig)]
 
-_CHOICES = {
-    "precision": PRECISIONS, "schedule": SCHEDULES, "optimizer": OPTIMIZERS,
-    "sharding": SHARDINGS, "track": TRACKERS,
-}  # fmt: skip
+
+@cache
+def training_settings() -> Mapping[str, Setting]:
+    """Return the declaration of every training setting by its name."""
+    declared = [each for name in _GROUPS for each in declared_settings(_GROUPS[name], name)]
+    return {each.name: each for each in declared}
+
+
+def group_titles() -> dict[str, str]:
+    """Return one line about each group of settings, by the group's name."""
+    return {name: (group.__doc__ or "").splitlines()[0] for name, group in _GROUPS.items()}
+
+
+def _require_known(settings: Mapping[str, Any]) -> None:
+    for name in settings:
+        if name not in training_settings():
+            current = SETTINGS.get(name)
+            remedy = f"it is called `{current}` now" if current else "check its spelling"
+            raise InputError(f"there is no training setting '{name}': {remedy}")

@@ -57,8 +57,8 @@ class Material:
 def material_of(corpus: Corpus, config: TrainingConfig) -> Material:
     """Split a corpus by piece, and cut its windows; the tokenizer is the corpus's."""
     tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
-    train, valid = split_corpus(corpus, valid_share=config.valid_share)
-    bars = {"prompt_bars": config.prompt_bars, "completion_bars": config.completion_bars}
+    train, valid = split_corpus(corpus, valid_share=config.data.valid_fraction)
+    bars = {"prompt_bars": config.data.prompt_bars, "completion_bars": config.data.completion_bars}
     return Material(
         tokenizer=tokenizer,
         corpus=corpus,
@@ -71,4 +71,4 @@ def material_of(corpus: Corpus, config: TrainingConfig) -> Material:
 
 def prepare_material(config: TrainingConfig, progress: Progress | None = None) -> Material:
     """The same from the corpus that the config names."""
-    return material_of(load_corpus(config.corpus, progress=progress), config)
+    return material_of(load_corpus(config.data.corpus, progress=progress), config)

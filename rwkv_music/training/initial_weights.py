@@ -43,9 +43,9 @@ def load_initial(source: str, sizes: ModelConfig, settings: Mapping[str, int]) -
 def _remedy(sizes: ModelConfig) -> str:
     for name in PRESETS:
         preset = TrainingConfig.preset(name, corpus="", out="")
-        if (preset.num_layers, preset.width) == (sizes.num_layers, sizes.width):
+        if (preset.model.num_layers, preset.model.dim) == (sizes.num_layers, sizes.width):
             return f"choose --preset {name}, or another model"
     return (
-        f"give num_layers={sizes.num_layers}, width={sizes.width} in a TrainingConfig, or choose "
+        f"give num_layers={sizes.num_layers}, dim={sizes.width} in a TrainingConfig, or choose "
         "another model"
     )

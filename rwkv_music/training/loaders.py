@@ -41,23 +41,23 @@ def open_stream(
         share: Which part of each batch.
     """
     augment = None
-    if config.augmentation:
-        augment = RandomAugmentation(vocabulary=vocabulary, drop_share=config.drop_parts)
+    if config.data.augmentation:
+        augment = RandomAugmentation(vocabulary=vocabulary, drop_share=config.data.drop_parts)
     stream: Stream
-    if config.carry_state:
+    if config.data.carry_state:
         stream = LongStream(
             pieces,
-            batch_size=config.batch_size,
-            context_length=config.context_length,
-            seed=config.seed,
+            batch_size=config.data.batch_size,
+            context_length=config.data.context_length,
+            seed=config.run.seed,
             augment=augment,
             share=share,
         )
     else:
         stream = BatchStream(
             windows,
-            batch_size=config.batch_size,
-            seed=config.seed,
+            batch_size=config.data.batch_size,
+            seed=config.run.seed,
             augment=augment,
             share=share,
         )
@@ -77,9 +77,9 @@ def require_room(
     Raises:
         InputError: As `require_memory`.
     """
-    if config.carry_state:
-        rows = config.batch_size // cluster.number
-        positions = scored = rows * config.context_length
+    if config.data.carry_state:
+        rows = config.data.batch_size // cluster.number
+        positions = scored = rows * config.data.context_length
     else:
         positions, scored, rows = _largest(windows, config, cluster.share)
     load = Load(
@@ -87,7 +87,7 @@ def require_room(
         backend=available_backends(device)[0],
         has_tiles=has_tiles(),
         device=device,
-        parts=cluster.number if config.sharding == "fsdp" else 1,
+        parts=cluster.number if config.hardware.sharding == "fsdp" else 1,
     )  # fmt: skip
     free = free_memory(device) // (cluster.neighbours if device == "cpu" else 1)
     require_memory(model, config, load, free=free)
@@ -99,10 +99,12 @@ def _largest(windows: Windows, config: TrainingConfig, share: Share) -> tuple[in
     A batch is a sum over windows drawn at random, so that its size is nearly normal, and the
     largest of n lies about sqrt(2 ln n) deviations above the mean.
     """
-    stream = BatchStream(windows, batch_size=config.batch_size, seed=config.seed, share=share)
+    stream = BatchStream(
+        windows, batch_size=config.data.batch_size, seed=config.run.seed, share=share
+    )
     batches = [next(stream) for _ in range(_BATCHES_LOOKED_AT)]
     sizes = np.array([[each.tokens.numel(), each.num_scored, len(each.tokens)] for each in batches])
-    far = math.sqrt(2 * math.log(config.steps * config.accumulation))
+    far = math.sqrt(2 * math.log(config.run.steps * config.optimizer.gradient_accumulation_steps))
     likely = np.ceil(sizes.mean(axis=0) + far * sizes.std(axis=0))
     positions, scored, rows = np.maximum(likely, sizes.max(axis=0)).astype(int).tolist()
     return positions, scored, rows

@@ -57,15 +57,15 @@ class Session:
         self.directory = run
         self.step = int(run.status()["step"]) if resume else 0
         self._listeners = listeners
-        self._checkpoints = run.checkpoints(keep=config.keep_checkpoints)
+        self._checkpoints = run.checkpoints(keep=config.run.keep_checkpoints)
         self._session = 1
         self._best = BestSoFar()
         self._look_is_due = self._is_paused = self._is_stopping = False
         self._saved: tuple[int, bool] | None = None
         self._ended_early = ""
         self._elapsed_before, self._began, self._said = 0.0, time.perf_counter(), 0.0
-        self.device = choose_device(config.device)
-        self.say("preparing", f"reading the corpus {config.corpus}")
+        self.device = choose_device(config.hardware.device)
+        self.say("preparing", f"reading the corpus {config.data.corpus}")
         equipment = equip(
             config,
             cluster,
@@ -78,7 +78,7 @@ class Session:
         self.tokenizer = self.material.tokenizer
         self.held_out = self.material.held_out()
         self.samples = HeldOutSamples.of(
-            self.material.valid, number=config.sample_prompts, seed=config.seed
+            self.material.valid, number=config.run.sample_prompts, seed=config.run.seed
         )
         if equipment.facts is None:
             self._begin_anew()
@@ -108,14 +108,14 @@ class Session:
         before, now = in_words(renamed(config["tokenizer"], TOKENIZER_SETTINGS)), in_words(settings)
         if before != now:
             raise InputError(
-                f"the corpus {self.config.corpus} has a tokenizer of {now}, the run in "
+                f"the corpus {self.config.data.corpus} has a tokenizer of {now}, the run in "
                 f"{self.directory.path} began with one of {before}: bring its corpus back, or "
                 "begin a new run with another --out"
             )
         if config["corpus"]["content_sha256"] != material.corpus.content_hash:
             raise InputError(
-                f"the corpus {self.config.corpus} is not the one that {self.directory.path} began "
-                "with: bring its files back, or begin a new run with another --out"
+                f"the corpus {self.config.data.corpus} is not the one that {self.directory.path} "
+                "was started with: restore its files, or start a new run with another `out`"
             )
         for step in reversed(self._checkpoints.steps()):
             try:
@@ -160,7 +160,7 @@ class Session:
         self.directory.write_status(
             state,
             step=self.step,
-            steps=self.config.steps,
+            steps=self.config.run.steps,
             message=message,
             device=self.device,
             session=self._session,
@@ -198,11 +198,14 @@ class Session:
         self._save()
         if self.step and not self._checkpoints.path("best").exists():
             self._checkpoints.name("best", self.step)
-        is_complete = self.step == self.config.steps or self._ended_early
+        is_complete = self.step == self.config.run.steps or self._ended_early
         self.end("finished" if is_complete else "stopped", self._ended_early)
 
     def _is_over(self) -> bool:
-        if self.config.early_stop and self._best.looks_since >= self.config.early_stop:
+        if (
+            self.config.run.early_stopping_patience
+            and self._best.looks_since >= self.config.run.early_stopping_patience
+        ):
             self._ended_early = (
                 f"early stop: no better held-out loss in {self._best.looks_since} looks; best "
                 f"{self._best.loss:.4f} at step {self._best.step}"
@@ -217,13 +220,13 @@ class Session:
         self._look_is_due = self._is_time_to_look()
         self._listen()
         self._look_if_due()
-        if self.config.save_every and self.step % self.config.save_every == 0:
+        if self.config.run.save_every and self.step % self.config.run.save_every == 0:
             self._save()
         if time.perf_counter() - self._said > _STATUS_SECONDS:
             self.say("running")
 
     def _is_time_to_look(self) -> bool:
-        return self.step % self.config.evaluate_every == 0 or self.step == self.config.steps
+        return self.step % self.config.run.evaluate_every == 0 or self.step == self.config.run.steps
 
     @property
     def _elapsed(self) -> float:

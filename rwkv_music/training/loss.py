@@ -40,7 +40,7 @@ class CompletionObjective(nn.Module):
             before: The state it goes on from.
             divide_by: What the sum over its scored tokens is divided by.
         """
-        is_narrow = self._config.precision == "bfloat16"
+        is_narrow = self._config.hardware.precision == "bfloat16"
         with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=is_narrow):
             hidden, after = self.model.hidden(batch.tokens, before, resets=batch.resets)
             objective = completion_objective(
@@ -48,8 +48,8 @@ class CompletionObjective(nn.Module):
                 self.model.head.weight,
                 batch.targets,
                 batch.completion_mask,
-                label_smoothing=self._config.label_smoothing,
-                logit_penalty=self._config.logit_penalty,
+                label_smoothing=self._config.optimizer.label_smoothing,
+                logit_penalty=self._config.optimizer.logit_penalty,
                 divide_by=divide_by,
             )
         return Outcome(objective, after)

@@ -17,6 +17,7 @@ import torch
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig
 from rwkv_music.ops.cross_entropy import chunk_of_logits
+from rwkv_music.settings import settings_text
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.presets import PRESETS
 
@@ -131,19 +132,19 @@ def estimate_memory(model: ModelConfig, config: TrainingConfig, load: Load) -> M
     """
     parts = load.parts
     parameters = count_parameters(model)
-    is_narrow = config.precision == "bfloat16"
+    is_narrow = config.hardware.precision == "bfloat16"
     if _kernel(config, load) == "tiles":  # all but one matrix of a layer are rounded on the way
         rounded = model.num_layers * model.width**2
     else:
         rounded = parameters - 2 * model.vocab_size * model.width
-    copies = 2 * rounded if is_narrow and not config.checkpointing else 0
+    copies = 2 * rounded if is_narrow and not config.hardware.activation_checkpointing else 0
     gradients = 4 * parameters // parts
     layers = _activations(model, config, load)
     return MemoryEstimate(
         weights=(4 * parameters + copies) // parts,
         gradients=gradients,
-        optimizer=int(_OPTIMIZER_BYTES[config.optimizer] * parameters / parts),
-        activations=layers + (gradients if config.accumulation > 1 else 0),
+        optimizer=int(_OPTIMIZER_BYTES[config.optimizer.optimizer] * parameters / parts),
+        activations=layers + (gradients if config.optimizer.gradient_accumulation_steps > 1 else 0),
         head=_head(model, load, is_narrow=is_narrow),
         heap=_heap(model, config, load, gradients) if load.device == "cpu" else 0,
     )
@@ -151,21 +152,21 @@ def estimate_memory(model: ModelConfig, config: TrainingConfig, load: Load) -> M
 
 def _kernel(config: TrainingConfig, load: Load) -> str:
     """As `_KEPT` names it."""
-    if load.backend == "native" and load.has_tiles and config.precision == "bfloat16":
+    if load.backend == "native" and load.has_tiles and config.hardware.precision == "bfloat16":
         return "tiles"
     return "chunked" if load.backend == "chunked" else "native"
 
 
 def _activations(model: ModelConfig, config: TrainingConfig, load: Load) -> int:
-    kept = _KEPT[_kernel(config, load), config.precision]
+    kept = _KEPT[_kernel(config, load), config.hardware.precision]
     inner = model.decay_width + model.rate_width + model.value_width + model.gate_width
     layer = kept.per_channel * model.width + kept.per_inner_channel * inner
     if model.dropout:
         layer += kept.per_channel_of_dropout * model.width
     backward = _BACKWARD_BYTES * model.width
     states = 4 * model.head_size * model.width * load.rows * model.num_layers
-    outside = _OUTSIDE_BYTES[config.checkpointing] * model.width
-    if config.checkpointing:
+    outside = _OUTSIDE_BYTES[config.hardware.activation_checkpointing] * model.width
+    if config.hardware.activation_checkpointing:
         per_token = _INPUT_BYTES * model.width * model.num_layers + layer + backward + outside
     else:
         per_token = layer * model.num_layers + backward + outside
@@ -173,11 +174,13 @@ def _activations(model: ModelConfig, config: TrainingConfig, load: Load) -> int:
 
 
 def _heap(model: ModelConfig, config: TrainingConfig, load: Load, gradients: int) -> int:
-    kind = "tiles" if _kernel(config, load) == "tiles" else config.precision
-    per_channel, share = _HEAP[kind, config.checkpointing]
+    kind = "tiles" if _kernel(config, load) == "tiles" else config.hardware.precision
+    per_channel, share = _HEAP[kind, config.hardware.activation_checkpointing]
     lost = int(per_channel * model.width * model.num_layers * load.positions)
     # Where gradients stay while batches are added up, they are counted already.
-    return lost + (0 if config.accumulation > 1 else int(share * gradients))
+    return lost + (
+        0 if config.optimizer.gradient_accumulation_steps > 1 else int(share * gradients)
+    )
 
 
 def _head(model: ModelConfig, load: Load, *, is_narrow: bool) -> int:
@@ -227,10 +230,14 @@ def require_memory(
         return estimate
 
     def fits(sizes: ModelConfig, changed: TrainingConfig) -> bool:
-        smaller = load.share(changed.batch_size / config.batch_size)
+        smaller = load.share(changed.data.batch_size / config.data.batch_size)
         return estimate_memory(sizes, changed, smaller).total <= free
 
-    advice = [words for words, changed in remedies(config) if fits(model, changed)]
+    advice = [
+        settings_text(**changes)
+        for changes in remedies(config)
+        if fits(model, config.replace(**changes))
+    ]
     smaller = _largest_preset(model, config, lambda sizes: fits(sizes, config))
     found = [*advice[:1], *([f"preset {smaller}"] if smaller else [])]
     remedy = f"try {', or '.join(found)}" if found else "use a machine with more memory"
@@ -239,62 +246,52 @@ def require_memory(
     )
 
 
-def remedies(config: TrainingConfig) -> Iterator[tuple[str, TrainingConfig]]:
-    """Options with which a run needs less memory, those that change it least first.
+def remedies(config: TrainingConfig) -> Iterator[dict[str, Any]]:
+    """Settings with which a run needs less memory, those that change it least first.
 
-    Each has its words and the settings with it; what the settings have already is not named.
+    Each is yielded once, as the settings to change; what the run has already is left out.
     """
-    narrow: dict[str, Any] = {"precision": "bfloat16"}
-    lean = narrow | {"checkpointing": True}
-    leanest = lean | ({"optimizer": "adafactor"} if config.sharding == "none" else {})
+    low_precision: dict[str, Any] = {"precision": "bfloat16"}
+    lean = low_precision | {"activation_checkpointing": True}
+    leanest = lean | ({"optimizer": "adafactor"} if config.hardware.sharding == "none" else {})
+    batch_size = config.data.batch_size
+    accumulated = config.optimizer.gradient_accumulation_steps
     smaller = [
-        {"batch_size": config.batch_size // parts, "accumulation": config.accumulation * parts}
-        for parts in range(2, config.batch_size + 1)
-        if config.batch_size % parts == 0
+        {
+            "batch_size": batch_size // divisor,
+            "gradient_accumulation_steps": accumulated * divisor,
+        }
+        for divisor in range(2, batch_size + 1)
+        if batch_size % divisor == 0
     ]
     choices = [
-        narrow, {"checkpointing": True}, lean, *smaller, leanest,
-        *(leanest | each for each in smaller),
+        low_precision, {"activation_checkpointing": True}, lean, *smaller, leanest,
+        *(leanest | fewer for fewer in smaller),
     ]  # fmt: skip
-    told = {""}
-    for changes in choices:
-        changed = replace(config, **changes)
-        words = _options(config, changed)
-        if words not in told:
-            told.add(words)
-            yield words, changed
-
-
-def _options(before: TrainingConfig, after: TrainingConfig) -> str:
-    """How the command line says what is different."""
-    words = {
-        "precision": "--precision bf16",
-        "checkpointing": "--checkpointing",
-        "optimizer": f"--optimizer {after.optimizer}",
-        "batch_size": f"--batch-size {after.batch_size} --accumulation {after.accumulation}",
-    }
-    return " ".join(
-        option for name, option in words.items() if getattr(before, name) != getattr(after, name)
-    )
+    current = config.flat()
+    yielded: list[dict[str, Any]] = [{}]
+    for choice in choices:
+        changes = {name: value for name, value in choice.items() if current[name] != value}
+        if changes not in yielded:
+            yielded.append(changes)
+            yield changes
 
 
 def advice_when_full(config: TrainingConfig) -> str:
-    """What helps a run that has met the end of its memory; its own settings are fixed by then.
+    """Return the message for a run that ran out of memory; its own settings are fixed by then.
 
     Example:
         >>> print(advice_when_full(TrainingConfig.preset("tiny", corpus="bach", out="run")))
-        out of memory: end other programs, or begin a new run with --precision bf16 --checkpointing
-        or with --batch-size 4 --accumulation 2 or with a smaller --preset
+        out of memory: end other programs, or start a new run with `precision='bfloat16',
+        activation_checkpointing=True` or with `batch_size=2, gradient_accumulation_steps=2`
+        or with a smaller preset
     """
-    found = [
-        (words, changed)
-        for words, changed in remedies(config)
-        if changed.optimizer == config.optimizer
-    ]
-    same = [words for words, changed in found if changed.batch_size == config.batch_size]
-    smaller = [words for words, changed in found if changed.batch_size < config.batch_size]
-    ways = " or with ".join([*same[-1:], *smaller[:1], "a smaller --preset"])
-    return f"out of memory: end other programs, or begin a new run with {ways}"
+    remaining = [changes for changes in remedies(config) if "optimizer" not in changes]
+    same = [changes for changes in remaining if "batch_size" not in changes]
+    smaller = [changes for changes in remaining if "batch_size" in changes]
+    advice = [settings_text(**changes) for changes in (*same[-1:], *smaller[:1])]
+    ways = " or with ".join([*advice, "a smaller preset"])
+    return f"out of memory: end other programs, or start a new run with {ways}"
 
 
 def _largest_preset(
@@ -303,12 +300,12 @@ def _largest_preset(
     """The preset with the most parameters among those smaller than the model that fit."""
     found: tuple[int, str] | None = None
     for name in PRESETS:
-        preset = TrainingConfig.preset(name, corpus=config.corpus, out=config.out)
+        preset = TrainingConfig.preset(name, corpus=config.data.corpus, out=config.run.out)
         sizes = ModelConfig(
             vocab_size=model.vocab_size,
-            num_layers=preset.num_layers,
-            width=preset.width,
-            dropout=preset.dropout,
+            num_layers=preset.model.num_layers,
+            width=preset.model.dim,
+            dropout=preset.model.dropout,
         )
         parameters = count_parameters(sizes)
         if parameters < count_parameters(model) and fits(sizes):

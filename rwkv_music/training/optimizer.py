@@ -11,8 +11,7 @@ from torch import Tensor
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
-
-OPTIMIZERS = ("adamw", "adafactor")
+from rwkv_music.training.config import OPTIMIZERS
 
 _BETAS = (0.9, 0.99)
 _EPS = 1e-18

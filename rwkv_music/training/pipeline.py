@@ -10,11 +10,11 @@ import signal
 import threading
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rwkv_music.errors import InputError
+from rwkv_music.settings import settings_text
 from rwkv_music.training.callbacks import Listeners
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.distributed.process_group import END, Cluster, join_cluster
@@ -25,7 +25,7 @@ from rwkv_music.training.run.control import STOP
 from rwkv_music.training.run.directory import RunDirectory
 from rwkv_music.training.run.failures import explained
 
-_OF_THE_SESSION = {"out", "device", "sharding", "track"}
+_OF_THE_SESSION = {"out", "device", "sharding", "logger"}
 """Settings that decide where and in how many parts a run is computed, not what it computes."""
 
 
@@ -63,7 +63,7 @@ def train(
     """
     listeners = listeners or Listeners()
     if cluster is None:
-        cluster = join_cluster(config.device)
+        cluster = join_cluster(config.hardware.device)
         run = train(config, run=run, resume=resume, listeners=listeners, cluster=cluster)
         cluster.leave()
         return run
@@ -102,7 +102,9 @@ def _open(
     if is_new:
         run = RunDirectory.create(config.out_path)
         if resume:
-            listeners.on_note(f"there is no run in {config.out} yet: starting from the beginning")
+            listeners.on_note(
+                f"there is no run in {config.run.out} yet: starting from the beginning"
+            )
     run = run or RunDirectory(config.out_path)
     is_resumed = resume and not is_new and _can_go_on(run, config, listeners)
     return _Opened(run, is_new, bool(is_resumed), is_resumed is None)
@@ -119,7 +121,7 @@ def _lead(config: TrainingConfig, opened: _Opened, listeners: Listeners, cluster
         else:
             message = str(error) or type(error).__name__
             run.write_status(
-                "failed", step=run.status()["step"], steps=config.steps, message=message
+                "failed", step=run.status()["step"], steps=config.run.steps, message=message
             )
             run.log(f"failed: {error!r}")
         raise
@@ -127,14 +129,21 @@ def _lead(config: TrainingConfig, opened: _Opened, listeners: Listeners, cluster
     cluster.say(END)
 
 
-def settings_of(path: str | Path) -> TrainingConfig:
-    """The settings a run was made with, to go on with it where its directory is now.
+def settings_of(path: str | Path, **settings: Any) -> TrainingConfig:  # noqa: ANN401
+    """Return the settings of a run, to resume it where its directory is now.
+
+    Args:
+        path: The run directory.
+        settings: Settings of this session, by name. Only those of `_OF_THE_SESSION` may differ
+            from the run's own.
 
     Raises:
-        InputError: If there is no run, or it was made by a version whose runs cannot be resumed.
+        InputError: If there is no run, it was made by a version whose runs cannot be resumed, or a
+            setting differs.
     """
-    run = RunDirectory(path)
-    return replace(TrainingConfig.from_dict(run.config()["config"]), out=str(path))
+    own = TrainingConfig.from_dict(RunDirectory(path).config()["config"])
+    _require_same(path, own, settings)
+    return own.replace(**settings, **({} if "out" in settings else {"out": str(path)}))
 
 
 def _can_go_on(run: RunDirectory, config: TrainingConfig, listeners: Listeners) -> bool | None:
@@ -146,8 +155,8 @@ def _can_go_on(run: RunDirectory, config: TrainingConfig, listeners: Listeners) 
     run.require_idle()
     run.sweep()
     if run.config_path.exists():
-        _require_same(run, config)
-        if run.status()["state"] == "finished" and run.status()["step"] == config.steps:
+        _require_resumable(run, config)
+        if run.status()["state"] == "finished" and run.status()["step"] == config.run.steps:
             listeners.on_note(f"the run in {run.path} is finished already: nothing to do")
             return None
     has_checkpoint = run.config_path.exists() and bool(run.checkpoints().steps())
@@ -177,19 +186,25 @@ def _require_no_models(run: RunDirectory) -> None:
         )
 
 
-def _require_same(run: RunDirectory, config: TrainingConfig) -> None:
+def _require_resumable(run: RunDirectory, config: TrainingConfig) -> None:
     before = run.config()
     if "threads" not in before:
         raise InputError(
             f"{run.path} was made by an older version, which kept no optimizer: it can be watched "
             "and its models used, but not resumed; begin a new run with another --out"
         )
-    was, now = TrainingConfig.from_dict(before["config"]).to_dict(), config.to_dict()
-    for name in was:
-        if was[name] != now[name] and name not in _OF_THE_SESSION:
+    _require_same(run.path, TrainingConfig.from_dict(before["config"]), config.flat())
+
+
+def _require_same(path: str | Path, own: TrainingConfig, settings: dict[str, Any]) -> None:
+    """Refuse settings that differ from a run's own, unless they belong to the session."""
+    values = own.flat()
+    for name, value in settings.items():
+        if value != values[name] and name not in _OF_THE_SESSION:
             raise InputError(
-                f"{run.path} was begun with {name}={was[name]}, not {now[name]}: leave that "
-                "setting out to go on with it, or begin a new run with another --out"
+                f"{path} was started with {settings_text(**{name: values[name]})}, not "
+                f"{settings_text(**{name: value})}: leave that setting out to resume the run, or "
+                "start a new run with another `out`"
             )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 _TINY: dict[str, Any] = {
     "steps": 40,
     "num_layers": 2,
-    "width": 64,
+    "dim": 64,
     "dropout": 0.0,
     "prompt_bars": 2,
     "completion_bars": 2,
@@ -25,7 +25,7 @@ _TINY: dict[str, Any] = {
 
 def _sized(
     num_layers: int,
-    width: int,
+    dim: int,
     *,
     learning_rate: float,
     batch_size: int,
@@ -34,7 +34,7 @@ def _sized(
 ) -> dict[str, Any]:
     return {
         "num_layers": num_layers,
-        "width": width,
+        "dim": dim,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "steps": steps,

@@ -10,8 +10,8 @@ arXiv:2405.18392).
 import math
 
 from rwkv_music.errors import InputError
+from rwkv_music.training.config import SCHEDULES
 
-SCHEDULES = ("cosine", "wsd")
 _FINAL_SHARE = 0.1
 
 
@@ -42,7 +42,7 @@ def learning_rate_at(
         [0.5, 1.0, 0.55, 0.1]
     """
     if schedule not in SCHEDULES:
-        raise InputError(f"schedule must be one of {SCHEDULES}, got '{schedule}'")
+        raise InputError(f"`schedule` must be one of {SCHEDULES}, got '{schedule}'")
     if step <= warmup_steps:
         return peak * step / warmup_steps
     if schedule == "cosine":

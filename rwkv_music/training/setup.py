@@ -52,9 +52,9 @@ def equip(
         InputError: If the corpus cannot be used, or there is too little memory.
     """
     cluster.require_fit(config)
-    device = choose_device(config.device)
+    device = choose_device(config.hardware.device)
     material = material_of(_load(config, cluster, progress), config)
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.run.seed)
     model = _new_model(config, material, device, cluster)
     stream = open_stream(
         material.train_pieces,
@@ -72,8 +72,8 @@ def equip(
         if stored is not None:
             model.load_state_dict(stored.snapshot.model.state_dict())
             return stored.step, stored.facts
-        if config.init:
-            begun = load_initial(config.init, model.config, material.tokenizer.settings)
+        if config.model.init:
+            begun = load_initial(config.model.init, model.config, material.tokenizer.settings)
             model.load_state_dict(begun.state_dict())
         return None
 
@@ -94,20 +94,20 @@ def equip(
 
 def _load(config: TrainingConfig, cluster: Cluster, progress: Progress | None) -> Corpus:
     """A store is opened by each process; other music is read once and handed to the others."""
-    if cluster.first(lambda: config.corpus != "bach" and is_store(config.corpus)):
-        return load_corpus(config.corpus)
-    return cluster.first(lambda: load_corpus(config.corpus, progress=progress))
+    if cluster.first(lambda: config.data.corpus != "bach" and is_store(config.data.corpus)):
+        return load_corpus(config.data.corpus)
+    return cluster.first(lambda: load_corpus(config.data.corpus, progress=progress))
 
 
 def _new_model(config: TrainingConfig, material: Material, device: str, cluster: Cluster) -> RWKV7:
     tokenizer = material.tokenizer
     sizes = ModelConfig(
         vocab_size=tokenizer.vocab_size,
-        num_layers=config.num_layers,
-        width=config.width,
-        dropout=config.dropout,
+        num_layers=config.model.num_layers,
+        width=config.model.dim,
+        dropout=config.model.dropout,
     )
     require_room(sizes, config, material.train, device=device, cluster=cluster)
     model = RWKV7(sizes)
-    initialize(model, seed=config.seed)
+    initialize(model, seed=config.run.seed)
     return model.to(device)

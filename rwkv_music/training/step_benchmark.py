@@ -119,7 +119,7 @@ def _step(
 
     def step() -> object:
         with force("cuda" if name == "official-type" else name), recurrence_of(name):
-            return trainer.step(config.warmup_steps + 1, [batch])
+            return trainer.step(config.optimizer.warmup_steps + 1, [batch])
 
     return step
 

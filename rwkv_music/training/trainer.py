@@ -89,7 +89,7 @@ class Trainer:
         self.model = model
         self.config = config
         self.cluster = cluster
-        model.checkpointing = config.checkpointing
+        model.checkpointing = config.hardware.activation_checkpointing
         self._device = model.emb.weight.device
         if self._device.type == "cpu":
             keep_freed_memory()
@@ -97,9 +97,9 @@ class Trainer:
         # Whoever wraps a model may put parts of its parameters in their place.
         self.optimizer = make_optimizer(
             model,
-            learning_rate=config.learning_rate,
-            weight_decay=config.weight_decay,
-            kind=config.optimizer,
+            learning_rate=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
+            kind=config.optimizer.optimizer,
         )
         allocate_moments(self.optimizer)
         self.steps_taken = 0
@@ -113,7 +113,7 @@ class Trainer:
 
     def __iter__(self) -> Iterator[StepReport]:
         """Take the steps one by one; whoever iterates may stop at any of them."""
-        while self.steps_taken < self.config.steps:
+        while self.steps_taken < self.config.run.steps:
             self.cluster.say(STEP)
             yield self._advance()
 
@@ -147,7 +147,9 @@ class Trainer:
 
     def _advance(self) -> StepReport:
         began = time.perf_counter()
-        batches = [next(self._batches) for _ in range(self.config.accumulation)]
+        batches = [
+            next(self._batches) for _ in range(self.config.optimizer.gradient_accumulation_steps)
+        ]
         report = self.step(self.steps_taken + 1, batches, began=began)
         self.steps_taken = report.step
         return report
@@ -169,14 +171,16 @@ class Trainer:
         """
         began = time.perf_counter() if began is None else began
         learning_rate = self._set_learning_rate(step)
-        self.cluster.begin_step(self.config.seed, step)
+        self.cluster.begin_step(self.config.run.seed, step)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         counted = self._count(batches)
         nats, by_kind = self._backward(batches, counted.scored)
         loss_train = nats / counted.scored
         self._require_finite("loss", loss_train, step)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.model.parameters(), self.config.optimizer.max_grad_norm
+        )
         grad_norm = float(self.cluster.whole(norm))
         self._require_finite("gradient's norm", grad_norm, step)
         self.optimizer.step()
@@ -237,17 +241,17 @@ class Trainer:
         if value - value != 0:
             raise FloatingPointError(
                 f"the {name} is {value} at step {step}; lower --learning-rate (now "
-                f"{self.config.learning_rate})"
+                f"{self.config.optimizer.learning_rate})"
             )
 
     def _set_learning_rate(self, step: int) -> float:
         rate = learning_rate_at(
             step,
-            peak=self.config.learning_rate,
-            warmup_steps=self.config.warmup_steps,
-            steps=self.config.steps,
-            schedule=self.config.schedule,
-            decay_share=self.config.decay_share,
+            peak=self.config.optimizer.learning_rate,
+            warmup_steps=self.config.optimizer.warmup_steps,
+            steps=self.config.run.steps,
+            schedule=self.config.optimizer.schedule,
+            decay_share=self.config.optimizer.decay_fraction,
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv_music.cli import benchmark, main
+from rwkv_music.cli import benchmark_command, main
 from rwkv_music.evaluation.gpu import gate, official_type, sweep
 from rwkv_music.evaluation.gpu.inputs import draw, wide
 from rwkv_music.evaluation.gpu.timing import Deadline, Stopwatch, summary
@@ -146,7 +146,7 @@ def test_without_a_gpu_one_sentence_says_what_is_needed(
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "measure", lambda _device: pytest.fail("it measures"))
+    monkeypatch.setattr(benchmark_command, "measure", lambda _device: pytest.fail("it measures"))
     assert main(["benchmark", "gpu", "--on-cpu", "--json", str(tmp_path)]) == 2
     assert f"{tmp_path} is a folder: give --json a file" in capsys.readouterr().err
     (tmp_path / "taken").touch()
@@ -163,7 +163,7 @@ def test_a_gate_that_fails_gives_an_exit_code_and_its_file(
         "machine": {"device": "a GPU", "kernels": "cuda"}, "gate": [row], "gate_passes": False,
         "speedups": [], "training": [], "decoding": [], "seconds": 1.0,
     }  # fmt: skip
-    monkeypatch.setattr(benchmark, "measure", lambda _device: report)
+    monkeypatch.setattr(benchmark_command, "measure", lambda _device: report)
     path = tmp_path / "gpu.json"
     assert main(["benchmark", "gpu", "--on-cpu", "--json", str(path)]) == 1
     assert json.loads(path.read_text(encoding="utf-8")) == report
@@ -209,7 +209,7 @@ def test_the_summary_names_what_fails() -> None:
         "speedups": [], "decoding": [], "seconds": 1.0,
         "training": [{"kernel": "triton", "skipped": "out of memory"}],
     }  # fmt: skip
-    lines = list(benchmark.summary_lines(report))
+    lines = list(benchmark_command.summary_lines(report))
     assert lines[1] == "gate: 1 of 2 checks pass"
     assert lines[2].startswith("  FAILS {'passes': False, 'backend': 'cuda'")
     assert lines[3] == "training, triton: out of memory"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rwkv_music.cli import benchmark, main
+from rwkv_music.cli import benchmark_command, main
 from rwkv_music.errors import InputError
 from rwkv_music.ops import backends
 from rwkv_music.ops.cuda import Gpu, KernelUnavailable, cubins, driver, gpu, nvrtc
@@ -284,7 +284,7 @@ def test_the_command_line_tells_of_a_full_gpu_in_one_line(
     def run(given: object) -> int:
         raise error
 
-    monkeypatch.setattr(benchmark, "run", run)
+    monkeypatch.setattr(benchmark_command, "run", run)
     error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     assert main(["benchmark", "gpu"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

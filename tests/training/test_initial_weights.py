@@ -36,7 +36,7 @@ def test_a_run_begins_with_the_weights_of_the_model_and_goes_on_without_it(
     assert main([*command, *given]) == 0
     run = RunDirectory(out)
     assert run.metrics()[0]["loss_train"] == pytest.approx(math.log(SIZES.vocab_size), rel=1e-5)
-    assert run.config()["config"]["init"] == str(model)
+    assert run.config()["config"]["model"]["init"] == str(model)
     model.unlink()
     run.write_status("stopped", step=2, steps=2)
     assert main([*command, "--resume"]) == 0

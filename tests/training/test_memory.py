@@ -15,6 +15,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import has_tiles
 from rwkv_music.ops.wkv7 import available_backends
+from rwkv_music.settings import settings_text
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
 from rwkv_music.training.data_module import prepare_material
 from rwkv_music.training.loaders import require_room
@@ -59,12 +60,16 @@ def test_weights_gradients_and_moments_take_four_bytes_a_number() -> None:
 
 def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
     plain = estimate()
-    for leaner in ({"precision": "bf16"}, {"checkpointing": True}, {"optimizer": "adafactor"}):
+    for leaner in (
+        {"precision": "bf16"},
+        {"activation_checkpointing": True},
+        {"optimizer": "adafactor"},
+    ):
         assert estimate(**leaner).total < plain.total
     twice = estimate_memory(SIZES, config(), Load(positions=8192, scored=4096, rows=4))
     assert twice.activations == pytest.approx(2 * plain.activations)
     # While batches are added up, their gradients lie beside the next batch's activations.
-    added = estimate(accumulation=2)
+    added = estimate(gradient_accumulation_steps=2)
     assert added.activations - plain.activations == plain.gradients
 
 
@@ -78,7 +83,7 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
     precision: str, checkpointing: bool
 ) -> None:
     # The forward alone: what a backward holds for moments is known from whole processes only.
-    settings = config(precision=precision, checkpointing=checkpointing)
+    settings = config(precision=precision, activation_checkpointing=checkpointing)
     held, told = {}, {}
     for layers in (2, 4):
         sizes = ModelConfig(vocab_size=64, num_layers=layers, width=128, dropout=0.1)
@@ -106,13 +111,16 @@ def test_a_sharded_model_takes_a_part_of_its_parameters_memory_and_all_of_its_ac
 def test_a_run_that_does_not_fit_is_told_what_would() -> None:
     needed = estimate().total
     assert require_memory(SIZES, config(), BATCH, free=needed).total == needed
-    for settings, words in (
-        ({"precision": "bf16"}, "--precision bf16"),
-        ({"checkpointing": True}, "--checkpointing"),
-        ({"precision": "bf16", "checkpointing": True}, "--precision bf16 --checkpointing"),
+    for settings in (
+        {"precision": "bfloat16"},
+        {"activation_checkpointing": True},
+        {"precision": "bfloat16", "activation_checkpointing": True},
     ):
         free = estimate(**settings).total
-        told = f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free: try {words}, "
+        told = (
+            f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free: "
+            f"try {settings_text(**settings)}, "
+        )
         with pytest.raises(InputError) as refused:
             require_memory(SIZES, config(), BATCH, free=free)
         assert str(refused.value).removeprefix(told) in {f"or preset {each}" for each in PRESETS}
@@ -121,34 +129,35 @@ def test_a_run_that_does_not_fit_is_told_what_would() -> None:
 
 
 def test_what_is_set_already_is_no_remedy_and_the_last_ones_take_smaller_batches() -> None:
-    given = config(precision="bf16", batch_size=6, accumulation=2)
-    assert [words for words, _ in remedies(given)] == [
-        "--checkpointing",
-        "--batch-size 3 --accumulation 4",
-        "--batch-size 2 --accumulation 6",
-        "--batch-size 1 --accumulation 12",
-        "--checkpointing --optimizer adafactor",
-        "--checkpointing --optimizer adafactor --batch-size 3 --accumulation 4",
-        "--checkpointing --optimizer adafactor --batch-size 2 --accumulation 6",
-        "--checkpointing --optimizer adafactor --batch-size 1 --accumulation 12",
+    given = config(precision="bf16", batch_size=6, gradient_accumulation_steps=2)
+    smaller = [
+        {"batch_size": size, "gradient_accumulation_steps": steps}
+        for size, steps in ((3, 4), (2, 6), (1, 12))
     ]
+    checkpointing = {"activation_checkpointing": True}
+    adafactor = {**checkpointing, "optimizer": "adafactor"}
+    assert list(remedies(given)) == [
+        checkpointing, *smaller, adafactor, *({**adafactor, **fewer} for fewer in smaller)
+    ]  # fmt: skip
     # Sharding and Adafactor exclude each other.
-    sharded = [words for words, _ in remedies(config(sharding="fsdp", batch_size=1))]
-    assert sharded == ["--precision bf16", "--checkpointing", "--precision bf16 --checkpointing"]
+    bfloat16 = {"precision": "bfloat16"}
+    sharded = list(remedies(config(sharding="fsdp", batch_size=1)))
+    assert sharded == [bfloat16, checkpointing, bfloat16 | checkpointing]
 
 
 def test_every_remedy_is_a_setting_with_which_the_run_needs_less() -> None:
     given = config(batch_size=4)
-    for words, changed in remedies(given):
-        share = changed.batch_size / given.batch_size
+    for changes in remedies(given):
+        changed = given.replace(**changes)
+        share = changed.data.batch_size / given.data.batch_size
         needed = estimate_memory(SIZES, changed, BATCH.share(share)).total
-        assert needed < estimate().total, words
+        assert needed < estimate().total, changes
 
 
 def test_a_full_memory_is_answered_with_what_a_new_run_could_do() -> None:
     assert advice_when_full(config(batch_size=1)) == (
-        "out of memory: end other programs, or begin a new run with --precision bf16 "
-        "--checkpointing or with a smaller --preset"
+        "out of memory: end other programs, or start a new run with "
+        "`precision='bfloat16', activation_checkpointing=True` or with a smaller preset"
     )
 
 
@@ -156,10 +165,10 @@ def test_the_largest_batch_of_a_run_is_foreseen_from_a_few(new_config: NewConfig
     settings = new_config(steps=400, batch_size=4)
     material = prepare_material(settings)
     stream = BatchStream(
-        material.train, batch_size=4, seed=settings.seed,
+        material.train, batch_size=4, seed=settings.run.seed,
         augment=RandomAugmentation(vocabulary=material.tokenizer.vocabulary),
     )  # fmt: skip
-    largest = max(next(stream).tokens.numel() for _ in range(settings.steps))
+    largest = max(next(stream).tokens.numel() for _ in range(settings.run.steps))
     with patch("rwkv_music.training.loaders.require_memory") as asked:
         require_room(SIZES, settings, material.train, device="cpu")
     load = asked.call_args.args[2]

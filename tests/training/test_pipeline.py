@@ -168,8 +168,8 @@ def test_a_run_ends_early_when_the_held_out_loss_no_longer_falls(
 ) -> None:
     # So high a learning rate for so few tunes that validation soon rises.
     settings = config(
-        tunes, tmp_path / "run", steps=60, evaluate_every=2, early_stop=3, learning_rate=0.05,
-        warmup_steps=0,
+        tunes, tmp_path / "run", steps=60, evaluate_every=2, early_stopping_patience=3,
+        learning_rate=0.05, warmup_steps=0,
     )  # fmt: skip
     notes: list[str] = []
     run = train(settings, listeners=Listeners(on_note=notes.append))
@@ -226,7 +226,10 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_named
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (MemoryError(), "out of memory: .* with --batch-size 2 --accumulation 2 or with a smaller"),
+        (
+            MemoryError(),
+            "out of memory: .* with `batch_size=2, gradient_accumulation_steps=2` or",
+        ),
         (RuntimeError("CUDA out of memory. Tried to"), "out of memory: end other programs"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you"), "out of memory: end"),
         (OSError(28, "No space left on device", "x.jsonl"), r"no room left to write x\.jsonl"),

@@ -27,7 +27,7 @@ def new_trainer(config: TrainingConfig = CONFIG) -> Trainer:
 
 
 def gradients(batches: list[Batch]) -> dict[str, torch.Tensor]:
-    trainer = new_trainer(TrainingConfig.preset("tiny", corpus="", out="", clip=1e9))
+    trainer = new_trainer(TrainingConfig.preset("tiny", corpus="", out="", max_grad_norm=1e9))
     # Away from the first weights, where most gradients are zero.
     with torch.no_grad():
         generator = torch.Generator().manual_seed(1)

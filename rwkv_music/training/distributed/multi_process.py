@@ -123,12 +123,12 @@ class Together(Cluster):
 
     def wrap(self, objective: nn.Module, model: RWKV7, config: TrainingConfig) -> nn.Module:
         """The module to call instead, whose gradients are the mean over all processes."""
-        self.is_sharded = config.sharding == "fsdp"
+        self.is_sharded = config.hardware.sharding == "fsdp"
         if self.is_sharded:
             return self._shard(objective, model)
         self._accelerator = Accelerator(
             cpu=self._is_cpu,
-            mixed_precision=_PRECISIONS[config.precision],
+            mixed_precision=_PRECISIONS[config.hardware.precision],
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
         wrapped: nn.Module = self._accelerator.prepare_model(objective)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rwkv_music.data.loading.process_shard import Share
 from rwkv_music.errors import InputError, MissingExtraError
 from rwkv_music.model import RWKV7
+from rwkv_music.settings import settings_text
 from rwkv_music.training.config import TrainingConfig
 
 STEP, GATHER, GATHER_MODEL, WAIT, END = WORDS = ("step", "gather", "gather model", "wait", "end")
@@ -52,24 +53,25 @@ class Cluster:
         Raises:
             InputError: If the batch cannot be divided, or sharding is asked for and impossible.
         """
-        if config.batch_size % self.number:
-            fitting = max(1, config.batch_size // self.number) * self.number
+        if config.data.batch_size % self.number:
+            fitting = max(1, config.data.batch_size // self.number) * self.number
             raise InputError(
-                f"a batch of {config.batch_size} cannot be divided among {self.number} processes: "
-                f"take a --batch-size such as {fitting}, or another number of processes"
+                f"`batch_size={config.data.batch_size}` cannot be divided among {self.number} "
+                f"processes: try `batch_size={fitting}`, or another number of processes"
             )
-        if config.sharding == "none":
+        if config.hardware.sharding == "none":
             return
         if self.number == 1:
             raise InputError(
-                f"--sharding {config.sharding} divides a model among processes and there is one: "
-                "start several (torchrun --nproc-per-node N -m rwkv_music train ...), or leave it "
-                "out"
+                f"{settings_text(sharding=config.hardware.sharding)} shards a model over several "
+                "processes, and there is one: start several "
+                "(torchrun --nproc-per-node N -m rwkv_music train ...), or leave it out"
             )
-        if config.optimizer != "adamw":
+        if config.optimizer.optimizer != "adamw":
             raise InputError(
-                f"--sharding {config.sharding} works with --optimizer adamw, not "
-                f"{config.optimizer}, which needs whole rows and columns"
+                f"{settings_text(sharding=config.hardware.sharding)} needs "
+                f"{settings_text(optimizer='adamw')}: {config.optimizer.optimizer} needs whole "
+                "rows and columns"
             )
 
     def first(self, act: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ from rwkv_music.training.run.directory import RunDirectory
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-_FEATURE = {"tensorboard": "--track tensorboard", "wandb": "--track wandb"}
+_FEATURE = {"tensorboard": "--logger tensorboard", "wandb": "--logger wandb"}
 
 
 class Tracker:
@@ -47,16 +47,16 @@ def chosen_tracker(config: TrainingConfig, cluster: Cluster) -> str:
     Raises:
         MissingExtraError: If it was asked for and a package for it is missing.
     """
-    if config.track == "auto":
+    if config.run.logger == "auto":
         is_there = find_spec("tensorboard") is not None
         return "tensorboard" if cluster.number > 1 and is_there else "none"
-    if config.track == "none":
+    if config.run.logger == "none":
         return "none"
-    for package in ("accelerate", config.track):
+    for package in ("accelerate", config.run.logger):
         if find_spec(package) is None:
             extra = "wandb" if package == "wandb" else "cluster"
-            raise MissingExtraError(_FEATURE[config.track], package, extra)
-    return config.track
+            raise MissingExtraError(_FEATURE[config.run.logger], package, extra)
+    return config.run.logger
 
 
 def open_tracker(

@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 
 from rwkv_music.model import RWKV7
 from rwkv_music.ops.backends import choose_backend
-from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.config import TrainingConfig, training_settings
 
 _VERSIONS_OF = ("rwkv-music", "torch", "numpy", "symusic", "music21")
 
@@ -51,13 +50,13 @@ def command_of(config: TrainingConfig, processes: int, *, goes_on: bool = False)
     if _is_command_line(Path(sys.argv[0])):
         return shlex.join([*_program(processes), *sys.argv[1:]])
     if goes_on:
-        code = f"from rwkv_music import attach; attach({config.out!r}).resume()"
+        code = f"from rwkv_music import attach; attach({config.run.out!r}).resume()"
     else:
-        default = {each.name: each.default for each in fields(TrainingConfig)}
+        declared = training_settings()
         given = ", ".join(
             f"{name}={value!r}"
-            for name, value in config.to_dict().items()
-            if value != default[name]
+            for name, value in config.flat().items()
+            if declared[name].is_required or value != declared[name].default
         )
         names, call = "TrainingConfig, start_training", f"start_training(TrainingConfig({given}))"
         code = f"from rwkv_music import {names}; {call}"

@@ -119,7 +119,9 @@ def measured(cluster: Cluster) -> dict[str, dict[str, Any]]:
     found = {"whole": steps_of(cluster), "stretches": stretches_of(cluster)}
     if cluster.number > 1:
         found["sharded"] = steps_of(cluster, sharding="fsdp")
-        found["sharded, recomputed"] = steps_of(cluster, sharding="fsdp", checkpointing=True)
+        found["sharded, recomputed"] = steps_of(
+            cluster, sharding="fsdp", activation_checkpointing=True
+        )
     return found
 
 
@@ -127,7 +129,7 @@ def run_config(corpus: str, out: Path, **settings: Any) -> TrainingConfig:
     """A short run with looks and checkpoints."""
     given = {
         "corpus": corpus, "out": str(out), "device": "cpu", "seed": 1, "steps": 8,
-        "evaluate_every": 4, "sample_prompts": 0, "track": "none", **settings,
+        "evaluate_every": 4, "sample_prompts": 0, "logger": "none", **settings,
     }  # fmt: skip
     return TrainingConfig.preset("tiny", **given)
 
@@ -144,8 +146,8 @@ def stopping_at(step: int, run: Path) -> Listeners:
 
 def runs(cluster: Cluster, folder: Path, corpus: str) -> None:
     """Whole runs with dropout, one of them interrupted; without it, one sharded, one in part."""
-    dropping = {"dropout": 0.2, "accumulation": 2}
-    whole = run_config(corpus, folder / "whole", track="tensorboard", **dropping)
+    dropping = {"dropout": 0.2, "gradient_accumulation_steps": 2}
+    whole = run_config(corpus, folder / "whole", logger="tensorboard", **dropping)
     train(whole, cluster=cluster)
     parted = run_config(corpus, folder / "parted", **dropping)
     train(parted, cluster=cluster, listeners=stopping_at(3, folder / "parted"))

@@ -59,7 +59,7 @@ def numbers(line: dict[str, Any], before: str = "") -> dict[str, float]:
 def test_wandb_is_told_every_number_of_every_line_and_when_it_is_over(
     wandb: ModuleType, new_config: NewConfig
 ) -> None:
-    config = new_config("my run", track="wandb", steps=6, evaluate_every=3)
+    config = new_config("my run", logger="wandb", steps=6, evaluate_every=3)
     run = train(config)
     (began, settings), *told, ended = wandb.calls
     assert (began, ended) == ("init", ("finish",))
@@ -74,7 +74,7 @@ def test_wandb_is_told_every_number_of_every_line_and_when_it_is_over(
 def test_a_run_that_goes_on_is_the_same_one_at_wandb(
     wandb: ModuleType, new_config: NewConfig
 ) -> None:
-    config = new_config(track="wandb", steps=6, evaluate_every=6)
+    config = new_config(logger="wandb", steps=6, evaluate_every=6)
     control = RunDirectory(config.out_path).control
 
     def stop_at_four(report: Any) -> None:
@@ -83,7 +83,7 @@ def test_a_run_that_goes_on_is_the_same_one_at_wandb(
 
     train(config, listeners=Listeners(on_step=stop_at_four))
     train(config, resume=True)
-    train(new_config("other", track="wandb", steps=5, evaluate_every=5))
+    train(new_config("other", logger="wandb", steps=5, evaluate_every=5))
     first, second, other = (call[1] for call in wandb.calls if call[0] == "init")
     assert first["id"] == second["id"] != other["id"]
     assert first["resume"] == "allow"
@@ -99,5 +99,5 @@ def test_wandb_is_told_of_the_end_of_a_run_that_fails(
         raise MemoryError
 
     with pytest.raises(TrainingFailedError, match="out of memory"):
-        train(new_config(track="wandb"), listeners=Listeners(on_step=fail))
+        train(new_config(logger="wandb"), listeners=Listeners(on_step=fail))
     assert wandb.calls[-1] == ("finish",)

@@ -26,8 +26,9 @@ OF_SAMPLES = ("samples", "longest_copied_run")
 # Everything that could come back differently: dropout, added-up batches, label smoothing, a look
 # that is not at a checkpoint, and a few epochs of the twelve tunes.
 SETTINGS = {
-    "steps": 24, "evaluate_every": 8, "save_every": 3, "dropout": 0.2, "accumulation": 2,
-    "label_smoothing": 0.05, "logit_penalty": 1e-4, "schedule": "wsd",
+    "steps": 24, "evaluate_every": 8, "save_every": 3, "dropout": 0.2,
+    "gradient_accumulation_steps": 2, "label_smoothing": 0.05, "logit_penalty": 1e-4,
+    "schedule": "wsd",
 }  # fmt: skip
 
 
@@ -238,7 +239,7 @@ def test_stop_save_sample_and_resume_change_no_number(
 def test_the_other_optimizer_and_bfloat16_go_on_exactly_too(new_config: NewConfig) -> None:
     settings = {
         "steps": 8, "evaluate_every": 4, "optimizer": "adafactor", "precision": "bfloat16",
-        "checkpointing": True, "dropout": 0.1,
+        "activation_checkpointing": True, "dropout": 0.1,
     }  # fmt: skip
     whole = train(new_config("whole", **settings))
     config = new_config("parts", **settings)
@@ -345,15 +346,15 @@ def test_other_settings_or_another_corpus_are_refused(
 ) -> None:
     config = new_config(steps=9)
     tunes = tmp_path / "copy"
-    shutil.copytree(config.corpus, tunes)
+    shutil.copytree(config.data.corpus, tunes)
     config = new_config(steps=9, corpus=str(tunes))
     run = train(config, listeners=asking(config, {3: (STOP,)}))
     before = run.metrics_path.read_bytes()
-    other = TrainingConfig.from_dict({**config.to_dict(), "learning_rate": 0.5})
-    with pytest.raises(InputError, match=r"was begun with learning_rate=0\.003, not 0\.5"):
+    other = config.replace(learning_rate=0.5)
+    with pytest.raises(InputError, match=r"`learning_rate=0\.003`, not `learning_rate=0\.5`"):
         train(other, resume=True)
     (tunes / "tune-3.mid").unlink()
-    with pytest.raises(InputError, match=r"is not the one that .* began with"):
+    with pytest.raises(InputError, match=r"is not the one that .* was started with"):
         train(config, resume=True)
     assert run.metrics_path.read_bytes() == before
     assert run.checkpoints().steps() == [3]

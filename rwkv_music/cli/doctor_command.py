@@ -12,7 +12,7 @@ from rwkv_music.cli.options import (
     add_tokenizer_options,
     tokenizer_of,
 )
-from rwkv_music.cli.places import make_folder, try_file, writing
+from rwkv_music.cli.paths import make_folder, try_file, writing
 
 if TYPE_CHECKING:
     from rwkv_music.data.doctor.folder_report import FolderReport

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, number, whole_number
-from rwkv_music.cli.places import make_folder, try_file, writing
+from rwkv_music.cli.paths import make_folder, try_file, writing
 from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.cli.options import add_command, number, whole_number
-from rwkv_music.cli.places import make_folder
+from rwkv_music.cli.paths import make_folder
 from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:

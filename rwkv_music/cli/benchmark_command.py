@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rwkv_music.cli.options import add_command
-from rwkv_music.cli.places import try_file, writing
+from rwkv_music.cli.paths import try_file, writing
 from rwkv_music.environment import temporary_env_var
 from rwkv_music.errors import InputError
 

@@ -50,11 +50,11 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401
         help="prepare the i-th of n shares only, counted from 0; merge joins them",
     )
     parser.add_argument(
-        "--valid-share",
+        "--valid-fraction",
         type=number(above=0, at_most=0.9),
         default=0.1,
         metavar="P",
-        help="share of different pieces to hold out (default: %(default)s)",
+        help="fraction of the distinct pieces to hold out (default: %(default)s)",
     )
     add_tokenizer_options(parser)
 
@@ -99,7 +99,7 @@ def run_prepare(given: argparse.Namespace) -> int:
                 tokenizer=tokenizer,
                 workers=given.workers,
                 shard=given.shard,
-                valid_share=given.valid_share,
+                valid_share=given.valid_fraction,
                 progress=on_file,
             )
     except KeyboardInterrupt:
