@@ -1,4 +1,4 @@
-"""Files written aside and then renamed: nobody ever meets half of one."""
+"""Atomic file writing: write to a temporary file, flush it, then rename it."""
 
 import errno
 import os
@@ -8,23 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_FLUSHES_NO_NAMES = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
-_BEFORE_THE_END = re.compile(r"\.\d+-\d+\.partial$")
+_FOLDER_FLUSH_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+_PARTIAL_SUFFIX = re.compile(r"\.\d+-\d+\.partial$")
 
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[Path]:
-    """A place beside `path` to write a file to, which takes its name at the end.
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends.
 
-    The contents are on the disk before the name is, so that a machine that loses its power keeps
-    the old file or the new one. The file has the mode that any new file has here, whatever mode the
-    library that wrote it prefers. Nothing is left of one that could not be written to its end.
+    The contents are flushed to disk before the rename, so that a power failure leaves either the
+    old file or the new one. The file gets the default mode of new files, whatever mode the library
+    that wrote it has set. If the block fails, the temporary file is removed.
 
     Args:
-        path: Missing folders above it are made.
+        path: The final path. Missing parent folders are created.
 
     Raises:
-        OSError: If the place cannot be written to; a file that was there stays as it was.
+        OSError: If the path cannot be written to. An existing file stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.partial")
@@ -42,34 +42,39 @@ def atomic_writer(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes | bytearray) -> None:
-    """Write a file's whole content, as `atomic_writer` does.
+    """Write the whole content of a file atomically.
 
     Raises:
-        OSError: If the place cannot be written to; a file that was there stays as it was.
+        OSError: If the path cannot be written to. An existing file stays unchanged.
     """
-    with atomic_writer(path) as aside:
-        aside.write_bytes(content)
+    with atomic_writer(path) as partial:
+        partial.write_bytes(content)
 
 
 def final_name(name: str) -> str:
-    """What a file will be called when it is written, should it be one that is not yet."""
-    return _BEFORE_THE_END.sub("", name)
+    """Return the name that a temporary file of `atomic_writer` will get; other names as they are.
+
+    Example:
+        >>> final_name("train.idx.17-17.partial")
+        'train.idx'
+    """
+    return _PARTIAL_SUFFIX.sub("", name)
 
 
 def flush_to_disk(path: Path) -> None:
-    """Wait until a file's contents, or the names in a folder, are on the disk.
+    """Flush a file's contents, or a folder's entries, to disk.
 
-    Shared folders and the like that flush no names write them when they will.
+    Folders on file systems that cannot flush entries (some network file systems) are skipped.
     """
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":
-        return  # Windows opens no folders, and writes names at once
-    # Windows flushes only what may be written to.
+        return  # Windows cannot open folders, and writes names immediately
+    # Windows flushes only files that are open for writing.
     descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if not is_folder or error.errno not in _FLUSHES_NO_NAMES:
+        if not is_folder or error.errno not in _FOLDER_FLUSH_UNSUPPORTED:
             raise
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The one folder in which this project keeps what it can build again."""
+"""The cache folder: files that can be rebuilt."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """The folder for things that can be built again, made when it is missing.
+    """Return the cache folder, creating it if it does not exist.
 
-    It is the platform's cache folder for `rwkv-music`; the environment variable `RWKV_MUSIC_CACHE`
-    names another one.
+    This is the platform's cache folder for `rwkv-music`, or the folder that the environment
+    variable `RWKV_MUSIC_CACHE` names.
     """
     chosen = os.environ.get("RWKV_MUSIC_CACHE")
     folder = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("rwkv-music", False))

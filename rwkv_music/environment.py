@@ -1,4 +1,4 @@
-"""Environment variables, set for a while."""
+"""Temporary changes of environment variables."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def temporary_env_var(name: str, value: str) -> Iterator[None]:
-    """Have a variable of the environment say something inside, and what it said before behind."""
+    """Set an environment variable inside a `with` block; restore it afterwards."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:

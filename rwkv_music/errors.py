@@ -1,47 +1,47 @@
-"""The errors a user can cause, each with one line that says what to do.
+"""Exceptions for errors that a user can cause.
 
-Everything a user may hand in wrongly (a file, a number, a folder) ends in an `InputError`. Its text
-names the value, the limit and the remedy; the command line prints it as it is and exits with 2, and
-the widgets show it as a message. Any other exception is a bug of ours.
+Invalid input (a file, a number, a folder) raises an `InputError`. Its one-line message names the
+value, the limit and the remedy. The command line prints the message and exits with code 2; the
+widgets show it. Any other exception is a bug of this library.
 """
 
 from pathlib import Path
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the text says what, why and what to do."""
+    """Invalid input from the user. The message says what is wrong, why, and what to do."""
 
 
 class ScoreFileError(InputError):
     """A music file cannot be read or written.
 
     Args:
-        path: The file, or the name under which bytes were handed in.
-        reason: What is wrong and what helps, as one sentence.
-        place: Where in the file, counted in bytes from 0, if that is known.
+        path: The file, or the name given for bytes.
+        reason: What is wrong and how to fix it, in one sentence.
+        offset: Byte offset of the error in the file, if known.
     """
 
-    def __init__(self, path: str | Path, reason: str, *, place: int | None = None) -> None:
+    def __init__(self, path: str | Path, reason: str, *, offset: int | None = None) -> None:
         self.path = str(path)
         self.reason = reason
-        self.place = place
-        where = "" if place is None else f", byte {place}"
-        super().__init__(f"{self.path}{where}: {reason}")
+        self.offset = offset
+        location = "" if offset is None else f", byte {offset}"
+        super().__init__(f"{self.path}{location}: {reason}")
 
 
 class CheckpointError(InputError):
-    """A model file cannot be loaded: missing, damaged, of other sizes or of another vocabulary."""
+    """A model file cannot be loaded: missing, damaged, or with other sizes or vocabulary."""
 
 
 class TrainingFailedError(InputError):
-    """A training run ended early for a cause its user can do something about.
+    """A training run stopped early for a reason the user can fix.
 
-    The text names the cause, the remedy, and the checkpoint that is kept.
+    The message names the reason, the remedy and the last checkpoint.
     """
 
 
 class OtherProcessError(InputError):
-    """Another process that trains the same model has ended, so this one cannot go on."""
+    """Another process of the same training run has exited, so this process has to stop."""
 
 
 class MissingExtraError(InputError):
@@ -49,8 +49,8 @@ class MissingExtraError(InputError):
 
     Args:
         feature: What the user wanted to do, e.g. "playback".
-        package: The package that is missing, e.g. "pygame".
-        extra: The extra of this project that brings it.
+        package: The missing package, e.g. "pygame".
+        extra: The extra of `rwkv-music` that installs it.
     """
 
     def __init__(self, feature: str, package: str, extra: str) -> None:

@@ -322,7 +322,7 @@ def _packed_answer(function: Callable[[Any], Any], item: object) -> bytes:
     try:
         return pickle.dumps(function(item), protocol=pickle.HIGHEST_PROTOCOL)
     except ScoreFileError as error:
-        where = "" if error.place is None else f"byte {error.place}: "
+        where = "" if error.offset is None else f"byte {error.offset}: "
         failure = Failure("refused", where + error.reason)
     except InputError as error:
         failure = Failure("refused", str(error))

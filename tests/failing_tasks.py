@@ -24,7 +24,7 @@ _ACCIDENTS: dict[str, Callable[[], object]] = {
     "rest": lambda: time.sleep(0.7) or "RESTED",
     "exit": lambda: sys.exit(4),
     "raise": lambda: _raise(ValueError("not\nso")),
-    "refuse": lambda: _raise(ScoreFileError("some.mid", "is empty", place=7)),
+    "refuse": lambda: _raise(ScoreFileError("some.mid", "is empty", offset=7)),
     "refuse plainly": lambda: _raise(InputError("too many parts")),
     "hunger": lambda: bytearray(1 << 42),
     "unsendable": lambda: lambda: None,

@@ -1,4 +1,4 @@
-"""Files are written aside and renamed: whole, on the disk, and readable like any other."""
+"""Atomic file writing: complete or absent, flushed to disk, with the usual file mode."""
 
 import errno
 import os
@@ -13,23 +13,23 @@ from rwkv_music import atomic
 from rwkv_music.atomic import atomic_writer, final_name, write_atomic
 
 
-def test_a_failure_half_way_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failure_while_writing_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     path = tmp_path / "score.mid"
     write_atomic(path, b"old")
 
     def write_half() -> None:
-        with atomic_writer(path) as aside:
-            aside.write_bytes(b"ne")
-            raise RuntimeError("half way")
+        with atomic_writer(path) as partial:
+            partial.write_bytes(b"ne")
+            raise RuntimeError("interrupted")
 
-    with pytest.raises(RuntimeError, match="half way"):
+    with pytest.raises(RuntimeError, match="interrupted"):
         write_half()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows knows no limit for the size of a file")
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of a file")
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path: Path) -> None:
     import resource
 
     path = tmp_path / "config.json"
@@ -45,7 +45,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_contents_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+def test_the_contents_are_flushed_before_the_rename_and_the_folder_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, order = tmp_path / "status.json", []
@@ -56,33 +56,33 @@ def test_the_contents_are_on_the_disk_before_the_name_and_the_name_before_the_en
     assert order == [(False, False), (True, True)]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows knows no such modes")
-def test_a_file_has_the_mode_of_any_new_file_whoever_wrote_it(tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file modes")
+def test_a_file_gets_the_default_mode_whichever_library_wrote_it(tmp_path: Path) -> None:
     usual = tmp_path / "usual"
     usual.touch()
     path = tmp_path / "model.safetensors"
-    with atomic_writer(path) as aside:
-        save_file({"w": torch.zeros(1)}, aside)
-        aside.chmod(0o600)  # what some versions of the library leave
+    with atomic_writer(path) as partial:
+        save_file({"w": torch.zeros(1)}, partial)
+        partial.chmod(0o600)  # as some versions of the library do
     assert path.stat().st_mode == usual.stat().st_mode
 
 
-def test_a_name_on_the_way_tells_what_it_will_be(tmp_path: Path) -> None:
-    with atomic_writer(tmp_path / "train.idx") as aside:
-        assert aside.name.endswith(".partial")
-        assert final_name(aside.name) == "train.idx"
-        aside.touch()
+def test_the_final_name_is_known_from_a_temporary_one(tmp_path: Path) -> None:
+    with atomic_writer(tmp_path / "train.idx") as partial:
+        assert partial.name.endswith(".partial")
+        assert final_name(partial.name) == "train.idx"
+        partial.touch()
     assert final_name("notes.partial") == "notes.partial"
 
 
-def test_missing_folders_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a" / "b" / "c.txt", b"there")
     assert (tmp_path / "a" / "b" / "c.txt").read_bytes() == b"there"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows flushes no folders")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot flush folders")
 @pytest.mark.parametrize("refused", ["folders", "files"])
-def test_a_file_system_may_flush_no_names_but_must_flush_contents(
+def test_a_file_system_may_refuse_to_flush_folders_but_not_files(
     refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(descriptor: int) -> None:

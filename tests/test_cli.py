@@ -197,7 +197,7 @@ def test_an_argument_out_of_range_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file"),
+        (None, "file not found"),
         (b"", "empty"),
         (b"garbage that is no MIDI", "not a MIDI file"),
         (

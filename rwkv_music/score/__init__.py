@@ -1,7 +1,7 @@
-"""Music in memory and on disk. `symusic.Score` in tick time is the type; there is none of our own.
+"""Music in memory and on disk. The type is `symusic.Score` in tick time.
 
 symusic, music21, pretty_midi and matplotlib are imported by the functions that need them, so that
-importing this room costs nothing.
+importing this package is cheap.
 """
 
 from rwkv_music.score.editing import splice, split_at_bar, take_bars, transpose

@@ -1,7 +1,7 @@
-"""Music files in and out, with one kind of error.
+"""Read and write music files; every failure is a `ScoreFileError`.
 
-MIDI is read here and now. MusicXML and Humdrum are read by music21, ABC by symusic's abc2midi, in a
-process of its own that is ended after a minute: they cannot be interrupted otherwise.
+MIDI is read in this process. Other formats are read in a worker process with a time limit of one
+minute, because their parsers cannot be interrupted.
 """
 
 import stat
@@ -20,7 +20,7 @@ MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TEXT_FORMATS = {
     ".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "mxl", ".abc": "abc", ".krn": "humdrum",
 }  # fmt: skip
-"""Endings of the other formats, and what they are called here."""
+"""File name suffixes of the text formats, and the names of the formats."""
 READABLE_SUFFIXES = (*MIDI_SUFFIXES, *TEXT_FORMATS)
 MAX_FILE_BYTES = 32 << 20
 """Larger files are refused before they are read."""
@@ -28,21 +28,21 @@ WRITABLE_SUFFIXES = (".mid", ".midi", ".musicxml", ".xml", ".mxl", ".abc")
 
 
 def load_score(path: str | Path, *, unfold_repeats: bool = False) -> "symusic.Score":
-    """Read a music file; `read_score` also returns what was repaired.
+    """Read a music file. `read_score` also returns what was repaired.
 
     Args:
-        path: A file ending in .mid, .midi, .kar, .rmi (MIDI of formats 0, 1 and 2), .musicxml,
-            .xml, .mxl (MusicXML), .abc or .krn (Humdrum).
+        path: A .mid, .midi, .kar or .rmi file (MIDI formats 0, 1 and 2), a .musicxml, .xml or .mxl
+            file (MusicXML), an .abc file or a .krn file (Humdrum).
         unfold_repeats: Play the repeats, endings and jumps (da capo, dal segno) of MusicXML and
             Humdrum. ABC is always read with its repeats played, MIDI has none.
 
     Returns:
-        The score in ticks, with at least one note. The pieces of a MIDI file of format 2 follow
-        one another. Of a file with several tunes the first is read.
+        The score in ticks, with at least one note. The pieces of a MIDI file of format 2 are
+        concatenated. Of a file with several tunes the first one is read.
 
     Raises:
         ScoreFileError: If the file is missing, empty, damaged beyond repair, of another format,
-            timed in SMPTE frames, takes more than a minute, or holds no notes.
+            timed in SMPTE frames, takes longer than a minute, or contains no notes.
     """
     return read_score(path, unfold_repeats=unfold_repeats).score
 
@@ -73,7 +73,7 @@ def read_score(path: str | Path, *, unfold_repeats: bool = False) -> LoadedScore
             )
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ScoreFileError(path, "there is no such file: check the path") from None
+        raise ScoreFileError(path, "file not found: check the path") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ScoreFileError(path, f"cannot be read ({reason}): check the file") from error
@@ -87,8 +87,7 @@ def score_from_bytes(
 
     Args:
         content: The whole file.
-        name: What to call the file in an error. Its ending gives the format; MIDI if it has none
-            of another format.
+        name: Name used in errors. Its suffix selects the format; MIDI if the suffix is unknown.
         unfold_repeats: As for `load_score`.
 
     Raises:
@@ -107,33 +106,34 @@ def _read_bytes(content: bytes, *, name: str | Path, unfold_repeats: bool) -> Lo
 
 
 def save_score(score: "symusic.Score", path: str | Path) -> Path:
-    """Write a score into a file: aside first, then renamed, so that no half file is left.
+    """Write a score to a file atomically.
 
-    MIDI keeps everything. Notation (MusicXML, ABC) is for the eye: onsets and ends are rounded to
-    32nds and triplet 16ths. MusicXML keeps parts, notes, velocities, tempos, signatures, keys,
-    markers, the pedal as down or up, and lyrics under notes; ABC knows no velocities, pedals,
-    markers, lyrics, and fractions of a tempo. Neither keeps other controllers and pitch bends.
+    MIDI keeps everything. Notation (MusicXML, ABC) is meant for reading: onsets and ends are
+    rounded to 32nds and triplet 16ths. MusicXML keeps parts, notes, velocities, tempos, time
+    signatures, keys, markers, the pedal as down or up, and lyrics under notes. ABC keeps no
+    velocities, pedals, markers, lyrics or fractions of a tempo. Neither keeps other controllers and
+    pitch bends.
 
     Args:
         score: In ticks.
-        path: Ends in .mid, .midi, .musicxml, .xml, .mxl or .abc; missing folders are made.
+        path: A .mid, .midi, .musicxml, .xml, .mxl or .abc file. Missing folders are created.
 
     Raises:
-        ScoreFileError: If the place cannot be written to, or the ending is another one.
+        ScoreFileError: If the file cannot be written, or the suffix is unknown.
     """
     path = Path(path)
     _check_suffix(path, WRITABLE_SUFFIXES)
-    content = _written(score, path)
+    content = _file_content(score, path)
     try:
         write_atomic(path, content)
     except OSError as error:
         raise ScoreFileError(
-            path, f"cannot be written ({error.strerror}): choose another place"
+            path, f"cannot be written ({error.strerror}): choose another path"
         ) from error
     return path
 
 
-def _written(score: "symusic.Score", path: Path) -> bytes:
+def _file_content(score: "symusic.Score", path: Path) -> bytes:
     text_format = TEXT_FORMATS.get(path.suffix.lower())
     if text_format is None:
         content: bytes = score.dumps_midi()
@@ -150,5 +150,5 @@ def _written(score: "symusic.Score", path: Path) -> bytes:
 
 def _check_suffix(path: Path, known: tuple[str, ...]) -> None:
     if path.suffix.lower() not in known:
-        ending = f"the ending '{path.suffix}'" if path.suffix else "a name without an ending"
-        raise ScoreFileError(path, f"{ending} is none of {', '.join(known)}: change it")
+        suffix = f"the suffix '{path.suffix}'" if path.suffix else "a name without a suffix"
+        raise ScoreFileError(path, f"{suffix} is not supported: use one of {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Names of the 128 General MIDI programs, and the sustain pedal."""
+"""General MIDI program names and the sustain pedal."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     import symusic
 
 SUSTAIN_PEDAL = 64
-"""Of its control change."""
-PEDAL_IS_DOWN = 64
-"""From this value on."""
+"""Controller number of the sustain pedal."""
+PEDAL_DOWN_VALUE = 64
+"""Smallest controller value at which the pedal is down."""
 
 _FAMILIES = """
 Acoustic Grand Piano|Bright Acoustic Piano|Electric Grand Piano|Honky-tonk Piano|Electric Piano 1|Electric Piano 2|Harpsichord|Clavinet
@@ -34,11 +34,11 @@ _NAMES = tuple(_FAMILIES.strip().replace("\n", "|").split("|"))
 
 
 def program_name(program: int, *, is_drum: bool = False) -> str:
-    """The name of a program in General MIDI.
+    """Return the General MIDI name of a program.
 
     Args:
         program: 0 to 127.
-        is_drum: Drum parts are called "Drums", whatever their program.
+        is_drum: Whether the part is a drum part; its name is then "Drums".
 
     Example:
         >>> program_name(19), program_name(0, is_drum=True)
@@ -48,14 +48,17 @@ def program_name(program: int, *, is_drum: bool = False) -> str:
 
 
 def pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
-    """When the sustain pedal goes down and comes up; at the last note's end at the latest."""
+    """Yield (down tick, up tick) of the sustain pedal.
+
+    A pedal that is never released comes up at the end of the last note.
+    """
     down = None
     for control in sorted(track.controls, key=lambda event: event.time):
         if control.number != SUSTAIN_PEDAL:
             continue
-        if control.value >= PEDAL_IS_DOWN and down is None:
+        if control.value >= PEDAL_DOWN_VALUE and down is None:
             down = control.time
-        elif control.value < PEDAL_IS_DOWN and down is not None:
+        elif control.value < PEDAL_DOWN_VALUE and down is not None:
             yield down, control.time
             down = None
     if down is not None:

@@ -1,4 +1,4 @@
-"""Piano rolls: as an array, and as a static picture."""
+"""Piano rolls as arrays and as static images."""
 
 import colorsys
 from pathlib import Path
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 PART_COLORS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#882255", "#999933",
 )  # fmt: skip
-"""One hue a part, told apart by colour-blind readers too (after Okabe and Ito)."""
+"""One hue per part, distinguishable with colour blindness (after Okabe and Ito)."""
 
 _BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
-_MOST_BAR_NUMBERS = 24
-_MOST_FRAMES = 4_000_000
+_MAX_BAR_NUMBERS = 24
+_MAX_FRAMES = 4_000_000
 
 
 def piano_roll(
     score: "symusic.Score", frames_per_quarter: int = 4
 ) -> UInt8[np.ndarray, "128 frames"]:
-    """Velocities by pitch and frame, pitch first; 0 is silence. Of two notes the louder one counts.
+    """Return velocities by pitch and frame; 0 is silence. Of overlapping notes the louder counts.
 
     Args:
         score: In ticks; drums are left out.
-        frames_per_quarter: Columns a quarter note takes.
+        frames_per_quarter: Number of frames per quarter note.
 
     Raises:
-        InputError: If there were more than 4,000,000 columns.
+        InputError: If there would be more than 4,000,000 frames.
     """
     per_tick = frames_per_quarter / score.ticks_per_quarter
     frames = int(np.ceil(last_offset(score) * per_tick))
-    if frames > _MOST_FRAMES:
+    if frames > _MAX_FRAMES:
         raise InputError(
-            f"a piano roll of {frames} frames is too large, at most {_MOST_FRAMES}: take fewer "
+            f"a piano roll of {frames} frames is too large, at most {_MAX_FRAMES}: take fewer "
             "bars or fewer frames per quarter"
         )
     roll = np.zeros((128, frames), dtype=np.uint8)
@@ -60,12 +60,12 @@ def piano_roll(
 def draw_piano_roll(
     score: "symusic.Score", *, seam_tick: int | None = None, axes: "Axes | None" = None
 ) -> "Axes":
-    """Draw notes over bars and pitches, one hue a part, darker when louder.
+    """Draw notes over bars and pitches, one hue per part; louder notes are darker.
 
     Args:
         score: In ticks.
-        seam_tick: Where a continuation begins; drawn as a dashed line with a tint behind it.
-        axes: To draw into; a new figure's own when None.
+        seam_tick: Where a continuation begins. A dashed line marks it; the area after it is tinted.
+        axes: Axes to draw into; None for those of a new figure.
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
@@ -76,8 +76,8 @@ def draw_piano_roll(
     for pitch in range(lowest, highest + 1):
         if pitch % 12 in _BLACK_KEYS:
             axes.axhspan(pitch - 0.5, pitch + 0.5, color="#f2f2f2", zorder=0)
-    for place, track in enumerate(score.tracks):
-        hue = PART_COLORS[place % len(PART_COLORS)]
+    for part_index, track in enumerate(score.tracks):
+        hue = PART_COLORS[part_index % len(PART_COLORS)]
         bars = [
             Rectangle((note.time / quarter, note.pitch - 0.4), note.duration / quarter, 0.8)
             for note in track.notes
@@ -105,10 +105,10 @@ def draw_piano_roll(
 def save_piano_roll(
     score: "symusic.Score", path: str | Path, *, seam_tick: int | None = None
 ) -> Path:
-    """Draw a score into a PNG file.
+    """Draw a piano roll into a PNG file.
 
     Raises:
-        ScoreFileError: If the place cannot be written to.
+        ScoreFileError: If the file cannot be written.
     """
     path = Path(path)
     figure = _new_figure()
@@ -117,13 +117,13 @@ def save_piano_roll(
         figure.savefig(path, dpi=120, bbox_inches="tight")
     except OSError as error:
         raise ScoreFileError(
-            path, f"cannot be written ({error.strerror}): choose another place"
+            path, f"cannot be written ({error.strerror}): choose another path"
         ) from error
     return path
 
 
 def _new_figure() -> "Figure":
-    """A figure that pyplot does not know, so that no window and no global state is left."""
+    """Create a figure outside pyplot, which opens no window and leaves no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -139,8 +139,8 @@ def _draw_time(axes: "Axes", score: "symusic.Score") -> None:
     lines = bar_starts(score)
     for tick in lines.tolist():
         axes.axvline(tick / quarter, color="#aaaaaa", linewidth=0.8, zorder=1)
-    every = -(-len(lines) // _MOST_BAR_NUMBERS)
-    numbered = range(0, len(lines) - 1, every)
+    step = -(-len(lines) // _MAX_BAR_NUMBERS)
+    numbered = range(0, len(lines) - 1, step)
     axes.set_xticks([lines[bar] / quarter for bar in numbered], [str(bar + 1) for bar in numbered])
     axes.set_xlabel("bar")
 
@@ -153,8 +153,8 @@ def _pitch_range(score: "symusic.Score") -> tuple[int, int]:
 
 
 def _shade(color: str, velocity: int) -> tuple[float, float, float]:
-    """The hue, lighter for soft notes."""
-    red, green, blue = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    """Return the hue, lighter for soft notes."""
+    red, green, blue = (int(color[start : start + 2], 16) / 255 for start in (1, 3, 5))
     hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
     softness = 1 - min(velocity, 127) / 127
     return colorsys.hls_to_rgb(hue, lightness + (0.85 - lightness) * 0.7 * softness, saturation)

@@ -1,7 +1,8 @@
-"""Ticks, seconds, beats and bars.
+"""Conversion between ticks, seconds, beats and bars.
 
-A file that says nothing is in 4/4 at 120 quarters per minute. A time signature begins a bar where
-it stands, cutting the bar before it short if need be; one that repeats what is in force does not.
+Without time signatures and tempos, a score is in 4/4 at 120 quarters per minute. A change of time
+signature starts a new bar and may cut the bar before it short. A time signature that repeats the
+current one has no effect.
 """
 
 import itertools
@@ -17,63 +18,63 @@ if TYPE_CHECKING:
     import symusic
 
 _DEFAULT_MICROSECONDS = 500_000
-_MICROSECONDS_A_MINUTE = 60_000_000
-_MOST_LINES = 4_000_000
+_MICROSECONDS_PER_MINUTE = 60_000_000
+_MAX_LINES = 4_000_000
 
 Ticks = Int[np.ndarray, " ticks"]
 Seconds = Float[np.ndarray, " ticks"]
 
 
 class Signature(NamedTuple):
-    """A time signature and the tick from which it counts."""
+    """A time signature and the tick at which it begins."""
 
     tick: int
     numerator: int
     denominator: int
 
     def bar_ticks(self, ticks_per_quarter: int) -> int:
-        """Length of a whole bar."""
+        """Return the length of a full bar in ticks."""
         return max(1, 4 * ticks_per_quarter * self.numerator // self.denominator)
 
     def beat_ticks(self, ticks_per_quarter: int) -> int:
-        """Length of a beat: the unit of the denominator."""
+        """Return the length of a beat (the denominator's unit) in ticks."""
         return max(1, 4 * ticks_per_quarter // self.denominator)
 
 
 def signatures(score: "symusic.Score") -> list[Signature]:
-    """The time signatures that change something, the first at tick 0.
+    """Return the time signatures that change something; the first one is at tick 0.
 
     Raises:
         InputError: If a numerator or denominator is 0.
     """
-    found = [Signature(0, 4, 4)]
-    for event in sorted(score.time_signatures, key=lambda each: each.time):
+    changes = [Signature(0, 4, 4)]
+    for event in sorted(score.time_signatures, key=lambda event: event.time):
         if event.numerator < 1 or event.denominator < 1:
             raise InputError(
                 f"the time signature {event.numerator}/{event.denominator} at tick {event.time} "
                 "has no length: numerator and denominator must be at least 1; correct it"
             )
-        if found[-1].tick >= event.time:
-            found.pop()
-        if not found or found[-1][1:] != (event.numerator, event.denominator):
-            found.append(Signature(max(0, event.time), event.numerator, event.denominator))
-    return found
+        if changes[-1].tick >= event.time:
+            changes.pop()
+        if not changes or changes[-1][1:] != (event.numerator, event.denominator):
+            changes.append(Signature(max(0, event.time), event.numerator, event.denominator))
+    return changes
 
 
 def bar_starts(score: "symusic.Score") -> Int[np.ndarray, " lines"]:
-    """Ticks of all bar lines, from 0 to the first one at or after the last note's end.
+    """Return the ticks of all bar lines, from 0 to the first one at or after the last note's end.
 
     Raises:
         InputError: If there are more than 4,000,000, or a signature has no length.
 
     Example:
-        Two bars of 4/4 at 480 ticks per quarter give [0, 1920, 3840].
+        Two bars of 4/4 at 480 ticks per quarter return [0, 1920, 3840].
     """
     return _lines(score, Signature.bar_ticks, last_offset(score))
 
 
 def beat_ticks(score: "symusic.Score") -> Int[np.ndarray, " beats"]:
-    """Ticks of all beats (in the denominator's unit), as far as `bar_starts` goes."""
+    """Return the ticks of all beats (the denominator's unit) up to the last bar line."""
     end = int(bar_starts(score)[-1])
     beats = _lines(score, Signature.beat_ticks, end)
     return beats[beats < end]
@@ -82,7 +83,10 @@ def beat_ticks(score: "symusic.Score") -> Int[np.ndarray, " beats"]:
 def _lines(
     score: "symusic.Score", length: Callable[[Signature, int], int], end: int
 ) -> Int[np.ndarray, " lines"]:
-    """Multiples of a length from 0 to the first one at or after the end; each signature is one."""
+    """Return lines at regular distances up to the first one at or after `end`.
+
+    Every time signature restarts the count.
+    """
     segments = signatures(score)
     lines = []
     for segment, following in zip(segments, [*segments[1:], None], strict=True):
@@ -91,10 +95,10 @@ def _lines(
         last = segment.tick + -(-(until - segment.tick) // step) * step
         is_last = following is None or last <= following.tick
         stop = last + 1 if is_last or following is None else following.tick
-        if (stop - segment.tick) // step > _MOST_LINES:
+        if (stop - segment.tick) // step > _MAX_LINES:
             raise InputError(
-                f"the score ends at tick {end}, which makes more than {_MOST_LINES} bars or beats: "
-                "cut it, a wrong waiting time is likely"
+                f"the score ends at tick {end}, which makes more than {_MAX_LINES} bars or beats: "
+                "shorten it (the file probably contains a wrong waiting time)"
             )
         lines.append(np.arange(segment.tick, stop, step, dtype=np.int64))
         if is_last:
@@ -103,22 +107,25 @@ def _lines(
 
 
 def tempo_text(mspq: int) -> str:
-    """A tempo in quarters per minute, with as few digits as name its microseconds a quarter.
+    """Return a tempo in quarters per minute, with the fewest digits that identify it.
+
+    Args:
+        mspq: Microseconds per quarter.
 
     Example:
         >>> tempo_text(512_821), tempo_text(512_830)
         ('117', '116.998')
     """
-    texts = (f"{_MICROSECONDS_A_MINUTE / mspq:.{digits}f}" for digits in range(10))
+    texts = (f"{_MICROSECONDS_PER_MINUTE / mspq:.{digits}f}" for digits in range(10))
     return next(
         text
         for text in texts
-        if float(text) > 0 and round(_MICROSECONDS_A_MINUTE / float(text)) == mspq
+        if float(text) > 0 and round(_MICROSECONDS_PER_MINUTE / float(text)) == mspq
     )
 
 
 def last_offset(score: "symusic.Score") -> int:
-    """The tick at which the last note ends; 0 for a score without notes."""
+    """Return the tick at which the last note ends; 0 for a score without notes."""
     ends = [
         int((table["time"] + table["duration"]).max())
         for table in (track.notes.numpy() for track in score.tracks)
@@ -128,58 +135,62 @@ def last_offset(score: "symusic.Score") -> int:
 
 
 def num_bars(score: "symusic.Score") -> int:
-    """Bars from the beginning to the end of the last note, the last one counted whole."""
+    """Return the number of bars up to the end of the last note, counting a partial one."""
     return len(bar_starts(score)) - 1
 
 
-def bar_line(score: "symusic.Score", number: int) -> int:
-    """The tick of a bar line, also behind the last note; 0 is the beginning of the first bar.
+def bar_line(score: "symusic.Score", index: int) -> int:
+    """Return the tick of a bar line, which may lie after the last note.
+
+    Args:
+        score: In ticks.
+        index: 0 for the beginning of the first bar.
 
     Example:
-        In 4/4 at 480 ticks per quarter, bar line 3 stands at tick 5760.
+        In 4/4 at 480 ticks per quarter, bar line 3 is at tick 5760.
     """
     segments = signatures(score)
-    passed = 0
+    bars_before = 0
     for segment, following in itertools.pairwise(segments):
         step = segment.bar_ticks(score.ticks_per_quarter)
         bars = -(-(following.tick - segment.tick) // step)
-        if number < passed + bars:
-            return segment.tick + (number - passed) * step
-        passed += bars
+        if index < bars_before + bars:
+            return segment.tick + (index - bars_before) * step
+        bars_before += bars
     last = segments[-1]
-    return last.tick + (number - passed) * last.bar_ticks(score.ticks_per_quarter)
+    return last.tick + (index - bars_before) * last.bar_ticks(score.ticks_per_quarter)
 
 
 class TempoMap:
     """Converts between ticks and seconds.
 
     Args:
-        score: Whose tempos to follow; 120 quarters per minute until the first one.
+        score: Score with the tempos; 120 quarters per minute before the first one.
     """
 
     def __init__(self, score: "symusic.Score") -> None:
         table = score.tempos.numpy()
         order = np.argsort(table["time"], kind="stable")
         ticks = np.concatenate([[0], table["time"][order]]).astype(np.float64)
-        micro = np.concatenate([[_DEFAULT_MICROSECONDS], table["mspq"][order]]).astype(np.float64)
+        mspq = np.concatenate([[_DEFAULT_MICROSECONDS], table["mspq"][order]]).astype(np.float64)
         is_last_at_its_tick = np.append(np.diff(ticks) > 0, [True])
         self._ticks = ticks[is_last_at_its_tick]
-        self._seconds_per_tick = micro[is_last_at_its_tick] / 1e6 / score.ticks_per_quarter
-        passed = np.diff(self._ticks) * self._seconds_per_tick[:-1]
-        self._seconds = np.concatenate([[0.0], np.cumsum(passed)])
+        self._seconds_per_tick = mspq[is_last_at_its_tick] / 1e6 / score.ticks_per_quarter
+        segment_seconds = np.diff(self._ticks) * self._seconds_per_tick[:-1]
+        self._seconds = np.concatenate([[0.0], np.cumsum(segment_seconds)])
 
     def ticks_to_seconds(self, ticks: Ticks | int) -> Seconds:
-        """Seconds from the beginning at which each tick comes."""
+        """Return the time of each tick, in seconds from the beginning."""
         ticks = np.atleast_1d(np.asarray(ticks, dtype=np.float64))
-        place = np.maximum(np.searchsorted(self._ticks, ticks, side="right") - 1, 0)
-        since = (ticks - self._ticks[place]) * self._seconds_per_tick[place]
-        moments: Seconds = self._seconds[place] + since
-        return moments
+        segment = np.maximum(np.searchsorted(self._ticks, ticks, side="right") - 1, 0)
+        offset = (ticks - self._ticks[segment]) * self._seconds_per_tick[segment]
+        seconds: Seconds = self._seconds[segment] + offset
+        return seconds
 
     def seconds_to_ticks(self, seconds: Seconds | float) -> Ticks:
-        """The tick nearest to each moment."""
+        """Return the tick nearest to each time."""
         seconds = np.atleast_1d(np.asarray(seconds, dtype=np.float64))
-        place = np.maximum(np.searchsorted(self._seconds, seconds, side="right") - 1, 0)
-        since = (seconds - self._seconds[place]) / self._seconds_per_tick[place]
-        nearest: Ticks = np.rint(self._ticks[place] + since).astype(np.int64)
+        segment = np.maximum(np.searchsorted(self._seconds, seconds, side="right") - 1, 0)
+        offset = (seconds - self._seconds[segment]) / self._seconds_per_tick[segment]
+        nearest: Ticks = np.rint(self._ticks[segment] + offset).astype(np.int64)
         return nearest

@@ -107,9 +107,9 @@ def test_chords_ties_and_rests_of_music21_are_read() -> None:
 
 
 def test_anything_else_is_refused_by_its_type() -> None:
-    with pytest.raises(InputError, match="cannot read music from a dict: give a path"):
+    with pytest.raises(InputError, match="cannot read music from a dict: pass a path"):
         to_score({})
     import music21
 
-    with pytest.raises(InputError, match="the music21 stream holds no notes"):
+    with pytest.raises(InputError, match="the music21 stream contains no notes"):
         to_score(music21.stream.Part())

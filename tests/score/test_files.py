@@ -43,16 +43,22 @@ def test_a_bad_file_is_refused_in_one_line(content: bytes, reason: str, tmp_path
 
 
 def test_missing_files_folders_and_other_endings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ScoreFileError, match="there is no such file: check the path"):
+    with pytest.raises(ScoreFileError, match="file not found: check the path"):
         load_score(tmp_path / "nowhere.mid")
     (tmp_path / "folder.mid").mkdir()
     with pytest.raises(ScoreFileError, match="is a folder or a device, not a file"):
         load_score(tmp_path / "folder.mid")
-    with pytest.raises(ScoreFileError, match=r"the ending '\.mp3' is none of \.mid"):
+    with pytest.raises(
+        ScoreFileError, match=r"the suffix '\.mp3' is not supported: use one of \.mid"
+    ):
         load_score(tmp_path / "song.mp3")
-    with pytest.raises(ScoreFileError, match=r"a name without an ending is none of \.mid"):
+    with pytest.raises(
+        ScoreFileError, match=r"a name without a suffix is not supported: use one of \.mid"
+    ):
         load_score(tmp_path / "song")
-    with pytest.raises(ScoreFileError, match=r"the ending '\.txt' is none of \.mid, \.midi"):
+    with pytest.raises(
+        ScoreFileError, match=r"the suffix '\.txt' is not supported: use one of \.mid, \.midi"
+    ):
         save_score(tune(bars=1), tmp_path / "song.txt")
 
 

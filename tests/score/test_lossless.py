@@ -156,5 +156,5 @@ def test_music_too_long_for_pretty_midi_is_refused() -> None:
     track = symusic.Track("", 0, False)
     track.notes.append(symusic.Note(20_000_000, 10, 60, 80))
     score.tracks.append(track)
-    with pytest.raises(InputError, match="ends at tick 20000010, pretty_midi holds at most"):
+    with pytest.raises(InputError, match="ends at tick 20000010, but pretty_midi supports at most"):
         to_pretty_midi(score)

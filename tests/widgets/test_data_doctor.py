@@ -46,7 +46,7 @@ def test_a_row_is_shown_in_the_piano_roll(folder: Path) -> None:
     assert doctor.message == ""
     (folder / "0.mid").unlink()
     doctor.select("0.mid")
-    assert "there is no such file" in doctor.message
+    assert "file not found" in doctor.message
     with pytest.raises(InputError, match=r"there is no file 'x\.mid' in the table"):
         doctor.select("x.mid")
 

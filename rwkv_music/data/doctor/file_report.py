@@ -108,7 +108,7 @@ def examine(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
     try:
         loaded = read_score(path)
     except ScoreFileError as error:
-        place = f" (byte {error.place})" if error.place else ""
+        place = f" (byte {error.offset})" if error.offset else ""
         return FileReport(name, "set aside", reason=error.reason + place)
     mended = (*loaded.repairs, *_silently_dropped(Path(path), loaded.repairs))
     return examine_score(name, loaded._replace(repairs=mended), tokenizer=tokenizer)

@@ -1,10 +1,9 @@
-"""Scores as ABC notation, version 2.1 of the standard (abcnotation.com).
+"""Write scores as ABC notation, version 2.1 of the standard (abcnotation.com).
 
-Moments are rounded to 32nds and triplet 16ths; lengths that are no power-of-two fraction are
-written as tuplets of one note. Notes are cut at bar lines and at changes of tempo or meter and
-tied. A part whose notes overlap is written as several voices; of two notes of one pitch and place
-one is kept. ABC cannot hold velocities, pedals, pitch bends, lyrics between notes and fractions of
-a tempo.
+Times are rounded to 32nds and triplet 16ths. Lengths that are not a power-of-two fraction are
+written as tuplets of one note. Notes are cut at bar lines and at changes of tempo or meter, and
+tied. A part whose notes overlap is written as several voices; of two equal notes one is kept.
+Velocities, pedals, pitch bends, lyrics between notes and fractions of a tempo are lost.
 """
 
 from fractions import Fraction
@@ -25,11 +24,11 @@ _MIDDLE_OCTAVE = 5
 
 
 def to_abc(score: "symusic.Score", *, title: str) -> str:
-    """The score as one ABC tune.
+    """Return a score as one ABC tune.
 
     Args:
         score: In ticks.
-        title: Its name; line breaks become spaces.
+        title: Title of the tune; line breaks become spaces.
     """
     score = on_notation_grid(score)
     signs, tempos = signatures(score), _tempos(score)
@@ -62,19 +61,19 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
 
 
 def _keys(score: "symusic.Score") -> dict[int, str]:
-    """Names of keys by tick, the first at 0; no pitch depends on them, as each has its sign."""
+    """Return key names by tick, the first at 0. All notes have accidentals of their own."""
     names = {0: "C"}
     for key in sorted(score.key_signatures, key=lambda event: event.time):
         if -7 <= key.key <= 7:
-            # Along the circle of fifths from F; a minor key's tonic stands three further on.
-            sharps, place = divmod(key.key + 1 + 3 * bool(key.tonality), 7)
-            letter = _FIFTHS[place] + ("#" * sharps if sharps > 0 else "b" * -sharps)
+            # Along the circle of fifths from F; the tonic of a minor key is three steps further.
+            sharps, index = divmod(key.key + 1 + 3 * bool(key.tonality), 7)
+            letter = _FIFTHS[index] + ("#" * sharps if sharps > 0 else "b" * -sharps)
             names[key.time] = letter + "m" * bool(key.tonality)
     return names
 
 
 def _tempos(score: "symusic.Score") -> dict[int, str]:
-    """Quarters per minute by tick, the first at 0."""
+    """Return tempo fields by tick, the first at 0."""
     speeds = {0: "1/4=120"}
     for tempo in sorted(score.tempos, key=lambda event: event.time):
         speeds[tempo.time] = f"1/4={round(60_000_000 / max(1, tempo.mspq))}"
@@ -82,7 +81,7 @@ def _tempos(score: "symusic.Score") -> dict[int, str]:
 
 
 def _body(chords: list[Chord], bars: list[int], fields: dict[int, str]) -> str:
-    """The bars of one voice, a line each."""
+    """Return the bars of one voice, one per line."""
     bar_lines = set(bars)
     cuts = sorted(bar_lines | {tick for tick in fields if tick < bars[-1]})
     words: list[str] = []
@@ -96,7 +95,7 @@ def _body(chords: list[Chord], bars: list[int], fields: dict[int, str]) -> str:
 
 
 def _word(piece: Piece) -> str:
-    """A chord or rest, or part of one, tied on if it goes on."""
+    """Return a chord or rest, or a part of one with a tie if it continues."""
     tuplet, length = _length(piece.end - piece.onset)
     pitches = [_pitch(note.pitch) for note in piece.chord.notes]
     if not pitches:
@@ -107,7 +106,7 @@ def _word(piece: Piece) -> str:
 
 
 def _length(ticks: int) -> tuple[str, str]:
-    """What stands before a note and behind it: one of three in the time of two, and a multiple."""
+    """Return the prefix of a note (a tuplet mark or nothing) and its length."""
     quarters = Fraction(ticks, TICKS_PER_QUARTER)
     tuplet = ""
     if quarters.denominator % 3 == 0:
@@ -116,11 +115,11 @@ def _length(ticks: int) -> tuple[str, str]:
 
 
 def _pitch(pitch: int) -> str:
-    """A pitch with its accidental, natural signs included, so that no other one is in force."""
-    octave, place = divmod(pitch, 12)
-    letter = _LETTERS[place]
+    """Return a pitch with an explicit accidental (natural signs included)."""
+    octave, pitch_class = divmod(pitch, 12)
+    letter = _LETTERS[pitch_class]
     sign, letter = (letter[0], letter[1]) if len(letter) > 1 else ("=", letter)
-    above = octave - _MIDDLE_OCTAVE
-    if above > 0:
-        return sign + letter.lower() + "'" * (above - 1)
-    return sign + letter + "," * -above
+    octaves_up = octave - _MIDDLE_OCTAVE
+    if octaves_up > 0:
+        return sign + letter.lower() + "'" * (octaves_up - 1)
+    return sign + letter + "," * -octaves_up

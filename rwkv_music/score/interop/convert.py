@@ -1,4 +1,4 @@
-"""Scores from and to what users hold: pretty_midi objects and music21 streams."""
+"""Convert scores to and from pretty_midi objects and music21 streams."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,16 @@ __all__ = ["to_music21", "to_pretty_midi", "to_score"]
 
 
 def to_score(music: Any) -> "symusic.Score":  # noqa: ANN401 - whatever a user holds
-    """A score from a score, a path, a pretty_midi.PrettyMIDI or a music21 stream.
+    """Convert a score, a path, a `pretty_midi.PrettyMIDI` or a music21 stream to a score.
 
-    What cannot come along is named in `rwkv_music.score.interop.pretty_midi_objects` and
-    `rwkv_music.score.interop.music21_streams`.
+    `rwkv_music.score.interop.pretty_midi_objects` and `rwkv_music.score.interop.music21_streams`
+    list what a conversion loses.
 
     Args:
-        music: What to convert. A score is returned as it is.
+        music: Object to convert. A score is returned as it is.
 
     Raises:
-        InputError: If it is none of those, or holds no notes.
+        InputError: If the type is another one, or there are no notes.
     """
     import symusic
 
@@ -38,6 +38,6 @@ def to_score(music: Any) -> "symusic.Score":  # noqa: ANN401 - whatever a user h
     if module == "music21" and hasattr(music, "recurse"):
         return from_music21(music)
     raise InputError(
-        f"cannot read music from a {type(music).__name__}: give a path, a symusic.Score in ticks, "
+        f"cannot read music from a {type(music).__name__}: pass a path, a symusic.Score in ticks, "
         "a pretty_midi.PrettyMIDI or a music21 stream"
     )

@@ -1,8 +1,8 @@
-"""Measures of music21 as bars: their real lengths as time signatures, and parts side by side.
+"""Time signatures and aligned parts from music21 measures.
 
-A measure may be shorter or longer than its time signature says: a pickup, a phrase that is repeated
-from the middle of a bar, a cadenza. It becomes a bar of its real length, so that all later bar
-lines stay where they are printed. Two measures that make a full one together are one bar.
+A measure may be shorter or longer than its time signature: a pickup, a repeated phrase that starts
+inside a bar, a cadenza. It becomes a bar of its real length, so that all later bar lines stay where
+they are printed. Two measures that make a full one together become one bar.
 """
 
 import copy
@@ -12,11 +12,11 @@ from itertools import accumulate, pairwise
 from operator import sub
 from typing import Any, NamedTuple
 
-_FINEST_DENOMINATOR, _MOST_BEATS = 64, 128
+_MAX_DENOMINATOR, _MAX_NUMERATOR = 64, 128
 
 
-class Signature(NamedTuple):
-    """A time signature and where it begins to hold, in quarters."""
+class PrintedMeter(NamedTuple):
+    """A time signature and its onset in quarters."""
 
     onset: Fraction
     numerator: int
@@ -24,54 +24,54 @@ class Signature(NamedTuple):
 
     @property
     def quarters(self) -> Fraction:
-        """How long a bar is."""
+        """Length of a bar in quarters."""
         return Fraction(4 * self.numerator, self.denominator)
 
 
-def signatures_of(part: Any) -> list[Signature]:  # noqa: ANN401 - music21 has no type hints
-    """The time signatures of a part, with others between them where measures are irregular.
+def signatures_of(part: Any) -> list[PrintedMeter]:  # noqa: ANN401 - music21 has no type hints
+    """Return the time signatures of a part, including those that irregular measures need.
 
     Args:
         part: A stream, with or without measures.
 
     Returns:
-        In order of onset; none if none is printed.
+        Time signatures in order of onset; empty if none is printed.
     """
     printed = [
-        Signature(Fraction(each.offset), each.numerator, each.denominator)
-        for each in part.flatten().getElementsByClass("TimeSignature")
+        PrintedMeter(Fraction(meter.offset), meter.numerator, meter.denominator)
+        for meter in part.flatten().getElementsByClass("TimeSignature")
     ]
     if not printed:
         return []
-    found = {each.onset: each for each in printed}
+    meters = {meter.onset: meter for meter in printed}
     starts = _starts(part)
-    place = 0
-    while place + 1 < len(starts):
-        start, end = starts[place : place + 2]
-        holding = next((each for each in reversed(printed) if each.onset <= start), printed[0])
-        place += 1
-        if end - start == holding.quarters:
+    index = 0
+    while index + 1 < len(starts):
+        start, end = starts[index : index + 2]
+        current = next((meter for meter in reversed(printed) if meter.onset <= start), printed[0])
+        index += 1
+        if end - start == current.quarters:
             continue
-        if starts[place + 1 : place + 2] == [start + holding.quarters] and end not in found:
-            place += 1  # a bar in two measures
+        if starts[index + 1 : index + 2] == [start + current.quarters] and end not in meters:
+            index += 1  # one bar printed as two measures
             continue
-        real = _of_length(start, end - start)
-        if real is not None:
-            found[start] = real
-            found.setdefault(end, holding._replace(onset=end))
-    ordered = [found[onset] for onset in sorted(found)]
+        actual = _meter_of_length(start, end - start)
+        if actual is not None:
+            meters[start] = actual
+            meters.setdefault(end, current._replace(onset=end))
+    ordered = [meters[onset] for onset in sorted(meters)]
     return ordered[:1] + [
-        sign
-        for before, sign in pairwise(ordered)
-        if sign in printed or sign.quarters != before.quarters
+        meter
+        for previous, meter in pairwise(ordered)
+        if meter in printed or meter.quarters != previous.quarters
     ]
 
 
-def side_by_side(stream: Any) -> Any:  # noqa: ANN401
-    """The stream with each measure at one place in all parts; a changed one is a copy.
+def align_measures(stream: Any) -> Any:  # noqa: ANN401
+    """Return the stream with each measure at the same offset in all parts; a copy if changed.
 
-    Where parts have meters of their own, music21 makes a measure of rest as long as its own meter
-    says, and all that follows in that part too early.
+    When parts have different meters, music21 gives a measure of rest the length of its own meter,
+    so that everything after it in that part begins too early.
     """
     if not hasattr(stream, "parts"):
         return stream
@@ -80,41 +80,42 @@ def side_by_side(stream: Any) -> Any:  # noqa: ANN401
         column == columns[0] for column in columns
     ):
         return stream
-    changed = copy.deepcopy(stream)
+    aligned = copy.deepcopy(stream)
     lengths = (
         max(map(sub, after, before)) for before, after in pairwise(zip(*columns, strict=True))
     )
     starts = list(accumulate(lengths, initial=max(column[0] for column in columns)))
-    for part in changed.parts:
-        _place(part, starts)
-    return changed
+    for part in aligned.parts:
+        _move_measures(part, starts)
+    return aligned
 
 
-def set_lengths(stream: Any, lengths: Sequence[Fraction]) -> None:  # noqa: ANN401
-    """Give each measure its place in all parts, by lengths that are known from elsewhere.
+def set_measure_lengths(stream: Any, lengths: Sequence[Fraction]) -> None:  # noqa: ANN401
+    """Move the measures of all parts so that they have the given lengths.
 
     Args:
-        stream: Changed in place; left alone if a part has another number of measures.
-        lengths: In quarters; 0 for a measure that holds nothing and stays as long as it is.
+        stream: Changed in place; unchanged if a part has another number of measures.
+        lengths: Measure lengths in quarters; 0 keeps the length of an empty measure.
     """
     columns = [_starts(part) for part in stream.parts]
     if not columns or any(len(column) != len(lengths) for column in columns):
         return
     ends = [part.highestTime for part in stream.parts]
-    own = [
+    current_lengths = [
         max(map(sub, after, before))
         for before, after in pairwise([*zip(*columns, strict=True), tuple(map(Fraction, ends))])
     ]
     starts = list(
         accumulate(
-            (known or kept for known, kept in zip(lengths, own, strict=True)), initial=Fraction(0)
+            (given or current for given, current in zip(lengths, current_lengths, strict=True)),
+            initial=Fraction(0),
         )
     )
     for part in stream.parts:
-        _place(part, starts[:-1])
+        _move_measures(part, starts[:-1])
 
 
-def _place(part: Any, starts: Sequence[Fraction]) -> None:  # noqa: ANN401
+def _move_measures(part: Any, starts: Sequence[Fraction]) -> None:  # noqa: ANN401
     for measure, start in zip(part.getElementsByClass("Measure"), starts, strict=True):
         part.setElementOffset(measure, start)
 
@@ -123,12 +124,12 @@ def _starts(part: Any) -> list[Fraction]:  # noqa: ANN401
     return [Fraction(measure.offset) for measure in part.getElementsByClass("Measure")]
 
 
-def _of_length(onset: Fraction, quarters: Fraction) -> Signature | None:
-    """The signature of a bar that is so long, in quarters or finer; None if there is none."""
-    share_of_whole = quarters / 4
-    denominator = max(4, share_of_whole.denominator)
-    is_writable = denominator <= _FINEST_DENOMINATOR and denominator & (denominator - 1) == 0
-    numerator = share_of_whole * denominator
-    if not is_writable or not 1 <= numerator <= _MOST_BEATS:
+def _meter_of_length(onset: Fraction, quarters: Fraction) -> PrintedMeter | None:
+    """Return a time signature whose bar has the given length, or None if there is none."""
+    whole_notes = quarters / 4
+    denominator = max(4, whole_notes.denominator)
+    is_writable = denominator <= _MAX_DENOMINATOR and denominator & (denominator - 1) == 0
+    numerator = whole_notes * denominator
+    if not is_writable or not 1 <= numerator <= _MAX_NUMERATOR:
         return None
-    return Signature(onset, int(numerator), denominator)
+    return PrintedMeter(onset, int(numerator), denominator)

@@ -1,14 +1,13 @@
-"""Scores from and to music21 streams.
+"""Convert scores to and from music21 streams.
 
-Both hold: notes, velocities, programs, drums, part names, tempos, time signatures, keys, the
-sustain pedal as down or up, markers (rehearsal marks there), and lyrics that begin with a note.
+The conversion keeps notes, velocities, programs, drums, part names, tempos, time signatures, keys,
+the sustain pedal as down or up, markers (as rehearsal marks), and lyrics that begin with a note.
 
-music21 as used here cannot hold: pitch bends and other controllers, how far a pedal is down, lyrics
-where no note begins or more of them at a moment than notes, space around them, ticks per quarter as
-such (they become the coarsest multiple of 480 that holds every moment of the stream exactly, where
-32,767 suffice). A score cannot hold: how music is spelled and laid out (voices, beams, slurs,
-dynamics without velocities), repeats (they are not unfolded), grace notes, verses after the first,
-chord symbols.
+To music21, it loses pitch bends and other controllers, partial pedal values, lyrics without a note
+at their onset, surplus lyrics at one onset, space around lyrics, and ticks per quarter. From
+music21, it loses spelling and layout (voices, beams, slurs, dynamics without velocities), repeats
+(they are not unfolded), grace notes, verses after the first, and chord symbols. Ticks per quarter
+become the smallest multiple of 480 that represents every time exactly, up to 32,767.
 """
 
 import math
@@ -19,25 +18,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.instruments import SUSTAIN_PEDAL, pedal_spans
-from rwkv_music.score.interop.music21_measures import set_lengths, side_by_side, signatures_of
+from rwkv_music.score.interop.music21_measures import (
+    align_measures,
+    set_measure_lengths,
+    signatures_of,
+)
 
 if TYPE_CHECKING:
     import symusic
 
     from rwkv_music.score.musicxml.facts import Facts, PartFacts, PedalSwitch
 
-_COARSEST_TICKS = 480
-_FINEST_TICKS = 32_767
-_FINEST_FRACTION = 65_535
+_MIN_TICKS_PER_QUARTER = 480
+_MAX_TICKS_PER_QUARTER = 32_767
+_MAX_DENOMINATOR = 65_535
 """The largest denominator that music21 itself keeps."""
 _DEFAULT_VELOCITY = 80
 _DRUM_CHANNEL = 9
 _STAFF = re.compile(r"-Staff\d+$")
-"""What music21 appends to the id of a part for each of its staves."""
+"""Suffix that music21 appends to the part id for each staff."""
 
 
 def to_music21(score: "symusic.Score") -> Any:  # noqa: ANN401 - music21 has no type hints
-    """The score as a music21 stream: a part a track, each note at its place, without measures.
+    """Convert a score to a music21 stream: one part per track, notes by offset, no measures.
 
     Args:
         score: In ticks.
@@ -72,7 +75,7 @@ def _part_of(track: "symusic.Track", quarter: int) -> Any:  # noqa: ANN401
 
     part = music21.stream.Part()
     part.partName = track.name
-    part.atSoundingPitch = True  # a clarinet's pitches are those that sound
+    part.atSoundingPitch = True  # pitches of transposing instruments are sounding pitches
     part.insert(0, _instrument_of(track))
     lyrics: dict[int, list[str]] = {}
     for lyric in track.lyrics:
@@ -106,7 +109,7 @@ def _instrument_of(track: "symusic.Track") -> Any:  # noqa: ANN401
     if track.is_drum:
         instrument.midiChannel = _DRUM_CHANNEL
     elif instrument.midiChannel == _DRUM_CHANNEL:
-        instrument.midiChannel = 0  # an agogo or tom of General MIDI's programs has pitches
+        instrument.midiChannel = 0  # melodic percussion programs of General MIDI have pitches
     return instrument
 
 
@@ -116,18 +119,18 @@ def from_music21(
     name: str = "the music21 stream",
     facts: "Facts | None" = None,
 ) -> "symusic.Score":
-    """The score of a music21 stream.
+    """Convert a music21 stream to a score.
 
-    A measure that is not as long as printed, such as a pickup, becomes a bar of its real length:
-    a time signature that says so, then the printed one.
+    A measure that is shorter or longer than its time signature, such as a pickup, becomes a bar of
+    its real length by a time signature of its own.
 
     Args:
-        stream: A score, a part or a measure.
-        name: What to call it in an error.
-        facts: What its MusicXML file says; it counts more than the stream does, which is changed.
+        stream: A score, part or measure.
+        name: Name used in errors.
+        facts: Content of the MusicXML file; it overrides the stream, which is modified.
 
     Raises:
-        InputError: If it holds no notes, or several pieces.
+        InputError: If there are no notes, or several pieces.
     """
     import music21
     import symusic
@@ -137,8 +140,8 @@ def from_music21(
             f"{name} is a collection of {len(stream.scores)} pieces: give one of its scores"
         )
     if facts is not None and facts.lengths and hasattr(stream, "parts"):
-        set_lengths(stream, facts.lengths)
-    stream = side_by_side(stream)
+        set_measure_lengths(stream, facts.lengths)
+    stream = align_measures(stream)
     given = list(stream.parts) if hasattr(stream, "parts") and stream.parts else [stream]
     parts = [_sounding(part) for part in given]
     whole = [part.flatten() for part in parts]
@@ -160,10 +163,10 @@ def from_music21(
         if len(track.notes):
             score.tracks.append(track)
     if not score.tracks:
-        raise InputError(f"{name} holds no notes, at least 1 is needed")
+        raise InputError(f"{name} contains no notes, at least 1 is needed")
     score.time_signatures = [
-        symusic.TimeSignature(grid.ticks(each.onset), each.numerator, each.denominator)
-        for each in signatures_of(parts[0])
+        symusic.TimeSignature(grid.ticks(meter.onset), meter.numerator, meter.denominator)
+        for meter in signatures_of(parts[0])
     ]
     score.key_signatures = _keys(whole[0], grid)
     score.tempos = _tempos(stream, grid)
@@ -175,13 +178,13 @@ def from_music21(
 
 
 def _sounding(part: Any) -> Any:  # noqa: ANN401
-    """The part as it sounds, where it says that it is written for a transposing instrument."""
+    """Return the part at sounding pitch."""
     is_written = getattr(part, "atSoundingPitch", None) is False
     return part.toSoundingPitch() if is_written else part
 
 
 class _Grid:
-    """Ticks that hold every onset and duration of some streams exactly, if any do."""
+    """Ticks per quarter that represent every onset and duration of some streams, if possible."""
 
     def __init__(self, streams: list[Any]) -> None:
         denominators = {
@@ -191,17 +194,18 @@ class _Grid:
             for moment in (element.offset, element.quarterLength)
         }
         exact = math.lcm(*denominators)
-        together = math.lcm(exact, _COARSEST_TICKS)
-        candidates = (together, exact, _COARSEST_TICKS)
-        self.ticks_per_quarter = next(each for each in candidates if each <= _FINEST_TICKS)
+        candidates = (math.lcm(exact, _MIN_TICKS_PER_QUARTER), exact, _MIN_TICKS_PER_QUARTER)
+        self.ticks_per_quarter = next(
+            ticks for ticks in candidates if ticks <= _MAX_TICKS_PER_QUARTER
+        )
 
     def ticks(self, quarters: Any) -> int:  # noqa: ANN401 - float or Fraction
-        """The nearest tick."""
+        """Return the nearest tick."""
         return round(_fraction(quarters) * self.ticks_per_quarter)
 
 
 def _fraction(quarters: Any) -> Fraction:  # noqa: ANN401
-    return Fraction(quarters).limit_denominator(_FINEST_FRACTION)
+    return Fraction(quarters).limit_denominator(_MAX_DENOMINATOR)
 
 
 def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa: ANN401
@@ -218,7 +222,7 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
     }
     for element in elements.notes:
         if element.duration.isGrace:
-            continue  # it takes its time from another note, and nobody says how much
+            continue  # its duration is not defined
         onset, end = (
             grid.ticks(moment)
             for moment in (element.offset, element.offset + element.quarterLength)
@@ -226,62 +230,63 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
         num_notes = len(track.notes)
         for sound in _sounds(element, voices.get(id(element))):
             ties.add(track.notes, sound, onset, end)
-        is_struck = len(track.notes) > num_notes
-        if is_struck and element.lyrics and (text := (element.lyrics[0].text or "").strip()):
+        is_onset = len(track.notes) > num_notes
+        if is_onset and element.lyrics and (text := (element.lyrics[0].text or "").strip()):
             track.lyrics.append(symusic.TextMeta(onset, text))
     return track
 
 
-class _Sound(NamedTuple):
-    """What one written note sounds."""
+class _WrittenNote(NamedTuple):
+    """One written note, which may be tied."""
 
     pitch: int
     velocity: int
     tie: str | None
-    """music21's name for it: "start", "stop", "continue", or None."""
+    """music21's tie type: "start", "stop", "continue", or None."""
     voice: Any
-    """The name of the voice it is written in; None in a measure of one voice."""
+    """The id of its voice; None in a measure with one voice."""
 
 
 class _Ties:
-    """Joins written notes into sounding ones, whichever voice or chord they stand in.
+    """Joins tied notes across chords and voices.
 
-    music21's own `stripTies` takes tied notes that begin together, in a chord or in two voices,
-    for one another. Of several equal notes that are tied on, the one in the same voice goes on.
+    music21's own `stripTies` confuses tied notes that begin together in a chord or in two voices.
+    Of several open ties with the same pitch, the one in the same voice is continued.
     """
 
     def __init__(self) -> None:
         self._open: dict[tuple[int, int], list[tuple[Any, int]]] = {}
-        """By pitch and end: voice, and place in the list, of the notes that are tied on."""
+        """By pitch and end: voice and index in the list of notes with an open tie."""
 
-    def add(self, notes: Any, sound: _Sound, onset: int, end: int) -> None:  # noqa: ANN401
-        """Strike a note, or lengthen the one that it is tied to."""
+    def add(self, notes: Any, sound: _WrittenNote, onset: int, end: int) -> None:  # noqa: ANN401
+        """Add a note, or extend the one that it is tied to."""
         import symusic
 
         waiting = self._open.get((sound.pitch, onset))
         if sound.tie in {"stop", "continue"} and waiting:
-            own = (at for at, (voice, _) in enumerate(waiting) if voice == sound.voice)
-            _, place = waiting.pop(next(own, 0))
-            notes[place].duration += end - onset
+            same_voice = (i for i, (voice, _) in enumerate(waiting) if voice == sound.voice)
+            _, index = waiting.pop(next(same_voice, 0))
+            notes[index].duration += end - onset
         else:
-            place = len(notes)
+            index = len(notes)
             notes.append(symusic.Note(onset, end - onset, sound.pitch, sound.velocity))
         if sound.tie in {"start", "continue"}:
-            self._open.setdefault((sound.pitch, end), []).append((sound.voice, place))
+            self._open.setdefault((sound.pitch, end), []).append((sound.voice, index))
 
 
-def _sounds(element: Any, voice: Any) -> Iterator[_Sound]:  # noqa: ANN401
-    """What a note, chord or drum stroke sounds; nothing for a symbol."""
+def _sounds(element: Any, voice: Any) -> Iterator[_WrittenNote]:  # noqa: ANN401
+    """Yield the notes of a note, chord or drum stroke; nothing for a chord symbol."""
     if "Harmony" in element.classes:
         return
-    whole = element.volume.velocity or _DEFAULT_VELOCITY
-    for each in getattr(element, "notes", (element,)):
-        if hasattr(each, "pitch"):
-            pitch = each.pitch.midi
+    chord_velocity = element.volume.velocity or _DEFAULT_VELOCITY
+    for note in getattr(element, "notes", (element,)):
+        if hasattr(note, "pitch"):
+            pitch = note.pitch.midi
         else:
-            drum = getattr(each.storedInstrument, "percMapPitch", None)
-            pitch = drum if drum is not None else each.displayPitch().midi
-        yield _Sound(pitch, each.volume.velocity or whole, each.tie and each.tie.type, voice)
+            drum = getattr(note.storedInstrument, "percMapPitch", None)
+            pitch = drum if drum is not None else note.displayPitch().midi
+        velocity = note.volume.velocity or chord_velocity
+        yield _WrittenNote(pitch, velocity, note.tie and note.tie.type, voice)
 
 
 def _pedal_controls(
@@ -289,12 +294,12 @@ def _pedal_controls(
     spans: dict[int, tuple[Any, Any]],
     grid: _Grid,
 ) -> "list[symusic.ControlChange]":
-    """Down where the first marked element begins, up where the last one ends."""
+    """Return the pedal events: down at the first marked element, up at the end of the last."""
     import symusic
 
-    first, last = (spans.get(id(each)) for each in (pedal.getFirst(), pedal.getLast()))
+    first, last = (spans.get(id(element)) for element in (pedal.getFirst(), pedal.getLast()))
     if first is None or last is None:
-        return []  # it marks something that is not in the stream
+        return []  # the marked elements are not in the stream
     return [
         symusic.ControlChange(grid.ticks(first[0]), SUSTAIN_PEDAL, 127),
         symusic.ControlChange(grid.ticks(last[1]), SUSTAIN_PEDAL, 0),
@@ -305,7 +310,7 @@ def _facts_of(
     part: Any,  # noqa: ANN401
     facts: "Facts | None",
 ) -> "PartFacts | None":
-    """What is known of a part: music21 keeps its id as a group, or in front of a staff's number."""
+    """Return the facts of a part by its id, which music21 keeps as a group or in the part's id."""
     if facts is None:
         return None
     names = (*part.groups, _STAFF.sub("", str(part.id)))
@@ -317,7 +322,7 @@ def _switched(
     switches: "Sequence[PedalSwitch]",
     grid: _Grid,
 ) -> "Iterator[symusic.ControlChange]":
-    """Down and up where a file says so; each staff of a part has the pedal of the whole."""
+    """Yield pedal events from the file; each staff of a part gets the pedal of the whole part."""
     import symusic
 
     starts = [Fraction(measure.offset) for measure in part.getElementsByClass("Measure")]
@@ -328,7 +333,7 @@ def _switched(
 
 
 def _keys(part: Any, grid: _Grid) -> "list[symusic.KeySignature]":  # noqa: ANN401
-    """Of keys at one moment the last one; Humdrum gives the signature, then the key."""
+    """Return key signatures, the last one of each tick (Humdrum has signature, then key)."""
     import symusic
 
     keys = {}

@@ -1,15 +1,15 @@
-"""Scores from and to pretty_midi objects, note by note.
+"""Convert scores to and from pretty_midi objects.
 
-Both hold: ticks per quarter, notes, velocities, programs, drums, names, controllers with pedals,
-pitch bends, tempo changes, time signatures, keys and lyrics. Times are seconds there and ticks
-here; they agree to the tick.
+The conversion keeps ticks per quarter, notes, velocities, programs, drums, names, controllers
+including pedals, pitch bends, tempo changes, time signatures, keys and lyrics. pretty_midi counts
+time in seconds; the times agree to the tick.
 
-pretty_midi cannot hold: markers; which track a lyric belongs to; keys of 6 or 7 flats and 7 sharps
-as such (it counts tonics, so G flat becomes F sharp); tempo events that repeat the tempo in force;
-music beyond 10,000,000 ticks. A score cannot hold: general text events, and notes between ticks.
+A pretty_midi object cannot represent markers, the track of a lyric, keys with 6 or 7 flats or 7
+sharps (it stores tonics, so G flat becomes F sharp), tempo events that repeat the current tempo, or
+music beyond 10,000,000 ticks. A score cannot represent text events and notes between ticks.
 
-Where pretty_midi reads a file by itself, it hears the tempos of the first track only; through
-`load_score` and `to_pretty_midi` it gets all of them.
+When pretty_midi reads a file itself, it uses the tempos of the first track only. `load_score`
+followed by `to_pretty_midi` uses all of them.
 """
 
 import io
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     import symusic
 
 _LAST_TICK = 10_000_000 - 2
-"""pretty_midi keeps a table of seconds by tick, and refuses longer ones."""
+"""Limit of pretty_midi, which keeps a table of seconds by tick."""
 
 
 def to_pretty_midi(score: "symusic.Score") -> "pretty_midi.PrettyMIDI":
-    """The score as a pretty_midi object.
+    """Convert a score to a pretty_midi object.
 
     Args:
         score: In ticks.
 
     Raises:
-        InputError: If it is longer than pretty_midi can hold.
+        InputError: If it is too long for pretty_midi.
     """
     import pretty_midi
 
@@ -47,31 +47,34 @@ def to_pretty_midi(score: "symusic.Score") -> "pretty_midi.PrettyMIDI":
         )
     for key in score.key_signatures:
         if -7 <= key.key <= 7:
-            number = (7 * key.key + 9) % 12 + 12 if key.tonality else 7 * key.key % 12
+            key_number = (7 * key.key + 9) % 12 + 12 if key.tonality else 7 * key.key % 12
             music.key_signature_changes.append(
-                pretty_midi.KeySignature(number, float(seconds(key.time)))
+                pretty_midi.KeySignature(key_number, float(seconds(key.time)))
             )
     lyrics = [
-        pretty_midi.Lyric(each.text, float(seconds(each.time)))
+        pretty_midi.Lyric(lyric.text, float(seconds(lyric.time)))
         for track in score.tracks
-        for each in track.lyrics
+        for lyric in track.lyrics
     ]
-    music.lyrics = sorted(lyrics, key=lambda each: each.time)
+    music.lyrics = sorted(lyrics, key=lambda lyric: lyric.time)
     for track in score.tracks:
         music.instruments.append(_instrument_of(track, music))
     return music
 
 
 def _with_tempos_of(score: "symusic.Score") -> "pretty_midi.PrettyMIDI":
-    """An empty object with the score's tempos, which it takes from the bytes of a file only."""
+    """Return an empty object with the score's tempos.
+
+    The tempos go through the bytes of a MIDI file, as pretty_midi has no method to set them.
+    """
     import pretty_midi
     import symusic
 
     end = score.end()
     if not 0 <= end <= _LAST_TICK:
         raise InputError(
-            f"the score ends at tick {end}, pretty_midi holds at most {_LAST_TICK}: cut it with "
-            "take_bars"
+            f"the score ends at tick {end}, but pretty_midi supports at most {_LAST_TICK}: shorten "
+            "it with take_bars"
         )
     frame = symusic.Score(score.ticks_per_quarter)
     frame.tempos = score.tempos.copy()
@@ -96,20 +99,20 @@ def _instrument_of(
         for note in track.notes
     ]
     part.control_changes = [
-        pretty_midi.ControlChange(each.number, each.value, float(seconds(each.time)))
-        for each in track.controls
+        pretty_midi.ControlChange(control.number, control.value, float(seconds(control.time)))
+        for control in track.controls
     ]
     part.pitch_bends = [
-        pretty_midi.PitchBend(each.value, float(seconds(each.time))) for each in track.pitch_bends
+        pretty_midi.PitchBend(bend.value, float(seconds(bend.time))) for bend in track.pitch_bends
     ]
     return part
 
 
 def from_pretty_midi(music: "pretty_midi.PrettyMIDI") -> "symusic.Score":
-    """The score of a pretty_midi object, each moment at the nearest tick.
+    """Convert a pretty_midi object to a score; times are rounded to the nearest tick.
 
     Raises:
-        InputError: If it holds no notes.
+        InputError: If it contains no notes.
     """
     import symusic
 
@@ -133,7 +136,7 @@ def from_pretty_midi(music: "pretty_midi.PrettyMIDI") -> "symusic.Score":
     for part in music.instruments:
         score.tracks.append(_track_of(part, timing))
     if not score.note_num():
-        raise InputError("the pretty_midi object holds no notes, at least 1 is needed")
+        raise InputError("the pretty_midi object contains no notes, at least 1 is needed")
     lyrics = music.lyrics
     for lyric, tick in zip(lyrics, _ticks(timing, lyrics, "time"), strict=True):
         score.tracks[0].lyrics.append(symusic.TextMeta(tick, lyric.text))
@@ -148,15 +151,15 @@ def _track_of(part: "pretty_midi.Instrument", timing: TempoMap) -> "symusic.Trac
     for note, onset, end in zip(part.notes, onsets, ends, strict=True):
         track.notes.append(symusic.Note(onset, end - onset, note.pitch, note.velocity))
     controls = part.control_changes
-    for each, tick in zip(controls, _ticks(timing, controls, "time"), strict=True):
-        track.controls.append(symusic.ControlChange(tick, each.number, each.value))
+    for control, tick in zip(controls, _ticks(timing, controls, "time"), strict=True):
+        track.controls.append(symusic.ControlChange(tick, control.number, control.value))
     bends = part.pitch_bends
-    for each, tick in zip(bends, _ticks(timing, bends, "time"), strict=True):
-        track.pitch_bends.append(symusic.PitchBend(tick, each.pitch))
+    for bend, tick in zip(bends, _ticks(timing, bends, "time"), strict=True):
+        track.pitch_bends.append(symusic.PitchBend(tick, bend.pitch))
     return track
 
 
 def _ticks(timing: TempoMap, events: list[Any], field: str) -> list[int]:
-    moments = np.array([getattr(each, field) for each in events], dtype=np.float64)
-    ticks: list[int] = timing.seconds_to_ticks(moments).tolist()
+    seconds = np.array([getattr(event, field) for event in events], dtype=np.float64)
+    ticks: list[int] = timing.seconds_to_ticks(seconds).tolist()
     return ticks
