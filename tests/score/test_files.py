@@ -28,8 +28,8 @@ def test_what_is_saved_loads_again(tmp_path: Path) -> None:
         (HEADER[:9], r"byte 9: is truncated \(9 bytes"),
         (HEADER[:12] + b"\xe7\x28" + EMPTY_TRACK, "byte 12: counts time in SMPTE frames"),
         (HEADER[:12] + b"\x00\x00" + EMPTY_TRACK, "byte 12: has 0 ticks per quarter note"),
-        (HEADER + EMPTY_TRACK, r"mid: holds no notes, at least 1 is needed"),
-        (HEADER, "byte 14: no track follows"),
+        (HEADER + EMPTY_TRACK, r"mid: contains no notes, at least 1 is needed"),
+        (HEADER, "byte 14: has no tracks"),
         (HEADER + b"MTrk\x00\x00\x00\x10\x00\x90", "is damaged"),
     ],
 )

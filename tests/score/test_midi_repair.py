@@ -1,4 +1,4 @@
-"""What a strict parser refuses is mended where that is possible, and told."""
+"""Files that a strict parser rejects are repaired if possible, and every repair is reported."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def midi(*tracks: bytes, file_format: int = 1, announced: int | None = None) -> 
 
 
 def notes(content: bytes) -> list[tuple[int, ...]]:
-    """(onset, duration, pitch, velocity) of every note after mending."""
+    """(onset, duration, pitch, velocity) of every note after the repair."""
     score = read_midi(content, name="it").score
     return [note[2:] for note in notes_of(score)]
 
@@ -74,12 +74,12 @@ def notes(content: bytes) -> list[tuple[int, ...]]:
         ),
         (
             bytes((0, 0xF4)) + NOTE + END,
-            "message that may not stand in a file left out",
+            "message that is not allowed in a file left out",
             [(0, 96, 60, 100)],
         ),
         (
             bytes((0, 0x90, 60, 100, 48, 0xFF, 0x2F, 0)),
-            "note that is never ended sounds to the end of the track",
+            "note that never ends sounds to the end of the track",
             [(0, 48, 60, 100)],
         ),
         (
@@ -89,13 +89,13 @@ def notes(content: bytes) -> list[tuple[int, ...]]:
         ),
         (
             NOTE + bytes((0, 0xF0, 2, 1, 0xF7, 0, 62, 64, 8, 62, 0)) + END,
-            "status byte left out behind a meta or system event",
+            "status byte missing after a meta or system event",
             None,
         ),
-        (NOTE + bytes((0, 0x90, 61)), "breaks off inside an event at byte 30", [(0, 96, 60, 100)]),
+        (NOTE + bytes((0, 0x90, 61)), "cut off inside an event at byte 30", [(0, 96, 60, 100)]),
     ],
 )
-def test_a_fault_in_a_track_is_mended_and_told(
+def test_an_error_in_a_track_is_repaired_and_reported(
     track: bytes, change: str, expected: list[tuple[int, ...]] | None
 ) -> None:
     loaded = read_midi(midi(track), name="it")
@@ -104,13 +104,13 @@ def test_a_fault_in_a_track_is_mended_and_told(
         assert notes(midi(track)) == expected
 
 
-def test_wrong_lengths_counts_and_bytes_around_are_mended() -> None:
+def test_wrong_lengths_and_counts_and_surrounding_bytes_are_repaired() -> None:
     good = NOTE + END
     content = midi(good, good)
     assert read_midi(content, name="it").repairs == ()
     wrong_length = content.replace(len(good).to_bytes(4, "big"), (999).to_bytes(4, "big"), 1)
     loaded = read_midi(wrong_length, name="it")
-    assert loaded.repairs == (f"track 1: says it has 999 bytes, read as {len(good)}",)
+    assert loaded.repairs == (f"track 1: the length is 999 bytes, read as {len(good)}",)
     assert loaded.score.note_num() == 2
     loaded = read_midi(midi(good, good, good, announced=1), name="it")
     assert loaded.repairs == ("the header announces 1 tracks, there are 3",)
@@ -121,17 +121,17 @@ def test_wrong_lengths_counts_and_bytes_around_are_mended() -> None:
     assert read_midi(longer, name="it").repairs == ("a header of 10 bytes shortened to 6",)
 
 
-def test_unknown_chunks_are_passed_over_without_a_word() -> None:
+def test_unknown_chunks_are_skipped_silently() -> None:
     content = midi(NOTE + END)
     chunk = b"XFIH" + (5).to_bytes(4, "big") + b"hello"
     assert repair_midi(content[:14] + chunk + content[14:], name="it").repairs == ()
 
 
-def test_pieces_of_format_2_follow_one_another_from_bar_line_to_bar_line() -> None:
+def test_pieces_of_format_2_are_concatenated_at_bar_lines() -> None:
     slow = bytes((0, 0xFF, 0x51, 3, 0x0F, 0x42, 0x40))
     in_three = bytes((0, 0xFF, 0x58, 4, 3, 2, 24, 8))
     loaded = read_midi(midi(slow + in_three + NOTE + END, NOTE + END, file_format=2), name="it")
-    assert loaded.repairs == ("format 2: 2 pieces put one after the other",)
+    assert loaded.repairs == ("format 2: 2 pieces concatenated",)
     assert [note[2] for note in notes_of(loaded.score)] == [0, 3 * 96]
     assert [(each.time, each.mspq) for each in loaded.score.tempos] == [
         (0, 1_000_000), (288, 500_000),
@@ -140,16 +140,16 @@ def test_pieces_of_format_2_follow_one_another_from_bar_line_to_bar_line() -> No
     assert signs == [(0, 3), (288, 4)]
 
 
-def test_what_is_no_music_is_refused_with_the_place() -> None:
-    with pytest.raises(ScoreFileError, match=r"^it, byte 23: is damaged beyond mending"):
+def test_data_that_is_not_music_is_rejected_with_its_offset() -> None:
+    with pytest.raises(ScoreFileError, match=r"^it, byte 23: is damaged beyond repair"):
         read_midi(midi(bytes((1, 2)) * 400), name="it")
-    with pytest.raises(ScoreFileError, match="too many to mend, at most 2097152"):
+    with pytest.raises(ScoreFileError, match="at most 2097152 can be repaired"):
         repair_midi(bytes(MAX_REPAIR_BYTES + 1), name="it")
 
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
-def test_mending_a_sound_file_changes_nothing(seed: int) -> None:
+def test_repairing_a_valid_file_changes_nothing(seed: int) -> None:
     content = random_score(np.random.default_rng(seed)).dumps_midi()
     repaired = repair_midi(content, name="it")
     assert repaired.repairs == ()
@@ -163,7 +163,7 @@ def test_mending_a_sound_file_changes_nothing(seed: int) -> None:
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_a_mended_file_needs_no_mending(seed: int, share: float) -> None:
+def test_a_repaired_file_needs_no_repair(seed: int, share: float) -> None:
     content = bytearray(tune(bars=2, seed=seed % 7).dumps_midi())
     place = 22 + int(share * (len(content) - 23))
     content[place] = seed & 0xFF
@@ -174,7 +174,7 @@ def test_a_mended_file_needs_no_mending(seed: int, share: float) -> None:
     assert repair_midi(repaired.content, name="it").repairs == ()
 
 
-def test_odd_files_do_what_their_manifest_demands(shared_data: Path) -> None:
+def test_odd_files_are_read_or_rejected_as_their_manifest_demands(shared_data: Path) -> None:
     folder = shared_data / "odd_midi" / "synthetic"
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     for entry in manifest["files"]:

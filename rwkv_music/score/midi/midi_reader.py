@@ -1,9 +1,9 @@
-"""The bytes of MIDI files: read strictly, and mended where that fails.
+"""Read MIDI files with a strict parser, after repairing them if necessary.
 
-symusic is the strict parser. It reads some faults without a word, which its users then stumble
-over: a tempo of 0, signatures without length, keys that do not exist, fewer or more tracks than
-announced, the tracks of format 2 laid over one another. Such files are mended as well. What it
-leaves out silently in files that are otherwise sound are notes which begin and never end.
+symusic is the strict parser. It accepts some errors silently: a tempo of 0, time signatures without
+length, keys that do not exist, fewer or more tracks than announced, and the tracks of format 2 on
+top of one another. Such files are repaired as well. In other files it silently leaves out notes
+that never end.
 """
 
 import re
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     import symusic
 
 MAX_MIDI_BYTES = 32 << 20
-"""Beyond it no music is known, and reading would take memory and seconds."""
+"""Larger files are rejected: no known music is larger, and reading takes memory and seconds."""
 
 _HEADER_BYTES = 14
 
-# Meta events that the strict parser takes as they are: a tempo of wrong size or of 0, a signature
-# or key that cannot be; and running status behind a system-exclusive message, which it misreads.
-# Other data may look the same by chance; then mending finds nothing to change.
+# Events that the strict parser accepts or misreads silently: a tempo of wrong size or of 0, invalid
+# time and key signatures, and running status after a system-exclusive message. Other data may look
+# the same by chance; the repair then changes nothing.
 _SUSPICIOUS = re.compile(
     rb"\xff\x51(?:[^\x03]|\x03\x00\x00\x00)"
     rb"|\xff\x58(?:[^\x04]|\x04\x00|\x04.[\x08-\xff])"
@@ -39,10 +39,10 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
 
     Args:
         content: The whole file.
-        name: What to call it in an error.
+        name: Name used in errors.
 
     Raises:
-        ScoreFileError: If it cannot be read nor mended, or holds no notes.
+        ScoreFileError: If the file cannot be read or repaired, or contains no notes.
     """
     midi = _unwrap_riff(content)
     _check_size(midi, name)
@@ -50,7 +50,7 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
         try:
             score = _read_strictly(midi, name)
         except ScoreFileError:
-            score = None  # what is wrong will be told below, or mended
+            score = None  # repaired or reported below
         if score is not None and score.note_num():
             return LoadedScore(score, reader="symusic")
     repaired = repair_midi(midi, name=name)
@@ -58,7 +58,7 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
     if not score.note_num():
         damage = f"is damaged ({repaired.repairs[0]}) and " if repaired.repairs else ""
         raise ScoreFileError(
-            name, f"{damage}holds no notes, at least 1 is needed: choose another file"
+            name, f"{damage}contains no notes, at least 1 is needed: choose another file"
         )
     return LoadedScore(score, repaired.repairs, reader="symusic")
 
@@ -76,7 +76,7 @@ def _read_strictly(midi: bytes, name: str | Path) -> "symusic.Score":
 
 
 def _unwrap_riff(content: bytes) -> bytes:
-    """The MIDI data inside an .rmi file; any other content as it is."""
+    """Return the MIDI data inside an .rmi file; any other content unchanged."""
     if content[:4] == b"RIFF" and content[8:16] == b"RMIDdata":
         return content[20:]
     return content
@@ -87,12 +87,13 @@ def _check_size(midi: bytes, name: str | Path) -> None:
         raise ScoreFileError(name, "is empty (0 bytes): copy it again")
     if len(midi) > MAX_MIDI_BYTES:
         raise ScoreFileError(
-            name, f"has {len(midi)} bytes, at most {MAX_MIDI_BYTES} are read as MIDI: split it"
+            name,
+            f"has {len(midi)} bytes, at most {MAX_MIDI_BYTES} are supported: split it",
         )
 
 
 def _is_suspicious(midi: bytes) -> bool:
-    """Whether the strict parser would misread it without a word."""
+    """Whether the strict parser would misread the file silently."""
     if midi[:4] != b"MThd" or len(midi) < _HEADER_BYTES:
         return True
     file_format, tracks, division = (
@@ -104,8 +105,8 @@ def _is_suspicious(midi: bytes) -> bool:
 
 
 def _count_tracks(midi: bytes) -> int:
-    place, tracks = 8 + int.from_bytes(midi[4:8], "big"), 0
-    while place + 8 <= len(midi):
-        tracks += midi[place : place + 4] == b"MTrk"
-        place += 8 + int.from_bytes(midi[place + 4 : place + 8], "big")
+    offset, tracks = 8 + int.from_bytes(midi[4:8], "big"), 0
+    while offset + 8 <= len(midi):
+        tracks += midi[offset : offset + 4] == b"MTrk"
+        offset += 8 + int.from_bytes(midi[offset + 4 : offset + 8], "big")
     return tracks

@@ -1,9 +1,9 @@
-"""Mends the bytes of a MIDI file that a strict parser refuses.
+"""Repair MIDI files that a strict parser rejects or misreads.
 
-The file is read as far as it makes sense and written again in plain form: a header that tells the
-truth, and tracks of the right length in which every event has a status byte of its own. What had to
-be changed on the way is told in words. A file of format 2, whose tracks are pieces of their own,
-becomes one of format 1 in which they follow one another, each from a bar line on.
+The file is read leniently and written again in plain form: a correct header, and tracks of the
+right length in which every event has its own status byte. Every change is reported. A file of
+format 2, whose tracks are separate pieces, becomes a file of format 1 in which the pieces follow
+one another, each starting at a bar line.
 """
 
 from pathlib import Path
@@ -20,25 +20,25 @@ from rwkv_music.score.midi.track_reader import (
 )
 
 MAX_REPAIR_BYTES = 2 << 20
-"""Reading event by event takes about a second for this many bytes."""
+"""Larger files are not repaired. Reading this many bytes event by event takes about a second."""
 
 _HEADER_BYTES = 14
-_MOST_TRACKS = 65_535
-_MOST_TOLD = 50
-_MOST_UNREAD_SHARE = 0.25
+_MAX_TRACKS = 65_535
+_MAX_REPORTED = 50
+_MAX_UNREADABLE_FRACTION = 0.25
 _END_OF_TRACK = b"\xff\x2f\x00"
-_NOTHING = b"\xff\x01\x00"
-"""An empty text, to fill up waits that one delta time cannot hold."""
-_OPENING_TEMPO = b"\xff\x51\x03\x07\xa1\x20"
-_OPENING_SIGNATURE = b"\xff\x58\x04\x04\x02\x18\x08"
+_EMPTY_TEXT = b"\xff\x01\x00"
+"""Separates waits that are too long for one delta time."""
+_DEFAULT_TEMPO = b"\xff\x51\x03\x07\xa1\x20"
+_DEFAULT_SIGNATURE = b"\xff\x58\x04\x04\x02\x18\x08"
 
 
 class RepairedMidi(NamedTuple):
-    """A file made sound."""
+    """The content of a repaired file."""
 
     content: bytes
     repairs: tuple[str, ...]
-    """What was changed, a phrase each; none if the file was sound."""
+    """What was changed; empty if the file was valid."""
 
 
 class _Header(NamedTuple):
@@ -46,84 +46,84 @@ class _Header(NamedTuple):
     tracks: int
     division: int
     end: int
-    """Where the first chunk behind it begins."""
+    """Offset of the first chunk after the header."""
 
 
 def repair_midi(content: bytes, *, name: str | Path) -> RepairedMidi:
-    """Make a MIDI file sound that a strict parser refuses.
+    """Repair a MIDI file that a strict parser rejects.
 
     Args:
-        content: The whole file, whatever stands around the MIDI data.
-        name: What to call it in an error.
+        content: The whole file, including bytes around the MIDI data.
+        name: Name used in errors.
 
     Returns:
-        A file of format 0 or 1 and what was changed.
+        A file of format 0 or 1, and what was changed.
 
     Raises:
-        ScoreFileError: If the file is beyond mending, with the place in bytes and the reason.
+        ScoreFileError: If the file cannot be repaired, with the byte offset and the reason.
     """
     if len(content) > MAX_REPAIR_BYTES:
         raise ScoreFileError(
             name,
-            f"is damaged, and its {len(content)} bytes are too many to mend, at most "
-            f"{MAX_REPAIR_BYTES}: export it again",
+            f"is damaged and has {len(content)} bytes, at most {MAX_REPAIR_BYTES} can be repaired: "
+            "export it again",
         )
-    changes: list[str] = []
-    header = _read_header(content, name, changes)
-    spans = _track_spans(content, header.end, changes)
+    repairs: list[str] = []
+    header = _read_header(content, name, repairs)
+    spans = _track_spans(content, header.end, repairs)
     if not spans:
         raise ScoreFileError(
-            name, "no track follows (none begins with MTrk): copy it again", place=header.end
+            name, "has no tracks (no chunk begins with MTrk): copy it again", offset=header.end
         )
     if header.tracks != len(spans):
-        changes.append(f"the header announces {header.tracks} tracks, there are {len(spans)}")
+        repairs.append(f"the header announces {header.tracks} tracks, there are {len(spans)}")
     tracks = [read_track(content, start, stop) for start, stop in spans]
-    _refuse_noise(tracks, spans, name)
+    _check_readable(tracks, spans, name)
     for number, track in enumerate(tracks, start=1):
-        changes += [f"track {number}: {change}" for change in track.changes]
+        repairs += [f"track {number}: {repair}" for repair in track.repairs]
     file_format = header.file_format
     if file_format == 2 and len(tracks) > 1:
-        _queue_up(tracks, header.division, name)
-        changes.append(f"format 2: {len(tracks)} pieces put one after the other")
-    kept = tracks[:_MOST_TRACKS]
-    written = b"MThd" + b"".join(
-        number.to_bytes(size, "big")
-        for number, size in (
+        _concatenate(tracks, header.division, name)
+        repairs.append(f"format 2: {len(tracks)} pieces concatenated")
+    kept = tracks[:_MAX_TRACKS]
+    header_bytes = b"MThd" + b"".join(
+        value.to_bytes(size, "big")
+        for value, size in (
             (6, 4), (0 if len(kept) == 1 else 1, 2), (len(kept), 2), (header.division, 2)
         )
     )  # fmt: skip
-    if len(changes) > _MOST_TOLD:
-        changes[_MOST_TOLD:] = [f"and {len(changes) - _MOST_TOLD} more changes"]
-    return RepairedMidi(written + b"".join(map(_write_track, kept)), tuple(changes))
+    if len(repairs) > _MAX_REPORTED:
+        repairs[_MAX_REPORTED:] = [f"and {len(repairs) - _MAX_REPORTED} more repairs"]
+    return RepairedMidi(header_bytes + b"".join(map(_write_track, kept)), tuple(repairs))
 
 
 def count_unended_notes(content: bytes) -> int:
-    """Notes in a sound MIDI file that begin and never end; a strict parser leaves them out.
+    """Count the notes of a valid MIDI file that never end; a strict parser leaves them out.
 
-    Files of more than `MAX_REPAIR_BYTES` are not searched.
+    Returns 0 for files of more than `MAX_REPAIR_BYTES`.
     """
     if len(content) > MAX_REPAIR_BYTES:
         return 0
-    place = content.find(b"MThd")
-    start = place + 8 + int.from_bytes(content[place + 4 : place + 8], "big")
+    begin = content.find(b"MThd")
+    start = begin + 8 + int.from_bytes(content[begin + 4 : begin + 8], "big")
     tracks = (read_track(content, *span) for span in _track_spans(content, start, []))
     return sum(track.faults[UNENDED] for track in tracks)
 
 
-def _read_header(content: bytes, name: str | Path, changes: list[str]) -> _Header:
+def _read_header(content: bytes, name: str | Path, repairs: list[str]) -> _Header:
     begin = content.find(b"MThd")
     if begin < 0:
         raise ScoreFileError(
-            name, "is not a MIDI file (it has no MThd): export it as MIDI", place=0
+            name, "is not a MIDI file (it has no MThd): export it as MIDI", offset=0
         )
     if begin:
-        changes.append(f"{begin} bytes before the header left out")
+        repairs.append(f"{begin} bytes before the header left out")
     if len(content) - begin < _HEADER_BYTES:
         raise ScoreFileError(
             name,
-            f"is truncated ({len(content) - begin} bytes, a header alone has {_HEADER_BYTES}): "
+            f"is truncated ({len(content) - begin} bytes, the header alone has {_HEADER_BYTES}): "
             "copy it again",
-            place=len(content),
+            offset=len(content),
         )
     length, file_format, tracks, division = (
         int.from_bytes(content[begin + start : begin + stop], "big")
@@ -131,97 +131,99 @@ def _read_header(content: bytes, name: str | Path, changes: list[str]) -> _Heade
     )
     end = begin + 8 + length
     if length != 6 and (length < 6 or content[end : end + 4] != b"MTrk"):
-        changes.append(f"the header says it has {length} bytes, read as 6")
+        repairs.append(f"the header length is {length} bytes, read as 6")
         end = begin + _HEADER_BYTES
     elif length != 6:
-        changes.append(f"a header of {length} bytes shortened to 6")
-    check_division(division, name, place=begin + 12)
+        repairs.append(f"a header of {length} bytes shortened to 6")
+    check_division(division, name, offset=begin + 12)
     if file_format > 2:
-        changes.append(f"format {file_format} does not exist, read as 1")
+        repairs.append(f"format {file_format} does not exist, read as 1")
         file_format = 1
     return _Header(file_format, tracks, division, end)
 
 
-def check_division(division: int, name: str | Path, *, place: int = 12) -> None:
-    """Refuse time that is not counted in ticks per quarter note.
+def check_division(division: int, name: str | Path, *, offset: int = 12) -> None:
+    """Check that time is counted in ticks per quarter note.
 
     Args:
         division: The last two bytes of the header.
-        name: What to call the file in an error.
-        place: Where they stand.
+        name: Name used in errors.
+        offset: Byte offset of the division.
 
     Raises:
-        ScoreFileError: If it counts in SMPTE frames, or is 0.
+        ScoreFileError: If time is counted in SMPTE frames, or the division is 0.
     """
     if division & 0x8000:
         raise ScoreFileError(
             name,
             "counts time in SMPTE frames, which have no bars and beats: export it with ticks per "
             "quarter note",
-            place=place,
+            offset=offset,
         )
     if not division:
         raise ScoreFileError(
-            name, "has 0 ticks per quarter note, at least 1 is needed: export it again", place=place
+            name,
+            "has 0 ticks per quarter note, at least 1 is needed: export it again",
+            offset=offset,
         )
 
 
-def _track_spans(content: bytes, place: int, changes: list[str]) -> list[tuple[int, int]]:
-    """Where the events of each track begin and end; other chunks are passed over."""
+def _track_spans(content: bytes, offset: int, repairs: list[str]) -> list[tuple[int, int]]:
+    """Return the begin and end offsets of the events of each track; other chunks are skipped."""
     spans: list[tuple[int, int]] = []
-    while place + 8 <= len(content):
-        begin, declared = place + 8, int.from_bytes(content[place + 4 : place + 8], "big")
+    while offset + 8 <= len(content):
+        begin, declared = offset + 8, int.from_bytes(content[offset + 4 : offset + 8], "big")
         end = begin + declared
-        if content[place : place + 4] == b"MTrk":
+        if content[offset : offset + 4] == b"MTrk":
             if not _is_boundary(content, end):
                 end = _next_track(content, begin)
-                changes.append(
-                    f"track {len(spans) + 1}: says it has {declared} bytes, read as {end - begin}"
+                repairs.append(
+                    f"track {len(spans) + 1}: the length is {declared} bytes, read as {end - begin}"
                 )
             spans.append((begin, end))
         elif not _is_boundary(content, end):
-            end = _next_track(content, place + 1)
-            changes.append(f"{end - place} bytes at byte {place} belong to no track, left out")
-        place = end
+            end = _next_track(content, offset + 1)
+            repairs.append(f"{end - offset} bytes at byte {offset} belong to no track, left out")
+        offset = end
     return spans
 
 
-def _is_boundary(content: bytes, place: int) -> bool:
-    """Whether a chunk may end here: at the file's end, before another one, or behind a track."""
-    if place >= len(content):
-        return place == len(content)
-    if content[place - 3 : place] == _END_OF_TRACK or content[place : place + 4] == b"MTrk":
+def _is_boundary(content: bytes, offset: int) -> bool:
+    """Whether a chunk may end here: at the end of the file, before a chunk, or after a track."""
+    if offset >= len(content):
+        return offset == len(content)
+    if content[offset - 3 : offset] == _END_OF_TRACK or content[offset : offset + 4] == b"MTrk":
         return True
-    length = int.from_bytes(content[place + 4 : place + 8], "big")
-    return content[place : place + 4].isalnum() and place + 8 + length <= len(content)
+    length = int.from_bytes(content[offset + 4 : offset + 8], "big")
+    return content[offset : offset + 4].isalnum() and offset + 8 + length <= len(content)
 
 
-def _next_track(content: bytes, place: int) -> int:
-    found = content.find(b"MTrk", place)
-    return found if found >= 0 else len(content)
+def _next_track(content: bytes, offset: int) -> int:
+    track = content.find(b"MTrk", offset)
+    return track if track >= 0 else len(content)
 
 
-def _refuse_noise(tracks: list[Track], spans: list[tuple[int, int]], name: str | Path) -> None:
-    """More than a little that cannot be read is not music with a fault, but something else."""
+def _check_readable(tracks: list[Track], spans: list[tuple[int, int]], name: str | Path) -> None:
+    """Raise an error if a large part of the bytes are not MIDI events."""
     unread = sum(track.unread for track in tracks)
     total = sum(stop - start for start, stop in spans)
-    if unread > _MOST_UNREAD_SHARE * total:
-        place = next(track.first_unread for track in tracks if track.unread)
+    if unread > _MAX_UNREADABLE_FRACTION * total:
+        offset = next(track.first_unread for track in tracks if track.unread)
         raise ScoreFileError(
             name,
-            f"is damaged beyond mending ({unread} of {total} bytes are no events): copy it again",
-            place=place,
+            f"is damaged beyond repair ({unread} of {total} bytes are not events): copy it again",
+            offset=offset,
         )
 
 
-def _queue_up(tracks: list[Track], division: int, name: str | Path) -> None:
-    """Move each track of a format 2 file behind the one before, at 120 in 4/4 if it is silent."""
+def _concatenate(tracks: list[Track], division: int, name: str | Path) -> None:
+    """Move each track of a format 2 file after the previous one, with a tempo and a meter."""
     start = 0
     for track in tracks:
-        for kind, opening in ((0x51, _OPENING_TEMPO), (0x58, _OPENING_SIGNATURE)):
+        for meta_type, default in ((0x51, _DEFAULT_TEMPO), (0x58, _DEFAULT_SIGNATURE)):
             first = [event[1] for tick, event in track.events if not tick and event[0] == 0xFF]
-            if kind not in first:
-                track.events.insert(0, (0, opening))
+            if meta_type not in first:
+                track.events.insert(0, (0, default))
         since, numerator, power = 0, 4, 2
         for tick, event in track.events:
             if event[:2] == b"\xff\x58":
@@ -242,7 +244,7 @@ def _write_track(track: Track) -> bytes:
     now = 0
     for tick, event in [*track.events, (track.end, _END_OF_TRACK)]:
         while tick - now > LONGEST_DELTA:
-            body += write_number(LONGEST_DELTA) + _NOTHING
+            body += write_number(LONGEST_DELTA) + _EMPTY_TEXT
             now += LONGEST_DELTA
         body += write_number(tick - now)
         body += event
