@@ -1,4 +1,4 @@
-"""What every test may ask for: the shared music, a real browser, a quiet and repeatable machine."""
+"""Fixtures for all tests: shared music, a browser, and repeatable settings."""
 
 import os
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# torch reads these when it is first imported, here and in every process that a test starts. Waiting
-# threads that spin, or more threads than free cores, slow a shared machine down many times over.
+# torch reads these on import, here and in every process that a test starts. Threads that spin while
+# waiting, or more threads than free cores, slow a shared machine down many times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A busy machine must not fail a property, and a red build must be red again when it is run again.
+# A busy machine must not fail a property, and a failing CI run must fail again when repeated.
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
@@ -28,7 +28,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder that starts empty; `RWKV_MUSIC_CACHE`, where it is set, names a kept one."""
+    """Use an empty cache folder, or the one that `RWKV_MUSIC_CACHE` names."""
     chosen = os.environ.get("RWKV_MUSIC_CACHE")
     folder = Path(chosen) if chosen else tmp_path_factory.mktemp("cache")
     os.environ["RWKV_MUSIC_CACHE"] = str(folder)
@@ -39,16 +39,16 @@ def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of openly licensed music beside the repository, where there is one."""
+    """Return the folder of openly licensed music beside the repository, if it exists."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the shared music is not here: no folder ../shared/data beside the repository")
+        pytest.skip("no shared music: there is no folder ../shared/data beside the repository")
     return folder
 
 
 @pytest.fixture(scope="session")
 def chromium() -> "Iterator[Browser]":
-    """A headless Chromium, driven by Playwright; each test opens a page (or context) of its own."""
+    """Yield a headless Chromium driven by Playwright; each test opens its own page or context."""
     program = find_browser()
     if program is None:
         _no_browser(f"none of {', '.join(BROWSERS)} is on the PATH: install Chromium")
@@ -65,7 +65,7 @@ def chromium() -> "Iterator[Browser]":
 
 
 def _no_browser(reason: str) -> NoReturn:
-    """Skip; or fail where a browser is promised, so that a broken set-up cannot pass silently."""
+    """Skip the test, or fail if a browser is required, so that a broken setup is noticed."""
     if os.environ.get("RWKV_MUSIC_REQUIRE_BROWSER") == "1":
         pytest.fail(f"{reason} (RWKV_MUSIC_REQUIRE_BROWSER=1 promises one)")
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Functions that go wrong in every way there is, for worker processes to run."""
+"""Functions that fail in different ways, for worker processes to run."""
 
 import os
 import re
@@ -16,7 +16,7 @@ def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-_ACCIDENTS: dict[str, Callable[[], object]] = {
+_TASKS: dict[str, Callable[[], object]] = {
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "leave": lambda: os._exit(3),
     "hang": lambda: list(iter(int, 1)),
@@ -33,13 +33,13 @@ _ACCIDENTS: dict[str, Callable[[], object]] = {
 }
 
 
-def accident(kind: str) -> object:
-    """What the word says; harmless words come back in capitals."""
-    return _ACCIDENTS[kind]() if kind in _ACCIDENTS else kind.upper()
+def run_task(kind: str) -> object:
+    """Run the task of that name; return any other word in capitals."""
+    return _TASKS[kind]() if kind in _TASKS else kind.upper()
 
 
-def leave_once(flag: str) -> int:
-    """End the process the first time, as when somebody else killed it; go well the second time."""
+def exit_once(flag: str) -> int:
+    """Exit the process on the first call; return 1 on the second call."""
     try:
         Path(flag).touch(exist_ok=False)
     except FileExistsError:
@@ -47,19 +47,19 @@ def leave_once(flag: str) -> int:
     os._exit(9)
 
 
-def who(item: int) -> int:
-    """The process that works on it."""
+def process_id(item: int) -> int:
+    """Return the id of the process that runs the task."""
     time.sleep(0.001)
     return os.getpid()
 
 
-def sleep_behind_a_note(folder: str) -> None:
-    """Leave the number of this process in a folder, and never come back."""
+def write_pid_and_sleep(folder: str) -> None:
+    """Write the id of this process into a folder, then sleep."""
     (Path(folder) / str(os.getpid())).touch()
     time.sleep(1000)
 
 
-def hold_on_behind_a_note(folder: str) -> None:
-    """The same, and let no other thread of the process run."""
+def write_pid_and_block(folder: str) -> None:
+    """Write the id of this process into a folder, then block all threads of the process."""
     (Path(folder) / str(os.getpid())).touch()
     re.match("(a*)*b", "a" * 60)

@@ -1,6 +1,6 @@
-"""Hostile music files, made here from a seed: broken bytes and structural oddities.
+"""Hostile music files generated from a seed: broken bytes and structural oddities.
 
-`hostile_file(number)` is a pure function: the number that a failing test names makes the same file
+`hostile_file(number)` is deterministic: the number in a failing test generates the same file
 again.
 """
 
@@ -18,14 +18,14 @@ END = b"\x00\xff\x2f\x00"
 
 
 class HostileFile(NamedTuple):
-    """A file to throw at the loader."""
+    """A generated file."""
 
     name: str
     content: bytes
 
 
 def hostile_file(number: int) -> HostileFile:
-    """The file of that number: MIDI, but for one of 20, which is a text format."""
+    """Return the file with that number; one in 20 is a text format, the others are MIDI."""
     rng = np.random.default_rng([7, number])
     if number % 20 == 19:
         return _hostile_text(number, rng)
@@ -282,7 +282,7 @@ def _zipped(members: dict[str, bytes]) -> bytes:
 
 
 def _hostile_zip(text: str, rng: np.random.Generator) -> bytes:
-    """Compressed MusicXML: broken, lying about its contents, or much larger than it looks."""
+    """Return compressed MusicXML that is broken, has a wrong container, or is a zip bomb."""
     container = '<container><rootfiles><rootfile full-path="{}"/></rootfiles></container>'
     match int(rng.integers(5)):
         case 0:
@@ -303,7 +303,7 @@ def _hostile_zip(text: str, rng: np.random.Generator) -> bytes:
 
 
 def _nested(ending: str, rng: np.random.Generator) -> str:
-    """Texts that are small, and large for whoever takes them at their word."""
+    """Return a small text that expands to a large one."""
     times = int(rng.choice([50, 2000, 20_000], p=[0.5, 0.3, 0.2]))
     match ending:
         case "musicxml" if rng.random() < 0.4:
@@ -326,7 +326,7 @@ _HOSTILE_WORDS = (
 
 
 def _with_another_number(text: str, rng: np.random.Generator) -> str:
-    """One of the numbers in a text replaced: what stands around it stays well-formed."""
+    """Replace one of the numbers in a text; the text around it stays well-formed."""
     found = list(re.finditer(r"\d+", text))
     if not found:
         return text

@@ -1,7 +1,7 @@
-"""Throws hostile files at the library, one after another: `python -m tests.fuzz_worker 0 500`.
+"""Feed hostile files to the library, one after another: `python -m tests.fuzz_worker 0 500`.
 
-Prints a JSON line before and after each file, so that whoever started it knows which file took the
-process down, and what the others did. The process limits its own memory.
+Prints a JSON line before and after each file, so that the caller knows which file crashed the
+process. The process limits its own memory.
 """
 
 import json
@@ -33,27 +33,27 @@ except ModuleNotFoundError:  # Windows
 
 MEMORY_BYTES = 3 << 30
 TEXT_SECONDS = 8.0
-"""Shorter than for users: some broken texts let their reader loop without end."""
+"""Shorter than the default: some broken texts make their parser loop forever."""
 
 
 def main() -> None:
-    """The files of the numbers from the first argument up to the second, by the third."""
+    """Run the files with the numbers range(*arguments)."""
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     tokenizer = Tokenizer()
     loops = ("numpy", "numba") if has_numba() else ("numpy",)
-    for each in loops:  # loaded and compiled here, so that no file's time is spent on it
+    for each in loops:  # loaded and compiled here, outside the measured time
         os.environ[VARIABLE] = each
         examine_score("", LoadedScore(tune(bars=2), ()), tokenizer=tokenizer)
     for number in range(*(int(each) for each in sys.argv[1:4])):
         os.environ[VARIABLE] = loops[number % len(loops)]
         file = hostile_file(number)
-        _say(begins=file.name)
+        _print_line(begins=file.name)
         began = time.perf_counter()
         clock = _Clock()
         outcome, text = _outcome(file.name, file.content, tokenizer, clock)
         seconds = time.perf_counter() - began
-        _say(
+        _print_line(
             ends=file.name,
             outcome=outcome,
             text=text,
@@ -63,13 +63,13 @@ def main() -> None:
         )
 
 
-def _say(**words: object) -> None:
+def _print_line(**words: object) -> None:
     sys.stdout.write(json.dumps(words) + "\n")
     sys.stdout.flush()
 
 
 class _Clock:
-    """Processor time of this process until it is stopped; others do not lengthen it."""
+    """CPU time of this process until the clock is stopped."""
 
     def __init__(self) -> None:
         self._began = time.process_time()
@@ -93,7 +93,7 @@ def _outcome(name: str, content: bytes, tokenizer: Tokenizer, clock: _Clock) -> 
         ids = tokenizer.encode(loaded.score)
         step = "decode"
         decoded = tokenizer.decode(ids)
-        clock.stop()  # what follows proves it right; nobody waits for that
+        clock.stop()  # the checks below are not part of the measured time
         again = tokenizer.encode(decoded)
         assert len(ids) == len(again)
         assert (ids == again).all(), "decoding and encoding gives another stream"
@@ -103,11 +103,11 @@ def _outcome(name: str, content: bytes, tokenizer: Tokenizer, clock: _Clock) -> 
         assert report.content_hash, report.reason
     except ScoreFileError as refused:
         return "refused", str(refused)
-    except Exception as error:  # noqa: BLE001 - a bug, to be reported by name
+    except Exception as error:  # noqa: BLE001 - a bug, reported with its file
         if isinstance(error, InputError) and step in {"measure", "encode"}:
             return f"no {step}", str(error)
         return "raised", f"{step}: {type(error).__name__}: {error}"
-    return ("mended" if loaded.repairs else "read"), "; ".join(loaded.repairs)
+    return ("repaired" if loaded.repairs else "read"), "; ".join(loaded.repairs)
 
 
 def _load(name: str, content: bytes) -> LoadedScore:
@@ -118,7 +118,7 @@ def _load(name: str, content: bytes) -> LoadedScore:
 
 
 def _measure(score: symusic.Score) -> None:
-    """Bars and seconds, as whoever looks at the file wants to know them."""
+    """Compute the number of bars and the duration in seconds."""
     end = score.end()
     assert num_bars(score) >= 1
     seconds = float(TempoMap(score).ticks_to_seconds(end)[0])

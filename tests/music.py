@@ -1,4 +1,6 @@
-"""Tunes made here, for the tests of several rooms."""
+"""Scores and pieces for the tests of several packages."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import symusic
@@ -10,6 +12,32 @@ TICKS = 96
 BAR = 4 * TICKS
 
 
+def score_of(
+    *notes: tuple[int, ...],
+    ticks: int = 480,
+    program: int = 0,
+    is_drum: bool = False,
+    signatures: Sequence[tuple[int, int, int]] = (),
+) -> symusic.Score:
+    """Return a score with one track.
+
+    Args:
+        notes: (onset, duration, pitch), optionally with a velocity; 80 by default.
+        ticks: Ticks per quarter.
+        program: Program of the track.
+        is_drum: Whether it is a drum track.
+        signatures: Time signatures as (tick, numerator, denominator).
+    """
+    score = symusic.Score(ticks)
+    for signature in signatures:
+        score.time_signatures.append(symusic.TimeSignature(*signature))
+    track = symusic.Track("", program, is_drum)
+    for onset, duration, pitch, *velocity in notes:
+        track.notes.append(symusic.Note(onset, duration, pitch, *(velocity or [80])))
+    score.tracks.append(track)
+    return score
+
+
 def tune(
     *,
     bars: int,
@@ -19,7 +47,7 @@ def tune(
     qpm: float = 100.0,
     low: int = 40,
 ) -> symusic.Score:
-    """A few parts of quarters and halves in 4/4, different for each seed; no bar is empty."""
+    """Return parts of quarters and halves in 4/4 that depend on the seed; no bar is empty."""
     rng = np.random.default_rng(seed)
     score = symusic.Score(TICKS)
     score.tempos.append(symusic.Tempo(0, qpm=qpm))
@@ -37,6 +65,8 @@ def tune(
 
 
 def piece(bars: int, *, seed: int = 0, name: str | None = None) -> Piece:
-    """A tune as token ids of the default tokenizer, in a group of its own."""
-    called = name or f"tune-{bars}-{seed}"
-    return Piece(name=called, ids=Tokenizer().encode(tune(bars=bars, seed=seed)), group=called)
+    """Return a tune as token ids of the default tokenizer, in its own group."""
+    piece_name = name or f"tune-{bars}-{seed}"
+    return Piece(
+        name=piece_name, ids=Tokenizer().encode(tune(bars=bars, seed=seed)), group=piece_name
+    )

@@ -1,4 +1,4 @@
-"""Random music for the tokenizer's tests."""
+"""Random music and token streams for the tests."""
 
 import numpy as np
 import symusic
@@ -11,13 +11,13 @@ SIGNATURES = ((4, 4), (3, 4), (6, 8), (5, 4), (7, 8), (2, 2))
 def random_score(
     rng: np.random.Generator, *, ticks: int = 96, free: bool = False, parts: int = 5
 ) -> symusic.Score:
-    """A few parts with drums, pedals, tempo and signature changes; velocities are multiples of 4.
+    """Return parts with drums, pedals, tempo and signature changes; velocities are multiples of 4.
 
     Args:
-        rng: Where the choices come from.
+        rng: Random number generator.
         ticks: Ticks per quarter.
-        free: Whether onsets may lie anywhere; else they and durations are on the grid of 96.
-        parts: Most parts.
+        free: Whether onsets may be at any tick; otherwise they are multiples of 1/96 quarter.
+        parts: Maximum number of parts.
     """
     score = symusic.Score(ticks)
     bar = 4 * ticks
@@ -45,7 +45,7 @@ def random_score(
 
 
 def notes_of(score: symusic.Score, *, start: int = 0) -> list[tuple[int, ...]]:
-    """Every note as (is drum, program, onset, duration, pitch, velocity), sorted."""
+    """Return all notes as (is drum, program, onset, duration, pitch, velocity), sorted."""
     return sorted(
         (
             int(track.is_drum),

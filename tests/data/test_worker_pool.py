@@ -15,20 +15,20 @@ import pytest
 from rwkv_music.data.worker_pool import Outcome, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
 from rwkv_music.worker_process import Failure, describe_exit
-from tests.failing_tasks import accident, leave_once, sleep_behind_a_note, who
+from tests.failing_tasks import exit_once, process_id, run_task, write_pid_and_sleep
 
 HARMLESS = [f"file {number}" for number in range(40)]
 CHILD = """
 import sys
 from rwkv_music.data.worker_pool import map_in_workers
-from tests.failing_tasks import sleep_behind_a_note
-print(list(map_in_workers(sleep_behind_a_note, [sys.argv[1]] * 2, workers=2, seconds=600)))
+from tests.failing_tasks import write_pid_and_sleep
+print(list(map_in_workers(write_pid_and_sleep, [sys.argv[1]] * 2, workers=2, seconds=600)))
 """
 
 
 def run(kinds: list[str], **settings: object) -> dict[str, Outcome[str, object]]:
     settings = {"workers": 2, "seconds": 5.0, **settings}
-    return {outcome.item: outcome for outcome in map_in_workers(accident, kinds, **settings)}
+    return {outcome.item: outcome for outcome in map_in_workers(run_task, kinds, **settings)}
 
 
 def processes_in(folder: Path) -> list[psutil.Process]:
@@ -95,7 +95,7 @@ def test_many_accidents_in_a_row_are_told_apart() -> None:
     kinds = [f"{kind}" for kind in kinds[:12]]
     failures = [
         (outcome.item, outcome.failure and outcome.failure.kind)
-        for outcome in map_in_workers(accident, kinds, workers=2, seconds=5, in_order=True)
+        for outcome in map_in_workers(run_task, kinds, workers=2, seconds=5, in_order=True)
     ]
     assert failures == [
         (kind, "crashed" if kind in {"segfault", "leave"} else None) for kind in kinds
@@ -107,7 +107,7 @@ def test_a_worker_that_somebody_else_ended_costs_nothing(tmp_path: Path) -> None
     (tmp_path / "0").touch()
     (tmp_path / "2").touch()
     # Batches grow: the second holds two items, and the worker ends under the first of them.
-    outcomes = map_in_workers(leave_once, flags, workers=1, seconds=5, in_order=True)
+    outcomes = map_in_workers(exit_once, flags, workers=1, seconds=5, in_order=True)
     assert [outcome.result for outcome in outcomes] == [1, 1, 1]
 
 
@@ -125,7 +125,7 @@ def test_big_results_arrive_whole() -> None:
 
 def test_results_come_in_order_when_asked_for() -> None:
     kinds = [*HARMLESS, "hang", *(item + "b" for item in HARMLESS)]
-    outcomes = map_in_workers(accident, kinds, workers=2, seconds=1.0, in_order=True)
+    outcomes = map_in_workers(run_task, kinds, workers=2, seconds=1.0, in_order=True)
     assert [outcome.item for outcome in outcomes] == kinds
 
 
@@ -139,7 +139,7 @@ def test_items_are_taken_only_as_fast_as_results_are_used(*, in_order: bool) -> 
             taken += 1
             yield "big 1"
 
-    outcomes = map_in_workers(accident, endless(), workers=1, in_order=in_order)
+    outcomes = map_in_workers(run_task, endless(), workers=1, in_order=in_order)
     assert next(outcomes).failure is None
     time.sleep(0.5)
     # A pipe, a queue of two chunks, and a batch in each direction.
@@ -148,7 +148,9 @@ def test_items_are_taken_only_as_fast_as_results_are_used(*, in_order: bool) -> 
 
 
 def test_several_processes_work_and_none_is_this_one() -> None:
-    pids = {outcome.result for outcome in map_in_workers(who, range(400), workers=2, seconds=5)}
+    pids = {
+        outcome.result for outcome in map_in_workers(process_id, range(400), workers=2, seconds=5)
+    }
     assert len(pids) == 2
     assert os.getpid() not in pids
     assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -156,7 +158,7 @@ def test_several_processes_work_and_none_is_this_one() -> None:
 
 def test_closing_early_ends_the_workers_at_once(tmp_path: Path) -> None:
     outcomes = map_in_workers(
-        sleep_behind_a_note, [str(tmp_path)] * 3, workers=2, seconds=lambda _: 0.1
+        write_pid_and_sleep, [str(tmp_path)] * 3, workers=2, seconds=lambda _: 0.1
     )
     assert next(outcomes).failure == Failure("late", "has not answered for 1 s")
     outcomes.close()
@@ -169,16 +171,16 @@ def test_an_error_in_the_items_reaches_the_caller() -> None:
         raise OSError("the disk is gone")
 
     with pytest.raises(OSError, match="the disk is gone"):
-        list(map_in_workers(accident, items(), workers=2))
+        list(map_in_workers(run_task, items(), workers=2))
 
 
 def test_no_items_start_no_worker() -> None:
-    assert list(map_in_workers(accident, [], workers=2)) == []
+    assert list(map_in_workers(run_task, [], workers=2)) == []
 
 
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(InputError, match="there must be at least 1 worker, got 0"):
-        map_in_workers(accident, [], workers=0)
+        map_in_workers(run_task, [], workers=0)
     with pytest.raises(RuntimeError, match="cannot import its function: ModuleNotFoundError"):
         list(map_in_workers(_Unknown(), ["a"], workers=1))
 
@@ -221,7 +223,7 @@ def test_no_orphan_is_left_when_the_program_ends(name: str, tmp_path: Path) -> N
 @pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot end a process by this signal")
 def test_a_worker_that_hears_nothing_ends_by_itself(tmp_path: Path) -> None:
-    text = CHILD.replace("sleep_behind_a_note", "hold_on_behind_a_note").replace("600", "1.0")
+    text = CHILD.replace("write_pid_and_sleep", "write_pid_and_block").replace("600", "1.0")
     program = subprocess.Popen(
         [sys.executable, "-c", text, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

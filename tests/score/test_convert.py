@@ -1,4 +1,4 @@
-"""pretty_midi and music21 objects come in and go out."""
+"""Conversion to and from pretty_midi and music21 objects."""
 
 import warnings
 from pathlib import Path
@@ -22,14 +22,14 @@ def rich_tune() -> symusic.Score:
     return score
 
 
-def test_a_score_stays_and_a_path_is_loaded(tmp_path: Path) -> None:
+def test_a_score_is_returned_as_it_is_and_a_path_is_loaded(tmp_path: Path) -> None:
     score = rich_tune()
     assert to_score(score) is score
     path = save_score(score, tmp_path / "tune.mid")
     assert notes_of(to_score(path)) == notes_of(to_score(str(path)))
 
 
-def test_pretty_midi_there_and_back_keeps_notes_tempos_and_signatures() -> None:
+def test_a_pretty_midi_round_trip_keeps_notes_tempos_and_signatures() -> None:
     score = rich_tune()
     held = to_pretty_midi(score)
     assert [part.program for part in held.instruments] == [40, 40, 0]
@@ -44,7 +44,7 @@ def test_pretty_midi_there_and_back_keeps_notes_tempos_and_signatures() -> None:
     assert [round(tempo.qpm) for tempo in back.tempos] == [100, 75]
 
 
-def test_a_pretty_midi_made_by_hand_is_read_in_seconds() -> None:
+def test_times_of_a_pretty_midi_object_are_converted_from_seconds() -> None:
     music = pretty_midi.PrettyMIDI(initial_tempo=60)
     part = pretty_midi.Instrument(program=73)
     part.notes.append(pretty_midi.Note(velocity=90, pitch=72, start=1.0, end=1.5))
@@ -55,7 +55,7 @@ def test_a_pretty_midi_made_by_hand_is_read_in_seconds() -> None:
     assert (note.time, note.duration, note.pitch) == (quarter, quarter // 2, 72)
 
 
-def test_music21_there_and_back_keeps_notes_programs_and_signatures() -> None:
+def test_a_music21_round_trip_keeps_notes_programs_and_signatures() -> None:
     score = rich_tune()
     back = to_score(to_music21(score))
     scaled = [
@@ -106,7 +106,7 @@ def test_chords_ties_and_rests_of_music21_are_read() -> None:
     assert notes == [(0, 1440, 60), (1920, 480, 64), (1920, 480, 67)]
 
 
-def test_anything_else_is_refused_by_its_type() -> None:
+def test_other_types_and_empty_streams_are_rejected() -> None:
     with pytest.raises(InputError, match="cannot read music from a dict: pass a path"):
         to_score({})
     import music21

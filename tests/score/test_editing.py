@@ -1,4 +1,4 @@
-"""Cutting and joining at bar lines loses nothing that is not named."""
+"""Cutting and joining scores at bar lines."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.music import BAR, tune
 from tests.tokens import notes_of, random_score
 
 
-def test_bars_begin_at_tick_zero_with_what_is_in_force() -> None:
+def test_taken_bars_begin_at_tick_zero_with_the_current_tempo_meter_and_pedal() -> None:
     score = tune(bars=4)
     score.tempos.append(symusic.Tempo(BAR, qpm=70.0))
     score.time_signatures.append(symusic.TimeSignature(2 * BAR, 3, 4))
@@ -25,7 +25,7 @@ def test_bars_begin_at_tick_zero_with_what_is_in_force() -> None:
     assert pedals == [(0, 127)]
 
 
-def test_a_note_ends_at_the_last_bar_line_and_one_from_before_is_left_out() -> None:
+def test_notes_end_at_the_last_bar_line_and_earlier_notes_are_left_out() -> None:
     score = tune(bars=2, parts=1)
     score.tracks[0].notes = [
         symusic.Note(0, 2 * BAR, 60, 80), symusic.Note(BAR + 10, 5 * BAR, 64, 80),
@@ -36,7 +36,7 @@ def test_a_note_ends_at_the_last_bar_line_and_one_from_before_is_left_out() -> N
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
-def test_split_and_spliced_again_is_the_same_music(seed: int) -> None:
+def test_splitting_and_splicing_gives_the_same_music(seed: int) -> None:
     rng = np.random.default_rng(seed)
     score = random_score(rng)
     bars = num_bars(score)
@@ -51,18 +51,18 @@ def test_split_and_spliced_again_is_the_same_music(seed: int) -> None:
         for note in notes_of(score)
     )
     assert notes_of(joined) == expected
-    # A last bar that held nothing but the end of a note which the split cut off is gone.
+    # A last bar that contained only the end of a note cut by the split is removed.
     lines = bar_starts(joined)
     assert len(lines) > bar
     np.testing.assert_array_equal(lines, bar_starts(score)[: len(lines)])
 
 
-def test_all_bars_are_the_whole_score() -> None:
+def test_taking_all_bars_returns_the_whole_score() -> None:
     score = tune(bars=3)
     assert notes_of(take_bars(score, 0, 3)) == notes_of(score)
 
 
-def test_spliced_notes_go_to_the_track_of_their_kind() -> None:
+def test_spliced_notes_go_to_the_track_of_their_program() -> None:
     prompt = tune(bars=1, parts=2, program=19)
     new = tune(bars=1, seed=5, parts=2, program=19)
     extra = symusic.Track("flute", 73, False)
@@ -77,7 +77,7 @@ def test_spliced_notes_go_to_the_track_of_their_kind() -> None:
         assert len(joined.tracks[place].notes) == own
 
 
-def test_ticks_of_the_new_part_are_converted() -> None:
+def test_splicing_converts_ticks_per_quarter() -> None:
     new = symusic.Score(96)
     track = symusic.Track("", 0, False)
     track.notes.append(symusic.Note(48, 96, 60, 80))
@@ -88,14 +88,14 @@ def test_ticks_of_the_new_part_are_converted() -> None:
     assert (note.time, note.duration) == (1920 + 240, 480)
 
 
-def test_bars_that_are_not_there_are_refused() -> None:
+def test_bars_out_of_range_are_rejected() -> None:
     with pytest.raises(InputError, match=r"bars \[1, 5\) are not in this score of 3 bars"):
         take_bars(tune(bars=3), 1, 5)
     with pytest.raises(InputError, match=r"cannot split 3 bars at bar 3: choose one in \[1, 2\]"):
         split_at_bar(tune(bars=3), 3)
 
 
-def test_transposing_moves_all_but_drums_and_stays_in_range() -> None:
+def test_transposing_keeps_drums_and_stays_in_range() -> None:
     score = tune(bars=1)
     drums = symusic.Track("", 0, True)
     drums.notes.append(symusic.Note(0, 96, 36, 80))

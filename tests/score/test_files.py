@@ -1,4 +1,4 @@
-"""Files in and out: what is good loads, what is not is refused in one line."""
+"""Reading and writing files; bad files raise a one-line error."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ HEADER = b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0"
 EMPTY_TRACK = b"MTrk\x00\x00\x00\x04\x00\xff\x2f\x00"
 
 
-def test_what_is_saved_loads_again(tmp_path: Path) -> None:
+def test_a_saved_file_can_be_loaded(tmp_path: Path) -> None:
     path = save_score(tune(bars=3), tmp_path / "deeper" / "tune.mid")
     back = load_score(path)
     assert back.note_num() == tune(bars=3).note_num()
@@ -33,7 +33,7 @@ def test_what_is_saved_loads_again(tmp_path: Path) -> None:
         (HEADER + b"MTrk\x00\x00\x00\x10\x00\x90", "is damaged"),
     ],
 )
-def test_a_bad_file_is_refused_in_one_line(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_a_bad_file_raises_a_one_line_error(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.mid"
     path.write_bytes(content)
     with pytest.raises(ScoreFileError, match=reason) as refused:
@@ -42,7 +42,7 @@ def test_a_bad_file_is_refused_in_one_line(content: bytes, reason: str, tmp_path
     assert str(refused.value).startswith(str(path))
 
 
-def test_missing_files_folders_and_other_endings_are_refused(tmp_path: Path) -> None:
+def test_missing_files_folders_and_other_suffixes_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ScoreFileError, match="file not found: check the path"):
         load_score(tmp_path / "nowhere.mid")
     (tmp_path / "folder.mid").mkdir()
@@ -62,7 +62,7 @@ def test_missing_files_folders_and_other_endings_are_refused(tmp_path: Path) -> 
         save_score(tune(bars=1), tmp_path / "song.txt")
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ScoreFileError, match="cannot be written"):
         save_score(tune(bars=1), tmp_path / "file" / "tune.mid")
@@ -78,7 +78,7 @@ def test_a_karaoke_file_and_a_riff_wrapper_are_read(tmp_path: Path) -> None:
         assert load_score(tmp_path / name).note_num() == tune(bars=1).note_num()
 
 
-def test_every_odd_file_loads_or_is_refused_in_one_line(shared_data: Path) -> None:
+def test_every_odd_file_loads_or_raises_a_one_line_error(shared_data: Path) -> None:
     paths = [*(shared_data / "odd_midi").rglob("*"), *(shared_data / "cc0_midis").rglob("*")]
     files = [path for path in paths if path.suffix.lower() in {".mid", ".midi", ".kar", ".rmi"}]
     assert len(files) > 100
@@ -94,7 +94,7 @@ def test_every_odd_file_loads_or_is_refused_in_one_line(shared_data: Path) -> No
         assert "\n" not in text
 
 
-def test_bytes_are_called_by_the_name_they_were_given() -> None:
+def test_errors_for_bytes_use_the_given_name() -> None:
     with pytest.raises(ScoreFileError, match=r"^upload\.mid: is empty"):
         score_from_bytes(b"", name="upload.mid")
     assert isinstance(

@@ -1,4 +1,4 @@
-"""No file takes the process down, hangs it, or raises anything but one error with a reason."""
+"""No file crashes or blocks the process, or raises anything but an InputError."""
 
 import collections
 import json
@@ -11,16 +11,16 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOST_MIB = 1024.0
-"""A process that reads, encodes, decodes and examines needs a tenth of it for ordinary files."""
+"""Limit for reading, encoding, decoding and examining; ordinary files need a tenth of it."""
 HANGING_SECONDS = 60.0
-"""Far beyond what a file takes, so that only a hang is one, however busy the machine."""
+"""Far above the time of any file, so that only a hang exceeds it on a busy machine."""
 MIDI_PROCESSOR_SECONDS = 1.0
 """The limit of a MIDI file in `rwkv-music prepare`, counted by the processor and not by the clock,
 since a busy machine stretches only the latter."""
 
 
-def throw(start: int, stop: int) -> list[dict[str, object]]:
-    """What became of each file; a crash is an outcome, and the next file is tried."""
+def run_files(start: int, stop: int) -> list[dict[str, object]]:
+    """Return the outcome of each file. A crash is an outcome; the next file is tried."""
     outcomes: list[dict[str, object]] = []
     while start < stop:
         command = [sys.executable, "-m", "tests.fuzz_worker", str(start), str(stop)]
@@ -55,13 +55,13 @@ def check(outcomes: list[dict[str, object]], count: int) -> None:
         if each["outcome"] == "refused":
             assert text.startswith(name), each
     found = collections.Counter(each["outcome"] for each in outcomes)
-    assert min(found[kind] for kind in ("read", "mended", "refused")) > count // 20, found
+    assert min(found[kind] for kind in ("read", "repaired", "refused")) > count // 20, found
 
 
-def test_five_hundred_hostile_files_are_read_mended_or_refused() -> None:
-    check(throw(0, 500), 500)
+def test_five_hundred_hostile_files_are_read_repaired_or_rejected() -> None:
+    check(run_files(0, 500), 500)
 
 
 @pytest.mark.long
-def test_ten_thousand_hostile_files_are_read_mended_or_refused() -> None:
-    check(throw(500, 10_500), 10_000)
+def test_ten_thousand_hostile_files_are_read_repaired_or_rejected() -> None:
+    check(run_files(500, 10_500), 10_000)

@@ -1,4 +1,4 @@
-"""What pretty_midi and music21 hold as well comes back as it was, to the tick."""
+"""Round trips through pretty_midi and music21 keep everything that they can represent."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def rich_score(seed: int, *, ticks: int = 480) -> symusic.Score:
-    """A random score with keys, lyrics, markers, bends and overlapping notes."""
+    """Return a random score with keys, lyrics, markers, bends and overlapping notes."""
     rng = np.random.default_rng(seed)
     score = random_score(rng, ticks=ticks, free=True)
-    # Of tempos at one tick only the last one is heard, and one that repeats says nothing.
+    # Of several tempos at one tick only the last one counts; a repeated tempo has no effect.
     micro = {0: 500_000} | {tempo.time: tempo.mspq for tempo in score.tempos}
     score.tempos = [symusic.Tempo(tick, mspq=micro[tick]) for tick in sorted(micro)]
     score.key_signatures.append(symusic.KeySignature(0, int(rng.integers(-5, 7)), 0))
@@ -36,7 +36,7 @@ def rich_score(seed: int, *, ticks: int = 480) -> symusic.Score:
 
 
 def notes(score: symusic.Score) -> list[tuple[object, ...]]:
-    """Every track by name, program, drums and its notes."""
+    """Return name, program, drums and notes of every track."""
     return [
         (
             track.name,
@@ -57,7 +57,7 @@ def timing(score: symusic.Score) -> tuple[list[tuple[int, ...]], ...]:
 
 
 def pedals(track: symusic.Track) -> list[tuple[int, bool]]:
-    """When the pedal is pressed and released."""
+    """Return the ticks at which the pedal is pressed and released."""
     switches: list[tuple[int, bool]] = []
     for each in sorted(track.controls, key=lambda control: control.time):
         is_down = each.value >= 64
@@ -68,7 +68,7 @@ def pedals(track: symusic.Track) -> list[tuple[int, bool]]:
 
 @settings(max_examples=40)
 @given(SEEDS)
-def test_pretty_midi_gives_everything_back_that_it_holds(seed: int) -> None:
+def test_a_pretty_midi_round_trip_keeps_what_it_can_represent(seed: int) -> None:
     score = rich_score(seed)
     score.tracks[0].notes.append(symusic.Note(3, 0, 60, 70))
     back = to_score(to_pretty_midi(score))
@@ -87,7 +87,7 @@ def test_pretty_midi_gives_everything_back_that_it_holds(seed: int) -> None:
 
 @settings(max_examples=12)
 @given(SEEDS, st.sampled_from([96, 480, 1000]))
-def test_music21_gives_everything_back_that_it_holds(seed: int, ticks: int) -> None:
+def test_a_music21_round_trip_keeps_what_it_can_represent(seed: int, ticks: int) -> None:
     score = rich_score(seed, ticks=ticks)
     score.tracks[0].notes.append(symusic.Note(3, 0, 60, 70))
     back = to_score(to_music21(score))
@@ -116,7 +116,7 @@ def test_melodic_percussion_stays_a_part_with_pitches_in_music21(program: int) -
     assert notes(to_score(to_music21(score))) == notes(score)
 
 
-def test_real_files_come_back_from_pretty_midi_and_agree_in_time(shared_data: Path) -> None:
+def test_real_files_survive_a_pretty_midi_round_trip_with_equal_times(shared_data: Path) -> None:
     chosen = [
         path
         for folder in ("pop909", "freedoom", "groove")
@@ -134,7 +134,7 @@ def test_real_files_come_back_from_pretty_midi_and_agree_in_time(shared_data: Pa
 
 
 def test_onsets_agree_with_pretty_midi_reading_the_same_file(shared_data: Path) -> None:
-    """Here pretty_midi parses the bytes itself."""
+    """pretty_midi parses the file itself here."""
     import pretty_midi
 
     for path in sorted((shared_data / "pop909").rglob("*.mid"))[::160]:
@@ -151,7 +151,7 @@ def test_onsets_agree_with_pretty_midi_reading_the_same_file(shared_data: Path) 
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
-def test_music_too_long_for_pretty_midi_is_refused() -> None:
+def test_music_too_long_for_pretty_midi_is_rejected() -> None:
     score = symusic.Score(480)
     track = symusic.Track("", 0, False)
     track.notes.append(symusic.Note(20_000_000, 10, 60, 80))

@@ -1,4 +1,4 @@
-"""Ties, measures and parts of music21 streams; sets of real notation read a second way."""
+"""Ties, measures and parts of music21 streams."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,14 +85,14 @@ def test_a_tie_into_nothing_strikes_what_follows() -> None:
     assert sounding(part) == [(0, 1, 60), (2, 1, 60), (3, 1, 60)]
 
 
-def test_a_lyric_under_a_tied_note_is_sung_once() -> None:
+def test_a_lyric_under_a_tied_note_is_read_once() -> None:
     first, second = written("C4", 1, "start"), written("C4", 1, "stop")
     first.lyric, second.lyric = "la", "-"
     (track,) = to_score(part_of((0, first), (1, second))).tracks
     assert [(each.time, each.text) for each in track.lyrics] == [(0, "la")]
 
 
-def test_a_note_without_length_stays_and_a_grace_note_goes() -> None:
+def test_notes_without_length_are_kept_and_grace_notes_are_left_out() -> None:
     grace = music21.note.Note("D4").getGrace()
     part = part_of((0, written("C4", 1)), (1, grace), (1, written("E4", 0)))
     assert sounding(part) == [(0, 1, 60), (1, 0, 64)]
@@ -117,11 +117,11 @@ def test_a_measure_is_a_bar_of_its_real_length(
     assert signatures(measures(*lengths)) == expected
 
 
-def test_a_measure_of_no_possible_signature_is_left_to_the_printed_one() -> None:
+def test_a_measure_that_no_signature_fits_keeps_the_printed_one() -> None:
     assert signatures(measures(3, 2 + 1 / 3, 3)) == [(0, 3, 4)]
 
 
-def test_parts_with_meters_of_their_own_stay_side_by_side() -> None:
+def test_parts_with_different_meters_are_aligned() -> None:
     voice, piano = measures(2, 2, meter="2/4"), measures(3, 3)
     score = music21.stream.Score([voice, piano])
     assert sounding(score) == [(0, 2, 60), (0, 3, 60), (3, 2, 60), (3, 3, 60)]
@@ -129,13 +129,13 @@ def test_parts_with_meters_of_their_own_stay_side_by_side() -> None:
     assert [float(each.offset) for each in voice.getElementsByClass("Measure")] == [0, 2]
 
 
-def test_a_collection_is_refused() -> None:
+def test_a_collection_is_rejected() -> None:
     with pytest.raises(InputError, match=r"is a collection of 1 pieces: give one of its scores"):
         to_score(music21.stream.Opus([music21.stream.Score([measures(3)])]))
 
 
 def test_real_songs_sound_what_their_files_say(shared_data: Path) -> None:
-    """Read a second time by a reader of its own."""
+    """Compare with an independent reader."""
     for path in sorted((shared_data / "openscore_lieder").rglob("*.mxl"))[11::220]:
         score = load_score(path)
         quarter = score.ticks_per_quarter

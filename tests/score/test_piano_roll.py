@@ -10,7 +10,7 @@ from rwkv_music.score import draw_piano_roll, piano_roll, program_name, save_pia
 from tests.music import tune
 
 
-def test_pitch_comes_first_and_the_louder_note_counts() -> None:
+def test_rows_are_pitches_and_the_louder_note_counts() -> None:
     score = symusic.Score(96)
     track = symusic.Track("", 0, False)
     track.notes.append(symusic.Note(0, 96, 60, 50))
@@ -32,7 +32,7 @@ def test_drums_are_left_out() -> None:
     assert not piano_roll(score).any()
 
 
-def test_the_picture_numbers_bars_from_one_and_marks_the_seam(tmp_path: Path) -> None:
+def test_the_image_numbers_bars_from_one_and_marks_the_seam(tmp_path: Path) -> None:
     axes = draw_piano_roll(tune(bars=4), seam_tick=2 * 384)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3", "4"]
     dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
@@ -44,7 +44,7 @@ def test_the_picture_numbers_bars_from_one_and_marks_the_seam(tmp_path: Path) ->
         save_piano_roll(tune(bars=1), tmp_path / "nowhere" / "roll.png")
 
 
-def test_every_program_has_a_name_of_its_own() -> None:
+def test_every_program_has_a_unique_name() -> None:
     names = [program_name(program) for program in range(128)]
     assert len(set(names)) == 128
     assert (names[0], names[19], names[73]) == ("Acoustic Grand Piano", "Church Organ", "Flute")

@@ -1,4 +1,4 @@
-"""Bars, beats and seconds, by hand and against pretty_midi as an independent reference."""
+"""Bars, beats and seconds, checked by hand and against pretty_midi."""
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ def score_with(*signs: tuple[int, int, int], end: int) -> symusic.Score:
     return score
 
 
-def test_a_score_that_says_nothing_is_in_four_four_at_120() -> None:
+def test_the_default_is_four_four_at_120() -> None:
     score = score_with(end=1921)
     assert bar_starts(score).tolist() == [0, 1920, 3840]
     assert num_bars(score) == 2
     assert TempoMap(score).ticks_to_seconds(960).tolist() == [1.0]
 
 
-def test_the_last_bar_line_closes_the_last_note() -> None:
+def test_the_last_bar_line_is_at_or_after_the_end_of_the_last_note() -> None:
     assert bar_starts(score_with(end=1920)).tolist() == [0, 1920]
     assert num_bars(score_with(end=1)) == 1
     assert num_bars(symusic.Score(480)) == 1
@@ -42,28 +42,28 @@ def test_signatures_change_bars_and_beats() -> None:
     ]  # fmt: skip
 
 
-def test_a_signature_inside_a_bar_cuts_it_and_a_repeated_one_does_not() -> None:
+def test_a_new_signature_inside_a_bar_cuts_it_and_a_repeated_one_does_not() -> None:
     assert bar_starts(score_with((0, 4, 4), (960, 3, 4), end=2000)).tolist() == [0, 960, 2400]
     assert bar_starts(score_with((0, 4, 4), (960, 4, 4), end=2000)).tolist() == [0, 1920, 3840]
 
 
-def test_a_signature_behind_the_last_note_ends_the_last_bar() -> None:
+def test_a_signature_after_the_last_note_ends_the_last_bar() -> None:
     assert bar_starts(score_with((0, 4, 4), (960, 3, 4), end=900)).tolist() == [0, 960]
     assert bar_starts(score_with((0, 4, 4), (1920, 3, 4), end=900)).tolist() == [0, 1920]
     assert bar_starts(score_with((0, 4, 4), (9600, 3, 4), end=900)).tolist() == [0, 1920]
 
 
-def test_beats_go_on_to_the_last_bar_line() -> None:
+def test_beats_continue_to_the_last_bar_line() -> None:
     assert beat_ticks(score_with(end=100)).tolist() == [0, 480, 960, 1440]
 
 
-def test_a_score_of_endless_bars_is_refused() -> None:
+def test_a_score_with_too_many_bars_is_rejected() -> None:
     score = score_with((0, 1, 64), end=2_000_000_000)
     with pytest.raises(InputError, match="ends at tick 2000000000, which makes more than 4000000"):
         bar_starts(score)
 
 
-def test_a_signature_without_length_is_refused() -> None:
+def test_a_signature_without_length_is_rejected() -> None:
     with pytest.raises(InputError, match="time signature 0/4 at tick 0 has no length"):
         bar_starts(score_with((0, 0, 4), end=100))
 
@@ -94,7 +94,7 @@ def test_seconds_agree_with_pretty_midi(seed: int) -> None:
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
-def test_ticks_and_seconds_undo_each_other(seed: int) -> None:
+def test_ticks_to_seconds_and_back_is_the_identity(seed: int) -> None:
     score = random_score(np.random.default_rng(seed), ticks=480, free=True)
     ticks = np.arange(0, 6000, 37)
     timing = TempoMap(score)

@@ -7,18 +7,18 @@ import pytest
 import symusic
 
 from rwkv_music.tokenizer import BarIndex, Tokenizer
+from tests.music import score_of
 from tests.tokens import notes_of, random_score, random_stream
 
 SETTINGS = list(itertools.product((48, 96, 192, 480), (32, 64, 128)))
 
 
-def score_of(onsets: list[int], durations: list[int], *, ticks: int) -> symusic.Score:
-    """One note after the other, each of a pitch that tells which it is."""
-    score = symusic.Score(ticks)
-    score.tracks.append(symusic.Track("", 0, False))
-    for place, (onset, duration) in enumerate(zip(onsets, durations, strict=True)):
-        score.tracks[0].notes.append(symusic.Note(onset, duration, place % 128, 1 + place % 127))
-    return score
+def numbered_notes(onsets: list[int], durations: list[int]) -> list[tuple[int, ...]]:
+    """Return one note per onset with a pitch and velocity that identify it."""
+    return [
+        (onset, duration, index % 128, 1 + index % 127)
+        for index, (onset, duration) in enumerate(zip(onsets, durations, strict=True))
+    ]
 
 
 @pytest.mark.parametrize(("steps", "velocities"), SETTINGS)
@@ -28,7 +28,7 @@ def test_onsets_move_by_half_a_step_and_velocities_by_their_bound(
     ticks = 1009  # a prime: onsets fall everywhere between two steps
     onsets = np.random.default_rng(steps).integers(0, 8 * ticks, 128)
     back = Tokenizer(steps_per_quarter=steps, velocities=velocities)
-    score = score_of(onsets.tolist(), [ticks] * 128, ticks=ticks)
+    score = score_of(*numbered_notes(onsets.tolist(), [ticks] * 128), ticks=ticks)
     found = back.decode(back.encode(score)).tracks[0].notes.numpy()
     place = found["pitch"].astype(int)
     moved = np.abs(found["time"] / steps - onsets[place] / ticks)
@@ -52,7 +52,7 @@ def test_durations_move_by_the_bound_of_their_length(steps: int) -> None:
     for shortest, longest, bound in bands:
         durations = rng.integers(int(shortest * ticks) + 1, int(longest * ticks) + 1, 128)
         onsets = rng.integers(0, 40 * ticks, 128)
-        score = score_of(onsets.tolist(), durations.tolist(), ticks=ticks)
+        score = score_of(*numbered_notes(onsets.tolist(), durations.tolist()), ticks=ticks)
         found = tokenizer.decode(tokenizer.encode(score)).tracks[0].notes.numpy()
         error = np.abs(found["duration"] / steps - durations[found["pitch"]] / ticks)
         assert error.max() <= bound + 1e-12
@@ -61,7 +61,7 @@ def test_durations_move_by_the_bound_of_their_length(steps: int) -> None:
 def test_a_tempo_moves_by_one_512th() -> None:
     tokenizer = Tokenizer()
     for qpm in np.random.default_rng(0).uniform(8, 480, 200).tolist():
-        score = score_of([0], [96], ticks=96)
+        score = score_of((0, 96, 0, 1), ticks=96)
         score.tempos.append(symusic.Tempo(0, qpm=qpm))
         back = tokenizer.decode(tokenizer.encode(score))
         # Files hold whole microseconds: at 480, one of them is 1/260 quarter per minute.

@@ -5,24 +5,9 @@ import symusic
 from rwkv_music.data.augmentation import transpose_ids
 from rwkv_music.score import bar_starts
 from rwkv_music.tokenizer import BarIndex, Tokenizer, TokenType
+from tests.music import score_of
 
 TOKENIZER = Tokenizer()
-
-
-def score_of(
-    *notes: tuple[int, int, int],
-    signatures: tuple[tuple[int, int, int], ...] = (),
-    drum: bool = False,
-) -> symusic.Score:
-    """Notes as (onset, duration, pitch) and signatures as (onset, beats, unit), in 480ths."""
-    score = symusic.Score(480)
-    for signature in signatures:
-        score.time_signatures.append(symusic.TimeSignature(*signature))
-    track = symusic.Track("", 0, drum)
-    for onset, duration, pitch in notes:
-        track.notes.append(symusic.Note(onset, duration, pitch, 80))
-    score.tracks.append(track)
-    return score
 
 
 def heard(score: symusic.Score) -> list[tuple[int, int, int]]:
@@ -72,7 +57,7 @@ def test_a_note_across_a_cut_is_not_in_the_window_behind_it_but_the_pedal_is() -
 
 
 def test_drums_have_ids_of_their_own_and_are_never_transposed() -> None:
-    score = score_of((0, 480, 36), (480, 480, 38), drum=True)
+    score = score_of((0, 480, 36), (480, 480, 38), is_drum=True)
     score.tracks[0].program = 24
     score.tracks.append(score_of((0, 480, 60)).tracks[0])
     ids = TOKENIZER.encode(score)

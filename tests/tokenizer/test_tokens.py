@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer, TokenType
+from tests.music import score_of
 from tests.tokens import notes_of, random_score
 
 TOKENIZER = Tokenizer()
@@ -18,18 +19,6 @@ TOKENIZER = Tokenizer()
 
 def words(ids: np.ndarray, tokenizer: Tokenizer = TOKENIZER) -> list[str]:
     return [tokenizer.vocabulary.describe(int(token)) for token in ids]
-
-
-def score_of(
-    *notes: tuple[int, int, int], program: int = 0, is_drum: bool = False
-) -> symusic.Score:
-    """Notes as (onset, duration, pitch) at 480 ticks per quarter, velocity 80."""
-    score = symusic.Score(480)
-    track = symusic.Track("", program, is_drum)
-    for onset, duration, pitch in notes:
-        track.notes.append(symusic.Note(onset, duration, pitch, 80))
-    score.tracks.append(track)
-    return score
 
 
 def test_a_tune_token_by_token() -> None:
