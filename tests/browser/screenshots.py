@@ -35,7 +35,8 @@ def show_continuation(notebook: NotebookPage) -> str:
     """Open the session and generate; returns the cell to take a picture of."""
     notebook.run_cell("open-session")
     notebook.python_value("session.wait()")
-    notebook.run_python("session.controls.number.value, session.controls.new_seed.value = 2, False")
+    notebook.run_python("session.controls.num_candidates.value = 2")
+    notebook.run_python("session.controls.new_seed.value = False")
     session = notebook.output("open-session")
     session.get_by_role("button", name="Generate").click()
     rolls = session.locator("canvas[data-notes]")

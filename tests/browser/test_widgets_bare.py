@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 from rwkv_music_widgets import LossChart, PianoRoll
-from rwkv_music_widgets.file_table import FileTable
+from rwkv_music_widgets.doctor.file_table import FileTable
 
 from rwkv_music.data.doctor.file_report import FileReport
 from rwkv_music.data.doctor.folder_report import FolderReport

@@ -13,7 +13,7 @@ from tests.music import tune
 
 def session(style: Style | Path | None) -> ContinuationSession:
     made = ContinuationSession("bach", tune(bars=2), prompt_bars=2, style=style)
-    made.controls.bars.value = made.controls.number.value = 1
+    made.controls.bars.value = made.controls.num_candidates.value = 1
     made.controls.new_seed.value = False
     return made
 

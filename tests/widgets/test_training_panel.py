@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from rwkv_music_widgets import TrainingPanel
-from rwkv_music_widgets.runlog import RunLog, packed_points, seconds_left
-from rwkv_music_widgets.training_words import figures_html
+from rwkv_music_widgets.training.loss_chart import packed_points
+from rwkv_music_widgets.training.run_html import figures_html
+from rwkv_music_widgets.training.run_log import RunLog, seconds_left
 
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score, save_score
@@ -83,7 +84,7 @@ def test_the_log_reads_on_from_where_it_stopped(tmp_path: Path) -> None:
 
 def test_many_points_are_thinned_and_the_last_stays() -> None:
     points = [(float(step), 1.0) for step in range(10_000)]
-    thinned = np.frombuffer(packed_points(points, most=100), dtype="<f4").reshape(-1, 2)
+    thinned = np.frombuffer(packed_points(points, max_points=100), dtype="<f4").reshape(-1, 2)
     assert len(thinned) == 100
     assert thinned[-1, 0] == 9999
 
@@ -216,12 +217,12 @@ def test_power_and_temperature_are_shown_where_the_device_tells_them() -> None:
 
 def test_the_time_left_is_told_by_the_last_fifty_steps() -> None:
     log = RunLog("nowhere")
-    log._take({"step": 1, "loss_train": 1.0, "elapsed_seconds": 8.0})
+    log._add({"step": 1, "loss_train": 1.0, "elapsed_seconds": 8.0})
     assert seconds_left(log, 1, 3, str) == "16.0"  # the only step took 8 s, and 2 are to come
     for step in range(2, 101):
         # 10 s a step while something else was running, 2 s a step since step 50
         elapsed = 10.0 * step if step <= 50 else 500.0 + 2.0 * (step - 50)
-        log._take({"step": step, "loss_train": 1.0, "elapsed_seconds": elapsed})
+        log._add({"step": step, "loss_train": 1.0, "elapsed_seconds": elapsed})
     assert seconds_left(log, 100, 130, str) == "60.0"
     assert seconds_left(RunLog("nowhere"), 0, 130, str) == ""
 

@@ -9,7 +9,7 @@ import pytest
 import symusic
 from rwkv_music_widgets import PianoRoll, Player
 from rwkv_music_widgets.bundle import bundled
-from rwkv_music_widgets.packing import packed_notes, tempo_rows
+from rwkv_music_widgets.roll.packed_score import packed_notes, tempo_rows
 
 from rwkv_music.errors import InputError
 from rwkv_music.playback import Player as SoundPlayer
@@ -59,7 +59,7 @@ def test_tempos_are_told_in_seconds() -> None:
 
 def test_a_roll_tells_its_score_in_a_sentence_and_saves_a_picture(tmp_path: Path) -> None:
     roll = PianoRoll(tune(bars=4), seam_tick=2 * BAR)
-    assert roll.summary.endswith("4 bars; the continuation begins at bar 3")
+    assert roll.summary.endswith("4 bars; the continuation starts at bar 3")
     assert roll.parts == ["part 0", "part 1"]
     assert roll.signatures == [[0, "4/4"]]
     assert roll.save(tmp_path / "roll.png").read_bytes()[:4] == b"\x89PNG"

@@ -1,11 +1,11 @@
-"""What the notebook shows: piano roll, player, continuation, training panel and data doctor."""
+"""Notebook widgets: piano roll, player, continuation session, training panel, data doctor."""
 
-from rwkv_music_widgets.continuation_session import ContinuationSession
-from rwkv_music_widgets.data_doctor import DataDoctor
-from rwkv_music_widgets.loss_chart import LossChart
-from rwkv_music_widgets.piano_roll import PianoRoll
-from rwkv_music_widgets.player import Player
-from rwkv_music_widgets.training_panel import TrainingPanel
+from rwkv_music_widgets.doctor.data_doctor import DataDoctor
+from rwkv_music_widgets.player.player import Player
+from rwkv_music_widgets.roll.piano_roll import PianoRoll
+from rwkv_music_widgets.session.continuation_session import ContinuationSession
+from rwkv_music_widgets.training.loss_chart import LossChart
+from rwkv_music_widgets.training.training_panel import TrainingPanel
 
 __all__ = [
     "ContinuationSession",

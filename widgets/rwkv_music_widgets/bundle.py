@@ -1,7 +1,8 @@
-"""One ES module out of several: anywidget loads a single file, and there is no bundler here.
+"""Joins ES modules into one: anywidget loads a single file, and this project has no bundler.
 
-Each widget's module is put behind the modules it imports from this folder. Import lines and the
-word `export` go; only `export default` stays. Names are therefore unique across the folder.
+Modules of the folder `static` are concatenated after the modules that they import. Import lines
+and the word `export` are removed, except for `export default`. Names are therefore unique across
+the folder.
 """
 
 import re
@@ -14,25 +15,25 @@ _EXPORT = re.compile(r"^export (?=(?:function|class|const)\b)", re.MULTILINE)
 
 
 def bundled(name: str) -> str:
-    """The text of one module with everything it needs.
+    """Return the text of one module, preceded by the modules that it imports.
 
     Args:
         name: A file in the folder `static`, e.g. "piano_roll.mjs".
     """
-    parts: dict[str, str] = {}
-    _collect(name, parts)
-    return "\n".join(parts.values())
+    modules: dict[str, str] = {}
+    _collect(name, modules)
+    return "\n".join(modules.values())
 
 
-def style(name: str) -> str:
-    """The text of a style sheet in the folder `static`."""
+def style_sheet(name: str) -> str:
+    """Return the text of a style sheet in the folder `static`."""
     return (STATIC / name).read_text(encoding="utf-8")
 
 
-def _collect(name: str, parts: dict[str, str]) -> None:
-    if name in parts:
+def _collect(name: str, modules: dict[str, str]) -> None:
+    if name in modules:
         return
     text = (STATIC / name).read_text(encoding="utf-8")
-    for needed in _IMPORT.finditer(text):
-        _collect(needed["name"], parts)
-    parts[name] = _EXPORT.sub("", _IMPORT.sub("", text))
+    for imported in _IMPORT.finditer(text):
+        _collect(imported["name"], modules)
+    modules[name] = _EXPORT.sub("", _IMPORT.sub("", text))

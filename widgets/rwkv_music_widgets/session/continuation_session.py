@@ -1,10 +1,9 @@
-"""Prompt, continue, listen, keep, undo, export: the main job, in one widget.
+"""Continuation session: prompt, generate, listen, keep, undo and export in one widget.
 
-The widget is a face on `rwkv_music.generation.Session`, a tree in which nothing is lost. Buttons
-only start a thread; every mistake of a user becomes a message.
+The widget shows a `rwkv_music.generation.Session`, a tree of candidates from which nothing is
+removed. Buttons start a thread; a user's mistake becomes a message.
 """
 
-import html
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -18,27 +17,31 @@ from rwkv_music.errors import InputError
 from rwkv_music.generation import Session, SessionNode, continue_score
 from rwkv_music.model import MusicModel, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
-from rwkv_music_widgets.candidate_row import CandidateRow
-from rwkv_music_widgets.controls import Controls
-from rwkv_music_widgets.piano_roll import PianoRoll
-from rwkv_music_widgets.player import Player
+from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.messages import MessageBox
+from rwkv_music_widgets.player.player import Player
+from rwkv_music_widgets.roll.piano_roll import PianoRoll
+from rwkv_music_widgets.session.candidate_row import CandidateRow
+from rwkv_music_widgets.session.session_controls import SessionControls
 
 
 class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """Pick a prompt, let the model continue it, keep what you like, export it.
+    """Choose a prompt, let the model continue it, keep what you like, export it.
 
     Args:
-        model: A name, a path or a loaded model; it is loaded at the first use.
-        prompt: A score or anything `to_score` reads; the first built-in beginning when None.
-        prompt_bars: Bars of the prompt to give the model.
-        style: What the model begins with: a style, or the path of one that `rwkv-music tune` made.
-            A slider then sets its strength.
+        model: A name, a path or a loaded model; a model that is not loaded is loaded at first use.
+        prompt: A score or anything `to_score` reads; the first example prompt when None.
+        prompt_bars: Number of bars of the prompt that the model reads.
+        style: A style, or the path of one made with `rwkv-music tune`. A slider sets its strength.
+
+    Raises:
+        InputError: If `prompt_bars` is below 1 or the prompt cannot be read.
 
     Example:
         session = ContinuationSession("bach")
         session                                # in a cell of its own: shows it
         session.candidates                     # what was generated, newest last
-        session.export("continued.mid")        # the current score, never overwriting
+        session.export("continued.mid")        # the current score; never overwrites a file
     """
 
     def __init__(
@@ -59,12 +62,12 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.session: Session | None = None
         self.candidates: list[SessionNode] = []
         """The newest continuations of the current prompt."""
-        self.controls = Controls(
+        self.controls = SessionControls(
             model="" if isinstance(model, MusicModel) else str(model), prompt_bars=prompt_bars
         )
         self.roll = PianoRoll(height=240)
         self.player = Player(self.roll)
-        self.message_box = widgets.HTML()
+        self.message_box = MessageBox()
         self.rows = widgets.VBox()
         if style is not None:
             self.controls.offer_style()
@@ -84,11 +87,11 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if prompt is not None:
             self.set_prompt(prompt)
         else:
-            self._start(self._load_chosen)
+            self._start(self._load_example)
 
     def _connect(self) -> None:
         controls = self.controls
-        controls.beginning.observe(lambda _change: self._start(self._load_chosen), names=["value"])
+        controls.beginning.observe(lambda _change: self._start(self._load_example), names=["value"])
         controls.upload.observe(lambda _change: self._start(self._load_upload), names=["value"])
         controls.prompt_bars.observe(lambda _change: self._start(self._cut_prompt), names=["value"])
         controls.generate.on_click(lambda _button: self._start(self._generate))
@@ -97,7 +100,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         controls.export.on_click(lambda _button: self._guarded(self._export_current))
         controls.on_settings(self._show_code)
 
-    # What a cell can call.
+    # Methods to call from a cell.
 
     @property
     def current(self) -> SessionNode:
@@ -106,17 +109,15 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: If no prompt was chosen yet.
         """
-        if self.session is None:
-            raise InputError("no prompt was chosen yet: choose a beginning or a file")
-        return self.session.current
+        return self._opened_session().current
 
     @property
     def message(self) -> str:
-        """What the widget says now; empty if all is well."""
-        return html.unescape(self.message_box.value.partition(">")[2].rpartition("<")[0])
+        """The message shown now; empty if there is none."""
+        return self.message_box.text
 
     def set_prompt(self, music: Any) -> None:
-        """Begin a new session with this music; as many bars as the widget says are its prompt.
+        """Start a new session with the first bars of this music.
 
         Raises:
             InputError: If it cannot be read.
@@ -125,7 +126,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._cut_prompt()
 
     def generate(self) -> list[SessionNode]:
-        """Make candidates with the settings shown, wait for them, and return them.
+        """Generate candidates with the settings shown, wait for them, and return them.
 
         Raises:
             InputError: If there is no prompt or a setting is out of range.
@@ -133,48 +134,49 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._generate()
         return self.candidates
 
-    def keep(self, place: int) -> SessionNode:
+    def keep(self, index: int) -> SessionNode:
         """Make a candidate the prompt.
 
         Args:
-            place: Counted from 0, as in `candidates`.
+            index: Its index in `candidates`, counted from 0.
 
         Raises:
             InputError: If there is no such candidate.
         """
-        if not 0 <= place < len(self.candidates):
+        if not 0 <= index < len(self.candidates):
             raise InputError(
-                f"there is no candidate {place}: there are {len(self.candidates)}, counted from 0"
+                f"there is no candidate {index}: there are {len(self.candidates)}, counted from 0"
             )
-        return self._keep_node(self.candidates[place].id)
+        return self._keep_node(self.candidates[index].id)
 
     def undo(self) -> SessionNode:
-        """Go back to what the prompt was before; its candidates are shown again."""
-        self.current  # noqa: B018 - says so if there is none
-        assert self.session is not None
-        self.session.undo()
+        """Return to the previous prompt; its candidates are shown again.
+
+        Raises:
+            InputError: If no prompt was chosen yet.
+        """
+        session = self._opened_session()
+        session.undo()
         self._show_current()
-        return self.session.current
+        return session.current
 
     def export(self, path: str | Path, *, part: Literal["all", "new"] = "all") -> Path:
-        """Save the current score as MIDI; an existing file is never overwritten.
+        """Save the current score as MIDI. An existing file is never overwritten.
 
         Args:
-            path: Where to; if it is taken, a number is put before the ending.
+            path: The file to write; if it exists, a number is inserted before its suffix.
             part: The whole score, or the newest bars only.
 
         Returns:
-            The path written.
+            The path of the file written.
 
         Raises:
-            InputError: If there is nothing to export, or the place cannot be written to.
+            InputError: If there is nothing to export, or the file cannot be written.
         """
-        self.current  # noqa: B018 - says so if there is none
-        assert self.session is not None
-        return self.session.export(path, part=part)
+        return self._opened_session().export(path, part=part)
 
     def wait(self, timeout_seconds: float = 300) -> None:
-        """Wait for what a button has started.
+        """Wait for the work that a button started.
 
         Raises:
             TimeoutError: If it takes longer.
@@ -183,12 +185,24 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if thread is not None:
             thread.join(timeout_seconds)
             if thread.is_alive():
-                raise TimeoutError(f"still at work after {timeout_seconds} seconds")
+                raise TimeoutError(f"still working after {timeout_seconds} seconds")
 
-    # What buttons start.
+    def close(self) -> None:
+        """Stop generation and sound, and close every widget of the session."""
+        if is_open(self):
+            self._stop.set()
+            self.player.stop()
+            close_tree(self)
+
+    def _opened_session(self) -> Session:
+        if self.session is None:
+            raise InputError("no prompt was chosen yet: choose an example or a file")
+        return self.session
+
+    # Work that buttons start.
 
     def _start(self, work: Callable[[], object]) -> None:
-        """Do some work in a thread; a second click while one is at work is passed over."""
+        """Run `work` in a thread; do nothing if earlier work is still running."""
         if self._thread is not None and self._thread.is_alive():
             return
         self._thread = threading.Thread(
@@ -197,22 +211,17 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._thread.start()
 
     def _guarded(self, work: Callable[[], object]) -> None:
-        self._say("")
+        self.message_box.clear()
         try:
             work()
         except InputError as error:
-            self._say(str(error))
+            self.message_box.show_error(str(error))
 
-    def _say(self, text: str, *, alert: bool = True) -> None:
-        role, color = ("alert", "#c62828") if alert else ("status", "inherit")
-        said = f'<span role="{role}" style="color:{color}">{html.escape(text)}</span>'
-        self.message_box.value = said if text else ""
-
-    def _load_chosen(self) -> None:
+    def _load_example(self) -> None:
         name = self.controls.beginning.value
-        self._say(f"reading {name} …", alert=False)
+        self.message_box.show_status(f"reading {name} …")
         self._source = load_prompt(name)
-        self._say("")
+        self.message_box.clear()
         self._cut_prompt()
 
     def _load_upload(self) -> None:
@@ -222,7 +231,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             self.set_prompt(score_from_bytes(content, name=files[0]["name"]))
 
     def _cut_prompt(self) -> None:
-        """Take the wanted number of bars of the source as the first prompt of a new session."""
+        """Start a new session with the chosen number of bars of the source."""
         if self._source is None:
             return
         bars = min(int(self.controls.prompt_bars.value), num_bars(self._source))
@@ -230,32 +239,31 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._show_current()
 
     def _generate(self) -> None:
-        node, controls = self.current, self.controls
+        session, controls = self._opened_session(), self.controls
         settings = controls.sampling()
         self._stop.clear()
-        controls.show_work(bars=settings["bars"])
+        controls.show_generating(bars=settings["bars"])
         try:
-            model, style = self._loaded()
+            model, style = self._load_model_and_style()
             pieces = continue_score(
                 model,
-                node.score,
+                session.current.score,
                 **settings,
                 style=style,
-                on_bar=controls.show_bar,
+                on_bar=controls.show_progress,
                 should_stop=self._stop.is_set,
             )
         finally:
-            controls.show_rest()
-        assert self.session is not None
+            controls.show_idle()
         if style is not None:
             settings["style_strength"] = controls.strength.value
-        self.candidates = self.session.add(pieces, **settings)
+        self.candidates = session.add(pieces, **settings)
         self._show_candidates()
         if self._stop.is_set():
-            self._say("stopped: the candidates hold what was generated so far", alert=False)
+            self.message_box.show_status("stopped: the candidates hold what was generated so far")
 
-    def _loaded(self) -> tuple[MusicModel, Style | None]:
-        """The model and the style at the strength shown, read at the first use."""
+    def _load_model_and_style(self) -> tuple[MusicModel, Style | None]:
+        """Return the model and the style at the strength shown, loading them at first use."""
         if not isinstance(self._model, MusicModel):
             self._model = load_model(self._model)
         if isinstance(self._style, str | Path):
@@ -264,54 +272,55 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         return self._model, style and style.scaled(self.controls.strength.value)
 
     def _keep_node(self, node_id: int) -> SessionNode:
-        assert self.session is not None
-        node = self.session.keep(node_id)
+        node = self._opened_session().keep(node_id)
         self._show_current()
         return node
 
     def _export_current(self) -> None:
         path = self.export("continuation.mid")
-        self._say(f"saved as {path.resolve()}", alert=False)
+        self.message_box.show_status(f"saved as {path.resolve()}")
 
     def _export_node(self, node_id: int) -> None:
-        assert self.session is not None
-        path = self.session.export_node(node_id, f"continuation-{node_id}.mid")
-        self._say(f"saved as {path.resolve()}", alert=False)
+        path = self._opened_session().export_node(node_id, f"continuation-{node_id}.mid")
+        self.message_box.show_status(f"saved as {path.resolve()}")
 
-    # What is shown.
+    # Display.
 
     def _show_current(self) -> None:
-        assert self.session is not None
-        node = self.session.current
+        session = self._opened_session()
+        node = session.current
         self.player.stop()
         self.roll.set_score(node.score, seam_tick=node.seam_tick)
-        made = self.session.children(node.id)
-        # What was generated together was added together: the newest batch is the last run of ids.
-        self.candidates = made[-made[-1].settings["candidates"] :] if made else []
+        children = session.children(node.id)
+        # Candidates of one batch have consecutive ids: the newest batch comes last.
+        self.candidates = children[-children[-1].settings["candidates"] :] if children else []
         self._show_candidates()
         self.controls.undo.disabled = node.parent is None
-        self.controls.show_path(len(self._ancestors(node)), num_bars(node.score))
+        self.controls.show_path(len(self._kept_nodes(node)), num_bars(node.score))
         self._show_code()
 
-    def _ancestors(self, node: SessionNode) -> list[SessionNode]:
-        assert self.session is not None
-        found = []
+    def _kept_nodes(self, node: SessionNode) -> list[SessionNode]:
+        """Return the kept candidates that lead to a node, the newest first."""
+        session, kept = self._opened_session(), []
         while node.parent is not None:
-            found.append(node)
-            node = self.session.nodes[node.parent]
-        return found
+            kept.append(node)
+            node = session.nodes[node.parent]
+        return kept
 
     def _show_candidates(self) -> None:
+        replaced = self.rows.children
         self.rows.children = tuple(
             CandidateRow(
                 node,
-                place,
+                index,
                 keep=partial(self._guarded, partial(self._keep_node, node.id)),
                 export=partial(self._guarded, partial(self._export_node, node.id)),
                 sound=self.player.sound,
             )
-            for place, node in enumerate(self.candidates)
+            for index, node in enumerate(self.candidates)
         )
+        for row in replaced:
+            row.close()
 
     def _show_code(self) -> None:
         model = self._model if isinstance(self._model, str) else "…"

@@ -1,4 +1,4 @@
-"""The piano roll: a score on a canvas, with its seam, a selection and a moving playhead."""
+"""Piano roll: a score on a canvas, with the start of a continuation, a selection and a playhead."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ import traitlets
 
 from rwkv_music.errors import InputError
 from rwkv_music.score import save_piano_roll, to_score
-from rwkv_music_widgets.bundle import bundled, style
-from rwkv_music_widgets.packing import (
+from rwkv_music_widgets.bundle import bundled, style_sheet
+from rwkv_music_widgets.roll.packed_score import (
     packed_lines,
     packed_notes,
     part_names,
@@ -23,20 +23,23 @@ _STOPPED = {"state": "stopped", "from_tick": 0, "stop_tick": -1, "sound": False,
 
 
 class PianoRoll(anywidget.AnyWidget):
-    """Shows a score; drag to select, Ctrl+wheel to zoom, Shift+wheel to scroll.
+    """Shows a score. Drag to select, Ctrl+wheel to zoom, Shift+wheel to scroll.
 
     Args:
-        music: A score, a path, a pretty_midi object or a music21 stream.
-        seam_tick: Where a continuation begins; nowhere when None.
-        height: In pixels.
+        music: A score, a path, a pretty_midi object or a music21 stream; nothing when None.
+        seam_tick: Tick at which a continuation starts; None if there is none.
+        height: Height in pixels, at least 80.
+
+    Raises:
+        InputError: If the height is too small or the music cannot be read.
 
     Example:
         roll = PianoRoll("prompt.mid")
-        roll.selection  # [start_tick, end_tick] of the region dragged, or []
+        roll.selection  # [start_tick, end_tick] of the selected region, or []
     """
 
     _esm = bundled("piano_roll.mjs")
-    _css = style("piano_roll.css")
+    _css = style_sheet("piano_roll.css")
 
     notes = traitlets.Bytes(b"").tag(sync=True)
     bars = traitlets.Bytes(b"").tag(sync=True)
@@ -58,12 +61,16 @@ class PianoRoll(anywidget.AnyWidget):
             raise InputError(f"height must be at least 80 pixels, got {height}")
         super().__init__(height=height)
         self.score = symusic.Score(480)
-        self._plays = 0
+        self._num_playback_changes = 0
         if music is not None:
             self.set_score(music, seam_tick=seam_tick)
 
     def set_score(self, music: Any, *, seam_tick: int | None = None) -> None:
-        """Show another score."""
+        """Show another score.
+
+        Raises:
+            InputError: If the music cannot be read.
+        """
         score = to_score(music)
         self.score = score
         bars, beats = packed_lines(score)
@@ -85,20 +92,20 @@ class PianoRoll(anywidget.AnyWidget):
 
         Args:
             state: "playing", "paused" or "stopped".
-            from_tick: Where it is now.
-            stop_tick: Where playing ends; the end of the piece when None.
-            sound: Whether the browser itself is to sound.
+            from_tick: Current position.
+            stop_tick: Position at which playing ends; the end of the piece when None.
+            sound: Whether the browser produces the sound.
         """
-        self._plays += 1
+        self._num_playback_changes += 1
         self.playback = {
             "state": state,
             "from_tick": from_tick,
             "stop_tick": -1 if stop_tick is None else stop_tick,
             "sound": sound,
-            "count": self._plays,
+            "count": self._num_playback_changes,
         }
 
     def save(self, path: str | Path) -> Path:
-        """Save a static picture (PNG), which also survives a restarted kernel."""
+        """Save a static picture (PNG), which needs no kernel to be seen."""
         seam = None if self.seam_tick < 0 else self.seam_tick
         return save_piano_roll(self.score, path, seam_tick=seam)

@@ -1,4 +1,4 @@
-"""A score as the binary traits the piano roll draws."""
+"""Packs a score into the traits that the piano roll draws."""
 
 import numpy as np
 import symusic
@@ -19,27 +19,27 @@ _NOTE = np.dtype(
 
 
 def packed_notes(score: symusic.Score) -> bytes:
-    """All notes, 12 bytes each, sorted by onset."""
+    """Return all notes, 12 bytes each, sorted by onset."""
     tables = []
-    for place, track in enumerate(score.tracks):
+    for part_index, track in enumerate(score.tracks):
         source = track.notes.numpy()
         table = np.zeros(len(source["time"]), dtype=_NOTE)
         table["onset"], table["duration"] = source["time"], source["duration"]
         table["pitch"], table["velocity"] = source["pitch"], source["velocity"]
-        table["part"], table["is_drum"] = place % 256, track.is_drum
+        table["part"], table["is_drum"] = part_index % 256, track.is_drum
         tables.append(table)
     joined = np.concatenate(tables) if tables else np.zeros(0, dtype=_NOTE)
     return bytes(joined[np.argsort(joined["onset"], kind="stable")].tobytes())
 
 
 def packed_lines(score: symusic.Score) -> tuple[bytes, bytes]:
-    """Bar lines and beats in ticks, as 32-bit whole numbers."""
+    """Return bar lines and beats in ticks, as 32-bit integers."""
     bars, beats = bar_starts(score), beat_ticks(score)
     return bytes(bars.astype("<i4").tobytes()), bytes(beats.astype("<i4").tobytes())
 
 
 def tempo_rows(score: symusic.Score) -> list[list[float]]:
-    """Rows of tick, seconds at that tick, seconds per tick."""
+    """Return rows of tick, seconds at that tick, seconds per tick."""
     timing = TempoMap(score)
     ticks = sorted({0, *(int(tempo.time) for tempo in score.tempos)})
     starts = timing.ticks_to_seconds(np.array(ticks))
@@ -51,22 +51,22 @@ def tempo_rows(score: symusic.Score) -> list[list[float]]:
 
 
 def signature_rows(score: symusic.Score) -> list[list[int | str]]:
-    """Rows of tick and "3/4"."""
+    """Return rows of tick and time signature, e.g. [0, "3/4"]."""
     return [[sign.tick, f"{sign.numerator}/{sign.denominator}"] for sign in signatures(score)]
 
 
 def part_names(score: symusic.Score) -> list[str]:
-    """The name of each part, or its instrument's."""
+    """Return the name of each part, or of its instrument where it has none."""
     return [
         track.name or program_name(track.program, is_drum=track.is_drum) for track in score.tracks
     ]
 
 
 def summary(score: symusic.Score, seam_tick: int | None) -> str:
-    """One sentence for a reader who cannot see the picture."""
+    """Return a sentence that describes the picture to a screen reader."""
     bars = bar_starts(score)
     text = f"Piano roll: {len(score.tracks)} parts, {score.note_num()} notes, {len(bars) - 1} bars"
     if seam_tick is not None:
         seam_bar = int(np.searchsorted(bars, seam_tick, side="right"))
-        text += f"; the continuation begins at bar {seam_bar}"
+        text += f"; the continuation starts at bar {seam_bar}"
     return text

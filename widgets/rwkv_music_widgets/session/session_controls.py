@@ -1,6 +1,5 @@
-"""Sliders, buttons and lists of a continuation session. They know no music."""
+"""Controls of a continuation session: prompt, settings and buttons."""
 
-import html
 import random
 import time
 from collections.abc import Callable
@@ -9,18 +8,20 @@ from typing import Any
 import ipywidgets as widgets
 
 from rwkv_music.data import prompt_names
+from rwkv_music_widgets.buttons import text_button, wrapped_row
+from rwkv_music_widgets.messages import escaped
 
 _SECONDS_BETWEEN_UPDATES = 0.1
 _LARGEST_SEED = 999_999
 _STYLE = {"description_width": "initial"}
 
 
-class Controls:
-    """The controls, in groups a session lays out.
+class SessionControls:
+    """Controls of a session, in the groups in which it shows them.
 
     Args:
-        model: Name or place of the model, which decides the beginnings to choose from.
-        prompt_bars: Bars of the prompt at the beginning.
+        model: Name or path of the model; it determines which example prompts are offered.
+        prompt_bars: Initial number of bars of the prompt.
     """
 
     def __init__(self, *, model: str, prompt_bars: int) -> None:
@@ -42,10 +43,12 @@ class Controls:
             style=_STYLE,
             layout=widgets.Layout(width="150px"),
         )
-        self.source = _row(self.beginning, self.upload, self.prompt_bars)
+        self.source = wrapped_row(self.beginning, self.upload, self.prompt_bars)
 
         self.bars = widgets.IntSlider(4, min=1, max=16, description="New bars", style=_STYLE)
-        self.number = widgets.IntSlider(3, min=1, max=8, description="Candidates", style=_STYLE)
+        self.num_candidates = widgets.IntSlider(
+            3, min=1, max=8, description="Candidates", style=_STYLE
+        )
         self.temperature = widgets.FloatSlider(
             1.0, min=0.0, max=1.5, step=0.05, description="Temperature", style=_STYLE
         )
@@ -55,7 +58,7 @@ class Controls:
         self.strength = widgets.FloatSlider(
             1.0, min=0.0, max=2.0, step=0.05, description="Style strength", style=_STYLE
         )
-        """Shown only where there is a style."""
+        """Shown only if the session has a style."""
         self.strength.layout.display = "none"
         self.seed = widgets.BoundedIntText(
             0,
@@ -66,28 +69,29 @@ class Controls:
             layout=widgets.Layout(width="140px"),
         )
         self.new_seed = widgets.Checkbox(
-            value=True, description="new one each time", indent=False, layout=_auto()
+            value=True,
+            description="new seed each time",
+            indent=False,
+            layout=widgets.Layout(width="auto"),
         )
         self.settings = widgets.VBox(
-            [_row(self.bars, self.number), _row(self.temperature, self.top_p, self.strength)]
+            [
+                wrapped_row(self.bars, self.num_candidates),
+                wrapped_row(self.temperature, self.top_p, self.strength),
+            ]
         )
 
-        self.generate = widgets.Button(
-            description="Generate", icon="magic", button_style="primary", layout=_auto()
+        self.generate = text_button(
+            "Generate", "magic", "Generate candidates with these settings", is_primary=True
         )
-        self.stop = widgets.Button(description="Stop", icon="stop", disabled=True, layout=_auto())
-        self.undo = widgets.Button(
-            description="Undo", icon="undo", disabled=True, layout=_auto(),
-            tooltip="Go back to the prompt before",
-        )  # fmt: skip
-        self.export = widgets.Button(
-            description="Export MIDI", icon="download", layout=_auto(),
-            tooltip="Save the score shown above",
-        )  # fmt: skip
+        self.stop = text_button("Stop", "stop", "Stop and keep what was generated so far")
+        self.undo = text_button("Undo", "undo", "Return to the previous prompt")
+        self.stop.disabled = self.undo.disabled = True
+        self.export = text_button("Export MIDI", "download", "Save the score shown above")
         self.progress = widgets.IntProgress(0, min=0, max=1, layout=widgets.Layout(width="120px"))
         self.progress.layout.visibility = "hidden"
         self.path = widgets.HTML()
-        self.actions = _row(
+        self.actions = wrapped_row(
             self.generate, self.stop, self.progress, self.seed, self.new_seed,
             self.undo, self.export, self.path,
         )  # fmt: skip
@@ -95,78 +99,70 @@ class Controls:
         self.code = widgets.Accordion([self._code], titles=("The same in Python",))
         self._shown_at = 0.0
 
-    def on_settings(self, handle: Callable[[], None]) -> None:
-        """Call back when a setting changes."""
-        settings = (self.bars, self.number, self.temperature, self.top_p, self.strength, self.seed)
-        for each in settings:
-            each.observe(lambda _change: handle(), names=["value"])
+    def on_settings(self, callback: Callable[[], None]) -> None:
+        """Call `callback` whenever a setting changes."""
+        settings = (
+            self.bars, self.num_candidates, self.temperature, self.top_p, self.strength, self.seed,
+        )  # fmt: skip
+        for setting in settings:
+            setting.observe(lambda _change: callback(), names=["value"])
 
     @property
     def has_style(self) -> bool:
-        """Whether a style's strength can be set."""
+        """Whether the strength of a style can be set."""
         return bool(self.strength.layout.display != "none")
 
     def offer_style(self) -> None:
-        """Show the slider of a style's strength."""
+        """Show the slider for the strength of a style."""
         self.strength.layout.display = None
 
     def sampling(self) -> dict[str, Any]:
-        """The arguments for `continue_score`; draws the new seed that is shown and used."""
+        """Return the arguments for `continue_score`, drawing and showing a new seed if asked to."""
         if self.new_seed.value:
             self.seed.value = random.randrange(_LARGEST_SEED + 1)  # noqa: S311 - music, not secrets
         return {
             "bars": self.bars.value,
-            "candidates": self.number.value,
+            "candidates": self.num_candidates.value,
             "temperature": self.temperature.value,
             "top_p": self.top_p.value,
             "seed": self.seed.value,
         }
 
-    def show_work(self, *, bars: int) -> None:
-        """Show that generation has begun."""
+    def show_generating(self, *, bars: int) -> None:
+        """Show that generation has started."""
         self.generate.disabled, self.stop.disabled = True, False
         self.progress.max, self.progress.value = bars, 0
         self.progress.layout.visibility = "visible"
 
-    def show_bar(self, bars: int) -> None:
-        """Show how far the slowest candidate is; not more often than Jupyter likes."""
+    def show_progress(self, bars: int) -> None:
+        """Show how many bars the slowest candidate has, at most ten times a second."""
         if time.monotonic() - self._shown_at > _SECONDS_BETWEEN_UPDATES:
             self.progress.value = bars
             self._shown_at = time.monotonic()
 
-    def show_rest(self) -> None:
-        """Show that generation is over."""
+    def show_idle(self) -> None:
+        """Show that generation has ended."""
         self.generate.disabled, self.stop.disabled = False, True
         self.progress.layout.visibility = "hidden"
 
     def show_path(self, kept: int, bars: int) -> None:
-        """Show how many continuations the current score is made of."""
+        """Show how many continuations the current score contains."""
         times = "once" if kept == 1 else f"{kept} times"
         self.path.value = f"{bars} bars, continued {times}" if kept else f"{bars} bars"
 
     def show_code(self, model: str) -> None:
-        """Show the Python call that does what Generate does."""
+        """Show the Python code that does the same as the button Generate."""
         style = f"    style=style.scaled({self.strength.value:g}),\n" if self.has_style else ""
         text = (
             "from rwkv_music import continue_score, load_model, save_score\n\n"
             f'model = load_model("{model}")\n'
             "pieces = continue_score(\n"
             "    model, session.current.score,\n"
-            f"    bars={self.bars.value}, candidates={self.number.value}, "
+            f"    bars={self.bars.value}, candidates={self.num_candidates.value}, "
             f"temperature={self.temperature.value:g}, top_p={self.top_p.value:g}, "
             f"seed={self.seed.value},\n"
             f"{style}"
             ")\n"
             'save_score(pieces[0].score, "continued.mid")'
         )
-        self._code.value = f"<pre style='margin:0'>{html.escape(text)}</pre>"
-
-
-def _auto() -> widgets.Layout:
-    return widgets.Layout(width="auto")
-
-
-def _row(*children: widgets.Widget) -> widgets.HBox:
-    return widgets.HBox(
-        list(children), layout=widgets.Layout(flex_flow="row wrap", align_items="center")
-    )
+        self._code.value = f"<pre style='margin:0'>{escaped(text)}</pre>"

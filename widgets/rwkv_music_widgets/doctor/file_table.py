@@ -1,4 +1,4 @@
-"""The table of a folder's files, in the browser."""
+"""Table of the files of a folder."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import traitlets
 from rwkv_music.data.doctor.file_report import FileReport
 from rwkv_music.data.doctor.folder_report import FolderReport
 from rwkv_music.data.doctor.report_text import remarks_of, row_of
-from rwkv_music_widgets.bundle import bundled, style
+from rwkv_music_widgets.bundle import bundled, style_sheet
 
 COLUMNS = (
     ("Verdict", "fine, mended while reading, or set aside"),
@@ -28,10 +28,10 @@ _SIDES = {"training": "learn", "validation": "test", "": "-"}
 
 
 class FileTable(anywidget.AnyWidget):
-    """Files of a folder: sortable, filtered by verdict, one of them selectable."""
+    """Files of a folder: can be sorted, filtered by verdict, and selected one at a time."""
 
     _esm = bundled("file_table.mjs")
-    _css = style("file_table.css")
+    _css = style_sheet("file_table.css")
 
     columns: traitlets.List[Any] = traitlets.List().tag(sync=True)
     verdicts: traitlets.List[Any] = traitlets.List(list(_VERDICTS)).tag(sync=True)
@@ -52,7 +52,7 @@ class FileTable(anywidget.AnyWidget):
 
 
 def _row(file: FileReport, remarks: list[str], side: str) -> dict[str, Any]:
-    """What is shown, and by what it is sorted."""
+    """Return the texts of a row and the values by which it is sorted."""
     verdict, *figures, name = row_of(file)
     signatures = ", ".join(file.time_signatures) or None
     return {

@@ -1,6 +1,5 @@
-"""The data doctor: a folder of music examined, to look at, to listen to, and told in words."""
+"""Data doctor: examines a folder of music and shows, plays and explains what it contains."""
 
-import html
 import io
 import threading
 from pathlib import Path
@@ -13,28 +12,30 @@ from rwkv_music.data.doctor.report_text import advice
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music_widgets.file_table import FileTable
-from rwkv_music_widgets.piano_roll import PianoRoll
-from rwkv_music_widgets.player import Player
+from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.doctor.file_table import FileTable
+from rwkv_music_widgets.messages import MessageBox, escaped
+from rwkv_music_widgets.player.player import Player
+from rwkv_music_widgets.roll.piano_roll import PianoRoll
 
 _TEXT_COLOR = "#888888"
-"""Readable on light and on dark ground."""
+"""Readable on light and dark backgrounds."""
 
 
 class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """Shows what is in a folder of music, file by file, and what that means for training.
+    """Shows the contents of a folder of music, file by file, and what they mean for training.
 
     The examination runs in the background; the table appears when it is done. A click on a row
-    shows and plays that file.
+    shows that file.
 
     Args:
-        music: A folder, or the report of one.
-        tokenizer: What training will use; the default one when None.
+        music: A folder, or a report about one.
+        tokenizer: Tokenizer that training will use; the default one when None.
 
     Example:
         doctor = DataDoctor("midi/")
         doctor                     # in a cell of its own: shows it
-        doctor.wait().usable       # the files that can be trained on
+        doctor.wait().usable       # files that can be trained on
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self._lock = threading.Lock()
         self._shown: threading.Thread | None = None
         self.progress = widgets.IntProgress(0, min=0, max=1, layout=widgets.Layout(width="50%"))
-        self.message_box = widgets.HTML()
+        self.message_box = MessageBox()
         self.summary = widgets.HTML()
         self.table = FileTable()
         self.table.observe(lambda _change: self._start_showing(), names=["selected"])
@@ -66,16 +67,16 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._thread = threading.Thread(
                 target=self._examine, args=(Path(music),), name="data-doctor", daemon=True
             )
-            self._say(f"examining {music} …", alert=False)
+            self.message_box.show_status(f"examining {music} …")
             self._thread.start()
 
     @property
     def message(self) -> str:
-        """What the widget says now; empty if all is well."""
-        return html.unescape(self.message_box.value.partition(">")[2].rpartition("<")[0])
+        """The message shown now; empty if there is none."""
+        return self.message_box.text
 
     def wait(self, timeout_seconds: float = 3600) -> FolderReport:
-        """Wait for the examination.
+        """Wait for the examination and return its report.
 
         Raises:
             TimeoutError: If it takes longer.
@@ -90,12 +91,12 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return self.report
 
     def select(self, name: str) -> None:
-        """Show a file, as a click on its row does, and wait for it.
+        """Show a file, as a click on its row does, and wait until it is shown.
 
         Raises:
             InputError: If there is no such file in the table.
         """
-        self._file(name)
+        self._file_index(name)
         self.table.selected = name
         if self._shown is not None:
             self._shown.join()
@@ -105,18 +106,20 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             report = examine_folder(folder, tokenizer=self._tokenizer, progress=self._on_file)
             self._show(report)
         except BaseException as error:
-            # A thread's exception is easily missed: say it where the user looks.
+            # An exception in a thread is easily missed: show it where the user looks.
             self._failure = error
             self.progress.layout.display = "none"
-            self._say(str(error) if isinstance(error, InputError) else repr(error))
+            self.message_box.show_error(
+                str(error) if isinstance(error, InputError) else repr(error)
+            )
             if not isinstance(error, InputError):
                 raise
 
     def _on_file(self, done: int, total: int, name: str) -> None:
-        """Not more often than Jupyter likes: a hundred times in all."""
+        """Show the progress, at most a hundred times in all."""
         if done == total or done % max(1, total // 100) == 0:
             self.progress.max, self.progress.value = total, done
-            self._say(f"examined {done} of {total}: {name}", alert=False)
+            self.message_box.show_status(f"examined {done} of {total}: {name}")
 
     def _show(self, report: FolderReport) -> None:
         self.table.show(report)
@@ -124,7 +127,7 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         picture = io.BytesIO()
         draw_overview(report, text_color=_TEXT_COLOR).savefig(picture, dpi=110)
         self.pictures.value = picture.getvalue()
-        self._say("")
+        self.message_box.clear()
         self.report = report
         self.children = (
             self.summary, self.message_box, self.table, self._listening, self.pictures,
@@ -132,10 +135,10 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if report.usable:
             self.table.selected = report.usable[0].name
 
-    def _file(self, name: str) -> int:
+    def _file_index(self, name: str) -> int:
         names = [file.name for file in self.report.files] if self.report else []
         if name not in names:
-            raise InputError(f"there is no file '{name}' in the table: take a name from it")
+            raise InputError(f"there is no file '{name}' in the table: choose a name that it shows")
         return names.index(name)
 
     def _start_showing(self) -> None:
@@ -148,35 +151,36 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _show_file(self, name: str) -> None:
         with self._lock:
-            if name == self.table.selected:  # else another row was clicked meanwhile
+            if name == self.table.selected:  # otherwise another row was clicked meanwhile
                 self._show_now(name)
 
     def _show_now(self, name: str) -> None:
         assert self.report is not None
-        file = self.report.files[self._file(name)]
+        file = self.report.files[self._file_index(name)]
         self.player.stop()
         hint = "click on a row to see and hear another file"
-        self.title.value = f"<b>{html.escape(name)}</b> &nbsp; <i style='opacity:.75'>{hint}</i>"
+        self.title.value = f"<b>{escaped(name)}</b> &nbsp; <i style='opacity:.75'>{hint}</i>"
         if file.notes is None:
-            # Never read here what could not be read there: it may take the kernel down.
-            self._say(f"{name} cannot be shown: {file.reason}")
+            # A file that its worker could not read might crash the kernel.
+            self.message_box.show_error(f"{name} cannot be shown: {file.reason}")
             return
         try:
             self.roll.set_score(load_score(Path(self.report.folder) / name))
         except InputError as error:
-            self._say(str(error))
+            self.message_box.show_error(str(error))
         else:
-            self._say("")
+            self.message_box.clear()
 
-    def _say(self, text: str, *, alert: bool = True) -> None:
-        role, color = ("alert", "#c62828") if alert else ("status", "inherit")
-        said = f'<span role="{role}" style="color:{color}">{html.escape(text)}</span>'
-        self.message_box.value = said if text else ""
+    def close(self) -> None:
+        """Stop the sound and close every widget of the doctor."""
+        if is_open(self):
+            self.player.stop()
+            close_tree(self)
 
 
 def _summary_html(report: FolderReport) -> str:
     blocks = []
     for question, lines in advice(report):
-        items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-        blocks.append(f"<b>{question}</b><ul style='margin:2px 0 6px'>{items}</ul>")
+        items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
+        blocks.append(f"<b>{escaped(question)}</b><ul style='margin:2px 0 6px'>{items}</ul>")
     return f"<div style='line-height:1.45'>{''.join(blocks)}</div>"

@@ -1,0 +1,43 @@
+"""Messages to the user: escaped, and announced by screen readers."""
+
+import html
+
+import ipywidgets as widgets
+
+_ERROR_COLOR = "#c62828"
+
+
+def escaped(value: object) -> str:
+    """Return a value as text that is safe inside HTML.
+
+    Everything that comes from a file, a run directory or a model passes through this function
+    before it reaches a widget that renders HTML.
+    """
+    return html.escape(str(value))
+
+
+class MessageBox(widgets.HTML):  # type: ignore[misc] # ipywidgets has no types
+    """A line of text: an error (announced at once) or a status."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__()
+        self.text = ""
+        """The message without markup; empty if there is none."""
+        self.show_status(text)
+
+    def show_error(self, text: str) -> None:
+        """Show an error."""
+        self._show(text, role="alert", style=f"color:{_ERROR_COLOR}")
+
+    def show_status(self, text: str) -> None:
+        """Show progress or a result."""
+        self._show(text, role="status", style="opacity:.75")
+
+    def clear(self) -> None:
+        """Remove the message."""
+        self.show_status("")
+
+    def _show(self, text: str, *, role: str, style: str) -> None:
+        self.text = text
+        markup = f'<span role="{role}" style="{style}">{escaped(text)}</span>'
+        self.value = markup if text else ""

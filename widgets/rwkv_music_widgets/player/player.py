@@ -1,0 +1,156 @@
+"""Player: transport buttons for a piano roll, with sound on this computer or in the browser."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import ipywidgets as widgets
+
+from rwkv_music.errors import InputError
+from rwkv_music.playback import Player as SoundPlayer
+from rwkv_music.score import TempoMap
+from rwkv_music_widgets.buttons import text_button, wrapped_row
+from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.messages import MessageBox
+from rwkv_music_widgets.roll.piano_roll import PianoRoll
+
+HERE = "This computer"
+BROWSER = "This browser"
+
+
+class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """Plays the score of a piano roll and moves its playhead.
+
+    If the kernel's machine has no sound device, a message says so and the browser plays.
+
+    Args:
+        roll: The roll to play. If it has a selection, Play plays the selection.
+        sound: Sound player to use; a new one when None.
+        show_message: Whether to say why this computer cannot play.
+    """
+
+    def __init__(
+        self, roll: PianoRoll, *, sound: SoundPlayer | None = None, show_message: bool = True
+    ) -> None:
+        self.roll = roll
+        self.sound = sound or SoundPlayer()
+        self._lock = threading.RLock()
+        self._started_at = 0.0
+        self._from_tick = 0
+        self._stop_tick: int | None = None
+        self._state = "stopped"
+        self.play_button = text_button("Play", "play", "Play everything, or the selection")
+        self.play_new_button = text_button("New part", "step-forward", "Play the continuation only")
+        self.pause_button = text_button("Pause", "pause", "Pause, or resume")
+        self.stop_button = text_button("Stop", "stop", "Stop")
+        self.where = widgets.Dropdown(
+            options=[HERE, BROWSER] if self.sound.available else [BROWSER],
+            layout=widgets.Layout(width="130px"),
+            tooltip="Device that produces the sound",
+        )
+        self.message_box = MessageBox(self.sound.message if show_message else "")
+        self.play_button.on_click(lambda _button: self._run(self.play))
+        self.play_new_button.on_click(lambda _button: self._run(self.play_new))
+        self.pause_button.on_click(lambda _button: self._run(self.pause))
+        self.stop_button.on_click(lambda _button: self._run(self.stop))
+        row = wrapped_row(
+            self.play_button,
+            self.play_new_button,
+            self.pause_button,
+            self.stop_button,
+            self.where,
+        )
+        super().__init__([row, self.message_box])
+        roll.observe(lambda _change: self._update_buttons(), names=["seam_tick"])
+        self._update_buttons()
+
+    @property
+    def message(self) -> str:
+        """Text of the line below the buttons."""
+        return self.message_box.text
+
+    @property
+    def state(self) -> str:
+        """One of "playing", "paused" and "stopped"."""
+        return self._state
+
+    def play(self) -> None:
+        """Play the selection, or everything.
+
+        Raises:
+            InputError: If there is nothing to play.
+        """
+        selection = self.roll.selection
+        if len(selection) == 2:
+            self.play_ticks(int(selection[0]), int(selection[1]))
+        else:
+            self.play_ticks(0, None)
+
+    def play_new(self) -> None:
+        """Play the continuation.
+
+        Raises:
+            InputError: If there is none.
+        """
+        if self.roll.seam_tick < 0:
+            raise InputError("there is no continuation yet: generate one first")
+        self.play_ticks(int(self.roll.seam_tick), None)
+
+    def play_ticks(self, start: int, stop: int | None) -> None:
+        """Play a range of the score.
+
+        Args:
+            start: First tick.
+            stop: Tick after the last one; the end of the piece when None.
+
+        Raises:
+            InputError: If the score is empty.
+        """
+        with self._lock:
+            if not self.roll.score.note_num():
+                raise InputError("there is no music to play: choose a prompt first")
+            is_here = self.where.value == HERE
+            if is_here:
+                self.sound.play(self.roll.score, start_tick=start, stop_tick=stop)
+            self._from_tick, self._stop_tick = start, stop
+            self._started_at = time.monotonic()
+            self._state = "playing"
+            self.roll.show_playback("playing", from_tick=start, stop_tick=stop, sound=not is_here)
+
+    def pause(self) -> None:
+        """Pause; when paused, resume."""
+        with self._lock:
+            if self._state == "playing":
+                self._from_tick = self._current_tick()
+                self.sound.stop()
+                self._state = "paused"
+                self.roll.show_playback("paused", from_tick=self._from_tick)
+            elif self._state == "paused":
+                self.play_ticks(self._from_tick, self._stop_tick)
+
+    def stop(self) -> None:
+        """Stop playback."""
+        with self._lock:
+            self.sound.stop()
+            self._state = "stopped"
+            self.roll.show_playback("stopped")
+
+    def close(self) -> None:
+        """Stop the sound and close the player's widgets; the roll stays open."""
+        if is_open(self):
+            self.stop()
+            close_tree(self)
+
+    def _current_tick(self) -> int:
+        timing = TempoMap(self.roll.score)
+        start = float(timing.ticks_to_seconds(self._from_tick)[0])
+        return int(timing.seconds_to_ticks(start + time.monotonic() - self._started_at)[0])
+
+    def _update_buttons(self) -> None:
+        self.play_new_button.disabled = self.roll.seam_tick < 0
+
+    def _run(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except InputError as error:
+            self.message_box.show_error(str(error))

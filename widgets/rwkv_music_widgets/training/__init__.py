@@ -1,0 +1,1 @@
+"""Training panel and its charts."""
