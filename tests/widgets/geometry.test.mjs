@@ -5,7 +5,7 @@ import test from "node:test";
 import { axisTicks, smoothed, unpackPoints, valueRange } from "../../widgets/rwkv_music_widgets/static/chart.mjs";
 import {
   NOTE_BYTES, PitchScale, TempoMap, TimeScale, isBlackKey, labelEvery, lowerBound, pitchName,
-  placeInWords, snap, unpackNotes, unpackTicks, visibleNotes,
+  positionText, snap, unpackNotes, unpackTicks, visibleNotes,
 } from "../../widgets/rwkv_music_widgets/static/geometry.mjs";
 
 function packed(rows) {
@@ -76,8 +76,8 @@ test("a tick snaps to the nearest line", () => {
 test("places are told in bars and beats from one", () => {
   const bars = [0, 384, 768];
   const beats = [0, 96, 192, 288, 384, 480, 576, 672];
-  assert.equal(placeInWords(0, bars, beats), "bar 1, beat 1");
-  assert.equal(placeInWords(384 + 96 + 48, bars, beats), "bar 2, beat 2.5");
+  assert.equal(positionText(0, bars, beats), "bar 1, beat 1");
+  assert.equal(positionText(384 + 96 + 48, bars, beats), "bar 2, beat 2.5");
 });
 
 test("names, keys and lists", () => {

@@ -44,11 +44,11 @@ def some_run(path: Path, *, steps: int) -> RunDirectory:
     return run
 
 
-def look(run: RunDirectory, step: int, **more: Any) -> None:
-    """A look at the held-out pieces, with two samples."""
+def evaluate(run: RunDirectory, step: int, **more: Any) -> None:
+    """Append the metrics of an evaluation, with two samples."""
     names = []
-    for number, path in enumerate(run.sample_paths(step, 2)):
-        save_score(tune(bars=4 + number), path)
+    for index, path in enumerate(run.sample_paths(step, 2)):
+        save_score(tune(bars=4 + index), path)
         names.append(path.relative_to(run.path).as_posix())
     run.append_metrics(
         {
@@ -64,11 +64,11 @@ def look(run: RunDirectory, step: int, **more: Any) -> None:
 
 
 def finish(run: RunDirectory) -> None:
-    look(run, 5)
+    evaluate(run, 5)
     run.write_status("finished", step=5, steps=5, device="cpu")
 
 
-def test_the_log_reads_on_from_where_it_stopped(tmp_path: Path) -> None:
+def test_the_log_continues_where_it_stopped_reading(tmp_path: Path) -> None:
     run = some_run(tmp_path / "run", steps=2)
     log = RunLog(run.path)
     assert log.refresh()
@@ -82,7 +82,7 @@ def test_the_log_reads_on_from_where_it_stopped(tmp_path: Path) -> None:
     assert [step for step, _ in log.train] == [1, 2, 3]
 
 
-def test_many_points_are_thinned_and_the_last_stays() -> None:
+def test_many_points_are_thinned_and_the_last_one_is_kept() -> None:
     points = [(float(step), 1.0) for step in range(10_000)]
     thinned = np.frombuffer(packed_points(points, max_points=100), dtype="<f4").reshape(-1, 2)
     assert len(thinned) == 100
@@ -126,7 +126,7 @@ def test_the_panel_asks_the_trainer_to_stop(tmp_path: Path) -> None:
     panel.close()
 
 
-def test_each_button_asks_for_what_it_says(tmp_path: Path) -> None:
+def test_each_button_sends_its_command(tmp_path: Path) -> None:
     run = some_run(tmp_path / "run", steps=1)
     run.write_status("running", step=1, steps=9, device="cpu")
     panel = TrainingPanel(run.path, refresh_seconds=60)
@@ -151,9 +151,9 @@ def test_each_button_asks_for_what_it_says(tmp_path: Path) -> None:
     panel.close()
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_is_read_anew(tmp_path: Path) -> None:
+def test_a_resumed_run_is_read_again(tmp_path: Path) -> None:
     run = some_run(tmp_path / "run", steps=5)
-    look(run, 5)
+    evaluate(run, 5)
     log = RunLog(run.path)
     log.refresh()
     assert list(log.samples) == [5]
@@ -166,12 +166,12 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_read_anew(tmp_path: Path) -> No
     assert not log.refresh()
 
 
-def test_a_warning_is_shown_as_long_as_it_is_new(tmp_path: Path) -> None:
+def test_a_warning_is_shown_until_the_next_evaluation(tmp_path: Path) -> None:
     run = some_run(tmp_path / "run", steps=5)
-    look(run, 3, warnings=["the held-out loss rises: <1.6>"])
+    evaluate(run, 3, warnings=["the held-out loss rises: <1.6>"])
     panel = TrainingPanel(run.path, refresh_seconds=60)
     assert "the held-out loss rises: &lt;1.6&gt;" in panel.warnings.value
-    look(run, 5, warnings=[])
+    evaluate(run, 5, warnings=[])
     panel.refresh()
     assert panel.warnings.value == ""
     panel.close()
@@ -179,8 +179,8 @@ def test_a_warning_is_shown_as_long_as_it_is_new(tmp_path: Path) -> None:
 
 def test_a_run_of_the_first_version_is_shown(tmp_path: Path) -> None:
     run = some_run(tmp_path / "run", steps=2)
-    floor = {"order": 5, "nats_per_token": 0.9, "nats_per_note": 4.0}
-    old = {"schema": 1, "floor": floor, "sample": {"seam_tick": BAR}}
+    baseline = {"order": 5, "nats_per_token": 0.9, "nats_per_note": 4.0}
+    old = {"schema": 1, "floor": baseline, "sample": {"seam_tick": BAR}}
     run.config_path.write_text(json.dumps(old), encoding="utf-8")
     save_score(tune(bars=4), run.path / "samples" / "step-000002.mid")
     line = {"step": 2, "loss_valid": 1.5, "nats_per_note_valid": 6.0}
@@ -201,12 +201,12 @@ def test_a_failed_run_says_why(tmp_path: Path) -> None:
     panel.close()
 
 
-def test_a_panel_that_looks_too_often_is_refused(tmp_path: Path) -> None:
+def test_a_refresh_interval_that_is_too_short_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"refresh_seconds must be at least 0\.25, got 0\.1"):
         TrainingPanel(tmp_path, refresh_seconds=0.1)
 
 
-def test_power_and_temperature_are_shown_where_the_device_tells_them() -> None:
+def test_power_and_temperature_are_shown_if_the_device_reports_them() -> None:
     line = {"loss_train": 1.0, "tokens_per_second": 5.0, "device_busy_percent": 97.0}
     line |= {"memory_gib": 2.0, "device_power_watts": 412.5, "device_temperature_celsius": None}
     shown = figures_html(SimpleNamespace(latest=line, latest_evaluation={}), "cuda:0")
@@ -215,7 +215,7 @@ def test_power_and_temperature_are_shown_where_the_device_tells_them() -> None:
     assert "temperature" not in shown
 
 
-def test_the_time_left_is_told_by_the_last_fifty_steps() -> None:
+def test_the_remaining_time_is_estimated_from_the_last_fifty_steps() -> None:
     log = RunLog("nowhere")
     log._add({"step": 1, "loss_train": 1.0, "elapsed_seconds": 8.0})
     assert seconds_left(log, 1, 3, str) == "16.0"  # the only step took 8 s, and 2 are to come
@@ -232,3 +232,52 @@ def test_an_apple_gpu_is_not_called_a_cpu() -> None:
     log = SimpleNamespace(latest=line | {"memory_gib": 2.0}, latest_evaluation={})
     assert "<b>GPU busy</b>" in figures_html(log, "mps")
     assert "<b>CPU share</b>" in figures_html(log, "cpu")
+
+
+SCRIPT = "<img src=x onerror=alert(1)>"
+ESCAPED = "&lt;img src=x onerror=alert(1)&gt;"
+
+
+def test_nothing_of_a_hostile_run_reaches_the_page_unescaped(tmp_path: Path) -> None:
+    run = some_run(tmp_path / "run", steps=2)
+    evaluate(run, 2, warnings=[SCRIPT], loss_by_kind_valid={SCRIPT: 1.0, "PITCH": SCRIPT})
+    config = run.config()
+    config["baselines"][SCRIPT] = {"nats_per_token": 0.01, "nats_per_note": SCRIPT}
+    run.write_config({**config, "kernel": SCRIPT})
+    run.append_metrics({"step": 3, "loss_train": 1.0, "tokens_per_second": SCRIPT})
+    run.write_status("running", step=1, steps=9, message=SCRIPT, device=SCRIPT)
+    status = json.loads(run.status_path.read_text())
+    panel = TrainingPanel(run.path, refresh_seconds=60)
+    shown = [panel.header, panel.figures, panel.warnings, panel.kinds]
+    assert all(ESCAPED in html.value for html in shown)
+    for key in ("state", "step", "steps"):
+        run.status_path.write_text(json.dumps({**status, key: SCRIPT}))
+        panel.refresh()
+        assert ESCAPED in panel.header.value
+    assert not any("<img" in html.value for html in shown)
+    panel.close()
+
+
+@pytest.mark.parametrize(
+    "line", [b"{", b"[]", b"\xff\xfe", b'{"step": "2"}', b'{"loss_train": 1.0}', b"NaN"]
+)
+def test_a_damaged_line_of_metrics_costs_that_line_only(tmp_path: Path, line: bytes) -> None:
+    run = some_run(tmp_path / "run", steps=2)
+    with run.metrics_path.open("ab") as file:
+        file.write(line + b"\n")
+    run.append_metrics({"step": 3, "loss_train": 1.0})
+    log = RunLog(run.path)
+    log.refresh()
+    assert [step for step, _ in log.train] == [1, 2, 3]
+    assert log.num_damaged_lines == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.mid", "samples/../../secret.mid", "/secret.mid", "samples/..", 7, None]
+)
+def test_a_sample_outside_the_samples_folder_is_not_read(tmp_path: Path, name: object) -> None:
+    run = some_run(tmp_path / "run", steps=2)
+    run.append_metrics({"step": 2, "loss_valid": 1.0, "samples": [name]})
+    log = RunLog(run.path)
+    log.refresh()
+    assert log.samples == {}

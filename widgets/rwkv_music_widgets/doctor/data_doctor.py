@@ -132,6 +132,7 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.children = (
             self.summary, self.message_box, self.table, self._listening, self.pictures,
         )  # fmt: skip
+        close_tree(self.progress)
         if report.usable:
             self.table.selected = report.usable[0].name
 

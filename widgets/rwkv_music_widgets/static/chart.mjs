@@ -4,11 +4,11 @@ import { onThemeChange, themeColors } from "./theme.mjs";
 
 const MARGIN = { left: 46, right: 14, top: 12, bottom: 34 };
 
-/** Round steps for an axis: about `wanted` of them between two values. */
-export function axisTicks(low, high, wanted) {
-  const rough = Math.max(1e-9, (high - low) / wanted);
+/** Return round tick values of an axis, about `count` of them between two values. */
+export function axisTicks(low, high, count) {
+  const rough = Math.max(1e-9, (high - low) / count);
   const magnitude = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((each) => each * magnitude).find((each) => each >= rough);
+  const step = [1, 2, 5, 10].map((factor) => factor * magnitude).find((size) => size >= rough);
   const ticks = [];
   for (let value = Math.ceil(low / step) * step; value <= high + 1e-9; value += step) {
     ticks.push(Number(value.toPrecision(10)));
@@ -16,7 +16,7 @@ export function axisTicks(low, high, wanted) {
   return ticks;
 }
 
-/** Exponential moving average that begins at the first value. */
+/** Return the exponential moving average, starting at the first value. */
 export function smoothed(values, share = 0.1) {
   const result = [];
   let mean = values[0];
@@ -29,7 +29,7 @@ export function smoothed(values, share = 0.1) {
 
 const LABEL_HEIGHT = 12;
 
-/** Pairs of float32 (step, value) in a binary trait. */
+/** Return the (step, value) pairs of a binary trait of float32. */
 export function unpackPoints(view) {
   const points = [];
   for (let at = 0; at + 8 <= view.byteLength; at += 8) {
@@ -38,11 +38,11 @@ export function unpackPoints(view) {
   return points;
 }
 
-/** The range of values worth showing: the start of training would flatten all that follows. */
+/** Return the range of values to show; the first losses would flatten all later ones. */
 export function valueRange(train, valid, baselines) {
   const tail = train.slice(Math.floor(train.length / 10)).map((point) => point[1]);
   const values = [...tail, ...valid.map((point) => point[1])];
-  if (baselines.length) values.push(Math.min(...baselines.map((each) => each[1])));
+  if (baselines.length) values.push(Math.min(...baselines.map(([, value]) => value)));
   if (!values.length) return [0, 1];
   let low = Infinity;
   let high = -Infinity;
@@ -80,8 +80,8 @@ function drawLine(pen, points, toX, toY, color, width) {
   pen.strokeStyle = color;
   pen.lineWidth = width;
   pen.beginPath();
-  points.forEach(([step, value], place) => {
-    if (place) pen.lineTo(toX(step), toY(value));
+  points.forEach(([step, value], index) => {
+    if (index) pen.lineTo(toX(step), toY(value));
     else pen.moveTo(toX(step), toY(value));
   });
   pen.stroke();
@@ -90,8 +90,8 @@ function drawLine(pen, points, toX, toY, color, width) {
 function drawValid(pen, valid, toX, toY, color, colors) {
   drawLine(pen, valid, toX, toY, color, 1.5);
   let best = 0;
-  valid.forEach(([step, value], place) => {
-    if (value < valid[best][1]) best = place;
+  valid.forEach(([step, value], index) => {
+    if (value < valid[best][1]) best = index;
     pen.fillStyle = color;
     pen.beginPath();
     pen.arc(toX(step), toY(value), 3, 0, 7);
@@ -108,19 +108,19 @@ function drawValid(pen, valid, toX, toY, color, colors) {
 function drawBaselines(pen, baselines, box, toY, high, colors) {
   pen.fillStyle = pen.strokeStyle = colors.seam;
   pen.textAlign = "right";
-  for (const [name, value] of baselines.filter((each) => each[1] <= high)) {
+  for (const [name, value] of baselines.filter(([, value]) => value <= high)) {
     pen.setLineDash([2, 3]);
     pen.beginPath();
     pen.moveTo(box.left, toY(value));
     pen.lineTo(box.right, toY(value));
     pen.stroke();
     pen.setLineDash([]);
-    // Below the line where the names at the top edge stand above it.
+    // Below the line if the names at the top edge are above it.
     const isHigh = toY(value) < box.top + 2 * LABEL_HEIGHT;
     pen.textBaseline = isHigh ? "top" : "bottom";
     pen.fillText(`${name} ${value.toFixed(3)}`, box.right, toY(value) + (isHigh ? 3 : -2));
   }
-  const beyond = baselines.filter((each) => each[1] > high);
+  const beyond = baselines.filter(([, value]) => value > high);
   if (!beyond.length) return;
   const names = beyond.map(([name, value]) => `${name} ${value.toFixed(2)}`).join(",  ");
   pen.textBaseline = "top";
@@ -150,7 +150,7 @@ class ChartView {
   }
 
   draw() {
-    // JupyterLab takes cells that nobody sees out of the page: they have no width then.
+    // JupyterLab removes cells outside the viewport from the page; they have no width then.
     const width = this.canvas.parentElement.clientWidth || this.lastWidth || 700;
     this.lastWidth = width;
     const height = this.model.get("height");
@@ -185,7 +185,7 @@ class ChartView {
     drawLine(pen, train, toX, toY, own, 1);
     pen.globalAlpha = 1;
     const means = smoothed(train.map((point) => point[1]));
-    drawLine(pen, train.map(([step], place) => [step, means[place]]), toX, toY, own, 1.8);
+    drawLine(pen, train.map(([step], index) => [step, means[index]]), toX, toY, own, 1.8);
     drawBaselines(pen, baselines, box, toY, high, colors);
     drawValid(pen, valid, toX, toY, held, colors);
     pen.restore();

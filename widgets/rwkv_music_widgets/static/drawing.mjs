@@ -1,4 +1,4 @@
-// Draws the piano roll's picture onto a canvas: rows, lines, notes, keys, ruler, seam, selection.
+// Draws the piano roll on a canvas: rows, lines, notes, keys, ruler, seam, selection.
 
 import { isBlackKey, labelEvery, pitchName, visibleNotes } from "./geometry.mjs";
 import { noteColor } from "./theme.mjs";
@@ -11,7 +11,7 @@ export const SEAM_LABEL_HEIGHT = 16;
  * @param {CanvasRenderingContext2D} pen already scaled to CSS pixels
  * @param {object} score notes, bars, beats, signatures, seam
  * @param {object} view width, height, time (TimeScale), pitch (PitchScale), colors, selection
- * @returns {number} how many notes were drawn
+ * @returns {number} number of notes drawn
  */
 export function drawRoll(pen, score, view) {
   const { width, height, colors } = view;
@@ -35,8 +35,8 @@ export function drawRoll(pen, score, view) {
 
 function drawRows(pen, { width, pitch, colors }) {
   pen.fillStyle = colors.blackRow;
-  for (let each = pitch.lowest; each <= pitch.highest; each += 1) {
-    if (isBlackKey(each)) pen.fillRect(KEY_WIDTH, pitch.toY(each), width, pitch.rowHeight);
+  for (let row = pitch.lowest; row <= pitch.highest; row += 1) {
+    if (isBlackKey(row)) pen.fillRect(KEY_WIDTH, pitch.toY(row), width, pitch.rowHeight);
   }
 }
 
@@ -165,11 +165,11 @@ function drawSelection(pen, { time, height, colors, selection }) {
 function drawKeys(pen, { height, pitch, colors }) {
   pen.fillStyle = colors.background;
   pen.fillRect(0, 0, KEY_WIDTH, height);
-  for (let each = pitch.lowest; each <= pitch.highest; each += 1) {
-    const y = pitch.toY(each);
+  for (let row = pitch.lowest; row <= pitch.highest; row += 1) {
+    const y = pitch.toY(row);
     pen.fillStyle = colors.whiteKey;
     pen.fillRect(0, y, KEY_WIDTH - 3, pitch.rowHeight);
-    if (isBlackKey(each)) {
+    if (isBlackKey(row)) {
       pen.fillStyle = colors.blackKey;
       pen.fillRect(0, y, (KEY_WIDTH - 3) * 0.55, pitch.rowHeight);
     }
@@ -178,9 +178,9 @@ function drawKeys(pen, { height, pitch, colors }) {
   pen.font = `${Math.min(10, Math.max(8, pitch.rowHeight))}px sans-serif`;
   pen.textAlign = "right";
   pen.textBaseline = "middle";
-  for (let each = pitch.lowest; each <= pitch.highest; each += 1) {
-    if (each % 12 === 0) {
-      pen.fillText(pitchName(each), KEY_WIDTH - 6, pitch.toY(each) + pitch.rowHeight / 2);
+  for (let row = pitch.lowest; row <= pitch.highest; row += 1) {
+    if (row % 12 === 0) {
+      pen.fillText(pitchName(row), KEY_WIDTH - 6, pitch.toY(row) + pitch.rowHeight / 2);
     }
   }
 }

@@ -1,14 +1,14 @@
-// The table of a folder: sorted by any column, filtered by verdict and name, one row selectable.
+// Table of files: sorted by any column, filtered by verdict and text, one row selectable.
 
 import { isDark, onThemeChange } from "./theme.mjs";
 
 const ROWS_AT_ONCE = 200;
 
-/** Rows in the order of a column; what is not known comes last, both ways. */
+/** Return rows sorted by a column; unknown values come last in both directions. */
 export function sortedRows(rows, column, descending) {
   const direction = descending ? -1 : 1;
   return rows
-    .map((row, place) => [row.values[column], place, row])
+    .map((row, index) => [row.values[column], index, row])
     .sort(([a, first], [b, second]) => {
       if (a === null || b === null) return (a === null) - (b === null) || first - second;
       const order = typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
@@ -17,13 +17,13 @@ export function sortedRows(rows, column, descending) {
     .map(([, , row]) => row);
 }
 
-/** Rows of a verdict ("" for all) whose name or remarks hold a text. */
+/** Return rows with a verdict ("" for all) whose name or remarks contain a text. */
 export function filteredRows(rows, verdict, text) {
-  const wanted = text.toLowerCase();
+  const needle = text.toLowerCase();
   return rows.filter(
     (row) =>
       (!verdict || row.verdict === verdict) &&
-      (!wanted || [row.name, ...row.remarks].some((each) => each.toLowerCase().includes(wanted))),
+      (!needle || [row.name, ...row.remarks].some((line) => line.toLowerCase().includes(needle))),
   );
 }
 
@@ -65,7 +65,7 @@ class FileTableView {
       this.text = this.search.value;
       this.draw();
     });
-    // Typing here must not trigger the notebook's own keys.
+    // Typing here must not trigger the notebook's shortcuts.
     this.search.addEventListener("keydown", (event) => event.stopPropagation());
     const bar = document.createElement("div");
     bar.className = "rwkv-files-bar";
@@ -104,7 +104,7 @@ class FileTableView {
 
   drawFilters(rows) {
     const counts = new Map([["", rows.length]]);
-    for (const each of this.model.get("verdicts")) counts.set(each, 0);
+    for (const verdict of this.model.get("verdicts")) counts.set(verdict, 0);
     for (const row of rows) counts.set(row.verdict, (counts.get(row.verdict) ?? 0) + 1);
     this.filters.replaceChildren(
       ...[...counts].map(([verdict, count]) => {

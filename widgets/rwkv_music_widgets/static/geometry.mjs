@@ -1,4 +1,4 @@
-// Pure geometry of the piano roll: ticks and pitches to pixels, snapping, labels. No DOM here.
+// Pure geometry of the piano roll: ticks and pitches to pixels, snapping, labels. Uses no DOM.
 
 /** Bytes per note in the packed trait: u32 onset, u32 duration, u8 pitch, velocity, part, flags. */
 export const NOTE_BYTES = 12;
@@ -36,31 +36,31 @@ export function unpackNotes(view) {
   return notes;
 }
 
-/** The 32-bit whole numbers of a binary trait. */
+/** Return the 32-bit integers of a binary trait. */
 export function unpackTicks(view) {
   const ticks = [];
   for (let at = 0; at + 4 <= view.byteLength; at += 4) ticks.push(view.getInt32(at, true));
   return ticks;
 }
 
-/** First place whose value is not below `wanted`, in a sorted list. */
-export function lowerBound(sorted, wanted) {
+/** Return the first index whose value is at least `bound`, in a sorted list. */
+export function lowerBound(sorted, bound) {
   let low = 0;
   let high = sorted.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (sorted[middle] < wanted) low = middle + 1;
+    if (sorted[middle] < bound) low = middle + 1;
     else high = middle;
   }
   return low;
 }
 
-/** Places [first, stop) of the notes that may touch the ticks [from, to]. */
+/** Return the index range [first, stop) of the notes that may overlap the ticks [from, to]. */
 export function visibleNotes(notes, from, to) {
   return [lowerBound(notes.onset, from - notes.longest), lowerBound(notes.onset, to + 1)];
 }
 
-/** Ticks to pixels from `left` to `right`. Immutable: zooming gives a new one. */
+/** Maps ticks to pixels from `left` to `right`. Immutable: zooming returns a new scale. */
 export class TimeScale {
   constructor(first, last, left, right) {
     this.first = first;
@@ -94,7 +94,7 @@ export class TimeScale {
   }
 }
 
-/** Pitches to pixels, high ones on top. */
+/** Maps pitches to pixels, high ones on top. */
 export class PitchScale {
   constructor(lowest, highest, top, bottom) {
     this.lowest = lowest;
@@ -117,7 +117,7 @@ export function labelEvery(pixelsPerBar, room = 26) {
   return every;
 }
 
-/** The line nearest to a tick. */
+/** Return the line nearest to a tick. */
 export function snap(tick, lines) {
   if (!lines.length) return Math.max(0, Math.round(tick));
   const after = lowerBound(lines, tick);
@@ -128,18 +128,18 @@ export function snap(tick, lines) {
 
 const NAMES = ["C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B"];
 
-/** "C4" for 60. */
+/** Return the name of a pitch: "C4" for 60. */
 export function pitchName(pitch) {
   return `${NAMES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;
 }
 
-/** Whether a pitch is a black key. */
+/** Return whether a pitch is a black key. */
 export function isBlackKey(pitch) {
   return [1, 3, 6, 8, 10].includes(pitch % 12);
 }
 
-/** "bar 3, beat 2.5" of a tick. */
-export function placeInWords(tick, bars, beats) {
+/** Return the position of a tick as "bar 3, beat 2.5". */
+export function positionText(tick, bars, beats) {
   const bar = Math.max(0, lowerBound(bars, tick + 1) - 1);
   const first = lowerBound(beats, bars[bar] ?? 0);
   const beat = Math.max(first, lowerBound(beats, tick + 1) - 1);
@@ -148,19 +148,19 @@ export function placeInWords(tick, bars, beats) {
   return `bar ${bar + 1}, beat ${Number(part.toFixed(2))}`;
 }
 
-/** Ticks to seconds along rows of [tick, seconds at that tick, seconds per tick]. */
+/** Converts ticks to seconds, from rows of [tick, seconds at that tick, seconds per tick]. */
 export class TempoMap {
   constructor(rows) {
     this.rows = rows.length ? rows : [[0, 0, 1]];
   }
   toSeconds(tick) {
     let row = this.rows[0];
-    for (const each of this.rows) if (each[0] <= tick) row = each;
+    for (const candidate of this.rows) if (candidate[0] <= tick) row = candidate;
     return row[1] + (tick - row[0]) * row[2];
   }
   toTick(seconds) {
     let row = this.rows[0];
-    for (const each of this.rows) if (each[1] <= seconds) row = each;
+    for (const candidate of this.rows) if (candidate[1] <= seconds) row = candidate;
     return row[0] + (seconds - row[1]) / row[2];
   }
 }

@@ -1,9 +1,9 @@
-// The piano roll widget: keeps view and model together, and listens to pointer and keys.
+// Piano roll widget: connects the model to the canvas, the pointer and the keyboard.
 
 import { BrowserSynth } from "./synth.mjs";
 import { KEY_WIDTH, RULER_HEIGHT, SEAM_LABEL_HEIGHT, drawRoll } from "./drawing.mjs";
 import {
-  PitchScale, TempoMap, TimeScale, pitchName, placeInWords, snap, unpackNotes, unpackTicks,
+  PitchScale, TempoMap, TimeScale, pitchName, positionText, snap, unpackNotes, unpackTicks,
   visibleNotes,
 } from "./geometry.mjs";
 import { noteColor, onThemeChange, themeColors } from "./theme.mjs";
@@ -65,7 +65,7 @@ class PianoRollView {
     this.on(this.canvas, "pointerdown", (event) => this.press(event));
     this.on(this.canvas, "pointermove", (event) => this.move(event));
     this.on(this.canvas, "pointerup", (event) => this.release(event));
-    this.on(this.canvas, "pointerleave", () => this.say(""));
+    this.on(this.canvas, "pointerleave", () => this.showStatus(""));
     this.on(this.canvas, "dblclick", () => this.fit());
     this.on(this.canvas, "keydown", (event) => this.key(event));
   }
@@ -107,7 +107,7 @@ class PianoRollView {
   }
 
   width() {
-    // JupyterLab takes cells that nobody sees out of the page: they have no width then.
+    // JupyterLab removes cells outside the viewport from the page; they have no width then.
     this.lastWidth = this.frame.clientWidth || this.lastWidth || 700;
     return this.lastWidth;
   }
@@ -123,7 +123,7 @@ class PianoRollView {
     this.time = new TimeScale(this.time.first, this.time.last, KEY_WIDTH, width - 6);
     const { lowest, highest, count } = this.score.notes;
     const [low, high] = count ? [lowest, highest] : [55, 65];
-    // The words at the seam stand below all notes.
+    // The labels at the seam are below all notes.
     const bottom = this.score.seam === null ? height : height - SEAM_LABEL_HEIGHT;
     this.pitch = new PitchScale(Math.max(0, low - 2), Math.min(127, high + 2), RULER_HEIGHT, bottom);
     const colors = themeColors();
@@ -147,22 +147,22 @@ class PianoRollView {
     }
   }
 
-  // Pointer and keys.
+  // Pointer and keyboard.
 
-  place(event) {
+  position(event) {
     const box = this.canvas.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   }
 
   wheel(event) {
-    // A plain wheel belongs to the notebook.
+    // The wheel alone scrolls the notebook.
     if (!(event.ctrlKey || event.metaKey || event.shiftKey)) return;
     event.preventDefault();
     const amount = event.deltaY || event.deltaX;
     if (event.shiftKey) {
       this.time = this.time.moved((amount / 600) * (this.time.last - this.time.first), this.end);
     } else {
-      this.zoom(amount < 0 ? 1.25 : 0.8, this.place(event)[0]);
+      this.zoom(amount < 0 ? 1.25 : 0.8, this.position(event)[0]);
     }
     this.draw();
   }
@@ -176,18 +176,18 @@ class PianoRollView {
     if (event.button !== 0) return;
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
-    this.pressedAt = this.place(event)[0];
+    this.pressedAt = this.position(event)[0];
   }
 
   move(event) {
-    const [x, y] = this.place(event);
+    const [x, y] = this.position(event);
     if (this.pressedAt === undefined) {
       this.hover(x, y);
       return;
     }
     if (this.dragged === undefined && Math.abs(x - this.pressedAt) < DRAG_PIXELS) return;
     const lines = event.altKey ? [] : [...this.score.beats, this.end];
-    const ends = [this.pressedAt, x].map((each) => this.time.toTick(each));
+    const ends = [this.pressedAt, x].map((pixel) => this.time.toTick(pixel));
     const [from, to] = ends.map((each) => snap(Math.min(Math.max(0, each), this.end), lines));
     this.dragged = [Math.min(from, to), Math.max(from, to)];
     this.draw();
@@ -207,7 +207,7 @@ class PianoRollView {
     this.draw();
     if (chosen.length) {
       const { bars, beats } = this.score;
-      this.say(`selected from ${placeInWords(chosen[0], bars, beats)} to ${placeInWords(chosen[1], bars, beats)}`);
+      this.showStatus(`selected from ${positionText(chosen[0], bars, beats)} to ${positionText(chosen[1], bars, beats)}`);
     }
   }
 
@@ -219,15 +219,15 @@ class PianoRollView {
     for (let i = stop - 1; i >= first; i -= 1) {
       if (notes.pitch[i] === pitch && tick < notes.onset[i] + notes.duration[i]) {
         const part = this.model.get("parts")[notes.part[i]];
-        const where = placeInWords(notes.onset[i], bars, beats);
-        this.say(`${pitchName(pitch)} (${pitch}), velocity ${notes.velocity[i]}, ${where}, ${part}`);
+        const where = positionText(notes.onset[i], bars, beats);
+        this.showStatus(`${pitchName(pitch)} (${pitch}), velocity ${notes.velocity[i]}, ${where}, ${part}`);
         return;
       }
     }
-    this.say("");
+    this.showStatus("");
   }
 
-  say(text) {
+  showStatus(text) {
     if (this.status.textContent !== text) this.status.textContent = text;
   }
 
@@ -252,7 +252,7 @@ class PianoRollView {
     this.draw();
   }
 
-  // Playback: Python says what plays from where; the browser moves the playhead, and sounds if asked.
+  // Playback: Python sends the state and position; the browser moves the playhead and, if asked, plays.
 
   followPlayback() {
     const { state, from_tick: from, stop_tick: stop, sound } = this.model.get("playback");

@@ -1,4 +1,4 @@
-// A small WebAudio synthesizer, for kernels whose machine has no sound device.
+// A small WebAudio synthesizer, used if the kernel's machine has no sound device.
 
 import { TempoMap } from "./geometry.mjs";
 
@@ -13,7 +13,7 @@ export class BrowserSynth {
     this.sounding = [];
   }
 
-  /** Begin to play; `ended` is called when the last note is over. */
+  /** Start playing; `ended` is called after the last note. */
   play(notes, tempoRows, fromTick, stopTick, ended) {
     this.stop();
     const tempo = new TempoMap(tempoRows);
@@ -47,8 +47,8 @@ export class BrowserSynth {
     schedule();
   }
 
-  sound(notes, place, at, seconds) {
-    const loud = (notes.velocity[place] / 127) * 0.22;
+  sound(notes, index, at, seconds) {
+    const loud = (notes.velocity[index] / 127) * 0.22;
     const envelope = this.context.createGain();
     const release = 0.12;
     envelope.gain.setValueAtTime(0, at);
@@ -56,10 +56,10 @@ export class BrowserSynth {
     envelope.gain.setTargetAtTime(loud * 0.55, at + 0.008, 0.35);
     envelope.gain.setTargetAtTime(0, at + seconds, release / 3);
     envelope.connect(this.master);
-    const source = notes.isDrum[place] ? this.noise() : this.tone(notes.pitch[place]);
+    const source = notes.isDrum[index] ? this.noise() : this.tone(notes.pitch[index]);
     source.connect(envelope);
     source.start(at);
-    source.stop(at + (notes.isDrum[place] ? 0.15 : seconds + 2 * release));
+    source.stop(at + (notes.isDrum[index] ? 0.15 : seconds + 2 * release));
     this.sounding.push(source);
     source.onended = () => envelope.disconnect();
   }

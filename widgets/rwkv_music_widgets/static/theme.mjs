@@ -1,19 +1,19 @@
-// Colours: of the parts, and of whatever theme the notebook is in.
+// Colours of the parts and of the notebook's theme.
 
-/** One hue a part, told apart by colour-blind readers too (after Okabe and Ito). */
+/** One hue per part, distinguishable for colour-blind readers (after Okabe and Ito). */
 export const PART_HUES = [
   [202, 100, 38], [26, 100, 44], [164, 100, 33], [326, 46, 58],
   [202, 77, 58], [41, 100, 45], [332, 60, 40], [54, 46, 42],
 ];
 
-/** Whether the notebook is dark: JupyterLab says so on its body. */
+/** Return whether the notebook's theme is dark; JupyterLab marks it on the body. */
 export function isDark() {
   const said = document.body.dataset.jpThemeLight;
   if (said !== undefined) return said === "false";
   return window.matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
-/** The colours to draw with now. */
+/** Return the colours of the current theme. */
 export function themeColors() {
   const dark = isDark();
   return {
@@ -35,7 +35,7 @@ export function themeColors() {
   };
 }
 
-/** A note's colour: the part's hue, paler when softer, never too close to the background. */
+/** Return a note's colour: the part's hue, paler for low velocities, within a contrast bound. */
 export function noteColor(part, velocity, dark) {
   const [hue, saturation, lightness] = PART_HUES[part % PART_HUES.length];
   const loud = Math.min(1, velocity / 110);
@@ -45,7 +45,7 @@ export function noteColor(part, velocity, dark) {
   return `hsl(${hue} ${saturation}% ${level.toFixed(0)}%)`;
 }
 
-/** Call back whenever the notebook changes its theme; returns a function that ends it. */
+/** Call `callback` when the theme changes; return a function that stops it. */
 export function onThemeChange(redraw) {
   const observer = new MutationObserver(redraw);
   observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
