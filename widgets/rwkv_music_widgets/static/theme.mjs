@@ -45,7 +45,7 @@ export function noteColor(part, velocity, dark) {
   return `hsl(${hue} ${saturation}% ${level.toFixed(0)}%)`;
 }
 
-/** Call `callback` when the theme changes; return a function that stops it. */
+/** Call `redraw` when the theme changes; return a function that stops it. */
 export function onThemeChange(redraw) {
   const observer = new MutationObserver(redraw);
   observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
