@@ -113,7 +113,7 @@ def arguments() -> argparse.Namespace:
 def model_of(size: str, given: argparse.Namespace) -> RWKV7:
     """The synthetic model of a size."""
     layers, width = map(int, size.split("x"))
-    sizes = ModelConfig(vocab_size=given.vocabulary, num_layers=layers, width=width)
+    sizes = ModelConfig(vocab_size=given.vocabulary, num_layers=layers, dim=width)
     return perturbed_model(sizes, given.seed)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
-from rwkv_music.model.decoding import Decoder, DecoderState
+from rwkv_music.model.decoder import Decoder, DecoderState
 from rwkv_music.ops.decoding import PRECISIONS
 
 PACKAGE = "rwkv package"
@@ -62,7 +62,7 @@ class ModelStep:
 
 
 class OurDecoder:
-    """`rwkv_music.model.decoding.Decoder`, which changes its state in place."""
+    """`rwkv_music.model.decoder.Decoder`, which changes its state in place."""
 
     def __init__(self, model: RWKV7, precision: str) -> None:
         self.decoder = Decoder(model, precision=precision)

@@ -109,7 +109,7 @@ def sizes_of(config: TrainingConfig) -> ModelConfig:
     return ModelConfig(
         vocab_size=VOCABULARY,
         num_layers=config.model.num_layers,
-        width=config.model.dim,
+        dim=config.model.dim,
         dropout=config.model.dropout,
     )
 

@@ -113,7 +113,7 @@ def contestant(name: str, given: argparse.Namespace) -> nn.Module:
             positions=POSITIONS,
             seed=given.seed,
         )
-    sizes = ModelConfig(vocab_size=given.vocabulary, num_layers=given.layers, width=given.width)
+    sizes = ModelConfig(vocab_size=given.vocabulary, num_layers=given.layers, dim=given.width)
     model = RWKV7(sizes)
     initialize(model, seed=given.seed)
     return model

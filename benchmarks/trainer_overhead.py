@@ -110,7 +110,7 @@ def measure(corpus: str, given: argparse.Namespace) -> dict[str, Any]:
 def new_model(config: TrainingConfig, tokenizer: Tokenizer) -> RWKV7:
     """With its usual initial weights."""
     sizes = ModelConfig(
-        vocab_size=tokenizer.vocab_size, num_layers=config.model.num_layers, width=config.model.dim
+        vocab_size=tokenizer.vocab_size, num_layers=config.model.num_layers, dim=config.model.dim
     )
     model = RWKV7(sizes)
     initialize(model, seed=config.run.seed)

@@ -24,8 +24,20 @@ SETTINGS = {
 TOKENIZER_SETTINGS = {"ticks_per_quarter": "steps_per_quarter", "slots": "max_parts"}
 """Settings of the tokenizer in checkpoints, token stores and a run's config.json."""
 
+MODEL_SIZES = {
+    "width": "dim",
+    "decay_width": "decay_low_rank_dim",
+    "rate_width": "a_low_rank_dim",
+    "value_width": "v_low_rank_dim",
+    "gate_width": "gate_low_rank_dim",
+}
+"""Sizes of the model in checkpoints and in a run's config.json."""
+
 TOKEN_TYPES = {"TEMPOF": "TEMPO_FRACTION", "SLOT": "PART", "SUB": "SUBBEAT"}
 """Token types in the losses of metrics.jsonl and of a run's config.json."""
+
+SESSION_NODES = {"seam": "continuation_start"}
+"""Keys of a node in session.json."""
 
 
 def renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, Value]:

@@ -135,7 +135,7 @@ def _decoding_model(device: Any) -> Any:  # noqa: ANN401
     from rwkv_music.model import RWKV7, ModelConfig, initialize
 
     layers, width = (12, 512) if device.type == "cuda" else (2, 64)
-    model = RWKV7(ModelConfig(vocab_size=2048, num_layers=layers, width=width))
+    model = RWKV7(ModelConfig(vocab_size=2048, num_layers=layers, dim=width))
     initialize(model, seed=0)
     return model.to(device)
 

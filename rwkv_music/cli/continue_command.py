@@ -157,7 +157,9 @@ def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
     for place, piece in enumerate(pieces, start=1):
         path = given.output / f"{given.prompt.stem}-{place}.mid"
         save_score(piece.score, path)
-        save_piano_roll(piece.score, path.with_suffix(".png"), seam_tick=piece.seam_tick)
+        save_piano_roll(
+            piece.score, path.with_suffix(".png"), continuation_start=piece.continuation_start
+        )
         notes = piece.new.note_num()
         rows.append(
             {

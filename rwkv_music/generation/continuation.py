@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.decoder import Candidate, candidate_seed, grow
+from rwkv_music.generation.engine import Candidate, candidate_seed, generate
 from rwkv_music.generation.sampling import SamplingSettings
 from rwkv_music.model import Decoder, MusicModel, Style
 from rwkv_music.tokenizer import Grammar, Tokenizer
@@ -31,7 +31,7 @@ class Continuation:
     """Prompt and new bars."""
     new: "symusic.Score"
     """The new bars alone; tick 0 is the seam."""
-    seam_tick: int
+    continuation_start: int
     """Where the new bars begin in `score`."""
     nats: float
     """Sum of -ln p over the new tokens, under the bare model."""
@@ -98,7 +98,7 @@ def continue_score(
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
     prompt = _Prompt(to_score(score), model.tokenizer)
     model.network.eval()
-    grown = grow(
+    generated = generate(
         Decoder(model.network, precision),
         prompt.ids,
         prompt.grammar,
@@ -109,7 +109,7 @@ def continue_score(
         on_bar=on_bar,
         should_stop=should_stop,
     )
-    return [prompt.continued_by(candidate) for candidate in grown]
+    return [prompt.continued_by(candidate) for candidate in generated]
 
 
 class _Prompt:
@@ -119,7 +119,7 @@ class _Prompt:
         self.score = score
         self.tokenizer = tokenizer
         whole = tokenizer.encode(score)[:-1]
-        bars, self.seam_tick = _seam(score, tokenizer.num_bars(whole))
+        bars, self.continuation_start = _seam(score, tokenizer.num_bars(whole))
         empty = [tokenizer.vocabulary.BAR] * (bars - tokenizer.num_bars(whole))
         self.ids = np.concatenate([whole, np.array(empty, dtype=np.uint16)])
         self.grammar: Grammar = tokenizer.grammar()
@@ -133,9 +133,9 @@ class _Prompt:
         tokens = np.array(candidate.tokens, dtype=np.uint16)
         new = self._new_bars(tokens, last_line=candidate.grammar.bar_end)
         return Continuation(
-            score=splice(self.score, new, self.seam_tick),
+            score=splice(self.score, new, self.continuation_start),
             new=new,
-            seam_tick=self.seam_tick,
+            continuation_start=self.continuation_start,
             nats=candidate.nats,
             tokens=tokens,
             seed=candidate.seed,
@@ -177,7 +177,7 @@ class _Prompt:
         import symusic
 
         # The prompt's own tempo is exact; the decoded one was rounded to the vocabulary's.
-        micro = _in_force_at(self.score.tempos, self.seam_tick)
+        micro = _in_force_at(self.score.tempos, self.continuation_start)
         new.tempos.append(symusic.Tempo(0, mspq=micro.mspq if micro else 500_000))
         sign = _in_force_at(decoded.time_signatures, seam)
         numerator, denominator = (sign.numerator, sign.denominator) if sign else (4, 4)

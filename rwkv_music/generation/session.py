@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError
 from rwkv_music.generation.continuation import Continuation
+from rwkv_music.old_names import SESSION_NODES, renamed
 
 if TYPE_CHECKING:
     import symusic
@@ -27,7 +28,7 @@ class SessionNode:
     id: int
     parent: int | None
     score: "symusic.Score"
-    seam_tick: int | None
+    continuation_start: int | None
     """Where the newest bars begin; None for the first prompt."""
     new: "symusic.Score | None" = None
     settings: dict[str, Any] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Session:
                 id=len(self.nodes),
                 parent=self._current,
                 score=piece.score,
-                seam_tick=piece.seam_tick,
+                continuation_start=piece.continuation_start,
                 new=piece.new,
                 settings={**settings, "seed": piece.seed, "nats": round(piece.nats, 4)},
             )
@@ -138,7 +139,13 @@ class Session:
         rows = []
         for node in self.nodes:
             save_score(node.score, folder / f"node-{node.id}.mid")
-            rows.append({"parent": node.parent, "seam": node.seam_tick, "settings": node.settings})
+            rows.append(
+                {
+                    "parent": node.parent,
+                    "continuation_start": node.continuation_start,
+                    "settings": node.settings,
+                }
+            )
         text = json.dumps({"current": self._current, "nodes": rows}, indent=1)
         write_atomic(folder / _FILE, (text + "\n").encode())
         return folder
@@ -156,11 +163,12 @@ class Session:
         if not (folder / _FILE).exists():
             raise InputError(f"{folder} holds no session (no {_FILE}): check the path")
         stored = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        stored["nodes"] = [renamed(row, SESSION_NODES) for row in stored["nodes"]]
         session = cls(load_score(folder / "node-0.mid"))
         for place, row in enumerate(stored["nodes"][1:], start=1):
             score = load_score(folder / f"node-{place}.mid")
             lines = bar_starts(score).tolist()
-            seam = row["seam"]
+            seam = row["continuation_start"]
             new = (
                 take_bars(score, lines.index(seam), len(lines) - 1) if seam in lines[:-1] else None
             )

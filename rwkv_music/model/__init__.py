@@ -1,9 +1,9 @@
 """The RWKV-7 model: sizes, parameters, state, initial weights, checkpoints."""
 
 from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint
-from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.decoding import Decoder, DecoderState
+from rwkv_music.model.decoder import Decoder, DecoderState
 from rwkv_music.model.initialization import initialize
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.files import checkpoint_aside
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
+from rwkv_music.model.tensor_files import checkpoint_aside
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 
 __all__ = ["load_checkpoint", "load_model", "load_pth", "save_checkpoint", "save_pth"]

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.rwkv7 import RWKV7, Block, TimeMixing
 
 _LOW_RANK_GAIN = 0.1
@@ -26,12 +26,12 @@ def initialize(model: RWKV7, *, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     config = model.config
     nn.init.uniform_(model.emb.weight, -1e-4, 1e-4, generator=generator)
-    gain = 0.5 * math.sqrt(max(1.0, config.vocab_size / config.width))
+    gain = 0.5 * math.sqrt(max(1.0, config.vocab_size / config.dim))
     _orthogonal(model.head.weight, gain, generator)
     for layer, block in enumerate(model.blocks):
         assert isinstance(block, Block)
         _initialize_time_mixing(block.att, config, layer, generator)
-        rising = torch.arange(config.width) / config.width
+        rising = torch.arange(config.dim) / config.dim
         toward_end = 1 - layer / config.num_layers
         block.ffn.x_k.copy_((1 - rising ** (toward_end**4)).view(1, 1, -1))
         _orthogonal(block.ffn.key.weight, 1.0, generator)
@@ -48,21 +48,21 @@ def unused_value_branch(config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
     Args:
         config: Whose sizes they have: [1, 1, C], [C, D] and [D, C].
     """
-    inner, width = config.value_width, config.width
-    second = torch.empty(inner, width)
+    inner, dim = config.v_low_rank_dim, config.dim
+    second = torch.empty(inner, dim)
     _orthogonal_second(second, torch.Generator().manual_seed(0))
-    return _value_bias(width).view(1, 1, -1), torch.zeros(width, inner), second
+    return _value_bias(dim).view(1, 1, -1), torch.zeros(dim, inner), second
 
 
 def _initialize_time_mixing(
     att: TimeMixing, config: ModelConfig, layer: int, generator: torch.Generator
 ) -> None:
-    width = config.width
+    dim = config.dim
     depth = layer / max(1, config.num_layers - 1)
     toward_end = 1 - layer / config.num_layers
-    channel = torch.arange(width)
-    rising = channel / width
-    linear = _linear(width)
+    channel = torch.arange(dim)
+    rising = channel / dim
+    linear = _linear(dim)
     middle = (config.head_size - 1) / 2
     within_head = (channel % config.head_size - middle) / middle
     zigzag = within_head * within_head.abs()
@@ -74,13 +74,13 @@ def _initialize_time_mixing(
         "x_a": 1 - rising ** (0.9 * toward_end),
         "x_k": 1 - rising ** (0.7 * toward_end),
         "x_v": 1 - rising ** (0.7 * toward_end),
-        "w0": -6 + 6 * (channel / (width - 1)) ** (1 + depth**0.3) + 0.5 + 2.5 * zigzag,
+        "w0": -6 + 6 * (channel / (dim - 1)) ** (1 + depth**0.3) + 0.5 + 2.5 * zigzag,
         "a0": -0.19 + 0.3 * zigzag + 0.4 * linear,
         "k_k": 0.71 - 0.1 * linear,
-        "k_a": torch.full((width,), 1.02),
+        "k_a": torch.full((dim,), 1.02),
     }
     if not att.has_own_value:
-        vectors["v0"] = _value_bias(width)
+        vectors["v0"] = _value_bias(dim)
     for name, values in vectors.items():
         att.get_parameter(name).copy_(values.view(1, 1, -1))
     att.r_k.fill_(-0.04)
@@ -96,13 +96,13 @@ def _initialize_time_mixing(
     att.ln_x.bias.zero_()
 
 
-def _linear(width: int) -> Tensor:
+def _linear(dim: int) -> Tensor:
     """From -0.5 to 0.5 over the channels."""
-    return torch.arange(width) / (width - 1) - 0.5
+    return torch.arange(dim) / (dim - 1) - 0.5
 
 
-def _value_bias(width: int) -> Tensor:
-    return 0.73 - 0.4 * _linear(width)
+def _value_bias(dim: int) -> Tensor:
+    return 0.73 - 0.4 * _linear(dim)
 
 
 def _orthogonal_second(matrix: Tensor, generator: torch.Generator) -> None:

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rwkv_music.errors import InputError
-from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import ModelState
 from rwkv_music.tokenizer import Tokenizer
@@ -23,7 +23,7 @@ class MusicModel:
         >>> from rwkv_music import Tokenizer
         >>> from rwkv_music.model import ModelConfig
         >>> tokenizer = Tokenizer()
-        >>> sizes = ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=1, width=64)
+        >>> sizes = ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=1, dim=64)
         >>> model = MusicModel(RWKV7(sizes), tokenizer.settings)
         >>> logits, state = model(torch.zeros(2, 5, dtype=torch.int64))
         >>> logits.shape

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.files import read_tensors, write_tensors
 from rwkv_music.model.initialization import unused_value_branch
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.recognition import likely_cause
 from rwkv_music.model.rwkv7 import RWKV7
+from rwkv_music.model.tensor_files import read_tensors, write_tensors
 
 _READ = (torch.bfloat16, torch.float16, torch.float32)
 _WRITTEN = (torch.bfloat16, torch.float32)
@@ -44,7 +44,7 @@ def load_pth(
             gives them; the file does not say, so that None stays unknown.
 
     Returns:
-        The model. Its vocabulary, layers, width, head size and inner widths are those of the file.
+        The model. Its vocabulary, layers, dim, head size and low-rank dims are those of the file.
 
     Raises:
         CheckpointError: If the file is missing or damaged, holds code, or is no RWKV-7 model; the
@@ -102,12 +102,12 @@ def _config_of(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:
     for name, expected in _TELL_SIZES.items():
         if name not in weights or weights[name].ndim != 2:
             raise _differs(path, name, weights, expected)
-    vocab_size, width = weights["emb.weight"].shape
+    vocab_size, dim = weights["emb.weight"].shape
     heads, head_size = weights["blocks.0.att.r_k"].shape
-    if heads * head_size != width:
+    if heads * head_size != dim:
         raise CheckpointError(
             f"{path}: blocks.0.att.r_k is {[heads, head_size]}, expected [H, N] with H * N = "
-            f"{width}, the width of emb.weight: a width must be a multiple of the head size, which "
+            f"{dim}, the dim of emb.weight: dim must be a multiple of the head size, which "
             "is 64 in official files"
         )
     layers = {name.split(".")[1] for name in weights if name.startswith("blocks.")}
@@ -117,12 +117,12 @@ def _config_of(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:
         return ModelConfig(
             vocab_size=vocab_size,
             num_layers=len(layers),
-            width=width,
+            dim=dim,
             head_size=head_size,
-            decay_width=weights["blocks.0.att.w1"].shape[1],
-            rate_width=weights["blocks.0.att.a1"].shape[1],
-            value_width=value.shape[1] if value is not None and value.ndim == 2 else 0,
-            gate_width=weights["blocks.0.att.g1"].shape[1],
+            decay_low_rank_dim=weights["blocks.0.att.w1"].shape[1],
+            a_low_rank_dim=weights["blocks.0.att.a1"].shape[1],
+            v_low_rank_dim=value.shape[1] if value is not None and value.ndim == 2 else 0,
+            gate_low_rank_dim=weights["blocks.0.att.g1"].shape[1],
         )
     except InputError as error:
         raise CheckpointError(f"{path} is no RWKV-7 model: its {error}") from error

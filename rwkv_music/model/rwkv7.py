@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rwkv_music.errors import InputError
-from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.checks import check_finite, check_shape
 from rwkv_music.ops.products import Product, products
@@ -39,8 +39,8 @@ def _matrix(inputs: int, outputs: int) -> nn.Linear:
     return nn.Linear(inputs, outputs, bias=False)
 
 
-def _layer_norm(width: int) -> nn.LayerNorm:
-    return nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+def _layer_norm(dim: int) -> nn.LayerNorm:
+    return nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
 
 
 class TimeMixing(nn.Module):
@@ -53,25 +53,34 @@ class TimeMixing(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        width = config.width
+        dim = config.dim
         self.config = config
-        self.x_r, self.x_w, self.x_k = (_empty(1, 1, width) for _ in range(3))
-        self.x_v, self.x_a, self.x_g = (_empty(1, 1, width) for _ in range(3))
-        self.w0, self.a0 = _empty(1, 1, width), _empty(1, 1, width)
-        self.k_k, self.k_a = _empty(1, 1, width), _empty(1, 1, width)
-        self.w1, self.w2 = _empty(width, config.decay_width), _empty(config.decay_width, width)
-        self.a1, self.a2 = _empty(width, config.rate_width), _empty(config.rate_width, width)
+        self.x_r, self.x_w, self.x_k = (_empty(1, 1, dim) for _ in range(3))
+        self.x_v, self.x_a, self.x_g = (_empty(1, 1, dim) for _ in range(3))
+        self.w0, self.a0 = _empty(1, 1, dim), _empty(1, 1, dim)
+        self.k_k, self.k_a = _empty(1, 1, dim), _empty(1, 1, dim)
+        self.w1, self.w2 = (
+            _empty(dim, config.decay_low_rank_dim),
+            _empty(config.decay_low_rank_dim, dim),
+        )
+        self.a1, self.a2 = _empty(dim, config.a_low_rank_dim), _empty(config.a_low_rank_dim, dim)
         if layer > 0:
-            self.v0 = _empty(1, 1, width)
-            self.v1, self.v2 = _empty(width, config.value_width), _empty(config.value_width, width)
+            self.v0 = _empty(1, 1, dim)
+            self.v1, self.v2 = (
+                _empty(dim, config.v_low_rank_dim),
+                _empty(config.v_low_rank_dim, dim),
+            )
         self.has_own_value = layer == 0
-        self.g1, self.g2 = _empty(width, config.gate_width), _empty(config.gate_width, width)
+        self.g1, self.g2 = (
+            _empty(dim, config.gate_low_rank_dim),
+            _empty(config.gate_low_rank_dim, dim),
+        )
         self.r_k = _empty(config.num_heads, config.head_size)
-        self.receptance = _matrix(width, width)
-        self.key = _matrix(width, width)
-        self.value = _matrix(width, width)
-        self.output = _matrix(width, width)
-        self.ln_x = nn.GroupNorm(config.num_heads, width, eps=GROUP_NORM_EPS)
+        self.receptance = _matrix(dim, dim)
+        self.key = _matrix(dim, dim)
+        self.value = _matrix(dim, dim)
+        self.output = _matrix(dim, dim)
+        self.ln_x = nn.GroupNorm(config.num_heads, dim, eps=GROUP_NORM_EPS)
 
     def forward(
         self,
@@ -124,13 +133,13 @@ class TimeMixing(nn.Module):
 
 
 class ChannelMixing(nn.Module):
-    """Mixes channels: one hidden layer of four times the width, squared ReLU."""
+    """Mixes channels: one hidden layer of four times as many channels, squared ReLU."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.x_k = _empty(1, 1, config.width)
-        self.key = _matrix(config.width, 4 * config.width)
-        self.value = _matrix(4 * config.width, config.width)
+        self.x_k = _empty(1, 1, config.dim)
+        self.key = _matrix(config.dim, 4 * config.dim)
+        self.value = _matrix(4 * config.dim, config.dim)
 
     def forward(
         self, x: Hidden, norm: nn.LayerNorm, before: Float[Tensor, "B C"], resets: Resets = None
@@ -151,10 +160,10 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         if layer == 0:
-            self.ln0 = _layer_norm(config.width)
+            self.ln0 = _layer_norm(config.dim)
         self.is_first = layer == 0
-        self.ln1 = _layer_norm(config.width)
-        self.ln2 = _layer_norm(config.width)
+        self.ln1 = _layer_norm(config.dim)
+        self.ln2 = _layer_norm(config.dim)
         self.att = TimeMixing(config, layer)
         self.ffn = ChannelMixing(config)
         self.dropout = nn.Dropout(config.dropout)
@@ -172,7 +181,7 @@ class Block(nn.Module):
         return x, value_first, LayerState(time_shift, wkv, channel_shift)
 
 
-def again_in_backward(block: nn.Module) -> Callable[..., Any]:
+def checkpointed(block: nn.Module) -> Callable[..., Any]:
     """The layer, of which only inputs and outputs stay in memory; random choices are repeated."""
     return partial(
         checkpoint, block, use_reentrant=False, context_fn=lambda: (plainly(), plainly())
@@ -200,7 +209,7 @@ class RWKV7(nn.Module):
         config: Sizes.
 
     Example:
-        >>> model = RWKV7(ModelConfig(vocab_size=16, num_layers=1, width=64))
+        >>> model = RWKV7(ModelConfig(vocab_size=16, num_layers=1, dim=64))
         >>> logits, state = model(torch.zeros(2, 5, dtype=torch.int64))
         >>> logits.shape
         torch.Size([2, 5, 16])
@@ -209,12 +218,12 @@ class RWKV7(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.checkpointing = False
+        self.activation_checkpointing = False
         """Whether the backward computes each layer again instead of finding it in memory."""
-        self.emb = nn.Embedding(config.vocab_size, config.width)
+        self.emb = nn.Embedding(config.vocab_size, config.dim)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.ln_out = nn.LayerNorm(config.width)
-        self.head = _matrix(config.width, config.vocab_size)
+        self.ln_out = nn.LayerNorm(config.dim)
+        self.head = _matrix(config.dim, config.vocab_size)
 
     def hidden(
         self,
@@ -248,7 +257,7 @@ class RWKV7(nn.Module):
         for number, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             if check:
                 check_layer(number, block, x, layer)
-            run = again_in_backward(block) if self.checkpointing else block
+            run = checkpointed(block) if self.activation_checkpointing else block
             x, value_first, layer_after = run(x, value_first, layer, resets)
             after.append(layer_after)
         if check:
@@ -268,7 +277,7 @@ class RWKV7(nn.Module):
         for layer in state.layers:
             check_shape("the state's wkv", layer.wkv, batch, heads, head_size, head_size)
             for shift in (layer.time_shift, layer.channel_shift):
-                check_shape("the state's shift", shift, batch, self.config.width)
+                check_shape("the state's shift", shift, batch, self.config.dim)
         check_shape("resets", resets, batch, steps)
 
     def forward(

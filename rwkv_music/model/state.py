@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rwkv_music.model.config import ModelConfig
+from rwkv_music.model.model_config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ModelState:
         dtype: torch.dtype = torch.float32,
     ) -> "ModelState":
         """The state before the first token."""
-        shift = torch.zeros(batch_size, config.width, device=device, dtype=dtype)
+        shift = torch.zeros(batch_size, config.dim, device=device, dtype=dtype)
         wkv = torch.zeros(
             batch_size,
             config.num_heads,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.files import read_tensors, write_tensors
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
+from rwkv_music.model.tensor_files import read_tensors, write_tensors
 
 _NAME = "blocks.{}.att.time_state"
 
@@ -54,7 +54,7 @@ def load_state(path: str | Path, config: ModelConfig) -> ModelState:
                 f"{path}: {name} is stored as {stored[name].dtype}, expected floating-point "
                 "numbers: save it again from where it was tuned"
             )
-    shift = torch.zeros(1, config.width)
+    shift = torch.zeros(1, config.dim)
     matrices = (stored[name].to(torch.float32, copy=True) for name in expected)
     return ModelState(tuple(LayerState(shift, each.unsqueeze(0), shift) for each in matrices))
 
@@ -126,7 +126,7 @@ def state_from_list(values: Sequence[Tensor], config: ModelConfig) -> ModelState
         )
     matrix = [config.num_heads, config.head_size, config.head_size]
     for place, value in enumerate(values):
-        wanted = matrix if place % 3 == 1 else [config.width]
+        wanted = matrix if place % 3 == 1 else [config.dim]
         if list(value.shape) != wanted:
             raise InputError(
                 f"tensor {place} of the state is {list(value.shape)}, expected {wanted}: it "

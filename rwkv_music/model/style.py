@@ -19,10 +19,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
-from rwkv_music.model.files import checkpoint_aside
 from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.state import ModelState
 from rwkv_music.model.state_exchange import load_state
+from rwkv_music.model.tensor_files import checkpoint_aside
 
 _FORMAT = "rwkv-music style 1"
 _NUMBERS_PER_TENSOR = 256

@@ -58,13 +58,14 @@ def piano_roll(
 
 
 def draw_piano_roll(
-    score: "symusic.Score", *, seam_tick: int | None = None, axes: "Axes | None" = None
+    score: "symusic.Score", *, continuation_start: int | None = None, axes: "Axes | None" = None
 ) -> "Axes":
     """Draw notes over bars and pitches, one hue per part; louder notes are darker.
 
     Args:
         score: In ticks.
-        seam_tick: Where a continuation begins. A dashed line marks it; the area after it is tinted.
+        continuation_start: Tick at which a continuation begins. A dashed line marks it; the area
+            after it is tinted.
         axes: Axes to draw into; None for those of a new figure.
     """
     from matplotlib.collections import PatchCollection
@@ -90,9 +91,11 @@ def draw_piano_roll(
         axes.plot([], [], color=hue, linewidth=5, label=label)
     _draw_time(axes, score)
     end = bar_starts(score)[-1] / quarter
-    if seam_tick is not None:
-        axes.axvline(seam_tick / quarter, color="#444444", linestyle="--", linewidth=1.2, zorder=3)
-        axes.axvspan(seam_tick / quarter, end, color="#E69F00", alpha=0.08, zorder=0)
+    if continuation_start is not None:
+        axes.axvline(
+            continuation_start / quarter, color="#444444", linestyle="--", linewidth=1.2, zorder=3
+        )
+        axes.axvspan(continuation_start / quarter, end, color="#E69F00", alpha=0.08, zorder=0)
     axes.set_xlim(0, end)
     axes.set_ylim(lowest - 0.5, highest + 0.5)
     octaves = [pitch for pitch in range(lowest, highest + 1) if pitch % 12 == 0]
@@ -103,7 +106,7 @@ def draw_piano_roll(
 
 
 def save_piano_roll(
-    score: "symusic.Score", path: str | Path, *, seam_tick: int | None = None
+    score: "symusic.Score", path: str | Path, *, continuation_start: int | None = None
 ) -> Path:
     """Draw a piano roll into a PNG file.
 
@@ -112,7 +115,7 @@ def save_piano_roll(
     """
     path = Path(path)
     figure = _new_figure()
-    draw_piano_roll(score, seam_tick=seam_tick, axes=figure.subplots())
+    draw_piano_roll(score, continuation_start=continuation_start, axes=figure.subplots())
     try:
         figure.savefig(path, dpi=120, bbox_inches="tight")
     except OSError as error:

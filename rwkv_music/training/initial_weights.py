@@ -8,7 +8,7 @@ from rwkv_music.model import RWKV7, ModelConfig, load_model
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.presets import PRESETS
 
-_IN_WORDS = {"num_layers": "layers", "width": "channels", "vocab_size": "tokens to choose from"}
+_IN_WORDS = {"num_layers": "layers", "dim": "channels", "vocab_size": "tokens to choose from"}
 
 
 def load_initial(source: str, sizes: ModelConfig, settings: Mapping[str, int]) -> RWKV7:
@@ -43,9 +43,9 @@ def load_initial(source: str, sizes: ModelConfig, settings: Mapping[str, int]) -
 def _remedy(sizes: ModelConfig) -> str:
     for name in PRESETS:
         preset = TrainingConfig.preset(name, corpus="", out="")
-        if (preset.model.num_layers, preset.model.dim) == (sizes.num_layers, sizes.width):
+        if (preset.model.num_layers, preset.model.dim) == (sizes.num_layers, sizes.dim):
             return f"choose --preset {name}, or another model"
     return (
-        f"give num_layers={sizes.num_layers}, dim={sizes.width} in a TrainingConfig, or choose "
+        f"give num_layers={sizes.num_layers}, dim={sizes.dim} in a TrainingConfig, or choose "
         "another model"
     )

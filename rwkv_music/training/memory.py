@@ -134,9 +134,9 @@ def estimate_memory(model: ModelConfig, config: TrainingConfig, load: Load) -> M
     parameters = count_parameters(model)
     is_narrow = config.hardware.precision == "bfloat16"
     if _kernel(config, load) == "tiles":  # all but one matrix of a layer are rounded on the way
-        rounded = model.num_layers * model.width**2
+        rounded = model.num_layers * model.dim**2
     else:
-        rounded = parameters - 2 * model.vocab_size * model.width
+        rounded = parameters - 2 * model.vocab_size * model.dim
     copies = 2 * rounded if is_narrow and not config.hardware.activation_checkpointing else 0
     gradients = 4 * parameters // parts
     layers = _activations(model, config, load)
@@ -159,15 +159,20 @@ def _kernel(config: TrainingConfig, load: Load) -> str:
 
 def _activations(model: ModelConfig, config: TrainingConfig, load: Load) -> int:
     kept = _KEPT[_kernel(config, load), config.hardware.precision]
-    inner = model.decay_width + model.rate_width + model.value_width + model.gate_width
-    layer = kept.per_channel * model.width + kept.per_inner_channel * inner
+    inner = (
+        model.decay_low_rank_dim
+        + model.a_low_rank_dim
+        + model.v_low_rank_dim
+        + model.gate_low_rank_dim
+    )
+    layer = kept.per_channel * model.dim + kept.per_inner_channel * inner
     if model.dropout:
-        layer += kept.per_channel_of_dropout * model.width
-    backward = _BACKWARD_BYTES * model.width
-    states = 4 * model.head_size * model.width * load.rows * model.num_layers
-    outside = _OUTSIDE_BYTES[config.hardware.activation_checkpointing] * model.width
+        layer += kept.per_channel_of_dropout * model.dim
+    backward = _BACKWARD_BYTES * model.dim
+    states = 4 * model.head_size * model.dim * load.rows * model.num_layers
+    outside = _OUTSIDE_BYTES[config.hardware.activation_checkpointing] * model.dim
     if config.hardware.activation_checkpointing:
-        per_token = _INPUT_BYTES * model.width * model.num_layers + layer + backward + outside
+        per_token = _INPUT_BYTES * model.dim * model.num_layers + layer + backward + outside
     else:
         per_token = layer * model.num_layers + backward + outside
     return int(per_token * load.positions) + states
@@ -176,7 +181,7 @@ def _activations(model: ModelConfig, config: TrainingConfig, load: Load) -> int:
 def _heap(model: ModelConfig, config: TrainingConfig, load: Load, gradients: int) -> int:
     kind = "tiles" if _kernel(config, load) == "tiles" else config.hardware.precision
     per_channel, share = _HEAP[kind, config.hardware.activation_checkpointing]
-    lost = int(per_channel * model.width * model.num_layers * load.positions)
+    lost = int(per_channel * model.dim * model.num_layers * load.positions)
     # Where gradients stay while batches are added up, they are counted already.
     return lost + (
         0 if config.optimizer.gradient_accumulation_steps > 1 else int(share * gradients)
@@ -186,8 +191,8 @@ def _heap(model: ModelConfig, config: TrainingConfig, load: Load, gradients: int
 def _head(model: ModelConfig, load: Load, *, is_narrow: bool) -> int:
     chunk = min(load.scored, chunk_of_logits(model.vocab_size, load.device))
     logits = 2 * 4 * chunk * model.vocab_size
-    rows = 2 * 4 * load.scored * model.width
-    weight = (6 if is_narrow else 4) * model.vocab_size * model.width
+    rows = 2 * 4 * load.scored * model.dim
+    weight = (6 if is_narrow else 4) * model.vocab_size * model.dim
     return logits + rows + weight
 
 
@@ -197,8 +202,8 @@ def _parameters(
 ) -> int:
     decay, rate, value, gate = inner
     sizes = ModelConfig(
-        vocab_size=vocab_size, num_layers=num_layers, width=width,
-        decay_width=decay, rate_width=rate, value_width=value, gate_width=gate,
+        vocab_size=vocab_size, num_layers=num_layers, dim=width,
+        decay_low_rank_dim=decay, a_low_rank_dim=rate, v_low_rank_dim=value, gate_low_rank_dim=gate,
     )  # fmt: skip
     with torch.device("meta"):
         return sum(each.numel() for each in RWKV7(sizes).parameters())
@@ -206,8 +211,13 @@ def _parameters(
 
 def count_parameters(model: ModelConfig) -> int:
     """Numbers that are trained; counted without making them."""
-    inner = (model.decay_width, model.rate_width, model.value_width, model.gate_width)
-    return _parameters(model.vocab_size, model.num_layers, model.width, inner)
+    inner = (
+        model.decay_low_rank_dim,
+        model.a_low_rank_dim,
+        model.v_low_rank_dim,
+        model.gate_low_rank_dim,
+    )
+    return _parameters(model.vocab_size, model.num_layers, model.dim, inner)
 
 
 def require_memory(
@@ -304,7 +314,7 @@ def _largest_preset(
         sizes = ModelConfig(
             vocab_size=model.vocab_size,
             num_layers=preset.model.num_layers,
-            width=preset.model.dim,
+            dim=preset.model.dim,
             dropout=preset.model.dropout,
         )
         parameters = count_parameters(sizes)

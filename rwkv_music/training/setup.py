@@ -104,7 +104,7 @@ def _new_model(config: TrainingConfig, material: Material, device: str, cluster:
     sizes = ModelConfig(
         vocab_size=tokenizer.vocab_size,
         num_layers=config.model.num_layers,
-        width=config.model.dim,
+        dim=config.model.dim,
         dropout=config.model.dropout,
     )
     require_room(sizes, config, material.train, device=device, cluster=cluster)

@@ -105,7 +105,7 @@ def _step(
     name: str, sizes: StepSizes, device: torch.device, force: Callable[[str], Any]
 ) -> Callable[[], object]:
     model = RWKV7(
-        ModelConfig(vocab_size=sizes.vocabulary, num_layers=sizes.num_layers, width=sizes.width)
+        ModelConfig(vocab_size=sizes.vocabulary, num_layers=sizes.num_layers, dim=sizes.width)
     )
     initialize(model, seed=0)
     ids = torch.randint(

@@ -89,7 +89,7 @@ class Trainer:
         self.model = model
         self.config = config
         self.cluster = cluster
-        model.checkpointing = config.hardware.activation_checkpointing
+        model.activation_checkpointing = config.hardware.activation_checkpointing
         self._device = model.emb.weight.device
         if self._device.type == "cpu":
             keep_freed_memory()

@@ -45,7 +45,7 @@ def test_the_loss_is_a_mean_over_real_tokens_alone() -> None:
 
 
 def test_every_part_of_a_perturbed_model_is_in_use() -> None:
-    model = perturbed_model(ModelConfig(vocab_size=16, num_layers=2, width=64), seed=0)
+    model = perturbed_model(ModelConfig(vocab_size=16, num_layers=2, dim=64), seed=0)
     model(torch.tensor([[1, 2, 3]]))[0].square().sum().backward()
     unused = [name for name, each in model.named_parameters() if not each.count_nonzero()]
     without = [
@@ -57,7 +57,7 @@ def test_every_part_of_a_perturbed_model_is_in_use() -> None:
 
 def test_a_prompt_read_at_once_ends_where_single_steps_end() -> None:
     contestant = ModelStep(
-        perturbed_model(ModelConfig(vocab_size=16, num_layers=2, width=64), seed=0).double()
+        perturbed_model(ModelConfig(vocab_size=16, num_layers=2, dim=64), seed=0).double()
     )
     ids = torch.arange(6).view(2, 3)
     at_once, _ = contestant.prefill(ids, contestant.start(2))
@@ -71,8 +71,8 @@ def test_a_prompt_read_at_once_ends_where_single_steps_end() -> None:
 def test_reading_alone_reads_what_the_matrices_hold() -> None:
     # One layer: r, k, v, output of 64 x 64; key and value of 256 x 64; a head of 16 x 64; and the
     # low-rank ones of decay, rate and gate.
-    config = ModelConfig(vocab_size=16, num_layers=1, width=64)
-    inner = config.decay_width + config.rate_width + config.gate_width
+    config = ModelConfig(vocab_size=16, num_layers=1, dim=64)
+    inner = config.decay_low_rank_dim + config.a_low_rank_dim + config.gate_low_rank_dim
     matrices = 4 * 64 * 64 + 2 * 256 * 64 + 16 * 64 + 2 * 64 * inner
     ours = {("ours", "float32"): OurDecoder(perturbed_model(config, seed=0), "float32")}
     [read] = readings(ours, tokens=3).values()

@@ -13,7 +13,7 @@ from tests.benchmarks.quick import quick_report
 
 
 def test_the_models_compared_have_equally_many_parameters() -> None:
-    ours = RWKV7(ModelConfig(vocab_size=1024, num_layers=6, width=256))
+    ours = RWKV7(ModelConfig(vocab_size=1024, num_layers=6, dim=256))
     theirs = Transformer(vocab_size=1024, num_layers=6, width=256, positions=2048, seed=0)
     assert count_parameters(theirs) == pytest.approx(count_parameters(ours), rel=0.01)
 

@@ -36,7 +36,7 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
     prompt_notes = notebook.python_value("session.current.score.note_num()")
     assert prompt_notes > 0
     wait_until(lambda: notes_on(rolls.first) == prompt_notes, CELL_SECONDS, "the prompt's notes")
-    assert notebook.python_value("session.current.seam_tick") is None
+    assert notebook.python_value("session.current.continuation_start") is None
 
     generate.click()
     wait_until(lambda: rolls.count() == 4, CELL_SECONDS, "three candidates below the prompt")

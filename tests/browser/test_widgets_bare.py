@@ -75,7 +75,7 @@ def show(page: Page, widget: Any, names: tuple[str, ...]) -> None:
 
 ROLL = (
     "notes", "bars", "beats", "signatures", "tempos", "parts", "summary", "ticks_per_quarter",
-    "seam_tick", "height", "selection", "playback",
+    "continuation_start", "height", "selection", "playback",
 )  # fmt: skip
 
 
@@ -97,7 +97,7 @@ def tick_x(page: Page, tick: int) -> float:
 
 
 def test_every_note_is_drawn_and_the_picture_has_a_description(page: Page) -> None:
-    roll = roll_on(page, seam_tick=4 * BAR)
+    roll = roll_on(page, continuation_start=4 * BAR)
     assert int(data(page, "notes")) == roll.score.note_num()
     assert data(page, "seam") == str(4 * BAR)
     label = page.locator("canvas").get_attribute("aria-label")
@@ -122,11 +122,11 @@ def test_a_drag_selects_whole_beats_and_a_click_clears(page: Page) -> None:
     assert page.evaluate("saves") == 2
 
 
-@pytest.mark.parametrize(("seam_tick", "below"), [(-1, 0), (4 * BAR, 16)])
+@pytest.mark.parametrize(("continuation_start", "below"), [(-1, 0), (4 * BAR, 16)])
 def test_hovering_tells_the_note_and_the_words_at_the_seam_stand_below_all_notes(
-    page: Page, seam_tick: int, below: int
+    page: Page, continuation_start: int, below: int
 ) -> None:
-    roll = roll_on(page, seam_tick=seam_tick)
+    roll = roll_on(page, continuation_start=continuation_start)
     note = roll.score.tracks[0].notes[0]
     box = page.locator("canvas").bounding_box()
     assert box is not None

@@ -26,7 +26,7 @@ WINDOWS = Windows(PIECES, TOKENIZER, prompt_bars=2, completion_bars=2)
 
 
 def perturbed_model() -> MusicModel:
-    network = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, width=64))
+    network = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, dim=64))
     initialize(network, seed=0)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

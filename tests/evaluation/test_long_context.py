@@ -11,7 +11,7 @@ from rwkv_music.evaluation.long_context import long_context, read_in_stretches
 from rwkv_music.model import ModelConfig, MusicModel
 from tests.model.test_rwkv7 import perturbed
 
-MODEL = perturbed(ModelConfig(vocab_size=23, num_layers=2, width=64))
+MODEL = perturbed(ModelConfig(vocab_size=23, num_layers=2, dim=64))
 
 
 def music(length: int, *, seed: int = 0) -> "np.ndarray[tuple[int], np.dtype[np.uint16]]":

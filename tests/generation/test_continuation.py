@@ -7,7 +7,7 @@ import torch
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation import continue_score
-from rwkv_music.generation.decoder import candidate_seed, prefill
+from rwkv_music.generation.engine import candidate_seed, prefill
 from rwkv_music.model import RWKV7, Decoder, ModelConfig, MusicModel, initialize
 from rwkv_music.score import bar_starts
 from rwkv_music.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ TOKENIZER = Tokenizer()
 
 def model(seed: int = 0) -> MusicModel:
     """A model that has learnt nothing, but is not degenerate."""
-    made = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, width=64))
+    made = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=1, dim=64))
     initialize(made, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_exactly_the_bars_asked_for_are_added_at_the_bar_line(sign: tuple[int, i
     prompt = in_signature(*sign, 2)
     length = 4 * 480 * sign[0] // sign[1]
     for piece in continue_score(MODEL, prompt, bars=3, candidates=2, seed=1):
-        assert piece.seam_tick == 2 * length
+        assert piece.continuation_start == 2 * length
         assert TOKENIZER.num_bars(piece.tokens) == 3
         assert piece.tokens[0] == TOKENIZER.vocabulary.BAR
         assert all(note[2] >= 0 for note in notes_of(piece.new))
@@ -62,7 +62,7 @@ def test_the_prompt_comes_back_untouched() -> None:
     prompt.tracks[0].notes[4].time += 7
     before = prompt.dumps_midi()
     for piece in continue_score(MODEL, prompt, bars=1, candidates=2):
-        kept = [note for note in notes_of(piece.score) if note[2] < piece.seam_tick]
+        kept = [note for note in notes_of(piece.score) if note[2] < piece.continuation_start]
         assert kept == notes_of(prompt)
         assert round(piece.score.tempos[0].qpm, 1) == 77.7
         assert len(piece.score.tempos) >= 1
@@ -84,15 +84,15 @@ def test_no_note_sounds_beyond_the_last_bar_line() -> None:
 def test_a_prompt_that_ends_inside_a_bar_goes_on_at_the_next_line() -> None:
     prompt = in_signature(4, 4, 2)
     del prompt.tracks[0].notes[-3:]
-    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].seam_tick == 3840
+    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].continuation_start == 3840
 
 
 def test_a_last_note_that_hangs_over_a_little_makes_no_bar_and_a_long_one_does() -> None:
     prompt = in_signature(4, 4, 2)
     prompt.tracks[0].notes[-1].duration += 60
-    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].seam_tick == 3840
+    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].continuation_start == 3840
     prompt.tracks[0].notes[-1].duration += 900
-    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].seam_tick == 5760
+    assert continue_score(MODEL, prompt, bars=1, candidates=1)[0].continuation_start == 5760
 
 
 def test_the_same_seed_makes_the_same_music_however_many_candidates() -> None:
@@ -135,7 +135,7 @@ def test_a_long_prompt_is_read_in_pieces_into_the_same_state(
 ) -> None:
     ids = TOKENIZER.encode(tune(bars=6))
     logits, state = prefill(DECODER, ids)
-    monkeypatch.setattr("rwkv_music.generation.decoder.PREFILL_CHUNK", 50)
+    monkeypatch.setattr("rwkv_music.generation.engine.PREFILL_CHUNK", 50)
     in_pieces, same = prefill(DECODER, ids)
     assert len(ids) > 100
     # 5e-7 apart, and less than 1e-5 where sums are in another order; the logits reach 2.
@@ -183,7 +183,7 @@ def test_a_prompt_on_another_grid_keeps_its_ticks() -> None:
     prompt.tracks.append(track)
     piece = continue_score(MODEL, prompt, bars=1, candidates=1, seed=1)[0]
     assert piece.score.ticks_per_quarter == piece.new.ticks_per_quarter == 120
-    assert bar_starts(piece.score)[1] == piece.seam_tick == 480
+    assert bar_starts(piece.score)[1] == piece.continuation_start == 480
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def continuation(seed: int) -> Continuation:
     return Continuation(
         score=splice(tune(bars=2), new, 2 * BAR),
         new=new,
-        seam_tick=2 * BAR,
+        continuation_start=2 * BAR,
         nats=1.5,
         tokens=np.zeros(1, dtype=np.uint16),
         seed=seed,
@@ -75,8 +75,8 @@ def test_a_saved_session_comes_back_whole(tmp_path: Path) -> None:
     back = Session.load(session.save(tmp_path / "session"))
     assert back.current.id == 2
     for old, new in zip(session.nodes, back.nodes, strict=True):
-        assert (old.parent, old.seam_tick, old.settings) == (
-            new.parent, new.seam_tick, new.settings,
+        assert (old.parent, old.continuation_start, old.settings) == (
+            new.parent, new.continuation_start, new.settings,
         )  # fmt: skip
         assert notes_of(old.score) == notes_of(new.score)
     assert back.nodes[1].new is not None

@@ -17,7 +17,7 @@ from torch import Tensor
 from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
 from rwkv_music.model.rwkv7 import TimeMixing
 
-SIZES = ModelConfig(vocab_size=16, num_layers=2, width=128)
+SIZES = ModelConfig(vocab_size=16, num_layers=2, dim=128)
 BATCH, STEPS = 2, 40
 """Below 64 steps, and without gradients, the layer takes its recurrent kernel."""
 
@@ -43,15 +43,15 @@ def fla_layer(ours: TimeMixing, number: int) -> torch.nn.Module:
     from fla.layers.rwkv7 import RWKV7Attention
 
     layer = RWKV7Attention(
-        hidden_size=SIZES.width,
+        hidden_size=SIZES.dim,
         head_dim=SIZES.head_size,
         layer_idx=number,
         num_hidden_layers=SIZES.num_layers,
         fuse_norm=False,
-        decay_low_rank_dim=SIZES.decay_width,
-        a_low_rank_dim=SIZES.rate_width,
-        v_low_rank_dim=SIZES.value_width,
-        gate_low_rank_dim=SIZES.gate_width,
+        decay_low_rank_dim=SIZES.decay_low_rank_dim,
+        a_low_rank_dim=SIZES.a_low_rank_dim,
+        v_low_rank_dim=SIZES.v_low_rank_dim,
+        gate_low_rank_dim=SIZES.gate_low_rank_dim,
     ).eval()
     weights = fla_weights(ours)
     own = dict(layer.named_parameters())
@@ -69,7 +69,7 @@ def differences() -> list[tuple[float, float]]:
     generator = torch.Generator().manual_seed(0)
     for each in model.parameters():
         each.add_(torch.randn(each.shape, generator=generator), alpha=0.1)
-    x = torch.randn(BATCH, STEPS, SIZES.width, generator=generator)
+    x = torch.randn(BATCH, STEPS, SIZES.dim, generator=generator)
     our_first = their_first = None
     found = []
     for number, block in enumerate(model.blocks):

@@ -22,8 +22,8 @@ from rwkv_music.model import (
 SETTINGS = {"steps_per_quarter": 96, "velocities": 32, "max_parts": 32}
 
 
-def model(width: int = 64) -> RWKV7:
-    made = RWKV7(ModelConfig(vocab_size=11, num_layers=2, width=width))
+def model(dim: int = 64) -> RWKV7:
+    made = RWKV7(ModelConfig(vocab_size=11, num_layers=2, dim=dim))
     initialize(made, seed=0)
     return made
 
@@ -79,7 +79,7 @@ def test_weights_of_other_sizes_are_refused_with_both_shapes(tmp_path: Path) -> 
     path = saved(tmp_path / "model.safetensors")
     header = {
         "format": "rwkv-music 1",
-        "model": json.dumps(ModelConfig(vocab_size=11, num_layers=2, width=128).to_dict()),
+        "model": json.dumps(ModelConfig(vocab_size=11, num_layers=2, dim=128).to_dict()),
         "tokenizer": json.dumps(SETTINGS),
         "metadata": "{}",
     }

@@ -16,7 +16,7 @@ from rwkv_music.model import RWKV7, ModelConfig
 Array = NDArray[np.float64]
 Weights = dict[str, Array]
 HEAD = 16
-CONFIG = ModelConfig(vocab_size=7, num_layers=2, width=2 * HEAD, head_size=HEAD)
+CONFIG = ModelConfig(vocab_size=7, num_layers=2, dim=2 * HEAD, head_size=HEAD)
 IDS = [3, 1, 4, 1, 5, 0, 2, 6]
 
 
@@ -83,8 +83,8 @@ def time_mixing(
 
 
 def expected_logits(w: Weights) -> Array:
-    heads = CONFIG.width // HEAD
-    nothing = np.zeros(CONFIG.width)
+    heads = CONFIG.dim // HEAD
+    nothing = np.zeros(CONFIG.dim)
     states = [[np.zeros((HEAD, HEAD)) for _ in range(heads)] for _ in range(CONFIG.num_layers)]
     before = {
         (layer, part): nothing for layer in range(CONFIG.num_layers) for part in ("att", "ffn")

@@ -5,7 +5,7 @@ import torch
 
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 
-CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=128)
+CONFIG = ModelConfig(vocab_size=23, num_layers=3, dim=128)
 
 
 def test_the_official_initial_values_by_hand() -> None:
@@ -36,7 +36,7 @@ def test_the_official_initial_values_by_hand() -> None:
 
 
 def test_low_rank_branches_and_the_head_are_orthogonal_with_their_gains() -> None:
-    model = RWKV7(ModelConfig(vocab_size=256, num_layers=2, width=64, gate_width=96))
+    model = RWKV7(ModelConfig(vocab_size=256, num_layers=2, dim=64, gate_low_rank_dim=96))
     initialize(model, seed=0)
     att = model.blocks[1].att
     for name, gain in (("w2", 0.1), ("a2", 0.1), ("v2", 0.1), ("g2", 0.1 * (96 / 64) ** 0.5)):
@@ -46,7 +46,7 @@ def test_low_rank_branches_and_the_head_are_orthogonal_with_their_gains() -> Non
     assert_orthogonal(att.receptance.weight, 1.0)
     assert_orthogonal(att.value.weight, 1.0)
     assert_orthogonal(model.blocks[0].ffn.key.weight, 1.0)
-    small = RWKV7(ModelConfig(vocab_size=16, num_layers=1, width=64))
+    small = RWKV7(ModelConfig(vocab_size=16, num_layers=1, dim=64))
     initialize(small, seed=0)
     assert_orthogonal(small.head.weight, 0.5)
 
@@ -74,7 +74,7 @@ def test_the_vectors_that_only_some_layers_have() -> None:
 
 
 def test_a_single_layer_needs_no_special_care() -> None:
-    model = RWKV7(ModelConfig(vocab_size=5, num_layers=1, width=64))
+    model = RWKV7(ModelConfig(vocab_size=5, num_layers=1, dim=64))
     initialize(model, seed=0)
     assert all(value.isfinite().all() for value in model.parameters())
 

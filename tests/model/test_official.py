@@ -60,12 +60,12 @@ def test_sizes_are_read_from_the_shapes(tmp_path: Path, inner: dict[str, int]) -
     assert load_pth(official_file(tmp_path, weights)).config == ModelConfig(
         vocab_size=29,
         num_layers=2,
-        width=512,
+        dim=512,
         head_size=64,
-        decay_width=inner["w"],
-        rate_width=inner["a"],
-        value_width=inner["v"],
-        gate_width=inner["g"],
+        decay_low_rank_dim=inner["w"],
+        a_low_rank_dim=inner["a"],
+        v_low_rank_dim=inner["v"],
+        gate_low_rank_dim=inner["g"],
     )
 
 
@@ -73,9 +73,9 @@ def test_a_model_of_one_layer_takes_its_unused_width_from_the_file_or_the_rule(
     tmp_path: Path,
 ) -> None:
     with_branch = official_weights(layers=1, inner={**INNER, "v": 96})
-    assert load_pth(official_file(tmp_path, with_branch)).config.value_width == 96
+    assert load_pth(official_file(tmp_path, with_branch)).config.v_low_rank_dim == 96
     without = official_weights(layers=1, block_0_value=False)
-    assert load_pth(official_file(tmp_path, without)).config.value_width == 32
+    assert load_pth(official_file(tmp_path, without)).config.v_low_rank_dim == 32
 
 
 def test_layer_0_ignores_its_value_branch(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_the_unused_branch_is_written_as_the_official_trainer_initialises_it(
 
 
 def test_a_part_of_a_larger_tensor_is_stored_alone(tmp_path: Path) -> None:
-    model = RWKV7(ModelConfig(vocab_size=8, num_layers=1, width=64))
+    model = RWKV7(ModelConfig(vocab_size=8, num_layers=1, dim=64))
     initialize(model, seed=0)
     small = save_pth(MusicModel(model), tmp_path / "small.pth", dtype=torch.float32).stat().st_size
     large = torch.zeros(100_000, 64)
@@ -203,8 +203,8 @@ def test_a_width_that_heads_do_not_divide_is_explained(tmp_path: Path) -> None:
     weights = official_weights()
     weights["emb.weight"] = torch.zeros(29, 100)
     assert refused(tmp_path, weights) == (
-        ": blocks.0.att.r_k is [2, 64], expected [H, N] with H * N = 100, the width of emb.weight: "
-        "a width must be a multiple of the head size, which is 64 in official files"
+        ": blocks.0.att.r_k is [2, 64], expected [H, N] with H * N = 100, the dim of emb.weight: "
+        "dim must be a multiple of the head size, which is 64 in official files"
     )
 
 

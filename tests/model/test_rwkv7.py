@@ -5,7 +5,7 @@ import torch
 
 from rwkv_music.model import RWKV7, ModelConfig, ModelState, initialize
 
-CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=128)
+CONFIG = ModelConfig(vocab_size=23, num_layers=3, dim=128)
 IDS = torch.randint(23, (2, 70), generator=torch.Generator().manual_seed(3))
 
 
@@ -85,7 +85,7 @@ def test_states_can_be_repeated_and_dropped() -> None:
 
 
 def test_dropout_falls_on_both_mixings_and_only_while_training() -> None:
-    model = perturbed(ModelConfig(vocab_size=23, num_layers=1, width=128, dropout=0.5))
+    model = perturbed(ModelConfig(vocab_size=23, num_layers=1, dim=128, dropout=0.5))
     torch.testing.assert_close(model(IDS)[0], perturbed(model_without_dropout(model))(IDS)[0])
     seen: list[torch.Tensor] = []
     model.blocks[0].dropout.register_forward_hook(lambda _, __, output: seen.append(output))

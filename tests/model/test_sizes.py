@@ -8,7 +8,7 @@ import torch
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, ModelState
 
-CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=128)
+CONFIG = ModelConfig(vocab_size=23, num_layers=3, dim=128)
 
 
 def test_names_and_shapes_are_those_of_official_checkpoints() -> None:
@@ -28,33 +28,45 @@ def test_names_and_shapes_are_those_of_official_checkpoints() -> None:
 
 
 def test_the_number_of_parameters_is_the_formula() -> None:
-    for layers, width in ((1, 64), (3, 128), (4, 192)):
-        config = ModelConfig(vocab_size=23, num_layers=layers, width=width)
-        ranks = config.decay_width + config.rate_width + config.value_width + config.gate_width
+    for layers, dim in ((1, 64), (3, 128), (4, 192)):
+        config = ModelConfig(vocab_size=23, num_layers=layers, dim=dim)
+        ranks = (
+            config.decay_low_rank_dim
+            + config.a_low_rank_dim
+            + config.v_low_rank_dim
+            + config.gate_low_rank_dim
+        )
         # The formula counts v0, v1, v2 in every layer; ours has none in the first.
-        first = width * (1 + 2 * config.value_width)
-        expected = 2 * 23 * width + 4 * width - first
-        expected += layers * (19 * width + 12 * width**2 + 2 * width * ranks)
+        first = dim * (1 + 2 * config.v_low_rank_dim)
+        expected = 2 * 23 * dim + 4 * dim - first
+        expected += layers * (19 * dim + 12 * dim**2 + 2 * dim * ranks)
         counted = sum(each.numel() for each in RWKV7(config).parameters())
         assert counted == expected
 
 
 @pytest.mark.parametrize(
-    ("layers", "width", "millions"), [(12, 256, 11.0), (12, 512, 42.5), (24, 512, 83.9)]
+    ("layers", "dim", "millions"), [(12, 256, 11.0), (12, 512, 42.5), (24, 512, 83.9)]
 )
-def test_sizes_are_those_published(layers: int, width: int, millions: float) -> None:
+def test_sizes_are_those_published(layers: int, dim: int, millions: float) -> None:
     with torch.device("meta"):
-        model = RWKV7(ModelConfig(vocab_size=1024, num_layers=layers, width=width))
+        model = RWKV7(ModelConfig(vocab_size=1024, num_layers=layers, dim=dim))
     counted = sum(each.numel() for each in model.parameters())
     assert counted / 1e6 == pytest.approx(millions, abs=0.1)
 
 
 def test_inner_widths_follow_the_rule_unless_given() -> None:
-    rule = ModelConfig(vocab_size=5, num_layers=1, width=512)
-    widths = (rule.decay_width, rule.rate_width, rule.value_width, rule.gate_width)
+    rule = ModelConfig(vocab_size=5, num_layers=1, dim=512)
+    widths = (
+        rule.decay_low_rank_dim,
+        rule.a_low_rank_dim,
+        rule.v_low_rank_dim,
+        rule.gate_low_rank_dim,
+    )
     assert widths == (64, 64, 32, 128)
-    older = ModelConfig(vocab_size=5, num_layers=1, width=512, decay_width=32, gate_width=96)
-    assert (older.decay_width, older.rate_width, older.gate_width) == (32, 64, 96)
+    older = ModelConfig(
+        vocab_size=5, num_layers=1, dim=512, decay_low_rank_dim=32, gate_low_rank_dim=96
+    )
+    assert (older.decay_low_rank_dim, older.a_low_rank_dim, older.gate_low_rank_dim) == (32, 64, 96)
     assert ModelConfig.from_dict(older.to_dict()) == older
 
 
@@ -74,13 +86,16 @@ def test_a_setting_of_another_version_is_refused() -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ({"width": 100}, "width must be a multiple of head_size=64, got 100"),
-        ({"width": 3, "head_size": 1}, "head_size must be at least 2, got 1"),
-        ({"gate_width": -3}, "gate_width must be at least 1, or 0 for .* rule, got -3"),
+        ({"dim": 100}, "dim must be a multiple of head_size=64, got 100"),
+        ({"dim": 3, "head_size": 1}, "head_size must be at least 2, got 1"),
+        (
+            {"gate_low_rank_dim": -3},
+            "gate_low_rank_dim must be at least 1, or 0 for .* rule, got -3",
+        ),
         ({"num_layers": 0}, "num_layers must be at least 1, got 0"),
         ({"dropout": 1.5}, r"dropout must be in \[0, 1\), got 1.5"),
     ],
 )
 def test_sizes_that_make_no_model_are_refused(sizes: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ModelConfig(**{"vocab_size": 5, "num_layers": 1, "width": 64, **sizes})
+        ModelConfig(**{"vocab_size": 5, "num_layers": 1, "dim": 64, **sizes})

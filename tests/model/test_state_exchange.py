@@ -17,7 +17,7 @@ from rwkv_music.model import (
 )
 from tests.model.official_files import official_file
 
-CONFIG = ModelConfig(vocab_size=29, num_layers=2, width=128)
+CONFIG = ModelConfig(vocab_size=29, num_layers=2, dim=128)
 IDS = torch.randint(29, (1, 40), generator=torch.Generator().manual_seed(2))
 
 

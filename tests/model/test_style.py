@@ -20,7 +20,7 @@ from rwkv_music.model import (
     save_style,
 )
 
-SIZES = ModelConfig(vocab_size=32, num_layers=2, width=64)
+SIZES = ModelConfig(vocab_size=32, num_layers=2, dim=64)
 
 
 def model(seed: int = 0) -> MusicModel:
@@ -106,7 +106,7 @@ def test_a_style_of_another_model_is_refused_with_both_names(tmp_path: Path) -> 
     path = save_style(style_of(owner), tmp_path / "my.style")
     with pytest.raises(InputError, match=f"{fingerprint(owner)}, this one is {fingerprint(other)}"):
         load_style(path, other)
-    larger = MusicModel(RWKV7(ModelConfig(vocab_size=32, num_layers=3, width=64)))
+    larger = MusicModel(RWKV7(ModelConfig(vocab_size=32, num_layers=3, dim=64)))
     with pytest.raises(InputError, match=r"\[2, 1, 64, 64\].*the model \[3, 1, 64, 64\]"):
         load_style(path, larger)
 

@@ -188,7 +188,7 @@ def test_shapes_that_do_not_fit_are_refused_before_they_are_read() -> None:
 def test_a_model_is_the_same_with_and_without_the_native_library(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = RWKV7(ModelConfig(vocab_size=23, num_layers=3, width=128)).double()
+    model = RWKV7(ModelConfig(vocab_size=23, num_layers=3, dim=128)).double()
     initialize(model, seed=0)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -217,7 +217,7 @@ def test_a_model_is_the_same_with_and_without_the_native_library(
 
 
 def test_the_model_names_the_layer_and_tensor_that_is_not_finite() -> None:
-    model = RWKV7(ModelConfig(vocab_size=23, num_layers=2, width=64))
+    model = RWKV7(ModelConfig(vocab_size=23, num_layers=2, dim=64))
     initialize(model, seed=0)
     ids = torch.randint(23, (1, 5), generator=GENERATOR)
     model(ids, check=True)

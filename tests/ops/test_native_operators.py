@@ -105,7 +105,7 @@ tensors = [each.float() for each in inputs(35)]
 compiled = torch.compile(lambda *x: wkv7(*x[:6], x[6]), fullgraph=True, backend="aot_eager")
 torch.testing.assert_close(compiled(*tensors), wkv7(*tensors[:6], tensors[6]))
 
-model = RWKV7(ModelConfig(vocab_size=11, num_layers=2, width=64))
+model = RWKV7(ModelConfig(vocab_size=11, num_layers=2, dim=64))
 initialize(model, seed=0)
 ids = torch.randint(11, (2, 9), generator=torch.Generator().manual_seed(0))
 

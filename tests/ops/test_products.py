@@ -269,7 +269,7 @@ def test_a_layer_that_is_more_than_its_matrix_is_called(tiles: Door) -> None:
 
 def random_model(*, num_layers: int, width: int) -> RWKV7:
     """A model in which no matrix is zero, as some are at first."""
-    model = RWKV7(ModelConfig(vocab_size=23, num_layers=num_layers, width=width))
+    model = RWKV7(ModelConfig(vocab_size=23, num_layers=num_layers, dim=width))
     initialize(model, seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

@@ -33,12 +33,12 @@ def test_drums_are_left_out() -> None:
 
 
 def test_the_image_numbers_bars_from_one_and_marks_the_seam(tmp_path: Path) -> None:
-    axes = draw_piano_roll(tune(bars=4), seam_tick=2 * 384)
+    axes = draw_piano_roll(tune(bars=4), continuation_start=2 * 384)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3", "4"]
     dashed = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert [line.get_xdata()[0] for line in dashed] == [8.0]
     assert axes.get_xlim() == (0.0, 16.0)
-    path = save_piano_roll(tune(bars=4), tmp_path / "roll.png", seam_tick=768)
+    path = save_piano_roll(tune(bars=4), tmp_path / "roll.png", continuation_start=768)
     assert path.read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ScoreFileError, match="cannot be written"):
         save_piano_roll(tune(bars=1), tmp_path / "nowhere" / "roll.png")

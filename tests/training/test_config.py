@@ -71,7 +71,7 @@ def test_a_sized_preset_has_the_parameters_it_is_named_after(name: str) -> None:
             ModelConfig(
                 vocab_size=Tokenizer().vocab_size,
                 num_layers=config.model.num_layers,
-                width=config.model.dim,
+                dim=config.model.dim,
             )
         )
     told = float(name[:-1]) * {"m": 1e6, "b": 1e9}[name[-1]]

@@ -30,7 +30,7 @@ def losses() -> list[float]:
     batches = BatchStream(
         windows, batch_size=4, seed=0, augment=RandomAugmentation(vocabulary=tokenizer.vocabulary)
     )
-    model = RWKV7(ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=2, width=64))
+    model = RWKV7(ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=2, dim=64))
     initialize(model, seed=0)
     config = TrainingConfig.preset("tiny", corpus="", out="", steps=STEPS)
     return [report.loss_train for report in Trainer(model, batches, config)]

@@ -14,7 +14,7 @@ from rwkv_music.training.initial_weights import load_initial
 from rwkv_music.training.run.directory import RunDirectory
 
 SETTINGS = Tokenizer().settings
-SIZES = ModelConfig(vocab_size=Tokenizer().vocab_size, num_layers=2, width=64)
+SIZES = ModelConfig(vocab_size=Tokenizer().vocab_size, num_layers=2, dim=64)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_run_begins_with_the_weights_of_the_model_and_goes_on_without_it(
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_first_difference(model: Path) -> None:
-    deeper = ModelConfig(vocab_size=SIZES.vocab_size, num_layers=4, width=192)
+    deeper = ModelConfig(vocab_size=SIZES.vocab_size, num_layers=4, dim=192)
     with pytest.raises(
         InputError, match=r"has 2 layers, the run asks for 4: choose --preset tiny, or another"
     ):

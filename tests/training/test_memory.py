@@ -32,7 +32,7 @@ from rwkv_music.training.memory import (
 from tests.training.conftest import NewConfig
 
 GIB = 2**30
-SIZES = ModelConfig(vocab_size=2048, num_layers=12, width=768)
+SIZES = ModelConfig(vocab_size=2048, num_layers=12, dim=768)
 BATCH = Load(positions=4096, scored=2048, rows=2)
 
 
@@ -86,7 +86,7 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
     settings = config(precision=precision, activation_checkpointing=checkpointing)
     held, told = {}, {}
     for layers in (2, 4):
-        sizes = ModelConfig(vocab_size=64, num_layers=layers, width=128, dropout=0.1)
+        sizes = ModelConfig(vocab_size=64, num_layers=layers, dim=128, dropout=0.1)
         model = RWKV7(sizes)
         initialize(model, seed=0)
         trainer = Trainer(model.train(), iter(()), settings)

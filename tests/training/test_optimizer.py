@@ -15,7 +15,7 @@ from rwkv_music.training.optimizer import (
     parameter_groups,
 )
 
-CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=128)
+CONFIG = ModelConfig(vocab_size=23, num_layers=3, dim=128)
 IDS = torch.randint(23, (2, 70), generator=torch.Generator().manual_seed(3))
 
 

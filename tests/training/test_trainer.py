@@ -21,7 +21,7 @@ CONFIG = TrainingConfig.preset("tiny", corpus="", out="")
 
 
 def new_trainer(config: TrainingConfig = CONFIG) -> Trainer:
-    model = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=2, width=64))
+    model = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=2, dim=64))
     initialize(model, seed=0)
     return Trainer(model, iter(()), config, vocabulary=TOKENIZER.vocabulary)
 

@@ -103,14 +103,14 @@ def test_the_panel_shows_a_run_from_nothing_to_its_end(tmp_path: Path) -> None:
     assert panel.state == "finished"
     assert panel.stop_button.disabled
     assert panel.sample_choice.options == (("step 5", 5),)
-    assert panel.roll.seam_tick == 2 * BAR
+    assert panel.roll.continuation_start == 2 * BAR
     assert panel.roll.score.note_num() == load_score(run.sample_paths(5, 2)[0]).note_num()
     assert "1.500, 6.000 nats per note (5-gram: 0.900, 4.000)" in panel.figures.value
     assert "12.3 bits/s of music" in panel.figures.value
     assert panel.kinds.value.index("pitch") < panel.kinds.value.index(">bar<")
     assert "0.250" in panel.kinds.value
     panel.prompt_choice.value = 1
-    assert panel.roll.seam_tick == BAR
+    assert panel.roll.continuation_start == BAR
     assert panel.roll.score.note_num() == load_score(run.sample_paths(5, 2)[1]).note_num()
     panel.close()
 
@@ -187,7 +187,7 @@ def test_a_run_of_the_first_version_is_shown(tmp_path: Path) -> None:
     run.append_metrics({**line, "sample": "samples/step-000002.mid"})
     panel = TrainingPanel(run.path, refresh_seconds=60)
     assert panel.chart.baselines == [["5-gram", 0.9]]
-    assert panel.roll.seam_tick == BAR
+    assert panel.roll.continuation_start == BAR
     assert "(5-gram: 0.900, 4.000)" in panel.figures.value
     panel.close()
 

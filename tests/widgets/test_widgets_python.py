@@ -58,7 +58,7 @@ def test_tempos_are_told_in_seconds() -> None:
 
 
 def test_a_roll_tells_its_score_in_a_sentence_and_saves_a_picture(tmp_path: Path) -> None:
-    roll = PianoRoll(tune(bars=4), seam_tick=2 * BAR)
+    roll = PianoRoll(tune(bars=4), continuation_start=2 * BAR)
     assert roll.summary.endswith("4 bars; the continuation starts at bar 3")
     assert roll.parts == ["part 0", "part 1"]
     assert roll.signatures == [[0, "4/4"]]
@@ -72,7 +72,7 @@ def test_a_roll_tells_its_score_in_a_sentence_and_saves_a_picture(tmp_path: Path
 def test_without_a_sound_device_the_browser_plays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
     silent = SoundPlayer()
-    roll = PianoRoll(tune(bars=4), seam_tick=2 * BAR)
+    roll = PianoRoll(tune(bars=4), continuation_start=2 * BAR)
     player = Player(roll, sound=silent)
     assert player.where.options == ("This browser",)
     assert "nowhere.sf2" in player.message

@@ -49,7 +49,7 @@ def draw_example(
     score = tokenizer.decode(ids)
     figure = figure or Figure(figsize=(11, 5.2), layout="constrained")
     notes, cells = figure.subplots(2, sharex=True, height_ratios=[3, 2])
-    draw_piano_roll(score, seam_tick=int(times[is_scored][0]), axes=notes)
+    draw_piano_roll(score, continuation_start=int(times[is_scored][0]), axes=notes)
     _frame_scored_notes(notes, ids, times, is_scored, tokenizer)
     _draw_cells(cells, times / tokenizer.vocabulary.steps_per_quarter, is_scored)
     cells.set(xlabel="bar", ylabel="tokens")

@@ -60,9 +60,9 @@ class CopyDetector:
         searched = pieces[:: -(-len(pieces) // _PIECES_SEARCHED)]
         self._index = CopyIndex(tokenizer.decode(piece.ids) for piece in searched)
 
-    def longest_run(self, score: "symusic.Score", seam_tick: int) -> int:
+    def longest_run(self, score: "symusic.Score", continuation_start: int) -> int:
         """Notes in the longest run behind the seam that stands in a training piece, in any key."""
-        return self._index.longest_shared_run(score, start_tick=seam_tick)
+        return self._index.longest_shared_run(score, start_tick=continuation_start)
 
     @staticmethod
     def warning(longest: int, composers_own: int) -> str | None:

@@ -28,7 +28,7 @@ class HeldOutPrompt:
     prompt: "symusic.Score"
     original: "symusic.Score"
     """The prompt and the composer's own next bars, as far as there are any."""
-    seam_tick: int
+    continuation_start: int
 
     @classmethod
     def of(cls, piece: Piece, tokenizer: Tokenizer, prompt_bars: int) -> "HeldOutPrompt":
@@ -73,7 +73,7 @@ class HeldOutSamples:
         return [
             {
                 "piece": each.name,
-                "seam_tick": each.seam_tick,
+                "seam_tick": each.continuation_start,
                 "ticks_per_quarter": each.prompt.ticks_per_quarter,
                 "bars": _SAMPLE_BARS,
                 "seed": self.seed,
@@ -108,7 +108,9 @@ class HeldOutSamples:
                 model, each.prompt, bars=_SAMPLE_BARS, candidates=1, seed=self.seed
             )[0]
             save_score(made.score, path)
-            save_piano_roll(made.score, path.with_suffix(".png"), seam_tick=each.seam_tick)
+            save_piano_roll(
+                made.score, path.with_suffix(".png"), continuation_start=each.continuation_start
+            )
             scores.append(made.score)
         model.network.train(was_training)
         return scores
@@ -116,7 +118,7 @@ class HeldOutSamples:
     def longest_copied_run(self, detector: CopyDetector, scores: "list[symusic.Score]") -> int:
         """The longest run of notes behind a seam that stands in a training piece."""
         runs = [
-            detector.longest_run(score, each.seam_tick)
+            detector.longest_run(score, each.continuation_start)
             for each, score in zip(self.prompts, scores, strict=True)
         ]
         return max(runs, default=0)

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 from rwkv_music.errors import CheckpointError
 from rwkv_music.model import MusicModel, load_checkpoint, save_checkpoint
-from rwkv_music.model.files import checkpoint_aside
+from rwkv_music.model.tensor_files import checkpoint_aside
 from rwkv_music.training.distributed.train_state import Snapshot
 
 _OF_A_STEP = re.compile(r"step-(\d+)(\.training)?\.safetensors")

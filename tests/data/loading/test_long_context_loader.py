@@ -23,7 +23,7 @@ from tests.model.test_rwkv7 import perturbed
 from tests.music import piece, tune
 
 VOCABULARY = 23
-MODEL = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64))
+MODEL = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=64))
 
 
 def pieces(lengths: list[int]) -> list[Piece]:
@@ -152,7 +152,7 @@ def test_without_the_carried_state_the_loss_would_be_another() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_model_learns_from_a_long_stream(precision: str) -> None:
-    model = RWKV7(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64))
+    model = RWKV7(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=64))
     model.load_state_dict(MODEL.float().state_dict())
     MODEL.double()
     config = TrainingConfig(

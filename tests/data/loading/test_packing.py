@@ -17,7 +17,7 @@ from rwkv_music.ops.wkv7 import available_backends
 from tests.model.test_rwkv7 import perturbed
 
 VOCABULARY = 11
-MODEL = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64))
+MODEL = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=64))
 LENGTHS = st.lists(st.integers(2, 90), min_size=1, max_size=7)
 
 

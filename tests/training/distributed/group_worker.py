@@ -57,7 +57,7 @@ def batches_of(share: Share) -> list[Batch]:
 
 def new_trainer(cluster: Cluster, stream: Iterator[Batch], **settings: Any) -> Trainer:
     """In float64, away from the first weights, where most gradients are zero."""
-    model = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=2, width=64))
+    model = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=2, dim=64))
     initialize(model, seed=0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

@@ -30,7 +30,7 @@ BARS = {"prompt_bars": 2, "completion_bars": 2, "batch_size": 2}
 def model() -> MusicModel:
     """A small model of the default vocabulary, every parameter moved from its initial value."""
     tokenizer = Tokenizer()
-    made = RWKV7(ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=2, width=64))
+    made = RWKV7(ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=2, dim=64))
     initialize(made, seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

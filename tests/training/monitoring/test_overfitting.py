@@ -59,7 +59,7 @@ def test_prompts_are_the_longest_pieces_and_know_how_they_go_on() -> None:
     samples = HeldOutSamples.of(windows, number=3, seed=0)
     assert [each.name for each in samples.prompts] == ["tune-9-9", "tune-6-6", "tune-3-3"]
     # Four bars given, or one less than there are; up to four of the composer's own behind.
-    assert [each.seam_tick for each in samples.prompts] == [4 * BAR, 4 * BAR, 2 * BAR]
+    assert [each.continuation_start for each in samples.prompts] == [4 * BAR, 4 * BAR, 2 * BAR]
     ends = [int(np.ceil(score.end() / BAR)) for score in samples.originals()]
     assert ends == [8, 6, 3]
     assert len(HeldOutSamples.of(windows, number=9, seed=0).prompts) == 4
@@ -88,5 +88,5 @@ def test_a_prompt_leaves_the_bars_that_are_to_be_completed() -> None:
     windows = Windows([entering], TOKENIZER, prompt_bars=4, completion_bars=2)
     sample = HeldOutSamples.of(windows, number=1, seed=0).prompts[0]
     # Two bars without the late part, four to give, four to complete: all of the ten.
-    assert sample.seam_tick == 4 * BAR
+    assert sample.continuation_start == 4 * BAR
     assert int(np.ceil(sample.original.end() / BAR)) == 8

@@ -61,7 +61,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self.where,
         )
         super().__init__([row, self.message_box])
-        roll.observe(lambda _change: self._update_buttons(), names=["seam_tick"])
+        roll.observe(lambda _change: self._update_buttons(), names=["continuation_start"])
         self._update_buttons()
 
     @property
@@ -92,9 +92,9 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         Raises:
             InputError: If there is none.
         """
-        if self.roll.seam_tick < 0:
+        if self.roll.continuation_start < 0:
             raise InputError("there is no continuation yet: generate one first")
-        self.play_ticks(int(self.roll.seam_tick), None)
+        self.play_ticks(int(self.roll.continuation_start), None)
 
     def play_ticks(self, start: int, stop: int | None) -> None:
         """Play a range of the score.
@@ -147,7 +147,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         return int(timing.seconds_to_ticks(start + time.monotonic() - self._started_at)[0])
 
     def _update_buttons(self) -> None:
-        self.play_new_button.disabled = self.roll.seam_tick < 0
+        self.play_new_button.disabled = self.roll.continuation_start < 0
 
     def _run(self, action: Callable[[], None]) -> None:
         try:

@@ -62,11 +62,11 @@ def part_names(score: symusic.Score) -> list[str]:
     ]
 
 
-def summary(score: symusic.Score, seam_tick: int | None) -> str:
+def summary(score: symusic.Score, continuation_start: int | None) -> str:
     """Return a sentence that describes the picture to a screen reader."""
     bars = bar_starts(score)
     text = f"Piano roll: {len(score.tracks)} parts, {score.note_num()} notes, {len(bars) - 1} bars"
-    if seam_tick is not None:
-        seam_bar = int(np.searchsorted(bars, seam_tick, side="right"))
+    if continuation_start is not None:
+        seam_bar = int(np.searchsorted(bars, continuation_start, side="right"))
         text += f"; the continuation starts at bar {seam_bar}"
     return text

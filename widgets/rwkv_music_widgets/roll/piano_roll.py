@@ -27,7 +27,7 @@ class PianoRoll(anywidget.AnyWidget):
 
     Args:
         music: A score, a path, a pretty_midi object or a music21 stream; nothing when None.
-        seam_tick: Tick at which a continuation starts; None if there is none.
+        continuation_start: Tick at which a continuation starts; None if there is none.
         height: Height in pixels, at least 80.
 
     Raises:
@@ -49,13 +49,13 @@ class PianoRoll(anywidget.AnyWidget):
     parts: traitlets.List[Any] = traitlets.List().tag(sync=True)
     summary = traitlets.Unicode("").tag(sync=True)
     ticks_per_quarter = traitlets.Int(480).tag(sync=True)
-    seam_tick = traitlets.Int(-1).tag(sync=True)
+    continuation_start = traitlets.Int(-1).tag(sync=True)
     height = traitlets.Int(260).tag(sync=True)
     selection: traitlets.List[Any] = traitlets.List().tag(sync=True)
     playback = traitlets.Dict(_STOPPED).tag(sync=True)
 
     def __init__(
-        self, music: Any = None, *, seam_tick: int | None = None, height: int = 260
+        self, music: Any = None, *, continuation_start: int | None = None, height: int = 260
     ) -> None:
         if height < 80:
             raise InputError(f"height must be at least 80 pixels, got {height}")
@@ -63,9 +63,9 @@ class PianoRoll(anywidget.AnyWidget):
         self.score = symusic.Score(480)
         self._num_playback_changes = 0
         if music is not None:
-            self.set_score(music, seam_tick=seam_tick)
+            self.set_score(music, continuation_start=continuation_start)
 
-    def set_score(self, music: Any, *, seam_tick: int | None = None) -> None:
+    def set_score(self, music: Any, *, continuation_start: int | None = None) -> None:
         """Show another score.
 
         Raises:
@@ -78,9 +78,9 @@ class PianoRoll(anywidget.AnyWidget):
             self.bars, self.beats = bars, beats
             self.signatures, self.tempos = signature_rows(score), tempo_rows(score)
             self.parts = part_names(score)
-            self.summary = summary(score, seam_tick)
+            self.summary = summary(score, continuation_start)
             self.ticks_per_quarter = score.ticks_per_quarter
-            self.seam_tick = -1 if seam_tick is None else seam_tick
+            self.continuation_start = -1 if continuation_start is None else continuation_start
             self.selection = []
             self.playback = dict(_STOPPED)
             self.notes = packed_notes(score)
@@ -107,5 +107,5 @@ class PianoRoll(anywidget.AnyWidget):
 
     def save(self, path: str | Path) -> Path:
         """Save a static picture (PNG), which needs no kernel to be seen."""
-        seam = None if self.seam_tick < 0 else self.seam_tick
-        return save_piano_roll(self.score, path, seam_tick=seam)
+        seam = None if self.continuation_start < 0 else self.continuation_start
+        return save_piano_roll(self.score, path, continuation_start=seam)

@@ -33,7 +33,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         sound: SoundPlayer,
     ) -> None:
         self.node = node
-        self.roll = PianoRoll(node.score, seam_tick=node.seam_tick, height=170)
+        self.roll = PianoRoll(node.score, continuation_start=node.continuation_start, height=170)
         self.player = Player(self.roll, sound=sound, show_message=False)
         self.keep_button = text_button("Keep", "check", "Continue from this candidate")
         self.export_button = text_button(

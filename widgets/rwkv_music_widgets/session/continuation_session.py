@@ -290,7 +290,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         session = self._opened_session()
         node = session.current
         self.player.stop()
-        self.roll.set_score(node.score, seam_tick=node.seam_tick)
+        self.roll.set_score(node.score, continuation_start=node.continuation_start)
         children = session.children(node.id)
         # Candidates of one batch have consecutive ids: the newest batch comes last.
         self.candidates = children[-children[-1].settings["candidates"] :] if children else []

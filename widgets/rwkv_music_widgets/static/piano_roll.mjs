@@ -72,7 +72,7 @@ class PianoRollView {
 
   readScore() {
     const model = this.model;
-    const seam = model.get("seam_tick");
+    const seam = model.get("continuation_start");
     this.score = {
       notes: unpackNotes(model.get("notes")),
       bars: unpackTicks(model.get("bars")),

@@ -239,5 +239,5 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         except InputError as error:
             self.message_box.show_error(str(error))
             return
-        self.roll.set_score(score, seam_tick=descriptions[index]["seam_tick"])
+        self.roll.set_score(score, continuation_start=descriptions[index]["seam_tick"])
         self._shown_sample = files[index]

@@ -10,7 +10,7 @@ from rwkv_music.native import load_library
 from rwkv_music.ops.decoding import PRECISIONS, pack, rounded
 
 VOCABULARY = 61  # not a multiple of 16: the last panel of the head is not full
-CONFIG = ModelConfig(vocab_size=VOCABULARY, num_layers=3, width=128)
+CONFIG = ModelConfig(vocab_size=VOCABULARY, num_layers=3, dim=128)
 IDS = torch.randint(VOCABULARY, (2, 40), generator=torch.Generator().manual_seed(3))
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 """For sums of float32 in another order, which take a tenth of it. One number of one row of any
@@ -80,8 +80,13 @@ def test_the_native_step_equals_its_plain_twin(precision: str) -> None:
 @needs_native
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_inner_widths_that_are_no_pairs_of_columns_will_do(precision: str) -> None:
-    widths = {"decay_width": 7, "rate_width": 5, "value_width": 3, "gate_width": 17}
-    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64, **widths))
+    widths = {
+        "decay_low_rank_dim": 7,
+        "a_low_rank_dim": 5,
+        "v_low_rank_dim": 3,
+        "gate_low_rank_dim": 17,
+    }
+    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=64, **widths))
     for batch in (1, 2):
         assert_equals_its_twin(model, precision, IDS[:batch, :5])
 
@@ -90,7 +95,7 @@ def test_inner_widths_that_are_no_pairs_of_columns_will_do(precision: str) -> No
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("alive", [0, 1, 50])
 def test_weights_that_meet_zeros_only_may_be_skipped(precision: str, alive: int) -> None:
-    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=128))
+    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=128))
     with torch.no_grad():
         for block in model.blocks:
             block.ffn.key.weight[alive:] = 0  # of 512 hidden values
@@ -100,7 +105,7 @@ def test_weights_that_meet_zeros_only_may_be_skipped(precision: str, alive: int)
 @needs_native
 def test_the_largest_sums_of_whole_numbers_do_not_overflow() -> None:
     # All hidden values are equal and so are the weights they meet, 127 or -127, 2048 of them.
-    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=1, width=512))
+    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=1, dim=512))
     with torch.no_grad():
         key, value = model.blocks[0].ffn.key.weight, model.blocks[0].ffn.value.weight
         key.copy_(key[:1].expand_as(key))
@@ -165,7 +170,7 @@ def test_vectors_that_would_share_places_of_the_cache_are_spread(
     precision: str, batch: int
 ) -> None:
     # 256 channels make 1,024 hidden values: multiples of 2 KiB, as int16 and as float32.
-    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=1, width=256))
+    model = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=1, dim=256))
     ids = torch.randint(VOCABULARY, (batch, 3), generator=torch.Generator().manual_seed(batch))
     assert_equals_its_twin(model, precision, ids)
 
@@ -252,7 +257,7 @@ def test_a_model_of_other_weights_needs_a_new_decoder_for_narrow_ones() -> None:
 
 
 def test_heads_of_another_size_are_decoded_in_pytorch() -> None:
-    config = ModelConfig(vocab_size=VOCABULARY, num_layers=1, width=32, head_size=16)
+    config = ModelConfig(vocab_size=VOCABULARY, num_layers=1, dim=32, head_size=16)
     decoder = Decoder(perturbed(config))
     assert decoder.backend == "torch"
     assert decoder.step(IDS[:, 0], decoder.new_state(2)).shape == (2, VOCABULARY)
@@ -277,7 +282,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_a_state_of_another_model_is_refused_before_it_is_read() -> None:
-    other = Decoder(perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, width=64)))
+    other = Decoder(perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=64)))
     with pytest.raises(InputError, match=r"the state's shifts must be \[3, 2, 1, 128\] .* got"):
         Decoder(MODEL).step(IDS[:1, 0], other.new_state(1))
     decoder = Decoder(MODEL)

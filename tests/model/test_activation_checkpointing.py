@@ -10,14 +10,14 @@ from rwkv_music.ops.backends import VARIABLE
 from rwkv_music.ops.wkv7 import available_backends
 from tests.model.test_rwkv7 import perturbed
 
-CONFIG = ModelConfig(vocab_size=23, num_layers=3, width=64, dropout=0.3)
+CONFIG = ModelConfig(vocab_size=23, num_layers=3, dim=64, dropout=0.3)
 IDS = torch.randint(23, (2, 40), generator=torch.Generator().manual_seed(3))
 RESETS = torch.zeros(2, 40, dtype=torch.bool)
 RESETS[0, 17] = True
 
 
 def loss_and_gradients(model: RWKV7, *, checkpointing: bool) -> list[Tensor]:
-    model.checkpointing = checkpointing
+    model.activation_checkpointing = checkpointing
     torch.manual_seed(5)
     hidden, state = model.hidden(IDS, resets=RESETS)
     torch.rand(3)  # a step's other random choices do not disturb those that are repeated
@@ -51,10 +51,10 @@ def test_under_autocast_the_layer_is_made_again_in_the_same_precision() -> None:
 def test_a_layer_keeps_its_inputs_and_outputs_alone() -> None:
     held = {}
     for layers in (2, 3):
-        model = perturbed(ModelConfig(vocab_size=23, num_layers=layers, width=64)).train()
+        model = perturbed(ModelConfig(vocab_size=23, num_layers=layers, dim=64)).train()
         ids = torch.randint(23, (4, 512))
         for checkpointing in (False, True):
-            model.checkpointing = checkpointing
+            model.activation_checkpointing = checkpointing
             held[checkpointing, layers] = held_bytes(lambda model=model, ids=ids: model.hidden(ids))
     if held[True, 2] is None:
         pytest.skip("this system's C library does not tell how much memory is in use")

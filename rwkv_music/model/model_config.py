@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from rwkv_music.errors import InputError
+from rwkv_music.old_names import MODEL_SIZES, renamed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,40 +14,45 @@ class ModelConfig:
     """Sizes, checked when they are made. Inner widths left at 0 follow the official trainer's rule.
 
     Example:
-        >>> ModelConfig(vocab_size=2048, num_layers=4, width=192).gate_width
+        >>> ModelConfig(vocab_size=2048, num_layers=4, dim=192).gate_low_rank_dim
         64
     """
 
     vocab_size: int
     num_layers: int
-    width: int
+    dim: int
     """Channels, C: a multiple of the head size."""
     head_size: int = 64
-    decay_width: int = 0
+    decay_low_rank_dim: int = 0
     """Inner width of the low-rank branch for the decay; 0 means round32(2.5 sqrt C)."""
-    rate_width: int = 0
+    a_low_rank_dim: int = 0
     """The same for the in-context learning rate `a`; 0 means round32(2.5 sqrt C)."""
-    value_width: int = 0
+    v_low_rank_dim: int = 0
     """The same for mixing in the first layer's value; 0 means round32(1.7 sqrt C)."""
-    gate_width: int = 0
+    gate_low_rank_dim: int = 0
     """The same for the gate; 0 means round32(5 sqrt C)."""
     dropout: float = 0.0
     """Share of each mixing's outputs dropped while training."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "num_layers", "width", "head_size"):
+        for name in ("vocab_size", "num_layers", "dim", "head_size"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.head_size < 2:
             raise InputError(f"head_size must be at least 2, got {self.head_size}")
-        if self.width % self.head_size:
+        if self.dim % self.head_size:
             raise InputError(
-                f"width must be a multiple of head_size={self.head_size}, got {self.width}"
+                f"dim must be a multiple of head_size={self.head_size}, got {self.dim}"
             )
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout must be in [0, 1), got {self.dropout}")
-        root = math.sqrt(self.width)
-        rule = {"decay_width": 2.5, "rate_width": 2.5, "value_width": 1.7, "gate_width": 5.0}
+        root = math.sqrt(self.dim)
+        rule = {
+            "decay_low_rank_dim": 2.5,
+            "a_low_rank_dim": 2.5,
+            "v_low_rank_dim": 1.7,
+            "gate_low_rank_dim": 5.0,
+        }
         for name, factor in rule.items():
             if getattr(self, name) < 0:
                 raise InputError(
@@ -59,7 +65,7 @@ class ModelConfig:
     @property
     def num_heads(self) -> int:
         """Heads of the time mixing."""
-        return self.width // self.head_size
+        return self.dim // self.head_size
 
     def to_dict(self) -> dict[str, Any]:
         """The sizes as plain values."""
@@ -67,11 +73,12 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
-        """The sizes back from a checkpoint's header; names it does not know are refused.
+        """Make a config from a checkpoint's header; old names are accepted, unknown ones refused.
 
         Raises:
             InputError: If a name is unknown.
         """
+        values = renamed(values, MODEL_SIZES)
         unknown = sorted(set(values) - {each.name for each in fields(cls)})
         if unknown:
             raise InputError(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 
 from rwkv_music.model import RWKV7, Decoder, ModelConfig, initialize
-from rwkv_music.model.decoding_graphs import StepGraphs
+from rwkv_music.model.step_graphs import StepGraphs
 
 
 class Recorder:
@@ -28,7 +28,7 @@ class Recorder:
 
 def decoders() -> tuple[Decoder, Decoder, Recorder]:
     """Two of one model, the second with graphs."""
-    model = RWKV7(ModelConfig(vocab_size=16, num_layers=2, width=64))
+    model = RWKV7(ModelConfig(vocab_size=16, num_layers=2, dim=64))
     initialize(model, seed=0)
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):

@@ -64,7 +64,7 @@ def candidate_seed(seed: int, place: int) -> int:
 
 
 @torch.inference_mode()
-def grow(
+def generate(
     decoder: Decoder,
     prompt: Integer[np.ndarray, " tokens"],
     grammar: Grammar,
@@ -107,7 +107,7 @@ def grow(
         logits = decoder.step(torch.tensor(chosen), state)
         if should_stop is not None and should_stop():
             break
-        masks = torch.from_numpy(np.stack([_mask(each, last) for each in growing]))
+        masks = torch.from_numpy(np.stack([logits_mask(each, last) for each in growing]))
         drawn = sample_tokens(logits, masks, settings, [each.generator for each in growing])
         chosen = drawn.tolist()
         stays = [
@@ -136,7 +136,7 @@ def _take(growing: list[Candidate], chosen: list[int], logits: Tensor) -> None:
         candidate.tokens_in_bar = 0 if is_bar else candidate.tokens_in_bar + 1
 
 
-def _mask(candidate: Candidate, last_bar: int) -> np.ndarray:
+def logits_mask(candidate: Candidate, last_bar: int) -> np.ndarray:
     """What may come next: the piece's end only in the last bar, a bar's end if it is too long."""
     vocabulary = candidate.grammar.vocabulary
     allowed = candidate.grammar.allowed()

@@ -12,11 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rwkv_music.errors import InputError
-from rwkv_music.model.config import ModelConfig
-from rwkv_music.model.decoding_graphs import StepGraphs
-from rwkv_music.model.decoding_weights import native_model, rounded_model
+from rwkv_music.model.decoder_weights import native_model, rounded_model
+from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import LayerState, ModelState
+from rwkv_music.model.step_graphs import StepGraphs
 from rwkv_music.ops.backends import has_fast_bfloat16, why_not_native
 from rwkv_music.ops.checks import check_shape
 from rwkv_music.ops.decoding import PRECISIONS, decode_step
@@ -91,7 +91,7 @@ class Decoder:
 
     Example:
         >>> from rwkv_music.model import ModelConfig
-        >>> decoder = Decoder(RWKV7(ModelConfig(vocab_size=16, num_layers=1, width=64)))
+        >>> decoder = Decoder(RWKV7(ModelConfig(vocab_size=16, num_layers=1, dim=64)))
         >>> state = decoder.new_state(batch_size=2)
         >>> decoder.step(torch.tensor([3, 5]), state).shape
         torch.Size([2, 16])
@@ -202,7 +202,7 @@ class Decoder:
 
     def _check_state(self, state: DecoderState) -> None:
         """Its numbers are read and written where they lie: they must be those of this model."""
-        layers, channels = self.config.num_layers, self.config.width
+        layers, channels = self.config.num_layers, self.config.dim
         heads, head_size = self.config.num_heads, self.config.head_size
         batch = state.batch_size
         check_shape("the state's shifts", state.shifts, layers, 2, batch, channels)
