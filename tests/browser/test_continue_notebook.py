@@ -30,7 +30,7 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
     name = chorales.locator("option").nth(1).inner_text()
     chorales.select_option(label=name)
     notebook.wait_for_python(
-        f"session.message == '' and session.controls.beginning.value == '{name}'"
+        f"session.message == '' and session.controls.example.value == '{name}'"
     )
     notebook.python_value("session.wait()")
     prompt_notes = notebook.python_value("session.current.score.note_num()")

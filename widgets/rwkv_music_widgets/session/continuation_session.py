@@ -91,7 +91,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def _connect(self) -> None:
         controls = self.controls
-        controls.beginning.observe(lambda _change: self._start(self._load_example), names=["value"])
+        controls.example.observe(lambda _change: self._start(self._load_example), names=["value"])
         controls.upload.observe(lambda _change: self._start(self._load_upload), names=["value"])
         controls.prompt_bars.observe(lambda _change: self._start(self._cut_prompt), names=["value"])
         controls.generate.on_click(lambda _button: self._start(self._generate))
@@ -218,7 +218,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             self.message_box.show_error(str(error))
 
     def _load_example(self) -> None:
-        name = self.controls.beginning.value
+        name = self.controls.example.value
         self.message_box.show_status(f"reading {name} …")
         self._source = load_prompt(name)
         self.message_box.clear()

@@ -25,9 +25,9 @@ class SessionControls:
     """
 
     def __init__(self, *, model: str, prompt_bars: int) -> None:
-        self.beginning = widgets.Dropdown(
+        self.example = widgets.Dropdown(
             options=prompt_names(model),
-            description="Beginning",
+            description="Example",
             layout=widgets.Layout(width="220px"),
         )
         self.upload = widgets.FileUpload(
@@ -43,7 +43,7 @@ class SessionControls:
             style=_STYLE,
             layout=widgets.Layout(width="150px"),
         )
-        self.source = wrapped_row(self.beginning, self.upload, self.prompt_bars)
+        self.source = wrapped_row(self.example, self.upload, self.prompt_bars)
 
         self.bars = widgets.IntSlider(4, min=1, max=16, description="New bars", style=_STYLE)
         self.num_candidates = widgets.IntSlider(
