@@ -105,7 +105,7 @@ def trained(way: str, seed: int, given: argparse.Namespace) -> RunDirectory:
         context_length=given.context_length,
     )
     kind = BegunAnew if way == "anew" else LongStream
-    with patch("rwkv_music.training.loaders.LongStream", kind):
+    with patch("rwkv_music.training.data_module.LongStream", kind):
         return train(config, resume=True)
 
 

@@ -37,7 +37,7 @@ from rwkv_music.generation import continue_score
 from rwkv_music.model import MusicModel, load_checkpoint, load_model, save_checkpoint
 from rwkv_music.score import bar_starts, num_bars, take_bars
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.data_module import Material, prepare_material
+from rwkv_music.training.data_module import DataModule
 from rwkv_music.training.run.directory import RunDirectory
 
 MODELS = Path(__file__).resolve().parents[1] / "rwkv_music" / "models"
@@ -74,7 +74,7 @@ def ship(folder: Path, name: str) -> dict[str, Any]:
     facts = {"command": config["command"], "step": best.metadata["step"], "card": f"{name}.md"}
     save_checkpoint(replace(best, metadata=facts), path, dtype=torch.bfloat16)
     shipped = load_checkpoint(path)
-    material = prepare_material(TrainingConfig.from_dict(config["config"]))
+    data = DataModule.from_config(TrainingConfig.from_dict(config["config"]))
     return {
         **facts,
         "name": name,
@@ -88,14 +88,14 @@ def ship(folder: Path, name: str) -> dict[str, Any]:
         "stretches": len(config["sessions"]),
         "corpus": {k: v for k, v in config["corpus"].items() if k not in _LISTS},
         "valid_pieces": config["corpus"]["valid_pieces"],
-        "likelihood": likelihoods(shipped, material),
-        "shared_melody": longest_shared_melody(material) if name == "bach" else None,
+        "likelihood": likelihoods(shipped, data),
+        "shared_melody": longest_shared_melody(data) if name == "bach" else None,
         "asked": {
             "continuations": CONTINUATIONS,
             "prompt_bars": PROMPT_BARS,
             "new_bars": NEW_BARS,
         },
-        "music": continuation_figures(shipped, material, first_bar=ABOUT[name].first_bar),
+        "music": continuation_figures(shipped, data, first_bar=ABOUT[name].first_bar),
     }
 
 
@@ -107,11 +107,11 @@ def threads_in_words(number: int) -> str:
 _LISTS = {"valid_pieces", "set_aside", "too_short"}
 
 
-def likelihoods(model: MusicModel, material: Material) -> dict[str, dict[str, float]]:
+def likelihoods(model: MusicModel, data: DataModule) -> dict[str, dict[str, float]]:
     """Held-out completions under the model, and under n-gram models of the training pieces."""
-    vocabulary = material.tokenizer.vocabulary
-    plain = [piece.ids for piece in material.train_pieces]
-    held_out = material.held_out()
+    vocabulary = data.tokenizer.vocabulary
+    plain = [piece.ids for piece in data.train_pieces]
+    held_out = data.held_out()
     measured = {"model": held_out.likelihood(model).completion}
     ngram = partial(NGramModel, vocab_size=vocabulary.size, order=NGRAM_ORDER)
     floors: dict[str, NGramModel | RepetitionModel] = {
@@ -136,10 +136,10 @@ def _row(found: Likelihood) -> dict[str, float]:
     }
 
 
-def longest_shared_melody(material: Material) -> int:
+def longest_shared_melody(data: DataModule) -> int:
     """Intervals in the longest run that a held-out soprano shares with a training one."""
-    train = [melody_of(material.tokenizer.decode(piece.ids)) for piece in material.train_pieces]
-    valid = [melody_of(material.tokenizer.decode(piece.ids)) for piece in material.valid_pieces]
+    train = [melody_of(data.tokenizer.decode(piece.ids)) for piece in data.train_pieces]
+    valid = [melody_of(data.tokenizer.decode(piece.ids)) for piece in data.valid_pieces]
     length = 1
     while True:
         seen = set().union(*(interval_runs(line, length) for line in train))
@@ -148,28 +148,24 @@ def longest_shared_melody(material: Material) -> int:
         length += 1
 
 
-def prompts(material: Material, bars: int) -> Iterator[tuple[Piece, int]]:
+def prompts(data: DataModule, bars: int) -> Iterator[tuple[Piece, int]]:
     """Held-out pieces of so many bars, in corpus order, again with the next seed until enough."""
     usable = [
-        piece
-        for piece in material.valid_pieces
-        if num_bars(material.tokenizer.decode(piece.ids)) >= bars
+        piece for piece in data.valid_pieces if num_bars(data.tokenizer.decode(piece.ids)) >= bars
     ]
     for number in range(CONTINUATIONS):
         yield usable[number % len(usable)], number // len(usable)
 
 
-def continuation_figures(
-    model: MusicModel, material: Material, *, first_bar: int
-) -> dict[str, Any]:
+def continuation_figures(model: MusicModel, data: DataModule, *, first_bar: int) -> dict[str, Any]:
     """Figures over unselected continuations, beside those of the pieces in the same bars."""
-    decode = material.tokenizer.decode
-    index = CopyIndex(decode(piece.ids) for piece in material.train_pieces)
+    decode = data.tokenizer.decode
+    index = CopyIndex(decode(piece.ids) for piece in data.train_pieces)
     rows: dict[str, list[MusicStatistics]] = {"continuations": [], "held-out": []}
     runs: dict[str, list[int]] = {"continuations": [], "held-out": []}
     without_notes = 0
     last_bar = first_bar + PROMPT_BARS + NEW_BARS
-    for piece, seed in prompts(material, last_bar):
+    for piece, seed in prompts(data, last_bar):
         real = take_bars(decode(piece.ids), first_bar, last_bar)
         prompt = take_bars(real, 0, PROMPT_BARS)
         made = continue_score(model, prompt, bars=NEW_BARS, candidates=1, seed=seed)[0]

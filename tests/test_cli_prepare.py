@@ -9,9 +9,9 @@ from rwkv_music.cli import build_parser, main
 from rwkv_music.data import Store, load_corpus
 from rwkv_music.model import load_model
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.training import StepReport, Trainer
+from rwkv_music.training import StepMetrics, Trainer
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.data_module import prepare_material
+from rwkv_music.training.data_module import DataModule
 from rwkv_music.training.run.directory import RunDirectory
 from tests.stores import tables_of, write_tunes
 from tests.training.curves import curve
@@ -128,7 +128,7 @@ def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
     assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
     given = build_parser().parse_args(["train", "--store", str(store), "--out", "run"])
     config = TrainingConfig.preset("tiny", corpus=given.store, out=given.out)
-    found = prepare_material(config).summary()
+    found = DataModule.from_config(config).summary()
     assert found["name"] == str(store)
     assert found["valid_pieces"] == [
         piece.name for piece in Store(store).valid if piece.name not in found["too_short"]
@@ -148,7 +148,7 @@ def test_a_run_on_a_store_is_stopped_and_goes_on_to_the_last_bit(
     assert main([*train, *settings, "--out", str(tmp_path / "whole")]) == 0
     real = Trainer.step
 
-    def step(trainer: Trainer, number: int, *given: Any, **named: Any) -> StepReport:
+    def step(trainer: Trainer, number: int, *given: Any, **named: Any) -> StepMetrics:
         if number == 4:
             RunDirectory(tmp_path / "parts").control.ask("stop")
         return real(trainer, number, *given, **named)

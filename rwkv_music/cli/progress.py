@@ -10,7 +10,7 @@ from tqdm import tqdm
 from rwkv_music.cli.flags import with_flags
 
 if TYPE_CHECKING:
-    from rwkv_music.training.trainer import StepReport
+    from rwkv_music.training.trainer import StepMetrics
 
 
 class ProgressBar:
@@ -54,7 +54,7 @@ class ProgressBar:
         if self._corpus is not None:
             self._corpus.close()
 
-    def on_step(self, report: "StepReport") -> None:
+    def on_step(self, report: "StepMetrics") -> None:
         """An optimizer step was taken."""
         if self._training is None:
             self._end_reading()

@@ -102,30 +102,30 @@ def _checked_store(path: str) -> str:
 def run(given: argparse.Namespace) -> int:
     """Train to the end, or until Ctrl-C asks to stop."""
     from rwkv_music.ops.backends import describe_backends
-    from rwkv_music.training.callbacks import Listeners
-    from rwkv_music.training.distributed.process_group import join_cluster
+    from rwkv_music.training.callbacks import Callbacks
+    from rwkv_music.training.distributed.process_group import init_process_group
     from rwkv_music.training.pipeline import train
 
-    cluster = join_cluster(given.device or "auto")
-    config = cluster.first(lambda: _config(given))
-    if not cluster.is_leader:
-        train(config, resume=given.resume, cluster=cluster)
-        cluster.leave()
+    group = init_process_group(given.device or "auto")
+    config = group.run_on_main(lambda: _config(given))
+    if not group.is_main:
+        train(config, resume=given.resume, group=group)
+        group.close()
         return 0
     print(f"WKV kernel: {describe_backends()}", file=sys.stderr)
     with ProgressBar(config.run.steps, settings=vars(given)) as bar:
         directory = train(
             config,
             resume=given.resume,
-            cluster=cluster,
-            listeners=Listeners(
+            group=group,
+            callbacks=Callbacks(
                 on_piece=bar.on_piece,
                 on_step=bar.on_step,
                 on_evaluation=bar.on_evaluation,
                 on_note=bar.on_note,
             ),
         )
-    cluster.leave()
+    group.close()
     _report_skipped(directory)
     status = directory.status()
     print(f"{status['state']} after step {status['step']}: {directory.path}")

@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rwkv_music.training.callbacks import Listeners
+    from rwkv_music.training.callbacks import Callbacks
     from rwkv_music.training.config import TrainingConfig
     from rwkv_music.training.pipeline import train
     from rwkv_music.training.presets import PRESETS
     from rwkv_music.training.run.background import TrainingRun, attach, start_training
-    from rwkv_music.training.trainer import StepReport, Trainer
+    from rwkv_music.training.trainer import StepMetrics, Trainer
 
 _MODULES = {
     "PRESETS": "presets",
-    "Listeners": "callbacks",
-    "StepReport": "trainer",
+    "Callbacks": "callbacks",
+    "StepMetrics": "trainer",
     "Trainer": "trainer",
     "TrainingConfig": "config",
     "TrainingRun": "run.background",
@@ -31,8 +31,8 @@ _MODULES = {
 
 __all__ = [
     "PRESETS",
-    "Listeners",
-    "StepReport",
+    "Callbacks",
+    "StepMetrics",
     "Trainer",
     "TrainingConfig",
     "TrainingRun",

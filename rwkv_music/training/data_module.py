@@ -1,23 +1,29 @@
-"""What a run trains on and is measured on."""
+"""The data of a run: a corpus, its split, the windows cut from both sides, and the loader."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rwkv_music.data import Corpus, Windows, load_corpus, split_corpus
+from rwkv_music.data.augmentation import RandomAugmentation
+from rwkv_music.data.loading.long_context_loader import LongStream
+from rwkv_music.data.loading.prefetch_loader import Prefetched, Stream
+from rwkv_music.data.loading.process_shard import WHOLE, Share
+from rwkv_music.data.loading.window_loader import BatchStream
 from rwkv_music.data.pieces import Piece
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.evaluation import HeldOut, baselines
-from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.tokenizer import Tokenizer, Vocabulary
 from rwkv_music.training.config import TrainingConfig
 
-_MOST_WINDOWS_MEASURED = 2048
+_MAX_WINDOWS_MEASURED = 2048
 
 
 @dataclass(frozen=True)
-class Material:
-    """A corpus, its split, and the windows cut from both sides."""
+class DataModule:
+    """A corpus, split into training and validation pieces, and the windows of both."""
 
     tokenizer: Tokenizer
     corpus: Corpus
@@ -26,8 +32,31 @@ class Material:
     train: Windows
     valid: Windows
 
+    @classmethod
+    def from_corpus(cls, corpus: Corpus, config: TrainingConfig) -> "DataModule":
+        """Split a corpus by piece and cut its windows; the tokenizer is the corpus's."""
+        tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
+        train, valid = split_corpus(corpus, valid_share=config.data.valid_fraction)
+        bars = {
+            "prompt_bars": config.data.prompt_bars,
+            "completion_bars": config.data.completion_bars,
+        }
+        return cls(
+            tokenizer=tokenizer,
+            corpus=corpus,
+            train_pieces=train,
+            valid_pieces=valid,
+            train=Windows(train, tokenizer, **bars),
+            valid=Windows(valid, tokenizer, **bars),
+        )
+
+    @classmethod
+    def from_config(cls, config: TrainingConfig, progress: Progress | None = None) -> "DataModule":
+        """Load the corpus of a config, split it and cut its windows."""
+        return cls.from_corpus(load_corpus(config.data.corpus, progress=progress), config)
+
     def summary(self) -> dict[str, Any]:
-        """What config.json says of the data."""
+        """Return the corpus section of config.json."""
         return {
             "name": self.corpus.name,
             "content_sha256": self.corpus.content_hash,
@@ -36,39 +65,62 @@ class Material:
             "tokens_train": sum(len(piece.ids) for piece in self.train.pieces),
             "tokens_valid": sum(len(piece.ids) for piece in self.valid.pieces),
             "windows_valid": len(self.valid),
-            "windows_measured": min(len(self.valid), _MOST_WINDOWS_MEASURED),
+            "windows_measured": min(len(self.valid), _MAX_WINDOWS_MEASURED),
             "valid_pieces": [piece.name for piece in self.valid.pieces],
             "too_short": self.train.too_short + self.valid.too_short,
             "set_aside": dict(self.corpus.set_aside),
         }
 
     def held_out(self) -> HeldOut:
-        """The windows to measure on: all of them, or 2,048 evenly spaced ones of more."""
+        """Return the windows to evaluate: all of them, or 2,048 evenly spaced ones of more."""
         spans = self.valid.spans()
-        number = min(len(spans), _MOST_WINDOWS_MEASURED)
-        kept = np.linspace(0, len(spans) - 1, number).round().astype(int).tolist()
-        return HeldOut((self.valid.example(spans[place]) for place in kept), self.tokenizer)
+        num_windows = min(len(spans), _MAX_WINDOWS_MEASURED)
+        indices = np.linspace(0, len(spans) - 1, num_windows).round().astype(int).tolist()
+        return HeldOut((self.valid.example(spans[index]) for index in indices), self.tokenizer)
 
     def baselines(self, held_out: HeldOut) -> dict[str, dict[str, Any]]:
-        """What uniform, unigram and 5-gram models of the training pieces give the same windows."""
+        """Return the losses of uniform, unigram and 5-gram models on the held-out windows."""
         return baselines([piece.ids for piece in self.train_pieces], held_out)
 
 
-def material_of(corpus: Corpus, config: TrainingConfig) -> Material:
-    """Split a corpus by piece, and cut its windows; the tokenizer is the corpus's."""
-    tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
-    train, valid = split_corpus(corpus, valid_share=config.data.valid_fraction)
-    bars = {"prompt_bars": config.data.prompt_bars, "completion_bars": config.data.completion_bars}
-    return Material(
-        tokenizer=tokenizer,
-        corpus=corpus,
-        train_pieces=train,
-        valid_pieces=valid,
-        train=Windows(train, tokenizer, **bars),
-        valid=Windows(valid, tokenizer, **bars),
-    )
+def open_loader(
+    pieces: Sequence[Piece],
+    windows: Windows,
+    config: TrainingConfig,
+    vocabulary: Vocabulary,
+    *,
+    device: str,
+    shard: Share = WHOLE,
+) -> Prefetched:
+    """Return an endless loader of batches: packed windows, or whole pieces with a carried state.
 
-
-def prepare_material(config: TrainingConfig, progress: Progress | None = None) -> Material:
-    """The same from the corpus that the config names."""
-    return material_of(load_corpus(config.data.corpus, progress=progress), config)
+    Args:
+        pieces: The training pieces.
+        windows: Cut from them.
+        config: Sets which of the two, their sizes and the augmentation.
+        vocabulary: Of the tokens, needed to augment them.
+        device: The device to put batches on.
+        shard: The part of each batch to load.
+    """
+    augment = None
+    if config.data.augmentation:
+        augment = RandomAugmentation(vocabulary=vocabulary, drop_share=config.data.drop_parts)
+    loader: Stream
+    if config.data.carry_state:
+        loader = LongStream(
+            pieces,
+            batch_size=config.data.batch_size,
+            context_length=config.data.context_length,
+            seed=config.run.seed,
+            augment=augment,
+            share=shard,
+        )
+    else:
+        loader = BatchStream(
+            windows,
+            batch_size=config.data.batch_size,
+            seed=config.run.seed,
+            augment=augment,
+            share=shard,
+        )
+    return Prefetched(loader, device=device)

@@ -11,19 +11,19 @@ from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choo
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model import MusicModel
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
-from rwkv_music.training.callbacks import Listeners
+from rwkv_music.training.callbacks import Callbacks
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.data_module import Material
-from rwkv_music.training.distributed.process_group import WAIT, Cluster
+from rwkv_music.training.data_module import DataModule
+from rwkv_music.training.distributed.process_group import WAIT, ProcessGroup
 from rwkv_music.training.monitoring.loggers import open_tracker
-from rwkv_music.training.monitoring.overfitting import BestSoFar, CopyDetector
+from rwkv_music.training.monitoring.overfitting import CopyDetector, EarlyStopping
 from rwkv_music.training.monitoring.samples import HeldOutSamples
 from rwkv_music.training.run.checkpoints import Stored
 from rwkv_music.training.run.control import PAUSE, RESUME, SAMPLE, SAVE, STOP
 from rwkv_music.training.run.directory import RunDirectory
-from rwkv_music.training.run.run_metadata import describe_run, describe_session, differences
-from rwkv_music.training.setup import equip
-from rwkv_music.training.trainer import StepReport
+from rwkv_music.training.run.run_metadata import differences, run_metadata, session_metadata
+from rwkv_music.training.setup import set_up
+from rwkv_music.training.trainer import StepMetrics
 
 _STATUS_SECONDS = 0.5
 _PAUSE_SECONDS = 0.05
@@ -36,8 +36,8 @@ class Session:
     Args:
         config: The settings.
         run: Its directory.
-        listeners: Who is told.
-        cluster: The processes that train.
+        callbacks: Who is told.
+        group: The processes that train.
         resume: Whether to go on from the newest whole checkpoint.
 
     Raises:
@@ -48,63 +48,63 @@ class Session:
         self,
         config: TrainingConfig,
         run: RunDirectory,
-        listeners: Listeners,
-        cluster: Cluster,
+        callbacks: Callbacks,
+        group: ProcessGroup,
         *,
         resume: bool,
     ) -> None:
         self.config = config
         self.directory = run
         self.step = int(run.status()["step"]) if resume else 0
-        self._listeners = listeners
+        self._listeners = callbacks
         self._checkpoints = run.checkpoints(keep=config.run.keep_checkpoints)
         self._session = 1
-        self._best = BestSoFar()
-        self._look_is_due = self._is_paused = self._is_stopping = False
+        self._best = EarlyStopping()
+        self._evaluation_is_due = self._is_paused = self._is_stopping = False
         self._saved: tuple[int, bool] | None = None
         self._ended_early = ""
         self._elapsed_before, self._began, self._said = 0.0, time.perf_counter(), 0.0
         self.device = choose_device(config.hardware.device)
         self.say("preparing", f"reading the corpus {config.data.corpus}")
-        equipment = equip(
+        setup = set_up(
             config,
-            cluster,
-            progress=listeners.on_piece,
+            group,
+            progress=callbacks.on_piece,
             newest=self._newest if resume else lambda _: None,
         )
-        self.cluster = cluster
-        self.material, self.trainer = equipment.material, equipment.trainer
-        self._stream = equipment.stream
-        self.tokenizer = self.material.tokenizer
-        self.held_out = self.material.held_out()
+        self.group = group
+        self.data, self.trainer = setup.data, setup.trainer
+        self._stream = setup.stream
+        self.tokenizer = self.data.tokenizer
+        self.held_out = self.data.held_out()
         self.samples = HeldOutSamples.of(
-            self.material.valid, number=config.run.sample_prompts, seed=config.run.seed
+            self.data.valid, number=config.run.sample_prompts, seed=config.run.seed
         )
-        if equipment.facts is None:
+        if setup.facts is None:
             self._begin_anew()
         else:
-            self._go_on(equipment.facts)
-        self._tracker = open_tracker(config, cluster, run, step=self.step)
+            self._go_on(setup.facts)
+        self._tracker = open_tracker(config, group, run, step=self.step)
 
     def _begin_anew(self) -> None:
         """Write down what the run is, and the prompts of its samples."""
         self.samples.write_prompts(self.directory.path / "samples")
         self.directory.write_config(
             {
-                **describe_run(
-                    self.config, self.trainer.model, self.tokenizer.settings, self.cluster.number
+                **run_metadata(
+                    self.config, self.trainer.model, self.tokenizer.settings, self.group.world_size
                 ),
-                "corpus": self.material.summary(),
-                "baselines": self.material.baselines(self.held_out),
+                "corpus": self.data.summary(),
+                "baselines": self.data.baselines(self.held_out),
                 "samples": self.samples.description(),
-                "sessions": [describe_session(self.config, 0, self.cluster.number)],
+                "sessions": [session_metadata(self.config, 0, self.group.world_size)],
             }
         )
         self.directory.log(f"session 1 begins at step 0, on {self.device}")
 
-    def _newest(self, material: Material) -> Stored:
+    def _newest(self, data: DataModule) -> Stored:
         """The newest whole checkpoint, of a run with this music."""
-        config, settings = self.directory.config(), material.tokenizer.settings
+        config, settings = self.directory.config(), data.tokenizer.settings
         before, now = in_words(renamed(config["tokenizer"], TOKENIZER_SETTINGS)), in_words(settings)
         if before != now:
             raise InputError(
@@ -112,7 +112,7 @@ class Session:
                 f"{self.directory.path} began with one of {before}: bring its corpus back, or "
                 "begin a new run with another --out"
             )
-        if config["corpus"]["content_sha256"] != material.corpus.content_hash:
+        if config["corpus"]["content_sha256"] != data.corpus.content_hash:
             raise InputError(
                 f"the corpus {self.config.data.corpus} is not the one that {self.directory.path} "
                 "was started with: restore its files, or start a new run with another `out`"
@@ -131,22 +131,22 @@ class Session:
         """Bring the directory to what it was at the checkpoint; what came after it is dropped."""
         config = self.directory.config()
         self.step = self.trainer.steps_taken
-        self._best = BestSoFar(**facts["best"])
-        self._look_is_due = facts["look_is_due"]
+        self._best = EarlyStopping(**facts["best"])
+        self._evaluation_is_due = facts["look_is_due"]
         self._elapsed_before = facts["elapsed_seconds"]
-        self._saved = (self.step, self._look_is_due)
+        self._saved = (self.step, self._evaluation_is_due)
         self._checkpoints.tidy(after=self.step)
         if self._best.step in self._checkpoints.steps():
             self._checkpoints.name("best", self._best.step)
         dropped = self.directory.truncate_metrics(after=self.step)
-        began = describe_session(self.config, self.step, self.cluster.number)
+        began = session_metadata(self.config, self.step, self.group.world_size)
         sessions = [*config["sessions"], began]
         self.directory.write_config({**config, "sessions": sessions})
         self._session = len(sessions)
         self.note(f"session {self._session} goes on from step {self.step}, on {self.device}")
         if dropped:
             self.note(f"{dropped} lines of metrics.jsonl behind that step were dropped")
-        for difference in differences(config, self.trainer.model, self.cluster.number):
+        for difference in differences(config, self.trainer.model, self.group.world_size):
             self.note(f"not as when the run began, the last digits may differ: {difference}")
 
     def note(self, text: str) -> None:
@@ -189,7 +189,7 @@ class Session:
             self._stream,
         ):
             self._listen()
-            self._look_if_due()
+            self._evaluate_if_due()
             if not self._is_over():
                 for report in self.trainer:
                     self._after(report, sampler)
@@ -204,35 +204,36 @@ class Session:
     def _is_over(self) -> bool:
         if (
             self.config.run.early_stopping_patience
-            and self._best.looks_since >= self.config.run.early_stopping_patience
+            and self._best.evaluations_since_best >= self.config.run.early_stopping_patience
         ):
             self._ended_early = (
-                f"early stop: no better held-out loss in {self._best.looks_since} looks; best "
+                "early stop: no better held-out loss in "
+                f"{self._best.evaluations_since_best} evaluations; best "
                 f"{self._best.loss:.4f} at step {self._best.step}"
             )
         return self._is_stopping or bool(self._ended_early)
 
-    def _after(self, report: StepReport, sampler: DeviceSampler) -> None:
+    def _after(self, report: StepMetrics, sampler: DeviceSampler) -> None:
         """What a step is followed by: a line, perhaps a look, a checkpoint, and obedience."""
         self.step = report.step
         self._log_step(report, sampler)
         self._listeners.on_step(report)
-        self._look_is_due = self._is_time_to_look()
+        self._evaluation_is_due = self._is_evaluation_step()
         self._listen()
-        self._look_if_due()
+        self._evaluate_if_due()
         if self.config.run.save_every and self.step % self.config.run.save_every == 0:
             self._save()
         if time.perf_counter() - self._said > _STATUS_SECONDS:
             self.say("running")
 
-    def _is_time_to_look(self) -> bool:
+    def _is_evaluation_step(self) -> bool:
         return self.step % self.config.run.evaluate_every == 0 or self.step == self.config.run.steps
 
     @property
     def _elapsed(self) -> float:
         return self._elapsed_before + time.perf_counter() - self._began
 
-    def _log_step(self, report: StepReport, sampler: DeviceSampler) -> None:
+    def _log_step(self, report: StepMetrics, sampler: DeviceSampler) -> None:
         by_kind = {name: round(value, 5) for name, value in report.loss_by_kind.items()}
         self._tell_metrics(
             {
@@ -260,7 +261,7 @@ class Session:
             self._obey()
             if time.perf_counter() - self._said > _HEARTBEAT_SECONDS:
                 self.say("paused")
-                self.cluster.say(WAIT)
+                self.group.send_command(WAIT)
         self._began += time.perf_counter() - began
         self.say("running")
 
@@ -282,9 +283,9 @@ class Session:
             else:
                 self.note(f"the control file says '{word}', which means nothing")
 
-    def _look_if_due(self) -> None:
+    def _evaluate_if_due(self) -> None:
         """Measure the held-out pieces, unless somebody asks to stop: then the next session does."""
-        if not self._look_is_due or self._is_stopping:
+        if not self._evaluation_is_due or self._is_stopping:
             return
         self.say("running", "measuring the held-out pieces")
         model = self._model()
@@ -309,7 +310,7 @@ class Session:
             "elapsed_seconds": round(self._elapsed, 3),
         }
         self._tell_metrics(line)
-        self._look_is_due = False
+        self._evaluation_is_due = False
         self._save()
         if is_best:
             self._checkpoints.name("best", self.step)
@@ -347,7 +348,7 @@ class Session:
 
     @cached_property
     def _detector(self) -> CopyDetector:
-        return CopyDetector(self.material.train_pieces, self.tokenizer)
+        return CopyDetector(self.data.train_pieces, self.tokenizer)
 
     @cached_property
     def _copied_originally(self) -> int:
@@ -355,7 +356,7 @@ class Session:
 
     def _save(self) -> None:
         """Write a checkpoint, if there is anything new to write."""
-        if self._saved == (self.step, self._look_is_due) or not self.step:
+        if self._saved == (self.step, self._evaluation_is_due) or not self.step:
             return
         self.directory.sync_metrics()
         self._checkpoints.save(
@@ -365,12 +366,12 @@ class Session:
             facts={
                 "stream": self._stream.position(),
                 "best": self._best.to_dict(),
-                "look_is_due": self._look_is_due,
+                "look_is_due": self._evaluation_is_due,
                 "elapsed_seconds": self._elapsed,
             },
             metadata={"run": self.config.to_dict()},
         )
-        self._saved = (self.step, self._look_is_due)
+        self._saved = (self.step, self._evaluation_is_due)
 
 
 def device_figures(sampler: DeviceSampler) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class Outcome(NamedTuple):
     """After the last token, with its history."""
 
 
-class CompletionObjective(nn.Module):
+class CompletionLoss(nn.Module):
     """What to descend, of a batch.
 
     Args:

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from rwkv_music.errors import InputError
 from rwkv_music.settings import settings_text
-from rwkv_music.training.callbacks import Listeners
+from rwkv_music.training.callbacks import Callbacks
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.distributed.process_group import END, Cluster, join_cluster
+from rwkv_music.training.distributed.process_group import END, ProcessGroup, init_process_group
 from rwkv_music.training.distributed.worker_loop import follow
 from rwkv_music.training.loop import Session
 from rwkv_music.training.monitoring.loggers import chosen_tracker
@@ -34,8 +34,8 @@ def train(
     *,
     run: RunDirectory | None = None,
     resume: bool = False,
-    listeners: Listeners | None = None,
-    cluster: Cluster | None = None,
+    callbacks: Callbacks | None = None,
+    group: ProcessGroup | None = None,
 ) -> RunDirectory:
     """Train a model as the config says and leave everything in its run directory.
 
@@ -50,8 +50,8 @@ def train(
             failed preparation. Otherwise it is made, and taken away if preparation fails.
         resume: Go on with the run that is there, from its newest whole checkpoint. Without one it
             starts over, and says so.
-        listeners: Who is told of pieces, steps, evaluations and notes.
-        cluster: The processes that train, which part when the caller says so; when None those that
+        callbacks: Who is told of pieces, steps, evaluations and notes.
+        group: The processes that train, which part when the caller says so; when None those that
             were started with this one, which part in the end.
 
     Returns:
@@ -61,17 +61,17 @@ def train(
         InputError: If the settings, the corpus or the place cannot be used; as a
             `TrainingFailedError` if that shows while it trains.
     """
-    listeners = listeners or Listeners()
-    if cluster is None:
-        cluster = join_cluster(config.hardware.device)
-        run = train(config, run=run, resume=resume, listeners=listeners, cluster=cluster)
-        cluster.leave()
+    callbacks = callbacks or Callbacks()
+    if group is None:
+        group = init_process_group(config.hardware.device)
+        run = train(config, run=run, resume=resume, callbacks=callbacks, group=group)
+        group.close()
         return run
-    opened = cluster.first(lambda: _open(config, run, listeners, cluster, resume=resume))
-    if not opened.is_finished and cluster.is_leader:
-        _lead(config, opened, listeners, cluster)
+    opened = group.run_on_main(lambda: _open(config, run, callbacks, group, resume=resume))
+    if not opened.is_finished and group.is_main:
+        _lead(config, opened, callbacks, group)
     elif not opened.is_finished:
-        follow(config, cluster)
+        follow(config, group)
     return opened.run
 
 
@@ -90,31 +90,33 @@ class _Opened(NamedTuple):
 def _open(
     config: TrainingConfig,
     run: RunDirectory | None,
-    listeners: Listeners,
-    cluster: Cluster,
+    callbacks: Callbacks,
+    group: ProcessGroup,
     *,
     resume: bool,
 ) -> _Opened:
     """Make the run directory, or find out how to go on with the one that is there."""
-    cluster.require_fit(config)
-    chosen_tracker(config, cluster)
+    group.validate(config)
+    chosen_tracker(config, group)
     is_new = run is None and not (resume and RunDirectory(config.out_path).exists())
     if is_new:
         run = RunDirectory.create(config.out_path)
         if resume:
-            listeners.on_note(
+            callbacks.on_note(
                 f"there is no run in {config.run.out} yet: starting from the beginning"
             )
     run = run or RunDirectory(config.out_path)
-    is_resumed = resume and not is_new and _can_go_on(run, config, listeners)
+    is_resumed = resume and not is_new and _can_go_on(run, config, callbacks)
     return _Opened(run, is_new, bool(is_resumed), is_resumed is None)
 
 
-def _lead(config: TrainingConfig, opened: _Opened, listeners: Listeners, cluster: Cluster) -> None:
+def _lead(
+    config: TrainingConfig, opened: _Opened, callbacks: Callbacks, group: ProcessGroup
+) -> None:
     """Prepare a session and run it to its end."""
     run = opened.run
     try:
-        session = Session(config, run, listeners, cluster, resume=opened.is_resumed)
+        session = Session(config, run, callbacks, group, resume=opened.is_resumed)
     except BaseException as error:
         if opened.is_new:
             run.discard()
@@ -126,7 +128,7 @@ def _lead(config: TrainingConfig, opened: _Opened, listeners: Listeners, cluster
             run.log(f"failed: {error!r}")
         raise
     _train_on(session)
-    cluster.say(END)
+    group.send_command(END)
 
 
 def settings_of(path: str | Path, **settings: Any) -> TrainingConfig:  # noqa: ANN401
@@ -146,7 +148,7 @@ def settings_of(path: str | Path, **settings: Any) -> TrainingConfig:  # noqa: A
     return own.replace(**settings, **({} if "out" in settings else {"out": str(path)}))
 
 
-def _can_go_on(run: RunDirectory, config: TrainingConfig, listeners: Listeners) -> bool | None:
+def _can_go_on(run: RunDirectory, config: TrainingConfig, callbacks: Callbacks) -> bool | None:
     """Whether to go on from a checkpoint; None if the run is finished already.
 
     Raises:
@@ -157,7 +159,7 @@ def _can_go_on(run: RunDirectory, config: TrainingConfig, listeners: Listeners) 
     if run.config_path.exists():
         _require_resumable(run, config)
         if run.status()["state"] == "finished" and run.status()["step"] == config.run.steps:
-            listeners.on_note(f"the run in {run.path} is finished already: nothing to do")
+            callbacks.on_note(f"the run in {run.path} is finished already: nothing to do")
             return None
     has_checkpoint = run.config_path.exists() and bool(run.checkpoints().steps())
     if not has_checkpoint:
@@ -169,7 +171,7 @@ def _can_go_on(run: RunDirectory, config: TrainingConfig, listeners: Listeners) 
     run.checkpoints().tidy(after=-1)
     run.truncate_metrics(after=-1)
     run.log(note)
-    listeners.on_note(note)
+    callbacks.on_note(note)
     return False
 
 

@@ -1,4 +1,4 @@
-"""The training loop: batches in, `StepReport`s out. It never prints, draws or writes."""
+"""The training loop: batches in, `StepMetrics`s out. It never prints, draws or writes."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,20 +17,26 @@ from rwkv_music.ops.cross_entropy import Objective
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import TokenType
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.distributed.process_group import ALONE, GATHER, GATHER_MODEL, STEP, Cluster
+from rwkv_music.training.distributed.process_group import (
+    GATHER,
+    GATHER_MODEL,
+    STEP,
+    ProcessGroup,
+    single_process,
+)
 from rwkv_music.training.distributed.train_state import (
     Snapshot,
     put_back,
     take_snapshot,
     whole_model,
 )
-from rwkv_music.training.loss import CompletionObjective
+from rwkv_music.training.loss import CompletionLoss
 from rwkv_music.training.optimizer import allocate_moments, make_optimizer
 from rwkv_music.training.schedule import learning_rate_at
 
 
 @dataclass(frozen=True)
-class StepReport:
+class StepMetrics:
     """What one optimizer step did."""
 
     step: int
@@ -70,7 +76,7 @@ class Trainer:
         config: Steps, learning rate, clip, precision and the like are read from it.
         padding_id: What `batches` pads with, to count real tokens.
         vocabulary: To tell the kinds of token apart in the reports; they are left out when None.
-        cluster: The processes that train the model together, each on its share of the batches.
+        group: The processes that train the model together, each on its share of the batches.
 
     Example:
         for report in Trainer(model, batches, config): print(report.loss_train)
@@ -84,16 +90,16 @@ class Trainer:
         *,
         padding_id: int = 0,
         vocabulary: Vocabulary | None = None,
-        cluster: Cluster = ALONE,
+        group: ProcessGroup | None = None,
     ) -> None:
         self.model = model
         self.config = config
-        self.cluster = cluster
+        self.group = group or single_process()
         model.activation_checkpointing = config.hardware.activation_checkpointing
         self._device = model.emb.weight.device
         if self._device.type == "cpu":
             keep_freed_memory()
-        self._wrapped = cluster.wrap(CompletionObjective(model, config), model, config)
+        self._wrapped = self.group.wrap_model(CompletionLoss(model, config), model, config)
         # Whoever wraps a model may put parts of its parameters in their place.
         self.optimizer = make_optimizer(
             model,
@@ -111,10 +117,10 @@ class Trainer:
         kinds = None if vocabulary is None else torch.from_numpy(vocabulary.types.astype("int64"))
         self._kinds = None if kinds is None else kinds.to(self._device)
 
-    def __iter__(self) -> Iterator[StepReport]:
+    def __iter__(self) -> Iterator[StepMetrics]:
         """Take the steps one by one; whoever iterates may stop at any of them."""
         while self.steps_taken < self.config.run.steps:
-            self.cluster.say(STEP)
+            self.group.send_command(STEP)
             yield self._advance()
 
     def obey(self, word: str) -> None:
@@ -124,28 +130,28 @@ class Trainer:
         elif word == GATHER:
             self._take_snapshot()
         elif word == GATHER_MODEL:
-            whole_model(self.model, self.cluster)
+            whole_model(self.model, self.group)
 
     def snapshot(self) -> Snapshot:
         """All that is needed to go on from here."""
-        self.cluster.say(GATHER)
+        self.group.send_command(GATHER)
         return self._take_snapshot()
 
     def whole_model(self) -> RWKV7:
         """The model as it is now, to measure or to complete with."""
-        if self.cluster.is_sharded:
-            self.cluster.say(GATHER_MODEL)
-        return whole_model(self.model, self.cluster)
+        if self.group.is_sharded:
+            self.group.send_command(GATHER_MODEL)
+        return whole_model(self.model, self.group)
 
     def restore(self, tensors: Mapping[str, Tensor], *, step: int) -> None:
         """Go on behind a step, with what a snapshot held besides the model."""
-        self.carried = put_back(self.model, self.optimizer, tensors, self.cluster)
+        self.carried = put_back(self.model, self.optimizer, tensors, self.group)
         self.steps_taken = step
 
     def _take_snapshot(self) -> Snapshot:
-        return take_snapshot(self.model, self.optimizer, self.carried, self.cluster)
+        return take_snapshot(self.model, self.optimizer, self.carried, self.group)
 
-    def _advance(self) -> StepReport:
+    def _advance(self) -> StepMetrics:
         began = time.perf_counter()
         batches = [
             next(self._batches) for _ in range(self.config.optimizer.gradient_accumulation_steps)
@@ -156,7 +162,7 @@ class Trainer:
 
     def step(
         self, step: int, batches: Sequence[Batch], *, began: float | None = None
-    ) -> StepReport:
+    ) -> StepMetrics:
         """One optimizer step on the gradient of all batches together.
 
         Args:
@@ -171,7 +177,7 @@ class Trainer:
         """
         began = time.perf_counter() if began is None else began
         learning_rate = self._set_learning_rate(step)
-        self.cluster.begin_step(self.config.run.seed, step)
+        self.group.seed_step(self.config.run.seed, step)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         counted = self._count(batches)
@@ -181,10 +187,10 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(
             self.model.parameters(), self.config.optimizer.max_grad_norm
         )
-        grad_norm = float(self.cluster.whole(norm))
+        grad_norm = float(self.group.full_tensor(norm))
         self._require_finite("gradient's norm", grad_norm, step)
         self.optimizer.step()
-        return StepReport(
+        return StepMetrics(
             step=step,
             loss_train=loss_train,
             learning_rate=learning_rate,
@@ -192,7 +198,7 @@ class Trainer:
             tokens_per_second=counted.real / (time.perf_counter() - began),
             scored_share=counted.scored / counted.positions,
             padding_share=1 - counted.real / counted.positions,
-            processes=self.cluster.number,
+            processes=self.group.world_size,
             loss_by_kind=by_kind,
         )
 
@@ -202,7 +208,7 @@ class Trainer:
             sum(int((batch.tokens != self._padding_id).sum()) for batch in batches),
             sum(batch.tokens.numel() for batch in batches),
         ]
-        counted = _Counted(*self.cluster.sum(torch.tensor(mine)).tolist())
+        counted = _Counted(*self.group.all_reduce(torch.tensor(mine)).tolist())
         if not counted.scored:
             raise InputError("none of a step's targets is scored: give completions to learn from")
         return counted
@@ -214,18 +220,18 @@ class Trainer:
             The sum of nats, and their mean by kind of token, of all processes.
         """
         # Gradients come out as the mean over processes, and their sum is wanted.
-        divide_by = scored / self.cluster.number if self.cluster.number > 1 else scored
+        divide_by = scored / self.group.world_size if self.group.world_size > 1 else scored
         table = torch.zeros(2, len(TokenType), dtype=torch.float64)
         nats_sum = torch.zeros(1, dtype=torch.float64)
         for number, batch in enumerate(batches, start=1):
             here = batch.to(self._device)
-            with self.cluster.adding_up(self._wrapped, is_last=number == len(batches)):
+            with self.group.no_sync(self._wrapped, is_last=number == len(batches)):
                 objective, nats = self.objective(here, divide_by=divide_by)
                 objective.backward()
             nats_sum += nats.double().sum().cpu()
             if self._kinds is not None:
                 table += _by_kind(nats, self._kinds[here.targets[here.completion_mask]]).cpu()
-        total, *both = self.cluster.sum(torch.cat([nats_sum, table.flatten()])).tolist()
+        total, *both = self.group.all_reduce(torch.cat([nats_sum, table.flatten()])).tolist()
         sums, counts = both[: len(TokenType)], both[len(TokenType) :]
         by_kind = {kind.name: sums[kind] / counts[kind] for kind in TokenType if counts[kind]}
         return total, by_kind

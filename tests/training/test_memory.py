@@ -17,8 +17,7 @@ from rwkv_music.ops.backends import has_tiles
 from rwkv_music.ops.wkv7 import available_backends
 from rwkv_music.settings import settings_text
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
-from rwkv_music.training.data_module import prepare_material
-from rwkv_music.training.loaders import require_room
+from rwkv_music.training.data_module import DataModule
 from rwkv_music.training.memory import (
     Load,
     MemoryEstimate,
@@ -29,6 +28,7 @@ from rwkv_music.training.memory import (
     remedies,
     require_memory,
 )
+from rwkv_music.training.setup import check_memory
 from tests.training.conftest import NewConfig
 
 GIB = 2**30
@@ -163,14 +163,14 @@ def test_a_full_memory_is_answered_with_what_a_new_run_could_do() -> None:
 
 def test_the_largest_batch_of_a_run_is_foreseen_from_a_few(new_config: NewConfig) -> None:
     settings = new_config(steps=400, batch_size=4)
-    material = prepare_material(settings)
+    data = DataModule.from_config(settings)
     stream = BatchStream(
-        material.train, batch_size=4, seed=settings.run.seed,
-        augment=RandomAugmentation(vocabulary=material.tokenizer.vocabulary),
+        data.train, batch_size=4, seed=settings.run.seed,
+        augment=RandomAugmentation(vocabulary=data.tokenizer.vocabulary),
     )  # fmt: skip
     largest = max(next(stream).tokens.numel() for _ in range(settings.run.steps))
-    with patch("rwkv_music.training.loaders.require_memory") as asked:
-        require_room(SIZES, settings, material.train, device="cpu")
+    with patch("rwkv_music.training.setup.require_memory") as asked:
+        check_memory(SIZES, settings, data.train, device="cpu")
     load = asked.call_args.args[2]
     assert largest <= load.positions <= 1.3 * largest
 

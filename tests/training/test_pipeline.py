@@ -14,8 +14,8 @@ from rwkv_music.errors import InputError, TrainingFailedError
 from rwkv_music.model import load_model
 from rwkv_music.score import bar_starts, load_score, save_score
 from rwkv_music.training import (
-    Listeners,
-    StepReport,
+    Callbacks,
+    StepMetrics,
     TrainingConfig,
     TrainingRun,
     attach,
@@ -128,37 +128,37 @@ def test_asking_acts_within_one_step(tunes: Path, tmp_path: Path) -> None:
     settings = config(tunes, tmp_path / "run")
     control = RunDirectory(settings.out_path).control
 
-    def on_step(report: StepReport) -> None:
+    def on_step(report: StepMetrics) -> None:
         if report.step == 3:
             control.ask("stop")
 
-    run = train(settings, listeners=Listeners(on_step=on_step))
+    run = train(settings, callbacks=Callbacks(on_step=on_step))
     assert run.status()["step"] == 3
     assert run.metrics()[-1]["step"] == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a process cannot interrupt itself so on Windows")
 def test_ctrl_c_finishes_the_step_and_saves(tunes: Path, tmp_path: Path) -> None:
-    def on_step(report: StepReport) -> None:
+    def on_step(report: StepMetrics) -> None:
         if report.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     notes: list[str] = []
     run = train(
         config(tunes, tmp_path / "run"),
-        listeners=Listeners(on_step=on_step, on_note=notes.append),
+        callbacks=Callbacks(on_step=on_step, on_note=notes.append),
     )
     assert (run.status()["state"], run.status()["step"]) == ("stopped", 3)
     assert run.checkpoints().steps() == [3]
     assert notes == ["finishing this step and saving; Ctrl-C again ends at once"]
 
-    def twice(report: StepReport) -> None:
+    def twice(report: StepMetrics) -> None:
         if report.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train(config(tunes, tmp_path / "run"), resume=True, listeners=Listeners(on_step=twice))
+        train(config(tunes, tmp_path / "run"), resume=True, callbacks=Callbacks(on_step=twice))
     assert run.status()["state"] == "stopped"
     assert "interrupted; the last good checkpoint" in run.status()["message"]
 
@@ -172,7 +172,7 @@ def test_a_run_ends_early_when_the_held_out_loss_no_longer_falls(
         learning_rate=0.05, warmup_steps=0,
     )  # fmt: skip
     notes: list[str] = []
-    run = train(settings, listeners=Listeners(on_note=notes.append))
+    run = train(settings, callbacks=Callbacks(on_note=notes.append))
     looks = [line for line in run.metrics() if "loss_valid" in line]
     losses = [line["loss_valid"] for line in looks]
     assert run.status()["step"] == looks[-1]["step"] < 60
@@ -238,21 +238,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_named
 def test_a_cause_the_user_can_remove_is_told_in_one_line(
     error: Exception, message: str, tunes: Path, tmp_path: Path
 ) -> None:
-    def on_step(report: StepReport) -> None:
+    def on_step(report: StepMetrics) -> None:
         if report.step == 7:
             raise error
 
     with pytest.raises(TrainingFailedError, match=rf"{message}.*step-000006.*is kept"):
-        train(config(tunes, tmp_path / "run"), listeners=Listeners(on_step=on_step))
+        train(config(tunes, tmp_path / "run"), callbacks=Callbacks(on_step=on_step))
     assert attach(tmp_path / "run").status()["message"].count("\n") == 0
 
 
 def test_a_bug_of_ours_keeps_its_traceback(tunes: Path, tmp_path: Path) -> None:
-    def on_step(_report: StepReport) -> None:
+    def on_step(_report: StepMetrics) -> None:
         raise KeyError("oops")
 
     with pytest.raises(KeyError, match="oops"):
-        train(config(tunes, tmp_path / "run"), listeners=Listeners(on_step=on_step))
+        train(config(tunes, tmp_path / "run"), callbacks=Callbacks(on_step=on_step))
     status = attach(tmp_path / "run").status()
     assert "a bug ended the run (KeyError('oops')); no checkpoint had been" in status["message"]
     assert "Traceback" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")

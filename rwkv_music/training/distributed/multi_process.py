@@ -1,6 +1,7 @@
-"""Several processes that train one model: accelerate's launch, placement and wrapping.
+"""Several processes that train one model: launched, placed and wrapped by accelerate.
 
-What is ours is small: the leader's words, and sums in which each scored token weighs the same.
+This module adds the commands of the main process, and sums in which every scored token has the same
+weight.
 """
 
 import contextlib
@@ -23,21 +24,20 @@ from rwkv_music.devices import choose_device
 from rwkv_music.errors import OtherProcessError
 from rwkv_music.model import RWKV7
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.distributed.process_group import Cluster
-from rwkv_music.training.run.failures import LOST, is_lost
+from rwkv_music.training.distributed.process_group import LOST, ProcessGroup, is_lost
 
-_PATIENCE = timedelta(hours=24)
-"""How long a process waits for the leader's next word, which may measure or complete samples."""
-_PRECISIONS = {"float32": "no", "bfloat16": "bf16"}
+_COMMAND_TIMEOUT = timedelta(hours=24)
+"""How long a process waits for the next command: the main process may evaluate meanwhile."""
+_MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16"}
 
 T = TypeVar("T")
 
 
-class Together(Cluster):
-    """One of several processes.
+class MultiProcessGroup(ProcessGroup):
+    """A member of a group of several processes.
 
-    Words, sums and places go over a group of their own, which needs no GPU and waits for long;
-    gradients over the group that accelerate has set up, NCCL on GPUs and gloo on CPUs.
+    Commands, sums and objects use a gloo group of their own, which needs no GPU and has a long
+    timeout; gradients use the group that accelerate sets up: NCCL on GPUs, gloo on CPUs.
 
     Args:
         device: "auto", "cpu" or "cuda".
@@ -49,110 +49,111 @@ class Together(Cluster):
             self.device = "cpu"
         self._is_cpu = self.device == "cpu"
         with warnings.catch_warnings():
-            # The number of threads is the user's; torchrun sets it to one and says so.
+            # The user sets the number of threads; torchrun sets it to one and warns about it.
             warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
             state = PartialState(cpu=self._is_cpu)
-        self.rank, self.number = state.process_index, state.num_processes
-        self.neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", self.number))
-        self._talk = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        self.rank, self.world_size = state.process_index, state.num_processes
+        self.local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
+        self._control_group = dist.new_group(backend="gloo", timeout=_COMMAND_TIMEOUT)
         self._accelerator: Accelerator | None = None
 
-    def first(self, act: Callable[[], T]) -> T:
-        """What the leader's `act` returns, in every process; no other process calls it."""
-        if not self.is_leader:
-            found, told = self._from_leader(None)
-            if told is not None:
-                raise OtherProcessError(f"process 0 has ended this run: {told}")
-            return found  # type: ignore[no-any-return]
+    def run_on_main(self, function: Callable[[], T]) -> T:
+        """Call a function in the main process and return its result in every process."""
+        if not self.is_main:
+            result, error_text = self.broadcast_object(None)
+            if error_text is not None:
+                raise OtherProcessError(f"process 0 has ended this run: {error_text}")
+            return result  # type: ignore[no-any-return]
         try:
-            made = act()
+            made = function()
         except BaseException as error:
-            self._from_leader((None, f"{error or type(error).__name__}"))
+            self.broadcast_object((None, f"{error or type(error).__name__}"))
             raise
-        self._from_leader((made, None))
+        self.broadcast_object((made, None))
         return made
 
-    def _from_leader(self, value: Any) -> Any:  # noqa: ANN401 - anything that can be pickled
+    def broadcast_object(self, value: Any) -> Any:  # noqa: ANN401 - anything that can be pickled
+        """Return the main process's object in every process; what the others pass is ignored."""
         box = [value]
-        with _told():
-            dist.broadcast_object_list(box, src=0, group=self._talk)
+        with _lost_processes_named():
+            dist.broadcast_object_list(box, src=0, group=self._control_group)
         return box[0]
 
-    def say(self, word: str) -> None:
-        """Tell the others what comes next; only the leader speaks."""
-        assert self.is_leader
-        super().say(word)
-        self._from_leader(word)
+    def send_command(self, command: str) -> None:
+        """Send a command to the other processes; only the main process may call this."""
+        assert self.is_main
+        super().send_command(command)
+        self.broadcast_object(command)
 
-    def hear(self) -> str:
-        """What comes next, for a process that does not lead."""
-        assert not self.is_leader
-        word: str = self._from_leader(None)
-        return word
+    def receive_command(self) -> str:
+        """Wait for the next command of the main process."""
+        assert not self.is_main
+        command: str = self.broadcast_object(None)
+        return command
 
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, on the CPU."""
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes, on the CPU."""
         total = values.detach().cpu().clone()
-        with _told():
-            dist.all_reduce(total, group=self._talk)
+        with _lost_processes_named():
+            dist.all_reduce(total, group=self._control_group)
         return total
 
-    def spread(self, tensors: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-        """The leader's tensors, on the CPU of every process; the others hand in None."""
-        told = None
+    def broadcast(self, tensors: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """Return the main process's tensors on the CPU of every process; the others pass None."""
+        layout = None
         if tensors is not None:
-            told = {name: (list(value.shape), value.dtype) for name, value in tensors.items()}
-        told = self._from_leader(told)
+            layout = {name: (list(value.shape), value.dtype) for name, value in tensors.items()}
+        layout = self.broadcast_object(layout)
         received = {}
-        for name, (shape, dtype) in told.items():
+        for name, (shape, dtype) in layout.items():
             value = torch.empty(shape, dtype=dtype)
             if tensors is not None:
                 value = tensors[name].detach().cpu().contiguous()
-            with _told():
-                dist.broadcast(value, src=0, group=self._talk)
+            with _lost_processes_named():
+                dist.broadcast(value, src=0, group=self._control_group)
             received[name] = value
         return received
 
-    def joined(self, rows: Tensor) -> Tensor:
-        """The rows of all processes on the CPU, those of the first process first."""
-        mine = rows.detach().cpu().contiguous()
-        parts = [torch.empty_like(mine) for _ in range(self.number)]
-        with _told():
-            dist.all_gather(parts, mine, group=self._talk)
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes on the CPU, in the order of their ranks."""
+        own = rows.detach().cpu().contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.world_size)]
+        with _lost_processes_named():
+            dist.all_gather(parts, own, group=self._control_group)
         return torch.cat(parts)
 
-    def wrap(self, objective: nn.Module, model: RWKV7, config: TrainingConfig) -> nn.Module:
-        """The module to call instead, whose gradients are the mean over all processes."""
+    def wrap_model(self, loss: nn.Module, model: RWKV7, config: TrainingConfig) -> nn.Module:
+        """Return a module to call instead of `loss`, whose gradients are means over processes."""
         self.is_sharded = config.hardware.sharding == "fsdp"
         if self.is_sharded:
-            return self._shard(objective, model)
+            return self._shard(loss, model)
         self._accelerator = Accelerator(
             cpu=self._is_cpu,
-            mixed_precision=_PRECISIONS[config.hardware.precision],
+            mixed_precision=_MIXED_PRECISION[config.hardware.precision],
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
-        wrapped: nn.Module = self._accelerator.prepare_model(objective)
+        wrapped: nn.Module = self._accelerator.prepare_model(loss)
         return wrapped
 
-    def _shard(self, objective: nn.Module, model: RWKV7) -> nn.Module:
-        """A unit for each layer, and one for embeddings, head and the last norm.
+    def _shard(self, loss: nn.Module, model: RWKV7) -> nn.Module:
+        """Shard each layer as a unit, and embeddings, head and last norm as another.
 
-        accelerate's own way casts all parameters of a layer to bfloat16, the decay's bias and the
-        norms too, which RWKV-7 needs in float32; autocast narrows the matrix products alone.
+        accelerate's own FSDP casts all parameters of a layer to bfloat16, including the decay's
+        bias and the norms, which RWKV-7 needs in float32; autocast narrows matrix products only.
         """
-        # No layer changes its output in place, which is what torch warns of.
+        # torch warns of layers that change their output in place; none does.
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-        mesh = init_device_mesh(self.device, (self.number,))
+        mesh = init_device_mesh(self.device, (self.world_size,))
         for block in model.blocks:
             fully_shard(block, mesh=mesh)
-        fully_shard(objective, mesh=mesh)
-        return objective
+        fully_shard(loss, mesh=mesh)
+        return loss
 
     @contextlib.contextmanager
-    def adding_up(self, wrapped: nn.Module, *, is_last: bool) -> Iterator[None]:
-        """Around one of several batches: gradients are exchanged with the last one.
+    def no_sync(self, wrapped: nn.Module, *, is_last: bool) -> Iterator[None]:
+        """Context for one of several accumulated batches: only the last one syncs gradients.
 
-        Parts of a sharded model are exchanged with each, since nobody has room for whole gradients.
+        A sharded model syncs with each batch, because no process can hold whole gradients.
         """
         if self._accelerator is None or is_last:
             yield
@@ -160,17 +161,17 @@ class Together(Cluster):
             with self._accelerator.no_sync(wrapped):
                 yield
 
-    def begin_step(self, seed: int, step: int) -> None:
-        """Random numbers of a step, of this process, whichever processes took the steps before."""
-        (drawn,) = np.random.SeedSequence([seed, step, self.rank]).generate_state(1, np.uint64)
-        torch.manual_seed(int(drawn))
+    def seed_step(self, seed: int, step: int) -> None:
+        """Seed a step's random numbers of this rank, independent of the steps before."""
+        (step_seed,) = np.random.SeedSequence([seed, step, self.rank]).generate_state(1, np.uint64)
+        torch.manual_seed(int(step_seed))
 
-    def whole(self, tensor: Tensor) -> Tensor:
-        """All of a tensor of which each process may hold a part; every process takes part."""
+    def full_tensor(self, tensor: Tensor) -> Tensor:
+        """Return the whole of a tensor that may be sharded (collective)."""
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
-    def part_like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
-        """What this process holds of a whole tensor that belongs to a parameter."""
+    def shard_like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
+        """Return this process's shard of a full tensor that belongs to a parameter."""
         if not isinstance(parameter, DTensor) or tensor.shape != parameter.shape:
             return tensor
         return distribute_tensor(
@@ -180,15 +181,15 @@ class Together(Cluster):
             src_data_rank=None,
         )
 
-    def leave(self) -> None:
-        """Part from the others in peace, when all of them do."""
+    def close(self) -> None:
+        """Leave the process group (collective: every rank must call it)."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Say in words that another process is gone."""
+def _lost_processes_named() -> Iterator[None]:
+    """Translate the errors of a lost connection into an `OtherProcessError`."""
     try:
         yield
     except RuntimeError as error:

@@ -1,14 +1,15 @@
-"""The processes that train one model together, seen from one of them.
+"""The processes that train one model, seen from one of them.
 
-Process 0 leads: it alone reads the control file, measures, samples, and writes the run directory.
-Before anything in which all take part it says a word (`STEP`, `GATHER`, ...), on which the others
-wait. A process that trains by itself is a cluster of one, to which none of this happens: nothing of
-`accelerate` or `torch.distributed` is loaded.
+Rank 0 is the main process: it alone reads the control file, evaluates, samples and writes the run
+directory. Before each collective operation it sends a command (`STEP`, `GATHER`, ...) that the
+other ranks wait for. A single process is a group of size 1, for which every operation is the
+identity; neither `accelerate` nor `torch.distributed` is imported.
 """
 
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import TypeVar
 
 from torch import Tensor, nn
@@ -19,127 +20,144 @@ from rwkv_music.model import RWKV7
 from rwkv_music.settings import settings_text
 from rwkv_music.training.config import TrainingConfig
 
-STEP, GATHER, GATHER_MODEL, WAIT, END = WORDS = ("step", "gather", "gather model", "wait", "end")
-"""What a leader says: take a step, collect a checkpoint or a model, be patient, it is over."""
+STEP, GATHER, GATHER_MODEL, WAIT, END = COMMANDS = ("step", "gather", "gather model", "wait", "end")
+"""Commands of the main process: take a step, gather the training state or the model, keep waiting,
+end."""
+
+LOST = "another process of this run has ended: see its last output for the cause"
+_LOST_MESSAGES = (
+    "connection closed", "connection reset", "connection refused", "broken pipe",
+    "timed out waiting",
+)  # fmt: skip
 
 T = TypeVar("T")
 
 
-class Cluster:
-    """One process by itself. `Together` is one of several."""
+class ProcessGroup:
+    """A group of one process. `MultiProcessGroup` is a member of a larger one."""
 
     rank = 0
-    """Which process this is, counted from 0."""
-    number = 1
-    """Processes in all."""
-    neighbours = 1
-    """Processes on this machine."""
+    """Index of this process, counted from 0."""
+    world_size = 1
+    """Number of processes."""
+    local_world_size = 1
+    """Number of processes on this machine."""
     is_sharded = False
-    """Whether each process holds a part of every parameter only."""
+    """Whether each process holds only a shard of every parameter."""
 
     @property
-    def is_leader(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that decides and writes."""
         return self.rank == 0
 
     @property
-    def share(self) -> Share:
-        """Which part of each joint batch this process reads."""
-        return Share(self.rank, self.number)
+    def shard(self) -> Share:
+        """The part of each global batch that this process reads."""
+        return Share(self.rank, self.world_size)
 
-    def require_fit(self, config: TrainingConfig) -> None:
-        """Refuse settings with which so many processes cannot train.
+    def validate(self, config: TrainingConfig) -> None:
+        """Check that this many processes can train with these settings.
 
         Raises:
-            InputError: If the batch cannot be divided, or sharding is asked for and impossible.
+            InputError: If the batch cannot be divided, or sharding is not possible.
         """
-        if config.data.batch_size % self.number:
-            fitting = max(1, config.data.batch_size // self.number) * self.number
+        batch_size = config.data.batch_size
+        if batch_size % self.world_size:
+            divisible = max(1, batch_size // self.world_size) * self.world_size
             raise InputError(
-                f"`batch_size={config.data.batch_size}` cannot be divided among {self.number} "
-                f"processes: try `batch_size={fitting}`, or another number of processes"
+                f"`batch_size={batch_size}` cannot be divided among {self.world_size} processes: "
+                f"try `batch_size={divisible}`, or another number of processes"
             )
-        if config.hardware.sharding == "none":
+        sharding = config.hardware.sharding
+        if sharding == "none":
             return
-        if self.number == 1:
+        if self.world_size == 1:
             raise InputError(
-                f"{settings_text(sharding=config.hardware.sharding)} shards a model over several "
-                "processes, and there is one: start several "
+                f"{settings_text(sharding=sharding)} shards a model over several processes, and "
+                "there is one: start several "
                 "(torchrun --nproc-per-node N -m rwkv_music train ...), or leave it out"
             )
         if config.optimizer.optimizer != "adamw":
             raise InputError(
-                f"{settings_text(sharding=config.hardware.sharding)} needs "
-                f"{settings_text(optimizer='adamw')}: {config.optimizer.optimizer} needs whole "
-                "rows and columns"
+                f"{settings_text(sharding=sharding)} needs {settings_text(optimizer='adamw')}: "
+                f"{config.optimizer.optimizer} needs whole rows and columns"
             )
 
-    def first(self, act: Callable[[], T]) -> T:
-        """What the leader's `act` returns, in every process; no other process calls it.
+    def run_on_main(self, function: Callable[[], T]) -> T:
+        """Call a function in the main process and return its result in every process.
 
         Raises:
-            Exception: In the leader what `act` raises; in the others an `InputError`.
+            Exception: In the main process what `function` raises; in the others an `InputError`.
         """
-        return act()
+        return function()
 
-    def say(self, word: str) -> None:
-        """Tell the others what comes next; only the leader speaks."""
-        assert word in WORDS
+    def send_command(self, command: str) -> None:
+        """Send a command to the other processes; only the main process may call this."""
+        assert command in COMMANDS
 
-    def hear(self) -> str:
-        """What comes next, for a process that does not lead."""
-        raise AssertionError("a process by itself leads")
+    def receive_command(self) -> str:
+        """Wait for the next command of the main process."""
+        raise AssertionError("a single process receives no commands")
 
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes."""
+    def all_reduce(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes."""
         return values
 
-    def spread(self, tensors: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
-        """The leader's tensors, in every process; the others hand in None."""
+    def broadcast(self, tensors: Mapping[str, Tensor] | None) -> Mapping[str, Tensor]:
+        """Return the main process's tensors in every process; the others pass None."""
         assert tensors is not None
         return tensors
 
-    def joined(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, those of the first process first."""
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all processes, in the order of their ranks."""
         return rows
 
-    def wrap(self, objective: nn.Module, model: RWKV7, config: TrainingConfig) -> nn.Module:
-        """The module to call instead, whose gradients are the mean over all processes.
+    def wrap_model(self, loss: nn.Module, model: RWKV7, config: TrainingConfig) -> nn.Module:
+        """Return a module to call instead of `loss`, whose gradients are means over all processes.
 
         Args:
-            objective: Holds the model; its `forward` returns what goes backward.
-            model: May have parts of its parameters instead of all afterwards.
-            config: Precision and sharding.
+            loss: Contains the model; its `forward` returns the loss.
+            model: Its parameters may be sharded in place.
+            config: Sets precision and sharding.
         """
         del model, config
-        return objective
+        return loss
 
-    def adding_up(self, wrapped: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
-        """Around forward and backward of one of several batches whose gradients are added up."""
+    def no_sync(self, wrapped: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:
+        """Context for one of several accumulated batches: only the last one syncs gradients."""
         del wrapped, is_last
         return nullcontext()
 
-    def begin_step(self, seed: int, step: int) -> None:
-        """Set the random numbers of a step, where each process draws its own."""
+    def seed_step(self, seed: int, step: int) -> None:
+        """Seed the random numbers of a step where each process draws its own."""
 
-    def whole(self, tensor: Tensor) -> Tensor:
-        """All of a tensor of which each process may hold a part; every process takes part."""
+    def full_tensor(self, tensor: Tensor) -> Tensor:
+        """Return the whole of a tensor that may be sharded (collective)."""
         return tensor
 
-    def part_like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
-        """What this process holds of a whole tensor that belongs to a parameter."""
+    def shard_like(self, tensor: Tensor, parameter: Tensor) -> Tensor:
+        """Return this process's shard of a full tensor that belongs to a parameter."""
         del parameter
         return tensor
 
-    def leave(self) -> None:
-        """Part from the others in peace, when all of them do."""
+    def close(self) -> None:
+        """Leave the process group (collective: every rank must call it)."""
 
 
-ALONE = Cluster()
+@cache
+def single_process() -> ProcessGroup:
+    """Return the group of this process alone."""
+    return ProcessGroup()
 
 
-def join_cluster(device: str = "auto") -> Cluster:
-    """The processes that torchrun, accelerate launch or the like have started with this one.
+def is_lost(error: BaseException) -> bool:
+    """Return whether an error means that another process of the group has ended."""
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(words in text for words in _LOST_MESSAGES)
+
+
+def init_process_group(device: str = "auto") -> ProcessGroup:
+    """Join the processes that torchrun, accelerate launch or similar started with this one.
 
     Args:
         device: "auto", "cpu" or "cuda"; each process on a machine gets a GPU of its own.
@@ -148,11 +166,11 @@ def join_cluster(device: str = "auto") -> Cluster:
         InputError: If there are several processes and accelerate is not installed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
-        return ALONE
+        return single_process()
     try:
-        from rwkv_music.training.distributed.multi_process import Together
+        from rwkv_music.training.distributed.multi_process import MultiProcessGroup
     except ModuleNotFoundError as error:
         if error.name != "accelerate":
             raise
         raise MissingExtraError("training in several processes", "accelerate", "cluster") from error
-    return Together(device)
+    return MultiProcessGroup(device)

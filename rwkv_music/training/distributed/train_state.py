@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music.model import RWKV7, ModelState
-from rwkv_music.training.distributed.process_group import Cluster
+from rwkv_music.training.distributed.process_group import ProcessGroup
 
 _OPTIMIZER = "optimizer/"
 _CARRIED = "carried/"
@@ -30,28 +30,28 @@ def take_snapshot(
     model: RWKV7,
     optimizer: torch.optim.Optimizer,
     carried: ModelState | None,
-    cluster: Cluster,
+    group: ProcessGroup,
 ) -> Snapshot:
     """All of a training's state; every process takes part, and what the leader gets is whole."""
     rows = {} if carried is None else carried.to_tensors()
-    states = {f"{_CARRIED}{name}": cluster.joined(value) for name, value in rows.items()}
-    if not (cluster.is_leader or cluster.is_sharded):
+    states = {f"{_CARRIED}{name}": group.all_gather(value) for name, value in rows.items()}
+    if not (group.is_main or group.is_sharded):
         return Snapshot(model, {})
     tensors = {
-        **_optimizer_tensors(model, optimizer, cluster),
+        **_optimizer_tensors(model, optimizer, group),
         **_random_states(model.emb.weight.device),
         **{name: value.contiguous() for name, value in states.items()},
     }
-    return Snapshot(whole_model(model, cluster), tensors)
+    return Snapshot(whole_model(model, group), tensors)
 
 
-def whole_model(model: RWKV7, cluster: Cluster) -> RWKV7:
+def whole_model(model: RWKV7, group: ProcessGroup) -> RWKV7:
     """The model with all of its parameters, in the leader; every process takes part."""
-    if not cluster.is_sharded:
+    if not group.is_sharded:
         return model
     with torch.no_grad():
-        weights = {name: cluster.whole(value) for name, value in model.named_parameters()}
-    if not cluster.is_leader:
+        weights = {name: group.full_tensor(value) for name, value in model.named_parameters()}
+    if not group.is_main:
         return model
     made = RWKV7(model.config)
     made.load_state_dict(weights)
@@ -62,7 +62,7 @@ def put_back(
     model: RWKV7,
     optimizer: torch.optim.Optimizer,
     tensors: Mapping[str, Tensor],
-    cluster: Cluster,
+    group: ProcessGroup,
 ) -> ModelState | None:
     """Bring optimizer and random numbers back to what they were.
 
@@ -70,16 +70,16 @@ def put_back(
         model: With the parameters it had then.
         optimizer: Of that model.
         tensors: Of a snapshot.
-        cluster: Which part of them belongs to this process.
+        group: Which part of them belongs to this process.
 
     Returns:
         The state that was carried, of this process's rows.
     """
-    _restore_optimizer(model, optimizer, tensors, cluster)
+    _restore_optimizer(model, optimizer, tensors, group)
     device = model.emb.weight.device
     _restore_random(device, tensors)
     carried = {
-        name.removeprefix(_CARRIED): value[cluster.share.rows(len(value))].to(device)
+        name.removeprefix(_CARRIED): value[group.shard.rows(len(value))].to(device)
         for name, value in tensors.items()
         if name.startswith(_CARRIED)
     }
@@ -93,12 +93,12 @@ def _parameter_names(model: RWKV7, optimizer: torch.optim.Optimizer) -> list[str
 
 
 def _optimizer_tensors(
-    model: RWKV7, optimizer: torch.optim.Optimizer, cluster: Cluster
+    model: RWKV7, optimizer: torch.optim.Optimizer, group: ProcessGroup
 ) -> dict[str, Tensor]:
     names = _parameter_names(model, optimizer)
     return {
         f"{_OPTIMIZER}{names[number]}/{key}": (
-            cluster.whole(torch.as_tensor(value).detach()).cpu().contiguous()
+            group.full_tensor(torch.as_tensor(value).detach()).cpu().contiguous()
         )
         for number, entries in optimizer.state_dict()["state"].items()
         for key, value in entries.items()
@@ -109,7 +109,7 @@ def _restore_optimizer(
     model: RWKV7,
     optimizer: torch.optim.Optimizer,
     tensors: Mapping[str, Tensor],
-    cluster: Cluster,
+    group: ProcessGroup,
 ) -> None:
     names = _parameter_names(model, optimizer)
     numbers = {name: number for number, name in enumerate(names)}
@@ -118,7 +118,7 @@ def _restore_optimizer(
     for name, value in tensors.items():
         if name.startswith(_OPTIMIZER):
             parameter, key = name.removeprefix(_OPTIMIZER).rsplit("/", 1)
-            mine = cluster.part_like(value, parameters[parameter])
+            mine = group.shard_like(value, parameters[parameter])
             state.setdefault(numbers[parameter], {})[key] = mine
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

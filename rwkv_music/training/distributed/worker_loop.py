@@ -8,24 +8,24 @@ from collections.abc import Iterator
 
 from rwkv_music.errors import InputError, OtherProcessError
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.distributed.process_group import END, Cluster
+from rwkv_music.training.distributed.process_group import END, ProcessGroup
 from rwkv_music.training.run.failures import explained
-from rwkv_music.training.setup import equip
+from rwkv_music.training.setup import set_up
 
 
-def follow(config: TrainingConfig, cluster: Cluster) -> None:
+def follow(config: TrainingConfig, group: ProcessGroup) -> None:
     """Prepare, and take part in all that the leader begins, until it says that it is over.
 
     Raises:
         InputError: If this process cannot go on, or the leader is gone; says which process it is.
     """
     try:
-        equipment = equip(config, cluster)
-        with _interrupts_are_the_leaders(), equipment.stream:
-            while (word := cluster.hear()) != END:
-                equipment.trainer.obey(word)
+        setup = set_up(config, group)
+        with _interrupts_are_the_leaders(), setup.stream:
+            while (word := group.receive_command()) != END:
+                setup.trainer.obey(word)
     except Exception as error:
-        who = f"process {cluster.rank} of {cluster.number}"
+        who = f"process {group.rank} of {group.world_size}"
         failure = explained(error, config, kept="what the leader has written is kept")
         if failure is None:
             raise

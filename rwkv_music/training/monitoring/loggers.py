@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import MissingExtraError
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.distributed.process_group import Cluster
+from rwkv_music.training.distributed.process_group import ProcessGroup
 from rwkv_music.training.run.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Tracker:
             self._tracker.finish()
 
 
-def chosen_tracker(config: TrainingConfig, cluster: Cluster) -> str:
+def chosen_tracker(config: TrainingConfig, group: ProcessGroup) -> str:
     """The tracker that a run has: "none", "tensorboard" or "wandb".
 
     Raises:
@@ -49,7 +49,7 @@ def chosen_tracker(config: TrainingConfig, cluster: Cluster) -> str:
     """
     if config.run.logger == "auto":
         is_there = find_spec("tensorboard") is not None
-        return "tensorboard" if cluster.number > 1 and is_there else "none"
+        return "tensorboard" if group.world_size > 1 and is_there else "none"
     if config.run.logger == "none":
         return "none"
     for package in ("accelerate", config.run.logger):
@@ -60,20 +60,20 @@ def chosen_tracker(config: TrainingConfig, cluster: Cluster) -> str:
 
 
 def open_tracker(
-    config: TrainingConfig, cluster: Cluster, run: RunDirectory, *, step: int
+    config: TrainingConfig, group: ProcessGroup, run: RunDirectory, *, step: int
 ) -> Tracker:
     """The tracker of a run.
 
     Args:
         config: Which one.
-        cluster: The processes that train.
+        group: The processes that train.
         run: Where TensorBoard's files go, into `tensorboard`; its name is the run's name at W&B.
         step: The step the run goes on from; what was told of later ones is void.
 
     Raises:
         MissingExtraError: If a package for it is missing.
     """
-    name = chosen_tracker(config, cluster)
+    name = chosen_tracker(config, group)
     if name == "none":
         return Tracker()
     from accelerate import PartialState

@@ -19,24 +19,24 @@ _PIECES_SEARCHED = 500
 
 
 @dataclass
-class BestSoFar:
+class EarlyStopping:
     """The lowest held-out loss, and how long ago that was."""
 
     loss: float = math.inf
     step: int = 0
-    looks_since: int = 0
+    evaluations_since_best: int = 0
 
     def look(self, step: int, loss: float) -> bool:
         """Take a new held-out loss; True if it is the lowest."""
         if loss < self.loss:
-            self.loss, self.step, self.looks_since = loss, step, 0
+            self.loss, self.step, self.evaluations_since_best = loss, step, 0
             return True
-        self.looks_since += 1
+        self.evaluations_since_best += 1
         return False
 
     def warning(self, loss: float) -> str | None:
         """One sentence if the loss has been rising for two looks or more."""
-        if self.looks_since < _LOOKS or loss < _RISE * self.loss:
+        if self.evaluations_since_best < _LOOKS or loss < _RISE * self.loss:
             return None
         return (
             f"the held-out loss rises: {loss:.3f} after {self.loss:.3f} at step {self.step}, whose "

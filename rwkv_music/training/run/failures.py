@@ -4,14 +4,10 @@ import errno
 
 from rwkv_music.errors import InputError, TrainingFailedError
 from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.distributed.process_group import LOST, is_lost
 from rwkv_music.training.memory import advice_when_full
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-_LOST = (
-    "connection closed", "connection reset", "connection refused", "broken pipe",
-    "timed out waiting",
-)  # fmt: skip
-LOST = "another process of this run has ended: what it said last tells why"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -27,12 +23,6 @@ def explained(
     """
     reason = _reason(error, config)
     return None if reason is None else TrainingFailedError(f"{reason}; {kept}")
-
-
-def is_lost(error: BaseException) -> bool:
-    """Whether an error says that another process of the run is gone."""
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(words in text for words in _LOST)
 
 
 def _reason(error: BaseException, config: TrainingConfig) -> str | None:

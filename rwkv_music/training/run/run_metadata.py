@@ -19,7 +19,7 @@ from rwkv_music.training.config import TrainingConfig, training_settings
 _VERSIONS_OF = ("rwkv-music", "torch", "numpy", "symusic", "music21")
 
 
-def describe_run(
+def run_metadata(
     config: TrainingConfig, model: RWKV7, tokenizer_settings: Mapping[str, int], processes: int
 ) -> dict[str, Any]:
     """The part of config.json that follows from settings, model and processes."""
@@ -32,7 +32,7 @@ def describe_run(
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
         "processes": processes,
         "command": command_of(config, processes),
-        **surroundings(),
+        **environment_info(),
     }
 
 
@@ -77,7 +77,7 @@ def _program(processes: int) -> list[str]:
     return ["torchrun", *machines, "--nproc-per-node", str(here), "-m", "rwkv_music"]
 
 
-def surroundings() -> dict[str, Any]:
+def environment_info() -> dict[str, Any]:
     """Versions and machine: what decides about the last bit of a number."""
     return {
         "versions": {
@@ -89,14 +89,14 @@ def surroundings() -> dict[str, Any]:
     }
 
 
-def describe_session(config: TrainingConfig, from_step: int, processes: int) -> dict[str, Any]:
+def session_metadata(config: TrainingConfig, from_step: int, processes: int) -> dict[str, Any]:
     """One start of a run."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "from_step": from_step,
         "processes": processes,
         "command": command_of(config, processes, goes_on=from_step > 0),
-        **surroundings(),
+        **environment_info(),
     }
 
 
@@ -109,7 +109,7 @@ def differences(config: dict[str, Any], model: RWKV7, processes: int) -> list[st
         processes: That train it now.
     """
     here = {
-        **surroundings(),
+        **environment_info(),
         "device": str(model.emb.weight.device),
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
         "processes": processes,

@@ -22,8 +22,8 @@ from rwkv_music.data.loading.process_shard import Share
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.training import Listeners, StepReport, Trainer, TrainingConfig, train
-from rwkv_music.training.distributed.process_group import Cluster, join_cluster
+from rwkv_music.training import Callbacks, StepMetrics, Trainer, TrainingConfig, train
+from rwkv_music.training.distributed.process_group import ProcessGroup, init_process_group
 from rwkv_music.training.run.directory import RunDirectory
 from tests.music import piece
 
@@ -55,7 +55,7 @@ def batches_of(share: Share) -> list[Batch]:
     return [pack(part) if part else nothing() for part in parts]
 
 
-def new_trainer(cluster: Cluster, stream: Iterator[Batch], **settings: Any) -> Trainer:
+def new_trainer(group: ProcessGroup, stream: Iterator[Batch], **settings: Any) -> Trainer:
     """In float64, away from the first weights, where most gradients are zero."""
     model = RWKV7(ModelConfig(vocab_size=TOKENIZER.vocab_size, num_layers=2, dim=64))
     initialize(model, seed=0)
@@ -66,14 +66,14 @@ def new_trainer(cluster: Cluster, stream: Iterator[Batch], **settings: Any) -> T
     config = TrainingConfig.preset(
         "tiny", corpus="", out="", steps=STEPS, warmup_steps=0, logit_penalty=1e-4, **settings
     )
-    return Trainer(model.double(), stream, config, vocabulary=TOKENIZER.vocabulary, cluster=cluster)
+    return Trainer(model.double(), stream, config, vocabulary=TOKENIZER.vocabulary, group=group)
 
 
-def result(trainer: Trainer, reports: list[StepReport]) -> dict[str, Any]:
+def result(trainer: Trainer, reports: list[StepMetrics]) -> dict[str, Any]:
     """What processes together and one alone must agree in."""
-    cluster, model = trainer.cluster, trainer.model
+    group, model = trainer.group, trainer.model
     gradients = {
-        name: cluster.whole(value.grad).clone()
+        name: group.full_tensor(value.grad).clone()
         for name, value in model.named_parameters()
         if value.grad is not None
     }
@@ -82,8 +82,8 @@ def result(trainer: Trainer, reports: list[StepReport]) -> dict[str, Any]:
         del each["tokens_per_second"], each["processes"], each["padding_share"]
         del each["scored_share"]
     found: dict[str, Any] = {"reports": told, "gradients": gradients}
-    if not cluster.is_leader:
-        trainer.obey(cluster.hear())
+    if not group.is_main:
+        trainer.obey(group.receive_command())
     else:
         snapshot = trainer.snapshot()
         found["weights"] = dict(snapshot.model.state_dict())
@@ -93,34 +93,34 @@ def result(trainer: Trainer, reports: list[StepReport]) -> dict[str, Any]:
     return found
 
 
-def steps_of(cluster: Cluster, **settings: Any) -> dict[str, Any]:
+def steps_of(group: ProcessGroup, **settings: Any) -> dict[str, Any]:
     """Steps on the same batches; gradients are those of the last one."""
-    trainer = new_trainer(cluster, iter(()), **settings)
-    parts = batches_of(cluster.share)
+    trainer = new_trainer(group, iter(()), **settings)
+    parts = batches_of(group.shard)
     reports = [trainer.step(step, parts) for step in range(1, STEPS + 1)]
     return result(trainer, reports)
 
 
-def stretches_of(cluster: Cluster) -> dict[str, Any]:
+def stretches_of(group: ProcessGroup) -> dict[str, Any]:
     """Steps on stretches of long pieces, the state handed on."""
-    stream = LongStream(PIECES, batch_size=4, context_length=16, seed=0, share=cluster.share)
-    trainer = new_trainer(cluster, stream)
-    if cluster.is_leader:
+    stream = LongStream(PIECES, batch_size=4, context_length=16, seed=0, share=group.shard)
+    trainer = new_trainer(group, stream)
+    if group.is_main:
         reports = list(trainer)
     else:
         for _ in range(STEPS):
-            trainer.obey(cluster.hear())
+            trainer.obey(group.receive_command())
         reports = []
     return result(trainer, reports)
 
 
-def measured(cluster: Cluster) -> dict[str, dict[str, Any]]:
+def measured(group: ProcessGroup) -> dict[str, dict[str, Any]]:
     """All of the above."""
-    found = {"whole": steps_of(cluster), "stretches": stretches_of(cluster)}
-    if cluster.number > 1:
-        found["sharded"] = steps_of(cluster, sharding="fsdp")
+    found = {"whole": steps_of(group), "stretches": stretches_of(group)}
+    if group.world_size > 1:
+        found["sharded"] = steps_of(group, sharding="fsdp")
         found["sharded, recomputed"] = steps_of(
-            cluster, sharding="fsdp", activation_checkpointing=True
+            group, sharding="fsdp", activation_checkpointing=True
         )
     return found
 
@@ -134,32 +134,32 @@ def run_config(corpus: str, out: Path, **settings: Any) -> TrainingConfig:
     return TrainingConfig.preset("tiny", **given)
 
 
-def stopping_at(step: int, run: Path) -> Listeners:
+def stopping_at(step: int, run: Path) -> Callbacks:
     """Ask for a stop behind a step."""
 
-    def on_step(report: StepReport) -> None:
+    def on_step(report: StepMetrics) -> None:
         if report.step == step:
             RunDirectory(run).control.ask("stop")
 
-    return Listeners(on_step=on_step)
+    return Callbacks(on_step=on_step)
 
 
-def runs(cluster: Cluster, folder: Path, corpus: str) -> None:
+def runs(group: ProcessGroup, folder: Path, corpus: str) -> None:
     """Whole runs with dropout, one of them interrupted; without it, one sharded, one in part."""
     dropping = {"dropout": 0.2, "gradient_accumulation_steps": 2}
     whole = run_config(corpus, folder / "whole", logger="tensorboard", **dropping)
-    train(whole, cluster=cluster)
+    train(whole, group=group)
     parted = run_config(corpus, folder / "parted", **dropping)
-    train(parted, cluster=cluster, listeners=stopping_at(3, folder / "parted"))
-    train(parted, cluster=cluster, resume=True)
+    train(parted, group=group, callbacks=stopping_at(3, folder / "parted"))
+    train(parted, group=group, resume=True)
     begun = run_config(corpus, folder / "begun")
-    train(begun, cluster=cluster, listeners=stopping_at(5, folder / "begun"))
+    train(begun, group=group, callbacks=stopping_at(5, folder / "begun"))
     sharded = run_config(corpus, folder / "sharded", sharding="fsdp")
-    train(sharded, cluster=cluster, listeners=stopping_at(5, folder / "sharded"))
-    train(sharded, cluster=cluster, resume=True)
+    train(sharded, group=group, callbacks=stopping_at(5, folder / "sharded"))
+    train(sharded, group=group, resume=True)
 
 
-def fall(cluster: Cluster, folder: Path, corpus: str) -> None:
+def fall(group: ProcessGroup, folder: Path, corpus: str) -> None:
     """Process 1 is killed when it is about to take its third step."""
     real = Trainer.obey
     heard = [0]
@@ -171,21 +171,21 @@ def fall(cluster: Cluster, folder: Path, corpus: str) -> None:
         real(trainer, word)
 
     Trainer.obey = obey
-    train(run_config(corpus, folder / "run", save_every=1), cluster=cluster)
+    train(run_config(corpus, folder / "run", save_every=1), group=group)
 
 
 def main(job: str, folder: Path, *corpus: str) -> int:
     """Join the other processes and do the job."""
-    cluster = join_cluster("cpu")
+    group = init_process_group("cpu")
     try:
         if job == "steps":
-            torch.save(measured(cluster), folder / f"{cluster.rank}.pt")
+            torch.save(measured(group), folder / f"{group.rank}.pt")
         else:
-            {"runs": runs, "fall": fall}[job](cluster, folder, *corpus)
+            {"runs": runs, "fall": fall}[job](group, folder, *corpus)
     except InputError as error:
         print(error)
         return 2
-    cluster.leave()
+    group.close()
     return 0
 
 

@@ -14,7 +14,11 @@ import torch
 from rwkv_music.errors import InputError, MissingExtraError
 from rwkv_music.model import load_model
 from rwkv_music.training import TrainingConfig, train
-from rwkv_music.training.distributed.process_group import ALONE, Cluster, join_cluster
+from rwkv_music.training.distributed.process_group import (
+    ProcessGroup,
+    init_process_group,
+    single_process,
+)
 from rwkv_music.training.monitoring.loggers import chosen_tracker
 from rwkv_music.training.run.directory import RunDirectory
 from tests.training.curves import curve
@@ -31,16 +35,16 @@ ROUNDING = 1e-12
 FLOAT32 = 1e-5
 
 
-class OfSeveral(Cluster):
+class OfSeveral(ProcessGroup):
     """One of several processes, as far as settings are concerned."""
 
     def __init__(self, rank: int, number: int) -> None:
-        self.rank, self.number = rank, number
+        self.rank, self.world_size = rank, number
 
 
 @pytest.fixture(scope="module")
 def alone() -> dict[str, dict[str, Any]]:
-    return measured(ALONE)
+    return measured(single_process())
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +66,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tunes: Path) -> Path:
 def test_the_processes_have_very_unequal_numbers_of_scored_tokens() -> None:
     # Otherwise the mean of their means would be the joint mean, and the next test could not fail.
     scored = [
-        sum(batch.num_scored for batch in batches_of(OfSeveral(rank, 2).share)) for rank in range(2)
+        sum(batch.num_scored for batch in batches_of(OfSeveral(rank, 2).shard)) for rank in range(2)
     ]
     assert sum(scored) == sum(sum(batch) for batch in SCORED)
     assert max(scored) > 2 * min(scored)
-    assert batches_of(OfSeveral(1, 2).share)[-1].num_scored == 0
+    assert batches_of(OfSeveral(1, 2).shard)[-1].num_scored == 0
 
 
 @pytest.mark.parametrize(
@@ -174,10 +178,10 @@ def test_the_same_command_under_torchrun_saves_when_it_is_asked_to_end(
 
 def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert join_cluster() is ALONE
+    assert init_process_group() is single_process()
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("RANK", "0")
-    assert join_cluster() is ALONE
+    assert init_process_group() is single_process()
 
 
 def test_training_alone_loads_no_accelerate() -> None:
@@ -199,7 +203,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
         several.require_fit(config(batch_size=8))
     several.require_fit(config(batch_size=9))
     with pytest.raises(InputError, match="shards a model over several processes, and there is one"):
-        ALONE.require_fit(config(sharding="fsdp"))
+        single_process().require_fit(config(sharding="fsdp"))
     with pytest.raises(InputError, match="needs `optimizer='adamw'`: adafactor needs whole"):
         several.require_fit(config(batch_size=9, sharding="fsdp", optimizer="adafactor"))
 
@@ -212,7 +216,7 @@ def test_several_processes_without_accelerate_are_told_what_to_install(
     monkeypatch.setitem(sys.modules, "accelerate", None)
     monkeypatch.delitem(sys.modules, "rwkv_music.training.distributed.multi_process", raising=False)
     with pytest.raises(MissingExtraError, match=r"needs accelerate.*rwkv-music\[cluster\]"):
-        join_cluster()
+        init_process_group()
 
 
 def test_a_tracker_is_chosen_by_what_is_asked_for_and_there(
@@ -223,13 +227,13 @@ def test_a_tracker_is_chosen_by_what_is_asked_for_and_there(
         "rwkv_music.training.monitoring.loggers.find_spec",
         lambda name: name if name in there else None,
     )
-    assert chosen_tracker(config(), ALONE) == "none"
+    assert chosen_tracker(config(), single_process()) == "none"
     assert chosen_tracker(config(), several) == "tensorboard"
     assert chosen_tracker(config(logger="none"), several) == "none"
-    assert chosen_tracker(config(logger="tensorboard"), ALONE) == "tensorboard"
+    assert chosen_tracker(config(logger="tensorboard"), single_process()) == "tensorboard"
     with pytest.raises(MissingExtraError, match=r"--logger wandb needs wandb.*music\[wandb\]"):
-        chosen_tracker(config(logger="wandb"), ALONE)
+        chosen_tracker(config(logger="wandb"), single_process())
     there.remove("tensorboard")
     assert chosen_tracker(config(), several) == "none"
     with pytest.raises(MissingExtraError, match=r"needs tensorboard.*music\[cluster\]"):
-        chosen_tracker(config(logger="tensorboard"), ALONE)
+        chosen_tracker(config(logger="tensorboard"), single_process())

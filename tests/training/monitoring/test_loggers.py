@@ -11,7 +11,7 @@ import pytest
 from accelerate.state import PartialState
 
 from rwkv_music.errors import TrainingFailedError
-from rwkv_music.training import Listeners, train
+from rwkv_music.training import Callbacks, train
 from rwkv_music.training.run.control import STOP
 from rwkv_music.training.run.directory import RunDirectory
 from tests.training.conftest import NewConfig
@@ -81,7 +81,7 @@ def test_a_run_that_goes_on_is_the_same_one_at_wandb(
         if report.step == 4:
             control.ask(STOP)
 
-    train(config, listeners=Listeners(on_step=stop_at_four))
+    train(config, callbacks=Callbacks(on_step=stop_at_four))
     train(config, resume=True)
     train(new_config("other", logger="wandb", steps=5, evaluate_every=5))
     first, second, other = (call[1] for call in wandb.calls if call[0] == "init")
@@ -99,5 +99,5 @@ def test_wandb_is_told_of_the_end_of_a_run_that_fails(
         raise MemoryError
 
     with pytest.raises(TrainingFailedError, match="out of memory"):
-        train(new_config(logger="wandb"), listeners=Listeners(on_step=fail))
+        train(new_config(logger="wandb"), callbacks=Callbacks(on_step=fail))
     assert wandb.calls[-1] == ("finish",)

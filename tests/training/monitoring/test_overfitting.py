@@ -5,7 +5,7 @@ import numpy as np
 from rwkv_music.data import Piece, Windows
 from rwkv_music.score import take_bars
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.training.monitoring.overfitting import BestSoFar, CopyDetector
+from rwkv_music.training.monitoring.overfitting import CopyDetector, EarlyStopping
 from rwkv_music.training.monitoring.samples import HeldOutSamples
 from tests.music import BAR, piece, tune
 
@@ -13,7 +13,7 @@ TOKENIZER = Tokenizer()
 
 
 def test_the_best_is_remembered_and_a_rise_of_two_looks_is_told() -> None:
-    best = BestSoFar()
+    best = EarlyStopping()
     assert best.look(10, 2.0)
     assert best.look(20, 1.5)
     assert not best.look(30, 1.6)
@@ -26,9 +26,9 @@ def test_the_best_is_remembered_and_a_rise_of_two_looks_is_told() -> None:
     )
     # Hardly above the best is no rise.
     assert best.warning(1.501) is None
-    assert BestSoFar(**best.to_dict()) == best
+    assert EarlyStopping(**best.to_dict()) == best
     assert best.look(50, 1.4)
-    assert best.looks_since == 0
+    assert best.evaluations_since_best == 0
 
 
 def test_a_sample_that_quotes_a_training_piece_is_told() -> None:

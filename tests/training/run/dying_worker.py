@@ -17,7 +17,7 @@ from typing import Any
 from rwkv_music import atomic
 from rwkv_music.errors import InputError
 from rwkv_music.model import load_model
-from rwkv_music.training import Listeners, TrainingConfig, train
+from rwkv_music.training import Callbacks, TrainingConfig, train
 from rwkv_music.training.run.directory import RunDirectory
 
 
@@ -53,7 +53,7 @@ def main(kind: str, number: int, config: TrainingConfig) -> int:
     if kind in {"killed", "untold"}:
         die_at_flush(number, of_checkpoints=kind == "killed")
     try:
-        train(config, listeners=Listeners(on_evaluation=on_evaluation))
+        train(config, callbacks=Callbacks(on_evaluation=on_evaluation))
     except InputError as error:
         print(error)
         print(load_model(RunDirectory(config.out_path).checkpoint_path("last")).metadata["step"])

@@ -14,7 +14,7 @@ import pytest
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import load_model
-from rwkv_music.training import Listeners, TrainingConfig, TrainingRun, start_training, train
+from rwkv_music.training import Callbacks, TrainingConfig, TrainingRun, start_training, train
 from rwkv_music.training.run.control import PAUSE, RESUME, SAMPLE, SAVE, STOP
 from rwkv_music.training.run.directory import RunDirectory
 from tests.training.conftest import NewConfig
@@ -204,15 +204,15 @@ def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(new_config: NewC
     assert last_step == "3"
 
 
-def asking(config: TrainingConfig, words: dict[int, tuple[str, ...]]) -> Listeners:
-    """Listeners that put words into the control file after some steps."""
+def asking(config: TrainingConfig, words: dict[int, tuple[str, ...]]) -> Callbacks:
+    """Callbacks that put words into the control file after some steps."""
     control = RunDirectory(config.out_path).control
 
     def on_step(report: object) -> None:
         for word in words.get(report.step, ()):  # type: ignore[attr-defined]
             control.ask(word)
 
-    return Listeners(on_step=on_step)
+    return Callbacks(on_step=on_step)
 
 
 def test_stop_save_sample_and_resume_change_no_number(
@@ -221,10 +221,10 @@ def test_stop_save_sample_and_resume_change_no_number(
     # Step 8 is due for a look: a stop there leaves it to the next session.
     config = new_config(**{**SETTINGS, "sample_prompts": 1})
     words = {2: (SAVE,), 4: (SAMPLE,), 8: (STOP,)}
-    run = train(config, listeners=asking(config, words))
+    run = train(config, callbacks=asking(config, words))
     assert (run.status()["state"], run.status()["step"]) == ("stopped", 8)
     assert run.checkpoints().steps() == [6, 8]
-    train(config, resume=True, listeners=asking(config, {11: (PAUSE, RESUME), 13: (SAMPLE, STOP)}))
+    train(config, resume=True, callbacks=asking(config, {11: (PAUSE, RESUME), 13: (SAMPLE, STOP)}))
     train(config, resume=True)
     lines = curve(run)
     taken = [line["step"] for line in lines if "samples" in line]
@@ -243,7 +243,7 @@ def test_the_other_optimizer_and_bfloat16_go_on_exactly_too(new_config: NewConfi
     }  # fmt: skip
     whole = train(new_config("whole", **settings))
     config = new_config("parts", **settings)
-    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    run = train(config, callbacks=asking(config, {3: (STOP,)}))
     train(config, resume=True)
     assert curve(run) == curve(whole)
 
@@ -252,11 +252,11 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     new_config: NewConfig, expected: RunDirectory
 ) -> None:
     config = new_config(**SETTINGS)
-    run = train(config, listeners=asking(config, {10: (STOP,)}))
+    run = train(config, callbacks=asking(config, {10: (STOP,)}))
     damaged = run.checkpoints().training_path(10)
     damaged.write_bytes(damaged.read_bytes()[:1000])
     notes: list[str] = []
-    train(config, resume=True, listeners=Listeners(on_note=notes.append))
+    train(config, resume=True, callbacks=Callbacks(on_note=notes.append))
     assert "the checkpoint of step 10 is passed over" in notes[0]
     assert "goes on from step 9" in notes[1]
     assert "1 lines of metrics.jsonl behind that step were dropped" in notes[2]
@@ -268,9 +268,9 @@ def test_resume_without_a_checkpoint_starts_over_and_says_so(
 ) -> None:
     config = new_config(**SETTINGS)
     notes: list[str] = []
-    run = train(config, listeners=asking(config, {2: (STOP,)}))
+    run = train(config, callbacks=asking(config, {2: (STOP,)}))
     shutil.rmtree(run.path / "checkpoints")
-    train(config, resume=True, listeners=Listeners(on_note=notes.append))
+    train(config, resume=True, callbacks=Callbacks(on_note=notes.append))
     assert "has no checkpoint yet: starting over from step 0" in notes[0]
     assert curve(run) == curve(expected)
 
@@ -280,7 +280,7 @@ def test_models_that_nothing_can_go_on_from_are_never_overwritten(
     lost: str, new_config: NewConfig
 ) -> None:
     config = new_config()
-    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    run = train(config, callbacks=asking(config, {3: (STOP,)}))
     (run.path / "checkpoints" / lost).unlink()
     before = contents(run.path)
     with pytest.raises(InputError, match=r"holds models \(best\.safetensors, .* but not "):
@@ -298,7 +298,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_files_of_somebody_else_in_the_directory_stay(new_config: NewConfig) -> None:
     config = new_config()
-    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    run = train(config, callbacks=asking(config, {3: (STOP,)}))
     mine = [
         run.path / "checkpoints" / "step-000003-of-monday-4.safetensors",
         run.path / "download.mid.partial",
@@ -317,12 +317,12 @@ def test_what_is_not_as_when_the_run_began_is_told(
     new_config: NewConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = new_config(steps=6)
-    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    run = train(config, callbacks=asking(config, {3: (STOP,)}))
     told = run.config()
     run.write_config({**told, "threads": 999, "versions": {**told["versions"], "torch": "1.0"}})
     monkeypatch.setenv("RWKV_MUSIC_WKV", "chunked")
     notes: list[str] = []
-    train(config, resume=True, listeners=Listeners(on_note=notes.append))
+    train(config, resume=True, callbacks=Callbacks(on_note=notes.append))
     told_of = [note.rpartition(": ")[2] for note in notes if "the last digits may differ" in note]
     assert "threads 1 (was 999)" in told_of
     assert any(each.startswith("torch 2") and each.endswith("(was 1.0)") for each in told_of)
@@ -332,11 +332,11 @@ def test_what_is_not_as_when_the_run_began_is_told(
 
 def test_resume_of_nothing_begins_and_says_so(new_config: NewConfig) -> None:
     notes: list[str] = []
-    run = train(new_config(steps=6), resume=True, listeners=Listeners(on_note=notes.append))
+    run = train(new_config(steps=6), resume=True, callbacks=Callbacks(on_note=notes.append))
     assert "there is no run in" in notes[0]
     assert run.status()["state"] == "finished"
     before = run.metrics_path.read_bytes()
-    train(new_config(steps=6), resume=True, listeners=Listeners(on_note=notes.append))
+    train(new_config(steps=6), resume=True, callbacks=Callbacks(on_note=notes.append))
     assert "is finished already" in notes[-1]
     assert run.metrics_path.read_bytes() == before
 
@@ -348,7 +348,7 @@ def test_other_settings_or_another_corpus_are_refused(
     tunes = tmp_path / "copy"
     shutil.copytree(config.data.corpus, tunes)
     config = new_config(steps=9, corpus=str(tunes))
-    run = train(config, listeners=asking(config, {3: (STOP,)}))
+    run = train(config, callbacks=asking(config, {3: (STOP,)}))
     before = run.metrics_path.read_bytes()
     other = config.replace(learning_rate=0.5)
     with pytest.raises(InputError, match=r"`learning_rate=0\.003`, not `learning_rate=0\.5`"):
@@ -366,7 +366,7 @@ def test_a_carried_state_is_taken_up_too(new_config: NewConfig) -> None:
     settings = {**SETTINGS, "steps": 8, "carry_state": True, "context_length": 50}
     through = train(new_config("through", **settings))
     config = new_config("stopped", **settings)
-    stopped = train(config, listeners=asking(config, {4: (STOP,)}))
+    stopped = train(config, callbacks=asking(config, {4: (STOP,)}))
     assert stopped.status()["step"] == 4
     train(config, resume=True)
     assert curve(stopped) == curve(through)

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from rwkv_music.training import TrainingConfig
-from rwkv_music.training.data_module import prepare_material
-from rwkv_music.training.loaders import open_stream
+from rwkv_music.training.data_module import DataModule, open_loader
 
 SEEN_BATCHES = 6
 
@@ -20,16 +19,14 @@ def test_the_trainer_is_shown_the_music_as_it_is_only_when_asked_to(
 
     def shown(**settings: Any) -> tuple[set[int], set[int]]:
         config = new_config(carry_state=carry_state, context_length=64, **settings)
-        material = prepare_material(config)
-        vocabulary = material.tokenizer.vocabulary
-        stream = open_stream(
-            material.train_pieces, material.train, config, vocabulary, device="cpu"
-        )
+        data = DataModule.from_config(config)
+        vocabulary = data.tokenizer.vocabulary
+        stream = open_loader(data.train_pieces, data.train, config, vocabulary, device="cpu")
         try:
             ids = {int(each) for _ in range(SEEN_BATCHES) for each in next(stream).tokens.unique()}
         finally:
             stream.close()
-        written = {int(each) for piece in material.train_pieces for each in piece.ids}
+        written = {int(each) for piece in data.train_pieces for each in piece.ids}
         return ids - {vocabulary.PAD}, written
 
     as_it_is, written = shown(augmentation=False)
