@@ -22,7 +22,7 @@ help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 lab: install  ## Open JupyterLab on the first notebook (LAB_FLAGS="--no-browser --port 9000")
-	$(BIN)/jupyter lab notebooks/01_continue.ipynb $(LAB_FLAGS)
+	$(BIN)/rwkv-music lab notebooks/ $(LAB_FLAGS)
 
 demo: install  ## Continue a short prompt three ways, without a notebook: music and pictures in out/
 	$(BIN)/rwkv-music continue examples/prompt.mid --bars 4 --candidates 3 -o out/

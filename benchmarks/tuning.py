@@ -22,11 +22,11 @@ from rwkv_music.evaluation import HeldOut
 from rwkv_music.model import MusicModel, Style, load_model
 from rwkv_music.score import load_score, num_bars
 from rwkv_music.training.finetuning.tuning import (
-    TuningConfig,
     tune_state,
     tune_weights,
     tuning_windows,
 )
+from rwkv_music.training.finetuning.tuning_config import TuningConfig
 
 SIZES = (1, 5, 20)
 METHODS = ("state", "lora")

@@ -17,6 +17,7 @@ SETTINGS = {
     "early_stop": "early_stopping_patience",
     "track": "logger",
     "valid_share": "valid_fraction",
+    "withheld": "held_out",
     "width": "dim",
 }
 """Training settings in a run's config.json."""

@@ -1,7 +1,7 @@
-"""The command line. Results go to stdout, progress to stderr.
+"""The command line. Results go to stdout, progress and messages to stderr.
 
-Exit code 0; 2 with one line for something the user gave that cannot be used; 1 for a bug of ours
-(with its traceback). Every command's `--help` ends with an example.
+Exit codes: 0; 2 for input that cannot be used, with one line that says why; 1 for a bug, with its
+traceback; 130 after Ctrl-C. Every command's `--help` ends with an example.
 """
 
 import argparse
@@ -23,13 +23,15 @@ from rwkv_music.cli import (
 )
 from rwkv_music.cli.flags import with_current_names, with_flags
 from rwkv_music.cli.options import EXIT_INTERRUPTED
+from rwkv_music.cli.terminal import print_error, print_result, tolerate_narrow_encodings
 from rwkv_music.devices import TORCH_ENVIRONMENT
 from rwkv_music.errors import InputError
+from rwkv_music.printable import printable
 
 _EXIT_BAD_INPUT = 2
-_MEMORY_IS_FULL = (
-    "the GPU's memory is full: ask for less at once (a smaller --batch-size, fewer --candidates), "
-    "take a smaller model, or end other programs on the GPU"
+_GPU_MEMORY_FULL = (
+    "the GPU is out of memory: reduce --batch-size or --candidates, use a smaller model, or end "
+    "other programs on the GPU"
 )
 _COMMANDS = (
     continue_command,
@@ -44,14 +46,15 @@ _COMMANDS = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Refuses an argument with one line instead of the whole usage."""
+    """Reports a wrong argument in one line instead of printing the whole usage."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(_EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        line = printable(f"{self.prog}: {message} (see {self.prog} --help)", one_line=True)
+        self.exit(_EXIT_BAD_INPUT, f"{line}\n")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each one's arguments stand in its own module."""
+    """Return the parser of all commands; each command's module adds its own arguments."""
     parser = _Parser(
         prog="rwkv-music",
         description="Train and play with RWKV-7 models of symbolic music.",
@@ -60,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--version",
         action="store_true",
-        help="print the version; with --verbose also where things are kept and what runs here",
+        help="print the version; with --verbose also the folders and kernels in use",
     )
     parser.add_argument("--verbose", action="store_true", help=argparse.SUPPRESS)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
@@ -72,17 +75,21 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
+    Args:
+        arguments: The command line without the program's name; sys.argv if None.
+
     Returns:
         The exit code.
     """
-    # torch reads these when it is loaded, which no command has done yet.
+    # torch reads these when it is imported, which no command has done yet.
     for name, value in TORCH_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    tolerate_narrow_encodings()
     parser = build_parser()
     typed = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(with_current_names(typed))
     if given.version:
-        print(_version_text(verbose=given.verbose))
+        print_result(_version_text(verbose=given.verbose))
         return 0
     if given.command is None:
         parser.print_help(sys.stderr)
@@ -90,15 +97,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = given.run(given)
     except InputError as error:
-        print(f"rwkv-music: {with_flags(str(error), vars(given))}", file=sys.stderr)
+        print_error(with_flags(str(error), vars(given)))
         return _EXIT_BAD_INPUT
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be loaded yet
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be imported
             raise
-        print(f"rwkv-music: {_MEMORY_IS_FULL}", file=sys.stderr)
+        print_error(_GPU_MEMORY_FULL)
         return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        print("rwkv-music: stopped by Ctrl-C", file=sys.stderr)
+        print_error("stopped by Ctrl-C")
         return EXIT_INTERRUPTED
     return code
 

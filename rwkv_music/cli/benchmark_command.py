@@ -3,7 +3,6 @@
 import argparse
 import json
 import platform
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 
 from rwkv_music.cli.options import add_command
 from rwkv_music.cli.paths import try_file, writing
+from rwkv_music.cli.terminal import print_message, print_result
 from rwkv_music.environment import temporary_env_var
 from rwkv_music.errors import InputError
 
@@ -49,11 +49,11 @@ def run(given: argparse.Namespace) -> int:
     device = torch.device("cpu") if given.on_cpu else torch.device("cuda", 0)
     report = measure(device)
     for line in summary_lines(report):
-        print(line)
+        print_result(line)
     if given.json is not None:
         with writing(given.json):
             given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(f"all figures are in {given.json}")
+        print_result(f"all figures are in {given.json}")
     return 0 if report["gate_passes"] else 1
 
 
@@ -194,4 +194,4 @@ def summary_lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _say(what: str) -> None:
-    print(f"{what} ...", file=sys.stderr, flush=True)
+    print_message(f"{what} ...")

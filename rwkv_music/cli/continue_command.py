@@ -1,9 +1,7 @@
-"""`rwkv-music continue`: a MIDI file in, several continuations out."""
+"""`rwkv-music continue`: continue a piece of music in several ways."""
 
 import argparse
 import json
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.cli.options import add_command, number, whole_number
-from rwkv_music.cli.paths import make_folder
+from rwkv_music.cli.paths import make_folder, writing
+from rwkv_music.cli.terminal import print_message, print_result
 from rwkv_music.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 _REPORTED = (
     "model", "style", "style_weight", "bars", "candidates", "temperature", "top_p", "top_k", "seed",
 )  # fmt: skip
-"""The arguments that report.json repeats."""
+"""Options that report.json records."""
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -30,12 +29,12 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         commands,
         "continue",
         run,
-        summary="Let a model continue PROMPT; write each candidate as MIDI and as a picture.",
+        summary="Continue PROMPT with a model; write each candidate as MIDI and as a picture.",
         example="rwkv-music continue prompt.mid --bars 4 --candidates 3 --seed 7 -o out/",
     )
-    parser.add_argument("prompt", metavar="PROMPT", type=Path, help="MIDI file to continue")
+    parser.add_argument("prompt", metavar="PROMPT", type=Path, help="music file to continue")
     parser.add_argument(
-        "-o", "--output", metavar="FOLDER", type=Path, required=True, help="where to write"
+        "-o", "--output", metavar="FOLDER", type=Path, required=True, help="folder to write to"
     )
     parser.add_argument(
         "--model",
@@ -55,7 +54,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         nargs="+",
         type=number(),
         metavar="W",
-        help="one for each style: 1 is as it was tuned, 0 off (default: equal shares of 1)",
+        help="weight of each style: 1 as tuned, 0 off (default: equal weights that sum to 1)",
     )
     parser.add_argument(
         "--bars",
@@ -76,14 +75,14 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         type=number(at_least=0),
         default=1.0,
         metavar="T",
-        help="below 1 is safer, above 1 is wilder (default: %(default)s)",
+        help="below 1 for safer music, above 1 for wilder music (default: %(default)s)",
     )
     parser.add_argument(
         "--top-p",
         type=number(above=0, at_most=1),
         default=0.95,
         metavar="P",
-        help="sample from the likeliest tokens that add up to P (default: %(default)s)",
+        help="sample from the likeliest tokens whose probabilities sum to P (default: %(default)s)",
     )
     parser.add_argument(
         "--top-k",
@@ -96,12 +95,12 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         type=whole_number(at_least=0),
         default=0,
         metavar="N",
-        help="repeat an earlier result exactly (default: %(default)s)",
+        help="seed; the same one repeats a result exactly (default: %(default)s)",
     )
 
 
 def run(given: argparse.Namespace) -> int:
-    """Continue the prompt and write candidates and report."""
+    """Continue the prompt; write the candidates and a report."""
     from rwkv_music.score import load_score
 
     prompt = load_score(given.prompt)
@@ -127,7 +126,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _style(given: argparse.Namespace, model: "MusicModel") -> "Style | None":
-    """The styles asked for as one; None if there are none."""
+    """Return the styles mixed into one; None without styles."""
     from rwkv_music.model import load_style, mix_styles
 
     if not given.style:
@@ -139,40 +138,65 @@ def _style(given: argparse.Namespace, model: "MusicModel") -> "Style | None":
 
 @contextmanager
 def _output_folder(folder: Path) -> Iterator[None]:
-    """Make the folder before any work is done for it; take it away if the work is refused."""
-    made_here = not folder.exists()
+    """Make the folder before the work is done; remove it again if nothing was written to it."""
+    is_new = not folder.exists()
     make_folder(folder)
     try:
         yield
-    except InputError:
-        if made_here:
-            shutil.rmtree(folder)
+    except BaseException:
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
         raise
 
 
 def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
+    """Write the music, the report and the pictures, in this order: a full disk costs the last."""
+    names = [f"{given.prompt.stem}-{number}" for number in range(1, len(pieces) + 1)]
+    written: list[Path] = []
+    try:
+        with writing(given.output):
+            written.extend(_write_files(pieces, names, given))
+    except InputError as error:
+        music = [path for path in written if path.suffix == ".mid"]
+        raise InputError(
+            f"{error}; {len(music)} of {len(pieces)} candidates are kept in {given.output}"
+        ) from error
+    print_message(f"listen with: rwkv-music play {written[0]}")
+
+
+def _write_files(
+    pieces: "list[Continuation]", names: list[str], given: argparse.Namespace
+) -> Iterator[Path]:
+    """Write every file, and yield its path once it is complete."""
     from rwkv_music.score import save_piano_roll, save_score
 
-    rows = []
-    for place, piece in enumerate(pieces, start=1):
-        path = given.output / f"{given.prompt.stem}-{place}.mid"
+    for piece, name in zip(pieces, names, strict=True):
+        path = given.output / f"{name}.mid"
         save_score(piece.score, path)
-        save_piano_roll(
-            piece.score, path.with_suffix(".png"), continuation_start=piece.continuation_start
-        )
-        notes = piece.new.note_num()
-        rows.append(
-            {
-                "file": path.name,
-                "seed": piece.seed,
-                "bars": given.bars,
-                "notes": notes,
-                "nats": round(piece.nats, 3),
-                "nats_per_note": round(piece.nats / notes, 3) if notes else None,
-            }
-        )
-        print(f"{path}  {notes} new notes, seed {piece.seed}")
+        yield path
+        print_result(f"{path}  {piece.new.note_num()} new notes, seed {piece.seed}")
     settings = {name: getattr(given, name) for name in _REPORTED}
+    rows = [
+        _report_row(piece, f"{name}.mid", given.bars)
+        for piece, name in zip(pieces, names, strict=True)
+    ]
     report = {"prompt": given.prompt.name, "settings": settings, "candidates": rows}
-    write_atomic(given.output / "report.json", (json.dumps(report, indent=1) + "\n").encode())
-    print(f"listen with: rwkv-music play {given.output / rows[0]['file']}", file=sys.stderr)
+    path = given.output / "report.json"
+    write_atomic(path, (json.dumps(report, indent=1) + "\n").encode())
+    yield path
+    for piece, name in zip(pieces, names, strict=True):
+        path = given.output / f"{name}.png"
+        save_piano_roll(piece.score, path, continuation_start=piece.continuation_start)
+        yield path
+
+
+def _report_row(piece: "Continuation", file_name: str, bars: int) -> dict[str, Any]:
+    num_notes = piece.new.note_num()
+    return {
+        "file": file_name,
+        "seed": piece.seed,
+        "bars": bars,
+        "notes": num_notes,
+        "nats": round(piece.nats, 3),
+        "nats_per_note": round(piece.nats / num_notes, 3) if num_notes else None,
+    }

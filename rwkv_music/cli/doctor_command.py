@@ -1,8 +1,7 @@
-"""`rwkv-music doctor`: what is in a folder of music, file by file."""
+"""`rwkv-music doctor`: report what every music file of a folder contains."""
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from rwkv_music.cli.options import (
     tokenizer_of,
 )
 from rwkv_music.cli.paths import make_folder, try_file, writing
+from rwkv_music.cli.terminal import file_bar, print_message, print_result
 
 if TYPE_CHECKING:
     from rwkv_music.data.doctor.folder_report import FolderReport
@@ -24,47 +24,47 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         commands,
         "doctor",
         run,
-        summary="Examine every music file in FOLDER: one row a file, and what to do about it.",
+        summary="Report what every music file in FOLDER contains, and how to repair it.",
         example="rwkv-music doctor midi/ --json report.json --pictures pictures/",
     )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="searched with its subfolders")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything there as well")
     parser.add_argument(
-        "--pictures", metavar="FOLDER", type=Path, help="write pictures of the music there (PNG)"
+        "folder", metavar="FOLDER", type=Path, help="folder to search, subfolders included"
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report to FILE too")
+    parser.add_argument(
+        "--pictures", metavar="FOLDER", type=Path, help="write a piano roll of each file (PNG)"
     )
     add_tokenizer_options(parser)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Examine the folder; after Ctrl-C, tell what is known so far."""
-    from tqdm import tqdm
-
+    """Examine the folder; after Ctrl-C, report what is known so far."""
     from rwkv_music.data.doctor.folder_report import examine_files, folder_report
     from rwkv_music.data.doctor.report_text import summary_text, table_text
     from rwkv_music.data.scanning import find_files
 
     tokenizer = tokenizer_of(given)
     found = find_files(given.folder)
-    _make_places(given)
+    _check_outputs(given)
     done = []
     code = 0
     try:
-        with tqdm(total=len(found.music), desc="examining", unit="file") as bar:
+        with file_bar("examining") as on_file:
             for file in examine_files(given.folder, found.music, tokenizer=tokenizer):
                 done.append(file)
-                bar.update()
+                on_file(len(done), len(found.music), file.name)
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C; this is what is known so far", file=sys.stderr)
+        print_message("stopped by Ctrl-C; this is what is known so far")
         code = EXIT_INTERRUPTED
     report = folder_report(given.folder, found, done)
-    print(table_text(report), end="\n\n")
-    print(summary_text(report))
+    print_result(f"{table_text(report)}\n")
+    print_result(summary_text(report))
     _write(report, given)
     return code
 
 
-def _make_places(given: argparse.Namespace) -> None:
-    """Try the places to write to, so that a wrong one is known before the work is done."""
+def _check_outputs(given: argparse.Namespace) -> None:
+    """Refuse an output that cannot be written before the work is done."""
     if given.json is not None:
         try_file(given.json, "--json")
     if given.pictures is not None:
@@ -81,4 +81,4 @@ def _write(report: "FolderReport", given: argparse.Namespace) -> None:
     if given.pictures is not None:
         with writing(given.pictures):
             for path in save_pictures(report, given.pictures):
-                print(path, file=sys.stderr)
+                print_message(path)

@@ -68,6 +68,7 @@ def given_settings(given: argparse.Namespace, settings: Iterable[Setting]) -> di
 
 def _help_text(declared: Setting) -> str:
     text = declared.help.rstrip(".")
+    text = text[0].lower() + text[1:]
     if declared.default in (None, "") or declared.is_required:
         return text
     if declared.type is bool:

@@ -1,4 +1,4 @@
-"""Where a command writes to: tried before the work is done, not after it."""
+"""Output paths of the commands, tried before the work is done."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,29 +6,30 @@ from pathlib import Path
 
 from rwkv_music.errors import InputError
 
-_PROBE = ".rwkv-music-writes-here"
+_PROBE = ".rwkv-music-write-test"
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Refuse in one line what the system refuses to write.
+    """Turn an OSError inside the block into an InputError of one line.
 
     Args:
-        path: Named where the system names no file.
+        path: Named in the message if the error names no file.
     """
     try:
         yield
     except OSError as error:
         raise InputError(
-            f"{error.filename or path} cannot be written ({error.strerror}): choose another place"
+            f"{error.filename or path} cannot be written ({error.strerror or error}): choose "
+            "another place"
         ) from error
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder to write into.
+    """Make a folder to write to.
 
     Raises:
-        InputError: If it cannot be made, or no file in it.
+        InputError: If it cannot be made, or no file can be written in it.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,11 +38,11 @@ def make_folder(folder: Path) -> None:
 
 
 def try_file(path: Path, option: str) -> None:
-    """Make the folder of a file and see that the file can be written; it stays as it is.
+    """Make the folder of a file and check that the file can be written; its content stays.
 
     Args:
         path: The file.
-        option: By which it is named on the command line.
+        option: Its option on the command line.
 
     Raises:
         InputError: If it is a folder or cannot be written.

@@ -1,4 +1,4 @@
-"""`rwkv-music play`: hear a MIDI file."""
+"""`rwkv-music play`: play a MIDI file."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         summary="Play a MIDI file on this computer; Ctrl-C stops.",
         example="rwkv-music play out/prompt-1.mid",
     )
-    parser.add_argument("file", metavar="FILE", type=Path, help="MIDI file to play")
+    parser.add_argument("file", metavar="FILE", type=Path, help="file to play")
 
 
 def run(given: argparse.Namespace) -> int:

@@ -1,12 +1,11 @@
 """`rwkv-music train`: train on a corpus and write a run directory."""
 
 import argparse
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, add_settings, given_settings
-from rwkv_music.cli.progress import ProgressBar
+from rwkv_music.cli.terminal import TrainingProgress, print_message, print_result
 from rwkv_music.errors import InputError
 from rwkv_music.settings import Setting
 from rwkv_music.training.config import TrainingConfig, group_titles, training_settings
@@ -15,6 +14,7 @@ from rwkv_music.training.presets import PRESETS
 if TYPE_CHECKING:
     from rwkv_music.training.run.directory import RunDirectory
 
+_SEVERAL_PROCESSES = "To train in N processes: torchrun --nproc-per-node N -m rwkv_music train ..."
 _MAX_REASONS = 10
 """Skipped pieces that are listed."""
 
@@ -42,14 +42,13 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         "--preset",
         choices=tuple(PRESETS),
         help="settings to start from: tiny takes seconds, small made the shipped models, the "
-        "others are named after their number of parameters (default: small)",
+        "others are named after their number of parameters (default: small, whose values are the "
+        "defaults below)",
     )
     for name, title in group_titles().items():
-        description = None
-        if name == "hardware":
-            description = "several processes: torchrun --nproc-per-node N -m rwkv_music train ..."
+        description = f"{title} {_SEVERAL_PROCESSES}" if name == "hardware" else title
         add_settings(
-            parser.add_argument_group(f"{name} settings", description or title),
+            parser.add_argument_group(f"{name} settings", description),
             (each for each in _optional_settings() if each.group == name),
         )
 
@@ -72,7 +71,7 @@ def _config(given: argparse.Namespace) -> TrainingConfig:
         return settings_of(given.out, **settings)
     if "corpus" not in settings:
         raise InputError(
-            "there is nothing to train on: give --corpus bach, --corpus FOLDER, or --store STORE"
+            "there is no music to train on: give --corpus bach, --corpus FOLDER, or --store STORE"
         )
     return TrainingConfig.preset("small", **_preset_settings(given.preset or "small", settings))
 
@@ -93,8 +92,8 @@ def _checked_store(path: str) -> str:
 
     if not is_store(path):
         raise InputError(
-            f"{path} is no token store: make one with rwkv-music prepare FOLDER -o {path}, or give "
-            "a folder of music files to --corpus"
+            f"{path} is not a token store: make one with rwkv-music prepare FOLDER -o {path}, or "
+            "give a folder of music files to --corpus"
         )
     return path
 
@@ -112,8 +111,8 @@ def run(given: argparse.Namespace) -> int:
         train(config, resume=given.resume, group=group)
         group.close()
         return 0
-    print(f"WKV kernel: {describe_backends()}", file=sys.stderr)
-    with ProgressBar(config.run.steps, settings=vars(given)) as bar:
+    print_message(f"WKV kernel: {describe_backends()}")
+    with TrainingProgress(config.run.steps, settings=vars(given)) as bar:
         directory = train(
             config,
             resume=given.resume,
@@ -128,7 +127,7 @@ def run(given: argparse.Namespace) -> int:
     group.close()
     _report_skipped(directory)
     status = directory.status()
-    print(f"{status['state']} after step {status['step']}: {directory.path}")
+    print_result(f"{status['state']} after step {status['step']}: {directory.path}")
     return 0
 
 
@@ -138,7 +137,7 @@ def _report_skipped(directory: "RunDirectory") -> None:
     reasons = [f"left out: {name} has fewer than 2 bars" for name in corpus["too_short"]]
     reasons += [f"set aside: {reason}" for reason in corpus["set_aside"].values()]
     for line in reasons[:_MAX_REASONS]:
-        print(line, file=sys.stderr)
+        print_message(line)
     if len(reasons) > _MAX_REASONS:
         more = len(reasons) - _MAX_REASONS
-        print(f"and {more} pieces more, see {directory.config_path}", file=sys.stderr)
+        print_message(f"and {more} more pieces, see {directory.config_path}")

@@ -30,59 +30,9 @@ from rwkv_music.ops.backends import has_fast_bfloat16
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.finetuning.lora import merged, with_lora
+from rwkv_music.training.finetuning.tuning_config import TuningConfig
 from rwkv_music.training.optimizer import parameter_groups
 from rwkv_music.training.schedule import learning_rate_at
-
-METHODS = ("state", "lora", "full")
-PRECISIONS = ("auto", "float32", "bfloat16")
-_LEARNING_RATES = {"state": 1.0, "lora": 2e-3, "full": 3e-4}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TuningConfig:
-    """The settings of a tuning.
-
-    Example:
-        >>> TuningConfig(method="lora").peak_learning_rate
-        0.002
-    """
-
-    method: str = "state"
-    """"state", "lora" or "full"."""
-    steps: int = 120
-    """Optimizer steps to take."""
-    batch_size: int = 4
-    """Windows in a step."""
-    learning_rate: float | None = None
-    """Peak learning rate; the method's own when None."""
-    rank: int = 8
-    """Of the low-rank additions of "lora"."""
-    prompt_bars: int = 4
-    """Bars given at most."""
-    completion_bars: int = 8
-    """Bars to complete at most; only their tokens are scored."""
-    precision: str = "auto"
-    """Of the matrix products: "float32", "bfloat16", or "auto" for whichever is faster here."""
-    seed: int = 0
-    """Fixes the order of the windows and the additions' initial values."""
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"method must be one of {METHODS}, got '{self.method}'")
-        for name in ("steps", "batch_size", "rank", "prompt_bars", "completion_bars"):
-            value = getattr(self, name)
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        if not self.peak_learning_rate > 0:
-            raise InputError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if self.precision not in PRECISIONS:
-            raise InputError(f"precision must be one of {PRECISIONS}, got '{self.precision}'")
-
-    @property
-    def peak_learning_rate(self) -> float:
-        """The learning rate in force after the warm-up."""
-        given = self.learning_rate
-        return _LEARNING_RATES[self.method] if given is None else given
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from rwkv_music.model import RWKV7, ModelConfig, MusicModel, Style, fingerprint,
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.finetuning.tuning import (
-    TuningConfig,
     TuningReport,
     tune_state,
     tune_weights,
     tuning_windows,
 )
+from rwkv_music.training.finetuning.tuning_config import TuningConfig
 from tests.music import tune
 
 LARGE = ("att.receptance", "att.key", "att.value", "att.output", "ffn.key", "ffn.value")
@@ -177,10 +177,10 @@ def test_lora_without_peft_names_the_extra(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"method": "magic"}, "method must be one of .*got 'magic'"),
-        ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"learning_rate": -1.0}, "learning_rate must be above 0, got -1.0"),
-        ({"precision": "int4"}, "precision must be one of .*got 'int4'"),
+        ({"method": "magic"}, "`method` must be one of .*got 'magic'"),
+        ({"steps": 0}, "`steps` must be at least 1, got 0"),
+        ({"learning_rate": -1.0}, "`learning_rate` must be above 0, got -1.0"),
+        ({"precision": "int4"}, "`precision` must be one of .*got 'int4'"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, object], message: str) -> None:

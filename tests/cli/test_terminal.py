@@ -4,13 +4,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from rwkv_music.cli.progress import ProgressBar
+from rwkv_music.cli.terminal import TrainingProgress
 
 
 def test_the_bar_of_the_corpus_is_closed_before_the_training_bar_opens(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with ProgressBar(2) as bar:
+    with TrainingProgress(2) as bar:
         for done in (1, 2):
             bar.on_piece(done, 2, "a.mid")
         read = capsys.readouterr().err
@@ -24,7 +24,7 @@ def test_the_bar_of_the_corpus_is_closed_before_the_training_bar_opens(
 
 
 def test_reading_that_ends_early_leaves_no_bar_open(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressBar(1) as bar:
+    with TrainingProgress(1) as bar:
         bar.on_piece(1, 5, "a.mid")
         bar.on_step(SimpleNamespace(step=1, loss_train=1.0, tokens_per_second=9.0))  # type: ignore[arg-type]
         assert "\n" in capsys.readouterr().err.partition("training")[0]

@@ -1,0 +1,136 @@
+"""`rwkv-music continue`: candidates, their report, and what is refused or kept."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+import rwkv_music.score
+from rwkv_music.cli import main
+from rwkv_music.score import load_score, num_bars
+
+
+def test_continue_writes_music_pictures_and_a_report(
+    trained: Path, prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["continue", str(prompt), "--bars", "2", "--candidates", "2", "--seed", "7"]
+    assert main([*arguments, "--model", str(trained), "-o", str(out)]) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "prompt-1.mid", "prompt-1.png", "prompt-2.mid", "prompt-2.png", "report.json",
+    }  # fmt: skip
+    report = json.loads((out / "report.json").read_text())
+    assert [row["file"] for row in report["candidates"]] == ["prompt-1.mid", "prompt-2.mid"]
+    assert report["settings"]["seed"] == 7
+    assert num_bars(load_score(out / "prompt-1.mid")) in {2, 3, 4}
+    assert "prompt-1.mid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--bars", "0"], "argument --bars: 0 is too small; give at least 1"),
+        (["--candidates", "x"], "argument --candidates: 'x' is not a whole number"),
+        (
+            ["--top-p", "1.5"],
+            "argument --top-p: 1.5 is out of range; give one above 0 and at most 1",
+        ),
+        (["--temperature", "-1"], "argument --temperature: -1 is out of range"),
+    ],
+)
+def test_an_argument_out_of_range_is_refused_in_one_line(
+    change: list[str], message: str, prompt: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["continue", str(prompt), "-o", "out", *change])
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "file not found"),
+        (b"", "empty"),
+        (b"garbage that is no MIDI", "not a MIDI file"),
+        (
+            b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\xe7\x28MTrk\x00\x00\x00\x04\x00\xff\x2f\x00",
+            "SMPTE",
+        ),
+        (
+            b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\x01\xe0MTrk\x00\x00\x00\x04\x00\xff\x2f\x00",
+            "no notes",
+        ),
+    ],
+)
+def test_a_bad_prompt_is_refused_in_one_line_and_leaves_nothing(
+    content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.mid"
+    if content is not None:
+        bad.write_bytes(content)
+    assert main(["continue", str(bad), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "bad.mid" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file_is_refused(
+    prompt: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["continue", str(prompt), "--model", str(trained), "-o", str(prompt)]) == 2
+    assert (
+        "prompt.mid cannot be written (File exists): choose another place"
+        in capsys.readouterr().err
+    )
+    assert load_score(prompt).note_num() > 0
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones(
+    prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["continue", str(prompt), "--model", "mozart", "-o", str(tmp_path / "out")])
+    assert code == 2
+    error = capsys.readouterr().err
+    assert "mozart" in error
+    assert "bach" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("failing", "kept"), [("3.mid", 2), ("1.mid", 0), ("2.png", 3)])
+def test_a_full_disk_keeps_the_candidates_that_are_written(
+    failing: str,
+    kept: int,
+    prompt: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def failing_save(name: str) -> None:
+        real = getattr(rwkv_music.score, name)
+
+        def save(score: object, path: Path, **settings: object) -> object:
+            if path.name.endswith(failing):
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return real(score, path, **settings)
+
+        monkeypatch.setattr(rwkv_music.score, name, save)
+
+    failing_save("save_score")
+    failing_save("save_piano_roll")
+    out = tmp_path / "out"
+    assert main(["continue", str(prompt), "--bars", "1", "--candidates", "3", "-o", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert f"No space left on device): choose another place; {kept} of 3 candidates are" in error
+    assert "Traceback" not in error
+    assert len(list(out.glob("*.mid"))) == kept
+    assert out.exists() == bool(kept)
+    assert (out / "report.json").exists() == (kept == 3)
+    for path in out.glob("*.mid"):
+        assert load_score(path).note_num() > 0
