@@ -55,8 +55,8 @@ def test_a_second_run_says_what_was_there_and_what_has_changed(
     (folder / "b" / "1.mid").write_bytes(b"changed")
     assert main(arguments) == 0
     said = capsys.readouterr().err
-    assert "30 files in the store already" in said
-    assert "kept as it was before the file changed: b/1.mid" in said
+    assert "30 files already in the store" in said
+    assert "changed since it was encoded, kept as it was: b/1.mid" in said
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_folder_is_not_taken_for_a_store(
 ) -> None:
     assert main(["train", "--store", str(folder), "--out", "run"]) == 2
     said = capsys.readouterr().err
-    assert "is no token store: make one with rwkv-music prepare FOLDER -o" in said
+    assert "is not a token store: make one with rwkv-music prepare FOLDER -o" in said
     assert len(said.splitlines()) == 1
 
 

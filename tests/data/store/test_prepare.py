@@ -189,7 +189,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "what is done is kept: the same command goes on from where it stopped" in told
+    assert "finished files are kept: run the same command again to resume" in told
     assert "Traceback" not in told
     prepared = prepare_store(music, store, workers=2)
     assert 3 <= prepared.already_there < 182
