@@ -18,7 +18,7 @@ from unittest.mock import patch
 from benchmarks.long_context import held_out_texts
 from benchmarks.measuring import machine, rounded, write_report
 from rwkv_music.data import Batch, load_corpus
-from rwkv_music.data.loading.long_context_loader import LongStream
+from rwkv_music.data.loading.long_context_loader import LongContextLoader
 from rwkv_music.evaluation.long_context import LENGTHS, long_context
 from rwkv_music.model import load_model
 from rwkv_music.training import TrainingConfig, train
@@ -33,7 +33,7 @@ WAYS = {
 TOLD = ("loss_valid", "loss_valid_everything")
 
 
-class BegunAnew(LongStream):
+class BegunAnew(LongContextLoader):
     """The same stretches of whole pieces, before each of which a model forgets everything."""
 
     def __next__(self) -> Batch:
@@ -104,8 +104,8 @@ def trained(way: str, seed: int, given: argparse.Namespace) -> RunDirectory:
         carry_state=way != "windows",
         context_length=given.context_length,
     )
-    kind = BegunAnew if way == "anew" else LongStream
-    with patch("rwkv_music.training.data_module.LongStream", kind):
+    kind = BegunAnew if way == "anew" else LongContextLoader
+    with patch("rwkv_music.training.data_module.LongContextLoader", kind):
         return train(config, resume=True)
 
 

@@ -28,7 +28,7 @@ from benchmarks.measuring import (
     write_report,
 )
 from rwkv_music.data import RandomWindows, Store
-from rwkv_music.data.scanning import FoundFile, scan
+from rwkv_music.data.scanning import FoundFile, scan_folder
 from rwkv_music.data.store.prepare import FileEncoder
 from rwkv_music.tokenizer import Tokenizer
 
@@ -65,7 +65,7 @@ def main() -> None:
 
 def speed(folder: Path, store: Path, *, files: int | None) -> dict[str, Any]:
     """Files per second of one process: parsing alone, and all that a worker does; then a store."""
-    found = list(scan(folder))[:files]
+    found = list(scan_folder(folder))[:files]
     os.environ["RWKV_MUSIC_TOKENIZER"] = "numpy"
     encoder = FileEncoder(folder, Tokenizer())
 
@@ -98,7 +98,7 @@ def windows(store: Path, *, number: int) -> list[dict[str, Any]]:
     opened = Store(store)
     rows = []
     for length in _LENGTHS:
-        source = RandomWindows(opened.train, opened.tokenizer, most_tokens=length, seed=0)
+        source = RandomWindows(opened.train, opened.tokenizer, max_tokens=length, seed=0)
         tokens = sum(len(ids) for ids in itertools.islice(source, 100))
         turns = []
         for _ in range(5):

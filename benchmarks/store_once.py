@@ -29,10 +29,10 @@ def one_store(folder: Path, store: Path, *, workers: int) -> dict[str, Any]:
         (*opened.train, *opened.valid), opened.tokenizer, prompt_bars=4, completion_bars=4
     )
     opening = time.perf_counter() - began
-    files = prepared.added + prepared.set_aside
+    files = prepared.added + prepared.skipped
     return {
         "files": files,
-        "set_aside": prepared.set_aside,
+        "set_aside": prepared.skipped,
         "tokens": sum(prepared.info.tokens.values()),
         "bytes": sum(path.stat().st_size for path in store.iterdir()),
         "seconds": _rounded(seconds),

@@ -17,8 +17,8 @@ import torch
 from benchmarks.measuring import REPEATS, alternate, machine, rounded, time_ratio, write_report
 from rwkv_music.data import Batch, Windows, load_corpus, split_corpus
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.loading.prefetch_loader import Prefetched
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.prefetch_loader import PrefetchLoader
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.tokenizer import Tokenizer
@@ -70,8 +70,8 @@ def measure(corpus: str, given: argparse.Namespace) -> dict[str, Any]:
         completion_bars=config.data.completion_bars,
     )
 
-    def stream(*, packing: bool = True) -> BatchStream:
-        return BatchStream(
+    def stream(*, packing: bool = True) -> WindowLoader:
+        return WindowLoader(
             windows, batch_size=config.data.batch_size, seed=given.seed, packing=packing,
             augment=RandomAugmentation(vocabulary=tokenizer.vocabulary),
         )  # fmt: skip
@@ -80,7 +80,7 @@ def measure(corpus: str, given: argparse.Namespace) -> dict[str, Any]:
     batches = [next(source) for _ in range(given.steps)]
     unpacked = stream(packing=False)
     similar = [next(unpacked) for _ in range(given.steps)]
-    with Prefetched(stream()) as ahead:
+    with PrefetchLoader(stream()) as ahead:
         timings = alternate(
             {
                 "trainer": trainer_steps(config, tokenizer, ahead, given.steps),
@@ -118,7 +118,7 @@ def new_model(config: TrainingConfig, tokenizer: Tokenizer) -> RWKV7:
 
 
 def trainer_steps(
-    config: TrainingConfig, tokenizer: Tokenizer, batches: Prefetched, steps: int
+    config: TrainingConfig, tokenizer: Tokenizer, batches: PrefetchLoader, steps: int
 ) -> Callable[[], None]:
     """The trainer over the first batches of a stream, made while it computes."""
     place = batches.position()
@@ -161,7 +161,7 @@ def real_tokens(batches: list[Batch]) -> int:
     return sum(int((batch.tokens != 0).sum()) for batch in batches)
 
 
-def padding_share(stream: BatchStream, *, batches: int = 100) -> float:
+def padding_share(stream: WindowLoader, *, batches: int = 100) -> float:
     """Of the stream's first batches."""
     made = [next(stream) for _ in range(batches)]
     return rounded(1 - real_tokens(made) / sum(batch.tokens.numel() for batch in made))

@@ -40,6 +40,19 @@ TOKEN_TYPES = {"TEMPOF": "TEMPO_FRACTION", "SLOT": "PART", "SUB": "SUBBEAT"}
 SESSION_NODES = {"seam": "continuation_start"}
 """Keys of a node in session.json."""
 
+STORE_INFO = {"valid_share": "valid_fraction", "set_aside": "skipped", "mended": "repaired"}
+"""Keys of a token store's store.json."""
+
+STORE_RECORDS = {"side": "split", "mended": "repairs"}
+"""Keys of the lines of a token store's progress log."""
+
+STORE_FILES = {
+    "journal.jsonl": "progress.jsonl",
+    "set_aside.txt": "skipped.txt",
+    "mended.txt": "repaired.txt",
+}
+"""Files of a token store."""
+
 
 def renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, Value]:
     """Return the values under today's names.

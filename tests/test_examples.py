@@ -42,8 +42,8 @@ def test_the_music_is_what_its_script_writes(tmp_path: Path) -> None:
 def test_the_music_holds_what_the_doctor_is_to_find() -> None:
     report = examine_folder(EXAMPLES / "music", workers=1)
     verdicts = Counter(file.verdict for file in report.files)
-    assert verdicts == {"fine": 6, "mended": 1, "set aside": 2}
-    assert [pair[:2] for pair in report.alike] == [("snow (for singers).mid", "snow.mid")]
+    assert verdicts == {"fine": 6, "repaired": 1, "skipped": 2}
+    assert [pair[:2] for pair in report.near_duplicates] == [("snow (for singers).mid", "snow.mid")]
     assert report.ignored == {".txt": 1}
     assert len(set(report.groups.values())) == 6
 

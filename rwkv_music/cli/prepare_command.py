@@ -103,14 +103,14 @@ def run_prepare(given: argparse.Namespace) -> int:
                 tokenizer=tokenizer,
                 workers=given.workers,
                 shard=given.shard,
-                valid_share=given.valid_fraction,
+                valid_fraction=given.valid_fraction,
                 progress=on_file,
             )
     except KeyboardInterrupt:
         print_message("finished files are kept: run the same command again to resume")
         raise
-    if prepared.already_there:
-        print_message(f"{_files(prepared.already_there)} already in the store")
+    if prepared.unchanged:
+        print_message(f"{_files(prepared.unchanged)} already in the store")
     for name in prepared.changed[:_MAX_NAMES]:
         print_message(f"changed since it was encoded, kept as it was: {name}")
     if len(prepared.changed) > _MAX_NAMES:
@@ -131,7 +131,7 @@ def run_merge(given: argparse.Namespace) -> int:
 
 
 def _report(store: Path, info: "StoreInfo") -> None:
-    from rwkv_music.data.store.store_info import MENDED_NAME, SET_ASIDE_NAME
+    from rwkv_music.data.store.store_info import REPAIRED_NAME, SKIPPED_NAME
 
     sides = ", ".join(
         f"{info.pieces[side]:,} pieces and {info.tokens[side]:,} tokens to {purpose}"
@@ -142,10 +142,10 @@ def _report(store: Path, info: "StoreInfo") -> None:
         print_result("of so few none is held out yet: training chooses one, more files change that")
     if info.copies:
         print_result(f"{info.copies:,} of them have the same content as another one")
-    if info.mended:
-        print_result(f"{_files(info.mended)} mended, listed in {store / MENDED_NAME}")
-    if info.set_aside:
-        print_result(f"{_files(info.set_aside)} set aside, listed in {store / SET_ASIDE_NAME}")
+    if info.repaired:
+        print_result(f"{_files(info.repaired)} repaired, listed in {store / REPAIRED_NAME}")
+    if info.skipped:
+        print_result(f"{_files(info.skipped)} skipped, listed in {store / SKIPPED_NAME}")
 
 
 def _files(number: int) -> str:

@@ -1,10 +1,10 @@
-"""From music on disk to training batches: corpora, windows of whole bars, and the completion mask.
+"""From music files to training batches: corpora, token stores, windows and data loaders.
 
 The flow is one way: a corpus of `Piece`s (token ids and a name), split by piece; `Windows` of
-prompt bars and completion bars; `collate` and `pack`, which turn examples into a `Batch`, with one
-of them in a row or several. `batching` is the only place where a completion mask is made.
+prompt bars and completion bars; `collate` and `pack`, which turn examples into a `Batch` with one
+or several examples per row. `loading.collate` is the only module that makes completion masks.
 
-Names are loaded on first use: worker processes read files here and need no torch.
+Names are imported on first use: worker processes read files here and need no torch.
 """
 
 from importlib import import_module
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rwkv_music.data.corpora.load import load_corpus
-    from rwkv_music.data.doctor.file_report import FileReport, examine
+    from rwkv_music.data.doctor.file_report import FileReport, examine_file
     from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder
     from rwkv_music.data.loading.collate import Batch, collate
     from rwkv_music.data.loading.completion_windows import Example, Windows
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
     from rwkv_music.data.prompts import load_prompt, prompt_names
     from rwkv_music.data.scanning import Shard
     from rwkv_music.data.store.merge import merge_stores
-    from rwkv_music.data.store.prepare import Prepared, prepare_store
+    from rwkv_music.data.store.prepare import PrepareResult, prepare_store
     from rwkv_music.data.store.store_info import StoreInfo
     from rwkv_music.data.store.token_store import Store
-    from rwkv_music.data.worker_pool import Outcome, map_in_workers
+    from rwkv_music.data.worker_pool import TaskResult, map_in_workers
 
-_HOME = {
+_MODULES = {
     "Batch": "loading.collate",
     "Corpus": "pieces",
     "Example": "loading.completion_windows",
     "FileReport": "doctor.file_report",
     "FolderReport": "doctor.folder_report",
-    "Outcome": "worker_pool",
     "Piece": "pieces",
-    "Prepared": "store.prepare",
+    "PrepareResult": "store.prepare",
     "RandomWindows": "loading.random_windows",
     "Shard": "scanning",
     "Store": "store.token_store",
     "StoreInfo": "store.store_info",
+    "TaskResult": "worker_pool",
     "Windows": "loading.completion_windows",
     "collate": "loading.collate",
     "draw_example": "loading.example_picture",
-    "examine": "doctor.file_report",
+    "examine_file": "doctor.file_report",
     "examine_folder": "doctor.folder_report",
     "load_corpus": "corpora.load",
     "load_prompt": "prompts",
     "map_in_workers": "worker_pool",
-    "pack": "loading.packing",
     "merge_stores": "store.merge",
+    "pack": "loading.packing",
     "prepare_store": "store.prepare",
     "prompt_names": "prompts",
     "split_corpus": "pieces",
@@ -62,17 +62,17 @@ __all__ = [
     "Example",
     "FileReport",
     "FolderReport",
-    "Outcome",
     "Piece",
-    "Prepared",
+    "PrepareResult",
     "RandomWindows",
     "Shard",
     "Store",
     "StoreInfo",
+    "TaskResult",
     "Windows",
     "collate",
     "draw_example",
-    "examine",
+    "examine_file",
     "examine_folder",
     "load_corpus",
     "load_prompt",
@@ -85,10 +85,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the module exports
-    if name not in _HOME:
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is that of the imported name
+    if name not in _MODULES:
         raise AttributeError(f"module 'rwkv_music.data' has no attribute '{name}'")
-    return getattr(import_module(f"rwkv_music.data.{_HOME[name]}"), name)
+    return getattr(import_module(f"rwkv_music.data.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,19 +1,19 @@
-"""Which pieces are the same music under other names.
+"""Find pieces that are the same music under different names.
 
-Copied files differ in what is easily changed: the key, the tempo, the instruments, the ticks per
-quarter, how the notes are spread over tracks. What stays is the order of pitch intervals. So a
-piece is known by its runs: short stretches of successive moves, of which only a hash is kept.
+Copied files differ in what is easily changed: key, tempo, instruments, ticks per quarter, and how
+the notes are distributed over tracks. The order of pitch intervals stays. A piece is therefore
+described by hashes of runs: short sequences of successive intervals.
 
-* The whole: runs of 12 intervals in the highest and in the lowest line of all parts together,
-  without their rhythm, so that no kind of tempo change hides anything. A drum line has runs of 6
-  strokes, each a set of drums and the time to the next one.
-* Each part: runs of 6 moves of its highest line, a move being an interval and the time to the next
-  onset. They find a tune that returns in another arrangement.
+* Whole piece: runs of 12 intervals in the highest and in the lowest line of all parts together,
+  without rhythm, so that no change of tempo hides anything. A drum line has runs of 6 strokes; a
+  stroke is a set of drums and the time to the next one.
+* Each part: runs of 6 moves of its highest line; a move is an interval and the time to the next
+  onset. They find a melody that returns in another arrangement.
 
-Two pieces are alike if half of the smaller one's whole stands in the other, or two fifths of a
-part. A part must share 48 different runs, since short figures are everybody's. Only runs that two
-pieces share are compared, exactly, so the effort grows with the music and not with its square.
-docs/data.md says how well that works.
+Two pieces are near-duplicates if one contains half of the runs of the other (of the smaller one's
+whole), or two fifths of a part's. Parts must share at least 48 different runs, since short figures
+are common to many pieces. Only runs that two pieces share are compared, exactly, so that the cost
+grows with the amount of music and not with its square. docs/data.md reports how well this works.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from jaxtyping import Int64, UInt64
 
-from rwkv_music.data.union_find import Groups
+from rwkv_music.data.union_find import UnionFind
 
 if TYPE_CHECKING:
     import symusic
@@ -34,35 +34,35 @@ Runs = UInt64[np.ndarray, " _"]
 """Hashes of the different runs of a line, sorted."""
 
 _STEPS_PER_QUARTER = 24
-_LONGEST_STEP = 192
+_MAX_STEP = 192
 _WHOLE_RUN, _PART_RUN, _DRUM_RUN = 12, 6, 6
-_WHOLE_SHARE, _PART_SHARE = 0.5, 0.4
-_LEAST_WHOLE, _LEAST_PART = 16, 48
-_COMMONPLACE = 64
-"""A run in more lines than this is compared with its first line only."""
+_WHOLE_FRACTION, _PART_FRACTION = 0.5, 0.4
+_MIN_WHOLE, _MIN_PART = 16, 48
+_COMMON = 64
+"""A run in more lines than this is compared with the first of them only."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a piece is recognised by."""
+    """Hashes by which a piece is recognized."""
 
     whole: Runs
     parts: tuple[Runs, ...]
 
 
-class Alike(NamedTuple):
+class NearDuplicate(NamedTuple):
     """Two pieces that are the same music."""
 
     first: str
     second: str
     share: float
-    """Of the smaller one's runs, those that stand in the other."""
+    """Fraction of the smaller one's runs that the other contains."""
     kind: Literal["whole", "part"]
-    """Whether all of the music agrees, or a part."""
+    """Whether the whole music agrees, or a part."""
 
 
 def fingerprint(score: "symusic.Score") -> Fingerprint:
-    """What is left of a score under transposition, other tempos and other instruments."""
+    """Return what transposition, another tempo and other instruments leave unchanged."""
     quarter = score.ticks_per_quarter
     tables = [(track.is_drum, track.notes.numpy()) for track in score.tracks if len(track.notes)]
     pitched = [(table["time"], table["pitch"]) for is_drum, table in tables if not is_drum]
@@ -70,88 +70,95 @@ def fingerprint(score: "symusic.Score") -> Fingerprint:
     whole: list[Runs] = []
     parts = [_line(*part, quarter) for part in pitched]
     if pitched:
-        together = _line(*_joined(pitched), quarter)
-        whole += [_runs(np.diff(line), _WHOLE_RUN) for line in (together.high, together.low)]
+        merged = _line(*_concatenated(pitched), quarter)
+        whole += [_runs(np.diff(line), _WHOLE_RUN) for line in (merged.high, merged.low)]
         if len(parts) > 1:
-            parts.append(together)
+            parts.append(merged)
     if drums:
-        whole.append(_drum_runs(*_joined(drums), quarter))
-    tunes = [_runs(np.diff(part.high) * 1024 + part.steps, _PART_RUN) for part in parts]
+        whole.append(_drum_runs(*_concatenated(drums), quarter))
+    melodies = [_runs(np.diff(part.high) * 1024 + part.steps, _PART_RUN) for part in parts]
     return Fingerprint(
         whole=np.unique(np.concatenate(whole)) if whole else np.zeros(0, dtype=np.uint64),
-        parts=tuple(tune for tune in tunes if len(tune) >= _LEAST_PART),
+        parts=tuple(melody for melody in melodies if len(melody) >= _MIN_PART),
     )
 
 
-def alike_pairs(prints: Mapping[str, Fingerprint]) -> list[Alike]:
-    """All pairs of pieces that are the same music, the likest first.
+def find_near_duplicates(prints: Mapping[str, Fingerprint]) -> list[NearDuplicate]:
+    """Return all pairs of pieces that are the same music, the most similar first.
 
     Args:
         prints: Name of each piece -> its fingerprint.
     """
-    best: dict[tuple[str, str], Alike] = {}
-    wholes = [(name, each.whole) for name, each in prints.items()]
-    parts = [(name, part) for name, each in prints.items() for part in each.parts]
-    for found in itertools.chain(
-        _overlaps(parts, _LEAST_PART, _PART_SHARE, "part"),
-        _overlaps(wholes, _LEAST_WHOLE, _WHOLE_SHARE, "whole"),
+    best: dict[tuple[str, str], NearDuplicate] = {}
+    wholes = [(name, entry.whole) for name, entry in prints.items()]
+    parts = [(name, part) for name, entry in prints.items() for part in entry.parts]
+    for pair in itertools.chain(
+        _overlaps(parts, _MIN_PART, _PART_FRACTION, "part"),
+        _overlaps(wholes, _MIN_WHOLE, _WHOLE_FRACTION, "whole"),
     ):
-        before = best.get((found.first, found.second))
-        # What the wholes share says more than what two parts do.
-        if before is None or found.kind == "whole" or found.share > before.share:
-            best[found.first, found.second] = found
+        previous = best.get((pair.first, pair.second))
+        # What the wholes share is more informative than what two parts share.
+        if previous is None or pair.kind == "whole" or pair.share > previous.share:
+            best[pair.first, pair.second] = pair
     return sorted(best.values(), key=lambda pair: (-pair.share, pair.first, pair.second))
 
 
-def group_alike(hashes: Mapping[str, str], prints: Mapping[str, Fingerprint]) -> dict[str, str]:
-    """The group of each piece: the same for pieces that are the same music.
+def group_near_duplicates(
+    hashes: Mapping[str, str], prints: Mapping[str, Fingerprint]
+) -> dict[str, str]:
+    """Return the group of each piece; pieces that are the same music share one.
 
-    A group is called after the smallest content hash in it. So a piece that is like no other keeps
-    its group, and with it its side of a split, whatever is added to the collection.
+    A group is named after the smallest content hash in it. A piece without near-duplicates thus
+    keeps its group, and its split, whatever is added to the collection.
 
     Args:
         hashes: Name of each piece -> hash of its content.
         prints: Name of each piece -> its fingerprint.
     """
-    one_of = {hashes[name]: prints[name] for name in hashes}
-    groups = Groups(one_of)
-    for pair in alike_pairs(one_of):
-        groups.join(pair.first, pair.second)
-    return {name: groups.first_of(content) for name, content in hashes.items()}
+    print_of = {hashes[name]: prints[name] for name in hashes}
+    groups = UnionFind(print_of)
+    for pair in find_near_duplicates(print_of):
+        groups.union(pair.first, pair.second)
+    return {name: groups.find(content) for name, content in hashes.items()}
 
 
 class _Line(NamedTuple):
     high: Int64[np.ndarray, " n"]
+    """Highest pitch at each onset."""
     low: Int64[np.ndarray, " n"]
+    """Lowest pitch at each onset."""
     steps: Int64[np.ndarray, " m"]
-    """From onset to onset, one fewer."""
+    """Steps from onset to onset; m = n - 1."""
 
 
-def _joined(tables: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([each[0] for each in tables]), np.concatenate([e[1] for e in tables])
+def _concatenated(
+    tables: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    onsets, pitches = zip(*tables, strict=True)
+    return np.concatenate(onsets), np.concatenate(pitches)
 
 
 def _line(onsets: np.ndarray, pitches: np.ndarray, quarter: int) -> _Line:
-    """The highest and lowest pitch at each onset. Onsets closer than half a step are one."""
-    onsets, pitches, first = _clusters(onsets, pitches, quarter)
+    """Return the highest and lowest pitch at each onset; onsets within half a step are one."""
+    onsets, pitches, starts = _chords(onsets, pitches, quarter)
     return _Line(
-        high=np.maximum.reduceat(pitches, first),
-        low=np.minimum.reduceat(pitches, first),
-        steps=_steps(onsets[first], quarter),
+        high=np.maximum.reduceat(pitches, starts),
+        low=np.minimum.reduceat(pitches, starts),
+        steps=_steps(onsets[starts], quarter),
     )
 
 
 def _drum_runs(onsets: np.ndarray, pitches: np.ndarray, quarter: int) -> Runs:
-    onsets, pitches, first = _clusters(onsets, pitches, quarter)
-    # Different drums of a stroke as one number: each has a random one, and they are added up.
-    drums = np.add.reduceat(_mixed(pitches), first).view(np.int64)
-    return _runs(drums[:-1] * 1024 + _steps(onsets[first], quarter), _DRUM_RUN)
+    onsets, pitches, starts = _chords(onsets, pitches, quarter)
+    # The drums of a stroke as one number: the sum of a random number per drum.
+    drums = np.add.reduceat(_mixed(pitches), starts).view(np.int64)
+    return _runs(drums[:-1] * 1024 + _steps(onsets[starts], quarter), _DRUM_RUN)
 
 
-def _clusters(
+def _chords(
     onsets: np.ndarray, pitches: np.ndarray, quarter: int
 ) -> tuple[Int64[np.ndarray, " notes"], Int64[np.ndarray, " notes"], np.ndarray]:
-    """Notes in order of onset, and where each new onset begins."""
+    """Return the notes sorted by onset, and the index at which each new onset starts."""
     order = np.lexsort((pitches, onsets))
     onsets, pitches = onsets[order].astype(np.int64), pitches[order].astype(np.int64)
     is_new = np.diff(onsets) * 2 * _STEPS_PER_QUARTER >= quarter
@@ -160,25 +167,25 @@ def _clusters(
 
 def _steps(onsets: np.ndarray, quarter: int) -> Int64[np.ndarray, " _"]:
     steps = np.rint(np.diff(onsets) * (_STEPS_PER_QUARTER / quarter))
-    return np.minimum(steps, _LONGEST_STEP).astype(np.int64)
+    return np.minimum(steps, _MAX_STEP).astype(np.int64)
 
 
 def _runs(moves: np.ndarray, length: int) -> Runs:
-    """Hashes of all runs of a length; one that repeats a single move says nothing."""
+    """Return hashes of all runs of a length, without those that repeat a single move."""
     if len(moves) < length:
         return np.zeros(0, dtype=np.uint64)
     codes = _mixed(moves)
     stop = len(codes) - length + 1
     hashes = np.zeros(stop, dtype=np.uint64)
-    for place in range(length):
-        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + codes[place : stop + place]
+    for start in range(length):
+        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + codes[start : stop + start]
     windows = np.lib.stride_tricks.sliding_window_view(codes, length)
-    is_plain = (windows == windows[:, :1]).all(axis=1)
-    return np.unique(hashes[~is_plain])
+    is_constant = (windows == windows[:, :1]).all(axis=1)
+    return np.unique(hashes[~is_constant])
 
 
 def _mixed(numbers: np.ndarray) -> UInt64[np.ndarray, " _"]:
-    """Each whole number as 64 bits that look random (the finalizer of SplitMix64)."""
+    """Hash each integer to 64 bits (the finalizer of SplitMix64)."""
     bits = numbers.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -187,19 +194,19 @@ def _mixed(numbers: np.ndarray) -> UInt64[np.ndarray, " _"]:
 
 def _overlaps(
     lines: Sequence[tuple[str, Runs]],
-    least: int,
-    least_share: float,
+    min_shared: int,
+    min_fraction: float,
     kind: Literal["whole", "part"],
-) -> Iterable[Alike]:
-    for (one, other), shared in _shared_runs([runs for _, runs in lines]).items():
-        (first, mine), (second, theirs) = lines[one], lines[other]
-        share = shared / min(len(mine), len(theirs))
-        if shared >= least and share >= least_share and first != second:
-            yield Alike(min(first, second), max(first, second), share, kind)
+) -> Iterable[NearDuplicate]:
+    for (i, j), shared in _shared_runs([runs for _, runs in lines]).items():
+        (first, first_runs), (second, second_runs) = lines[i], lines[j]
+        share = shared / min(len(first_runs), len(second_runs))
+        if shared >= min_shared and share >= min_fraction and first != second:
+            yield NearDuplicate(min(first, second), max(first, second), share, kind)
 
 
 def _shared_runs(lines: Sequence[Runs]) -> Counter[tuple[int, int]]:
-    """Places of two lines -> how many runs they share, for all that share some."""
+    """Count the runs that two lines share, for all pairs of indices that share some."""
     counts: Counter[tuple[int, int]] = Counter()
     if not lines:
         return counts
@@ -209,10 +216,10 @@ def _shared_runs(lines: Sequence[Runs]) -> Counter[tuple[int, int]]:
     hashes, owners = hashes[order], owners[order]
     edges = np.flatnonzero(hashes[1:] != hashes[:-1]) + 1
     bounds = np.concatenate([[0], edges, [len(hashes)]])
-    for place in np.flatnonzero(np.diff(bounds) > 1).tolist():
-        found = owners[bounds[place] : bounds[place + 1]].tolist()
-        if len(found) <= _COMMONPLACE:
-            counts.update(itertools.combinations(found, 2))
+    for run in np.flatnonzero(np.diff(bounds) > 1).tolist():
+        sharing = owners[bounds[run] : bounds[run + 1]].tolist()
+        if len(sharing) <= _COMMON:
+            counts.update(itertools.combinations(sharing, 2))
         else:
-            counts.update((found[0], other) for other in found[1:])
+            counts.update((sharing[0], other) for other in sharing[1:])
     return counts

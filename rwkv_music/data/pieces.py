@@ -19,53 +19,52 @@ class Piece:
     """One piece of music as token ids."""
 
     name: str
-    """What the user calls it: a file name or a catalogue number."""
+    """File name or catalogue number."""
     ids: Ids
     """The whole piece, header first."""
     group: str
-    """Pieces that share a melody (or are the same) share a group and never part in a split."""
+    """Pieces of one group (the same melody, or the same music) are in the same split."""
     bar_index: BarRows | None = field(default=None, repr=False, compare=False)
-    """What `index_bars` finds in the ids, where that is known already, as in a token store."""
+    """Result of `index_bars` where it is known already, as in a token store."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Pieces with the tokenizer that made them, and what was set aside."""
+    """Pieces with the settings of their tokenizer, and the files that were skipped."""
 
     name: str
     pieces: tuple[Piece, ...]
     tokenizer_settings: Mapping[str, int]
-    set_aside: Mapping[str, str] = field(default_factory=dict)
-    """Name of each piece that could not be used -> one sentence why, which names it."""
-    valid_share: float | None = None
-    """What a token store holds out, since its pieces lie split already; None for other corpora."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Name of each piece that cannot be used -> a sentence with the reason and the name."""
+    valid_fraction: float | None = None
+    """Held-out fraction of a token store, whose pieces are already split; otherwise None."""
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 over names and ids: two runs on the same data share it."""
+        """SHA-256 over names and ids; runs on the same data share it."""
         digest = hashlib.sha256()
         for piece in self.pieces:
-            digest.update(piece.name.encode())
+            digest.update(piece.name.encode("utf-8", "surrogatepass"))
             digest.update(piece.ids.tobytes())
         return digest.hexdigest()
 
 
-def split_corpus(corpus: Corpus, *, valid_share: float = 0.1) -> tuple[list[Piece], list[Piece]]:
-    """Split by group into training and validation pieces.
+def split_corpus(corpus: Corpus, *, valid_fraction: float = 0.1) -> tuple[list[Piece], list[Piece]]:
+    """Split a corpus by group into training and validation pieces.
 
-    A group's side follows from the hash of its name alone, so that it does not change when other
-    pieces are added. When chance leaves validation empty, the group with the smallest hash goes
-    there.
+    The split of a group depends on the hash of its name alone, so that it does not change when
+    other pieces are added. If no group is held out by chance, the one with the smallest hash is.
 
     Args:
-        corpus: What to split; at least two groups.
-        valid_share: Share of groups to hold out, in (0, 1); that of a token store comes first.
+        corpus: A corpus of at least two groups.
+        valid_fraction: Fraction of groups to hold out, in (0, 1). A token store has its own.
 
     Returns:
-        Training pieces and validation pieces, each in corpus order.
+        Training pieces and validation pieces, each in the order of the corpus.
 
     Raises:
-        InputError: If there are fewer than two groups, or the share is out of range.
+        InputError: If there are fewer than two groups, or the fraction is out of range.
     """
     groups = {piece.group for piece in corpus.pieces}
     if len(groups) < 2:
@@ -73,39 +72,41 @@ def split_corpus(corpus: Corpus, *, valid_share: float = 0.1) -> tuple[list[Piec
             f"corpus '{corpus.name}' has {len(corpus.pieces)} usable pieces in {len(groups)} "
             "groups (copies count once); training needs at least 2, one of them held out: add files"
         )
-    own = corpus.valid_share
-    held_out = held_out_groups(groups, valid_share=valid_share if own is None else own)
+    if corpus.valid_fraction is not None:
+        valid_fraction = corpus.valid_fraction
+    held_out = held_out_groups(groups, valid_fraction=valid_fraction)
     train = [piece for piece in corpus.pieces if piece.group not in held_out]
     valid = [piece for piece in corpus.pieces if piece.group in held_out]
     return train, valid
 
 
-def held_out_groups(groups: Iterable[str], *, valid_share: float = 0.1) -> set[str]:
-    """The groups that a split holds out; see `split_corpus`.
+def held_out_groups(groups: Iterable[str], *, valid_fraction: float = 0.1) -> set[str]:
+    """Return the groups that a split holds out; see `split_corpus`.
 
     Args:
-        groups: Names of groups; with fewer than two different ones nothing is held out.
-        valid_share: Share of groups to hold out, in (0, 1).
+        groups: Names of groups; nothing is held out of fewer than two different ones.
+        valid_fraction: Fraction of groups to hold out, in (0, 1).
 
     Raises:
-        InputError: If the share is out of range.
+        InputError: If the fraction is out of range.
     """
-    if not 0 < valid_share < 1:
-        raise InputError(f"valid_share must be in (0, 1), got {valid_share}")
-    place = {group: _unit_hash(group) for group in groups}
-    held_out = {group for group in place if is_held_out(group, valid_share)}
-    if place and not held_out:
-        held_out = {min(place, key=lambda group: place[group])}
-    if place and len(held_out) == len(place):
-        held_out.remove(max(place, key=lambda group: place[group]))
+    if not 0 < valid_fraction < 1:
+        raise InputError(f"valid_fraction must be in (0, 1), got {valid_fraction}")
+    hashes = {group: _unit_hash(group) for group in groups}
+    held_out = {group for group in hashes if is_held_out(group, valid_fraction)}
+    if hashes and not held_out:
+        held_out = {min(hashes, key=lambda group: hashes[group])}
+    if hashes and len(held_out) == len(hashes):
+        held_out.remove(max(hashes, key=lambda group: hashes[group]))
     return held_out
 
 
-def is_held_out(group: str, valid_share: float) -> bool:
-    """Whether the hash of a group's name puts it on the side of validation."""
-    return _unit_hash(group) < valid_share
+def is_held_out(group: str, valid_fraction: float) -> bool:
+    """Return whether the hash of a group's name selects it for validation."""
+    return _unit_hash(group) < valid_fraction
 
 
 def _unit_hash(text: str) -> float:
-    """A number in [0, 1) that depends on the text alone."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    """Return a number in [0, 1) that depends on the text alone."""
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

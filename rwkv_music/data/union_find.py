@@ -1,32 +1,32 @@
-"""Names joined into groups, directly or by a chain."""
+"""Disjoint sets of names."""
 
 from collections.abc import Iterable
 
 
-class Groups:
-    """Groups of names that grow together; at first each name stands alone.
+class UnionFind:
+    """Disjoint sets of names; at first each name is in a set of its own.
 
     Args:
-        names: All that there are.
+        names: All names.
 
     Example:
-        >>> groups = Groups(["a", "b", "c"])
-        >>> groups.join("a", "c")
-        >>> groups.first_of("c"), groups.first_of("b")
+        >>> sets = UnionFind(["a", "b", "c"])
+        >>> sets.union("a", "c")
+        >>> sets.find("c"), sets.find("b")
         ('a', 'b')
     """
 
     def __init__(self, names: Iterable[str]) -> None:
         self._parent = {name: name for name in names}
 
-    def first_of(self, name: str) -> str:
-        """The alphabetically first name of the group that a name belongs to."""
+    def find(self, name: str) -> str:
+        """Return the alphabetically first name of the set that contains `name`."""
         while self._parent[name] != name:
             self._parent[name] = self._parent[self._parent[name]]
             name = self._parent[name]
         return name
 
-    def join(self, name: str, other: str) -> None:
-        """Make one group of two."""
-        mine, theirs = self.first_of(name), self.first_of(other)
-        self._parent[max(mine, theirs)] = min(mine, theirs)
+    def union(self, name: str, other: str) -> None:
+        """Merge the sets of two names."""
+        first, second = self.find(name), self.find(other)
+        self._parent[max(first, second)] = min(first, second)

@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from rwkv_music.data.file_reading import MIDI_SECONDS
 from rwkv_music.errors import InputError
 from rwkv_music.worker_process import Failure, WorkerEndedError, WorkerProcess
 
@@ -23,9 +23,6 @@ Result = TypeVar("Result")
 
 Progress = Callable[[int, int, str], None]
 """Called with (files or pieces done, how many there are, name of the one just done)."""
-
-MIDI_SECONDS = 1.0
-TEXT_SECONDS = 60.0
 
 _BATCH_SECONDS = 0.1
 _LARGEST_BATCH = 64
@@ -36,20 +33,13 @@ _HEARTBEAT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Item, Result]):
+class TaskResult(Generic[Item, Result]):
     """What became of an item."""
 
     item: Item
     result: Result | None
     """None if there is a failure (or the function gave None)."""
     failure: Failure | None
-
-
-def seconds_for(path: str | Path) -> float:
-    """How long reading a music file may take: a second for MIDI, a minute for text formats."""
-    from rwkv_music.score.files import TEXT_FORMATS
-
-    return TEXT_SECONDS if Path(path).suffix.lower() in TEXT_FORMATS else MIDI_SECONDS
 
 
 def usable_cores() -> int:
@@ -66,7 +56,7 @@ def map_in_workers(
     workers: int | None = None,
     seconds: float | Callable[[Item], float] = MIDI_SECONDS,
     in_order: bool = False,
-) -> Generator[Outcome[Item, Result], None, None]:
+) -> Generator[TaskResult[Item, Result], None, None]:
     """Apply a function to many items, in worker processes; results come while others are made.
 
     Memory stays the same however many items there are: items are taken as needed, and workers wait
@@ -141,7 +131,7 @@ class _Batches(Generic[Item]):
         return batch
 
 
-Placed = tuple[int, Outcome[Item, Result]]
+Placed = tuple[int, TaskResult[Item, Result]]
 
 
 class _OverError(Exception):
@@ -176,7 +166,7 @@ class _Pool(Generic[Item, Result]):
         self._delivered = 0
         self._lanes: list[_Lane[Item, Result]] = [_Lane(self) for _ in range(workers)]
 
-    def outcomes(self) -> Generator[Outcome[Item, Result], None, None]:
+    def outcomes(self) -> Generator[TaskResult[Item, Result], None, None]:
         """Everything; the workers end with it."""
         try:
             for lane in self._lanes:
@@ -200,13 +190,13 @@ class _Pool(Generic[Item, Result]):
                 self._room.put(None)
                 yield made
 
-    def _as_made(self) -> Iterator[Outcome[Item, Result]]:
+    def _as_made(self) -> Iterator[TaskResult[Item, Result]]:
         for chunk in self._chunks():
             for _, outcome in chunk:
                 yield outcome
 
-    def _sorted(self) -> Iterator[Outcome[Item, Result]]:
-        waiting: dict[int, Outcome[Item, Result]] = {}
+    def _sorted(self) -> Iterator[TaskResult[Item, Result]]:
+        waiting: dict[int, TaskResult[Item, Result]] = {}
         place = 0
         for chunk in self._chunks():
             waiting.update(chunk)
@@ -297,7 +287,7 @@ class _Lane(threading.Thread, Generic[Item, Result]):
         """A batch at once; after an accident, what was under way again, one by one."""
         done, failure = self._ask(batch.start, batch.items, batch.seconds)
         if failure is not None and len(batch.items) == 1:
-            self._pool.hand_in([(batch.start, Outcome(batch.items[0], None, failure))])
+            self._pool.hand_in([(batch.start, TaskResult(batch.items[0], None, failure))])
             return
         for place, item in enumerate(batch.items[done:], start=batch.start + done):
             self._work_off(_Batch(place, [item], batch.seconds))
@@ -317,7 +307,7 @@ class _Lane(threading.Thread, Generic[Item, Result]):
         return done, None
 
 
-def _outcome(item: Item, answer: Any) -> Outcome[Item, Any]:  # noqa: ANN401 - of the function
+def _outcome(item: Item, answer: Any) -> TaskResult[Item, Any]:  # noqa: ANN401 - of the function
     if isinstance(answer, Failure):
-        return Outcome(item, None, answer)
-    return Outcome(item, answer, None)
+        return TaskResult(item, None, answer)
+    return TaskResult(item, answer, None)

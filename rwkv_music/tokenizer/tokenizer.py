@@ -157,3 +157,13 @@ class Tokenizer:
         """Notes in a stream: each ends with a duration."""
         durations = self.vocabulary.duration
         return int(((ids >= durations.start) & (ids < durations.stop)).sum())
+
+
+def settings_text(settings: Mapping[str, int]) -> str:
+    """Return the settings of a tokenizer as text for messages.
+
+    Example:
+        >>> settings_text({"steps_per_quarter": 96, "velocities": 32})
+        'steps_per_quarter 96, velocities 32'
+    """
+    return ", ".join(f"{name} {value}" for name, value in settings.items())

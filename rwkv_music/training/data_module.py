@@ -8,10 +8,10 @@ import numpy as np
 
 from rwkv_music.data import Corpus, Windows, load_corpus, split_corpus
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.loading.long_context_loader import LongStream
-from rwkv_music.data.loading.prefetch_loader import Prefetched, Stream
-from rwkv_music.data.loading.process_shard import WHOLE, Share
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.long_context_loader import LongContextLoader
+from rwkv_music.data.loading.prefetch_loader import BatchLoader, PrefetchLoader
+from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.data.pieces import Piece
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.evaluation import HeldOut, baselines
@@ -36,7 +36,7 @@ class DataModule:
     def from_corpus(cls, corpus: Corpus, config: TrainingConfig) -> "DataModule":
         """Split a corpus by piece and cut its windows; the tokenizer is the corpus's."""
         tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
-        train, valid = split_corpus(corpus, valid_share=config.data.valid_fraction)
+        train, valid = split_corpus(corpus, valid_fraction=config.data.valid_fraction)
         bars = {
             "prompt_bars": config.data.prompt_bars,
             "completion_bars": config.data.completion_bars,
@@ -68,7 +68,7 @@ class DataModule:
             "windows_measured": min(len(self.valid), _MAX_WINDOWS_MEASURED),
             "valid_pieces": [piece.name for piece in self.valid.pieces],
             "too_short": self.train.too_short + self.valid.too_short,
-            "set_aside": dict(self.corpus.set_aside),
+            "set_aside": dict(self.corpus.skipped),
         }
 
     def held_out(self) -> HeldOut:
@@ -90,8 +90,8 @@ def open_loader(
     vocabulary: Vocabulary,
     *,
     device: str,
-    shard: Share = WHOLE,
-) -> Prefetched:
+    shard: ProcessShard = WHOLE_BATCH,
+) -> PrefetchLoader:
     """Return an endless loader of batches: packed windows, or whole pieces with a carried state.
 
     Args:
@@ -105,9 +105,9 @@ def open_loader(
     augment = None
     if config.data.augmentation:
         augment = RandomAugmentation(vocabulary=vocabulary, drop_share=config.data.drop_parts)
-    loader: Stream
+    loader: BatchLoader
     if config.data.carry_state:
-        loader = LongStream(
+        loader = LongContextLoader(
             pieces,
             batch_size=config.data.batch_size,
             context_length=config.data.context_length,
@@ -116,11 +116,11 @@ def open_loader(
             share=shard,
         )
     else:
-        loader = BatchStream(
+        loader = WindowLoader(
             windows,
             batch_size=config.data.batch_size,
             seed=config.run.seed,
             augment=augment,
             share=shard,
         )
-    return Prefetched(loader, device=device)
+    return PrefetchLoader(loader, device=device)

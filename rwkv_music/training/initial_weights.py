@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from rwkv_music.data.store.store_info import in_words
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, load_model
+from rwkv_music.tokenizer.tokenizer import settings_text
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.presets import PRESETS
 
@@ -26,9 +26,9 @@ def load_initial(source: str, sizes: ModelConfig, settings: Mapping[str, int]) -
     own = model.tokenizer_settings
     if own is not None and dict(own) != dict(settings):
         raise InputError(
-            f"the model {source} reads tokens of {in_words(own)}, the corpus is made of "
-            f"{in_words(settings)}: prepare the corpus with the model's settings, or leave --init "
-            "out"
+            f"the model {source} reads tokens of {settings_text(own)}, the corpus is made of "
+            f"{settings_text(settings)}: prepare the corpus with the model's settings, or leave "
+            "--init out"
         )
     given, wanted = model.config.to_dict(), sizes.to_dict()
     for name in ("vocab_size", *wanted):

@@ -6,11 +6,11 @@ from dataclasses import asdict, fields
 from functools import cached_property
 from typing import Any
 
-from rwkv_music.data.store.store_info import in_words
 from rwkv_music.devices import DeviceMonitor, DeviceReading, DeviceSampler, choose_device
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model import MusicModel
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
+from rwkv_music.tokenizer.tokenizer import settings_text
 from rwkv_music.training.callbacks import Callbacks
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule
@@ -105,7 +105,10 @@ class Session:
     def _newest(self, data: DataModule) -> Stored:
         """The newest whole checkpoint, of a run with this music."""
         config, settings = self.directory.config(), data.tokenizer.settings
-        before, now = in_words(renamed(config["tokenizer"], TOKENIZER_SETTINGS)), in_words(settings)
+        before, now = (
+            settings_text(renamed(config["tokenizer"], TOKENIZER_SETTINGS)),
+            settings_text(settings),
+        )
         if before != now:
             raise InputError(
                 f"the corpus {self.config.data.corpus} has a tokenizer of {now}, the run in "

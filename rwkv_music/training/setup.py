@@ -10,9 +10,9 @@ import torch
 
 from rwkv_music.data import Windows
 from rwkv_music.data.corpora.load import load_corpus
-from rwkv_music.data.loading.prefetch_loader import Prefetched
-from rwkv_music.data.loading.process_shard import Share
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.prefetch_loader import PrefetchLoader
+from rwkv_music.data.loading.process_shard import ProcessShard
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.data.pieces import Corpus
 from rwkv_music.data.store.store_info import is_store
 from rwkv_music.data.worker_pool import Progress
@@ -35,7 +35,7 @@ class TrainingSetup:
     """All that steps are taken with."""
 
     data: DataModule
-    stream: Prefetched
+    stream: PrefetchLoader
     trainer: Trainer
     facts: dict[str, Any] | None
     """What a checkpoint says, when the run goes on from one."""
@@ -149,13 +149,13 @@ def check_memory(
     require_memory(model, config, load, free=free)
 
 
-def _largest(windows: Windows, config: TrainingConfig, share: Share) -> tuple[int, int, int]:
+def _largest(windows: Windows, config: TrainingConfig, share: ProcessShard) -> tuple[int, int, int]:
     """Positions, scored ones and rows of the largest batch that a run is likely to meet.
 
     A batch is a sum over windows drawn at random, so that its size is nearly normal, and the
     largest of n lies about sqrt(2 ln n) deviations above the mean.
     """
-    stream = BatchStream(
+    stream = WindowLoader(
         windows, batch_size=config.data.batch_size, seed=config.run.seed, share=share
     )
     batches = [next(stream) for _ in range(_SAMPLED_BATCHES)]

@@ -48,7 +48,7 @@ class StepMetrics:
     """Norm of the whole gradient before clipping."""
     tokens_per_second: float
     """Real tokens of all processes, without padding, waiting for the batch included."""
-    scored_share: float
+    scored_fraction: float
     """Share of positions whose target is scored."""
     padding_share: float
     """Share of positions that are padding."""
@@ -196,7 +196,7 @@ class Trainer:
             learning_rate=learning_rate,
             grad_norm=grad_norm,
             tokens_per_second=counted.real / (time.perf_counter() - began),
-            scored_share=counted.scored / counted.positions,
+            scored_fraction=counted.scored / counted.positions,
             padding_share=1 - counted.real / counted.positions,
             processes=self.group.world_size,
             loss_by_kind=by_kind,

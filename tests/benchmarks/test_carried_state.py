@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.carried_state import WAYS, BegunAnew
 from rwkv_music.data import Piece
-from rwkv_music.data.loading.long_context_loader import LongStream
+from rwkv_music.data.loading.long_context_loader import LongContextLoader
 from rwkv_music.score import save_score
 from tests.benchmarks.quick import quick_report
 from tests.music import tune
@@ -40,7 +40,8 @@ def test_stretches_begun_anew_are_the_same_ones() -> None:
         Piece(name, np.arange(size, dtype="uint16"), name) for name, size in (("a", 30), ("b", 50))
     ]
     carried, anew = (
-        kind(pieces, batch_size=2, context_length=8, seed=0) for kind in (LongStream, BegunAnew)
+        kind(pieces, batch_size=2, context_length=8, seed=0)
+        for kind in (LongContextLoader, BegunAnew)
     )
     for _ in range(5):
         one, other = next(carried), next(anew)

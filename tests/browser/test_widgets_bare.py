@@ -243,8 +243,8 @@ def files_on(page: Page) -> FileTable:
     """A table of three files and many short ones."""
     files = [
         FileReport("a <b>.mid", "fine", bars=9, notes=70, parts=1, slowest_qpm=90, fastest_qpm=120),
-        FileReport("b.mid", "mended", mended=("tempo of 0 left out",), bars=100, notes=5),
-        FileReport("c.mid", "set aside", reason="is empty (0 bytes): copy it again"),
+        FileReport("b.mid", "repaired", repairs=("tempo of 0 left out",), bars=100, notes=5),
+        FileReport("c.mid", "skipped", reason="is empty (0 bytes): copy it again"),
         *(FileReport(f"z {place:03}.mid", "fine", bars=place) for place in range(10, 310)),
     ]
     table = FileTable()
@@ -270,7 +270,7 @@ def test_files_are_sorted_by_a_click_on_a_column(page: Page) -> None:
 
 def test_files_are_filtered_by_verdict_and_by_text(page: Page) -> None:
     files_on(page)
-    page.get_by_role("button", name="set aside 1").click()
+    page.get_by_role("button", name="skipped 1").click()
     assert page.locator("tbody tr").count() == 1
     assert "why: is empty (0 bytes): copy it again" in page.locator("tbody tr").inner_text()
     page.get_by_role("button", name="all 303").click()

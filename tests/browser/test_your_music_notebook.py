@@ -26,7 +26,7 @@ def test_a_folder_is_examined_looked_at_and_listened_to(open_notebook: OpenNoteb
 
     table.get_by_role("button", name="Notes").click()
     assert first_name(table) == "bell.mid"
-    table.get_by_role("button", name="set aside 2").click()
+    table.get_by_role("button", name="skipped 2").click()
     assert table.locator("tbody tr").count() == 2
     table.get_by_role("button", name="all 9").click()
 

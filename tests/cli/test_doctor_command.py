@@ -32,7 +32,7 @@ def test_the_table_the_summary_and_the_files(
     arguments = ["doctor", str(folder), "--json", str(report), "--pictures", str(pictures)]
     assert main(arguments) == 0
     said = capsys.readouterr()
-    assert "set aside" in said.out
+    assert "skipped" in said.out
     assert "Can I train on this?\n  Yes, but it is little: 3 different pieces" in said.out
     assert "not looked into: 1 .txt" in said.out
     assert "examining" in said.err
@@ -67,7 +67,7 @@ def test_a_folder_that_is_none_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", str(tmp_path / "nowhere")]) == 2
-    assert "is not a folder: give a folder with music files in it" in capsys.readouterr().err
+    assert "is not a folder: give a folder of music files" in capsys.readouterr().err
 
 
 def test_a_wrong_place_is_known_before_the_work_is_done(

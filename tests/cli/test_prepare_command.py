@@ -35,7 +35,7 @@ def test_shards_are_prepared_and_merged(
         f"{whole}: {info.pieces['train']} pieces and {info.tokens['train']:,} tokens to train on, "
         f"{info.pieces['valid']} pieces and {info.tokens['valid']:,} tokens to hold out",
         "5 of them have the same content as another one",
-        f"1 file set aside, listed in {whole / 'set_aside.txt'}",
+        f"1 file skipped, listed in {whole / 'skipped.txt'}",
     ]
     assert "preparing: 100%" in said.err
     assert "30/30" in said.err
@@ -162,7 +162,7 @@ def test_a_run_on_a_store_is_stopped_and_goes_on_to_the_last_bit(
     assert curve(parts) == curve(RunDirectory(tmp_path / "whole"))
     assert load_model(parts.path).metadata["step"] == 6
     if how:
-        (scored,) = {line["scored_share"] for line in parts.metrics() if "loss_train" in line}
+        (scored,) = {line["scored_fraction"] for line in parts.metrics() if "loss_train" in line}
         assert scored == 1
 
 

@@ -10,8 +10,13 @@ import symusic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rwkv_music.data.near_duplicates import Fingerprint, alike_pairs, fingerprint, group_alike
-from rwkv_music.data.union_find import Groups
+from rwkv_music.data.near_duplicates import (
+    Fingerprint,
+    find_near_duplicates,
+    fingerprint,
+    group_near_duplicates,
+)
+from rwkv_music.data.union_find import UnionFind
 from rwkv_music.score import load_score, transpose
 from tests.music import tune
 
@@ -76,7 +81,7 @@ def test_a_changed_copy_is_found_among_others(change: Change) -> None:
     scores = {f"other {seed}": tune(bars=40, seed=seed) for seed in range(1, 8)}
     scores["original"] = tune(bars=40, seed=0)
     scores["changed"] = change(scores["original"])
-    (pair,) = alike_pairs({name: fingerprint(each) for name, each in scores.items()})
+    (pair,) = find_near_duplicates({name: fingerprint(each) for name, each in scores.items()})
     assert {pair.first, pair.second} == {"original", "changed"}
     assert pair.share > 0.9
 
@@ -86,7 +91,7 @@ def test_a_tune_is_found_under_another_accompaniment() -> None:
     second.tracks[0].notes = first.tracks[0].notes
     other = tune(bars=60, seed=2)
     prints = {"a": fingerprint(first), "b": fingerprint(second), "c": fingerprint(other)}
-    (pair,) = alike_pairs(prints)
+    (pair,) = find_near_duplicates(prints)
     assert (pair.first, pair.second, pair.kind) == ("a", "b", "part")
 
 
@@ -101,7 +106,7 @@ def test_a_figure_that_repeats_makes_no_likeness() -> None:
 
     prints = {str(seed): fingerprint(with_ostinato(seed)) for seed in range(5)}
     assert all(len(each.parts) for each in prints.values())
-    assert alike_pairs(prints) == []
+    assert find_near_duplicates(prints) == []
 
 
 def test_drums_are_compared_stroke_by_stroke() -> None:
@@ -117,7 +122,7 @@ def test_drums_are_compared_stroke_by_stroke() -> None:
         return score
 
     prints = {"a": fingerprint(drums(0)), "b": fingerprint(drums(0, 4)), "c": fingerprint(drums(1))}
-    assert [pair[:2] for pair in alike_pairs(prints)] == [("a", "b")]
+    assert [pair[:2] for pair in find_near_duplicates(prints)] == [("a", "b")]
 
 
 def test_a_crowd_of_copies_is_one_group() -> None:
@@ -126,40 +131,40 @@ def test_a_crowd_of_copies_is_one_group() -> None:
     scores = {f"{place:03}": transpose(score, place % 12) for place in range(90)}
     hashes = {name: name[::-1] for name in scores}
     prints = {name: fingerprint(each) for name, each in scores.items()}
-    assert set(group_alike(hashes, prints).values()) == {min(hashes.values())}
+    assert set(group_near_duplicates(hashes, prints).values()) == {min(hashes.values())}
 
 
 def test_a_piece_like_no_other_keeps_its_group_when_others_come() -> None:
     prints = {str(seed): fingerprint(tune(bars=30, seed=seed)) for seed in range(6)}
     hashes = {name: f"hash {name}" for name in prints}
-    before = group_alike(hashes, prints)
+    before = group_near_duplicates(hashes, prints)
     assert before == hashes
     prints["new"] = fingerprint(transpose(tune(bars=30, seed=3), 2))
-    after = group_alike({**hashes, "new": "hash 0 of the new one"}, prints)
+    after = group_near_duplicates({**hashes, "new": "hash 0 of the new one"}, prints)
     assert {name: after[name] for name in "01245"} == {name: before[name] for name in "01245"}
     assert after["3"] == after["new"] == "hash 0 of the new one"
 
 
 def test_music_without_runs_is_like_nothing() -> None:
-    nothing = fingerprint(tune(bars=1))
-    assert nothing.parts == ()
-    assert alike_pairs({"a": nothing, "b": nothing}) == []
+    empty_batch = fingerprint(tune(bars=1))
+    assert empty_batch.parts == ()
+    assert find_near_duplicates({"a": empty_batch, "b": empty_batch}) == []
     assert fingerprint(symusic.Score(96)) is not None
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("abcdef")), max_size=8))
-def test_groups_are_what_is_connected(joins: list[tuple[str, str]]) -> None:
-    groups = Groups("abcdef")
+def test_sets_contain_what_is_connected(joins: list[tuple[str, str]]) -> None:
+    groups = UnionFind("abcdef")
     for name, other in joins:
-        groups.join(name, other)
+        groups.union(name, other)
     reach = {name: {name} for name in "abcdef"}
     for _ in joins:
         for name, other in joins:
             reach[name] = reach[other] = reach[name] | reach[other]
     for name in "abcdef":
-        assert groups.first_of(name) == min(reach[name])
+        assert groups.find(name) == min(reach[name])
     for name, other in joins:
-        assert groups.first_of(name) == groups.first_of(other)
+        assert groups.find(name) == groups.find(other)
 
 
 def prints_of(folder: Path) -> dict[str, Fingerprint]:
@@ -167,7 +172,7 @@ def prints_of(folder: Path) -> dict[str, Fingerprint]:
 
 
 def test_in_909_songs_the_three_that_stand_twice_are_found_and_no_other(shared_data: Path) -> None:
-    pairs = alike_pairs(prints_of(shared_data / "pop909"))
+    pairs = find_near_duplicates(prints_of(shared_data / "pop909"))
     assert {pair[:2] for pair in pairs} == {("017", "018"), ("262", "805"), ("492", "666")}
 
 
@@ -190,7 +195,7 @@ def test_chorales_that_stand_in_both_training_and_validation_are_found(shared_da
     folder = shared_data / "jsb_chorales"
     paths = sorted(folder.rglob("*.csv"))
     prints = {f"{path.parent.name} {path.stem[-3:]}": fingerprint(chorale(path)) for path in paths}
-    pairs = {pair[:2]: pair for pair in alike_pairs(prints)}
+    pairs = {pair[:2]: pair for pair in find_near_duplicates(prints)}
     assert pairs["train 224", "valid 303"].share == 1
     assert set(pairs) == {
         ("train 224", "valid 303"), ("train 142", "valid 287"), ("test 326", "train 221"),

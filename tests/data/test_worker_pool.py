@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rwkv_music.data.worker_pool import Outcome, map_in_workers, seconds_for
+from rwkv_music.data.worker_pool import TaskResult, map_in_workers, seconds_for
 from rwkv_music.errors import InputError
 from rwkv_music.worker_process import Failure, describe_exit
 from tests.failing_tasks import exit_once, process_id, run_task, write_pid_and_sleep
@@ -26,7 +26,7 @@ print(list(map_in_workers(write_pid_and_sleep, [sys.argv[1]] * 2, workers=2, sec
 """
 
 
-def run(kinds: list[str], **settings: object) -> dict[str, Outcome[str, object]]:
+def run(kinds: list[str], **settings: object) -> dict[str, TaskResult[str, object]]:
     settings = {"workers": 2, "seconds": 5.0, **settings}
     return {outcome.item: outcome for outcome in map_in_workers(run_task, kinds, **settings)}
 

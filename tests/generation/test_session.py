@@ -40,7 +40,7 @@ def test_adding_leaves_the_prompt_and_keeping_moves_it() -> None:
     assert kept.settings == {"bars": 1, "seed": 2, "nats": 1.5}
 
 
-def test_undo_goes_back_and_loses_nothing() -> None:
+def test_undo_goes_back_and_loses_empty_batch() -> None:
     session = grown()
     session.keep(1)
     session.add([continuation(3)])

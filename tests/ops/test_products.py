@@ -84,7 +84,7 @@ def test_frozen_matrices_get_no_gradient_and_change_no_other(trained: Sequence[s
             assert leaf.grad is None if wanted is None else torch.equal(leaf.grad, wanted)
 
 
-def test_a_result_that_nobody_uses_adds_nothing() -> None:
+def test_a_result_that_nobody_uses_adds_empty_batch() -> None:
     given = Given.drawn([Case(64, 32), Case(64, 32)], 40)
     x = given.inputs[0].bfloat16().requires_grad_()
     firsts = [each.float().requires_grad_() for each in given.firsts]

@@ -11,7 +11,7 @@ import numpy as np
 
 from rwkv_music.data import Windows
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training import Trainer, TrainingConfig
@@ -27,7 +27,7 @@ def losses() -> list[float]:
     windows = Windows(
         [piece(8, seed=seed) for seed in range(6)], tokenizer, prompt_bars=2, completion_bars=2
     )
-    batches = BatchStream(
+    batches = WindowLoader(
         windows, batch_size=4, seed=0, augment=RandomAugmentation(vocabulary=tokenizer.vocabulary)
     )
     model = RWKV7(ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=2, dim=64))

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.measuring import RESULTS, held_bytes
 from benchmarks.step_memory import estimate_of, random_batch
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import has_tiles
@@ -164,7 +164,7 @@ def test_a_full_memory_is_answered_with_what_a_new_run_could_do() -> None:
 def test_the_largest_batch_of_a_run_is_foreseen_from_a_few(new_config: NewConfig) -> None:
     settings = new_config(steps=400, batch_size=4)
     data = DataModule.from_config(settings)
-    stream = BatchStream(
+    stream = WindowLoader(
         data.train, batch_size=4, seed=settings.run.seed,
         augment=RandomAugmentation(vocabulary=data.tokenizer.vocabulary),
     )  # fmt: skip

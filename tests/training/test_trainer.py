@@ -61,7 +61,7 @@ def test_the_reported_loss_is_the_mean_over_all_batches_and_its_kinds_add_up_to_
     assert total / len(scored) == pytest.approx(report.loss_train, rel=1e-5)
     # Before the first step every token is about equally likely.
     assert report.loss_train == pytest.approx(np.log(TOKENIZER.vocab_size), rel=0.05)
-    assert report.scored_share == pytest.approx(len(scored) / sum(
+    assert report.scored_fraction == pytest.approx(len(scored) / sum(
         batch.tokens.numel() for batch in (collate(EXAMPLES[:1]), collate(EXAMPLES[1:]))
     ))  # fmt: skip
 

@@ -7,7 +7,7 @@ import { filteredRows, sortedRows } from "../../widgets/rwkv_music_widgets/stati
 
 const row = (name, verdict, bars, remarks = []) =>
   ({ name, verdict, remarks, values: [verdict, name, bars] });
-const rows = [row("b 10", "fine", 9), row("b 9", "set aside", null, ["why: Empty"]), row("a", "mended", 30)];
+const rows = [row("b 10", "fine", 9), row("b 9", "skipped", null, ["why: Empty"]), row("a", "repaired", 30)];
 const names = (found) => found.map((each) => each.name);
 
 test("numbers are sorted as numbers, and the unknown comes last both ways", () => {
@@ -28,6 +28,6 @@ test("equal values keep their order", () => {
 test("rows are filtered by verdict and by a text in name or remarks", () => {
   assert.deepEqual(names(filteredRows(rows, "fine", "")), ["b 10"]);
   assert.deepEqual(names(filteredRows(rows, "", "empty")), ["b 9"]);
-  assert.deepEqual(names(filteredRows(rows, "mended", "b")), []);
+  assert.deepEqual(names(filteredRows(rows, "repaired", "b")), []);
   assert.equal(filteredRows(rows, "", "").length, 3);
 });

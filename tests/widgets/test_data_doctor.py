@@ -25,7 +25,7 @@ def test_a_folder_is_examined_and_shown(folder: Path) -> None:
     report = doctor.wait(60)
     assert doctor.report is report
     assert doctor.message == ""
-    assert [row["verdict"] for row in doctor.table.rows] == ["fine"] * 3 + ["set aside"]
+    assert [row["verdict"] for row in doctor.table.rows] == ["fine"] * 3 + ["skipped"]
     assert doctor.table.rows[0]["texts"][:3] == ["fine", "0.mid", "6"]
     assert doctor.table.rows[0]["values"][2] == 6
     assert "<b>Can I train on this?</b>" in doctor.summary.value
@@ -64,7 +64,7 @@ def test_a_file_that_crashes_its_reader_leaves_the_kernel_alone(folder: Path) ->
     save_score(score, folder / "crash.mid")
     doctor = DataDoctor(folder, tokenizer=CrashingTokenizer())
     (crashed,) = [file for file in doctor.wait(60).files if file.name == "crash.mid"]
-    assert crashed.verdict == "set aside"
+    assert crashed.verdict == "skipped"
     assert crashed.notes is None
     doctor.select("crash.mid")
     assert doctor.message.startswith("crash.mid cannot be shown: ")

@@ -1,4 +1,4 @@
-"""The corpus of Bach chorales, kept in the cache folder once it is built."""
+"""The corpus of Bach chorales, kept in the cache folder."""
 
 import hashlib
 import json
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     import symusic
 
 _RECIPE = 2
-"""Counts up when what is done to the chorales changes, so that old caches are not used."""
+"""Increased when the processing of the chorales changes, so that older caches are not used."""
 
 
 def bach_corpus(tokenizer: Tokenizer, *, progress: Progress | None = None) -> Corpus:
-    """The four-part Bach chorales of the installed music21, from the cache when they are there."""
+    """Return the four-part Bach chorales of the installed music21, from the cache if possible."""
     cached = cache_folder() / f"bach-{_bach_key(tokenizer)}.npz"
     if cached.exists():
         return _read_corpus(cached, "bach", tokenizer)
     scores: dict[str, symusic.Score] = {}
-    set_aside: dict[str, str] = {}
+    skipped: dict[str, str] = {}
     names = chorales.chorale_names()
     for done, name in enumerate(names, start=1):
         try:
             scores[name] = chorales.load_chorale(name)
         except InputError as error:
-            set_aside[name] = str(error)
+            skipped[name] = str(error)
         if progress is not None:
             progress(done, len(names), name)
     groups = melody_groups({name: chorales.melody_of(score) for name, score in scores.items()})
@@ -44,28 +44,27 @@ def bach_corpus(tokenizer: Tokenizer, *, progress: Progress | None = None) -> Co
         Piece(name=name, ids=tokenizer.encode(score), group=groups[name])
         for name, score in scores.items()
     )
-    corpus = Corpus("bach", pieces, tokenizer.settings, set_aside)
+    corpus = Corpus("bach", pieces, tokenizer.settings, skipped)
     _write_corpus(corpus, cached)
     return corpus
 
 
 def _bach_key(tokenizer: Tokenizer) -> str:
-    """Changes whenever the cached ids would."""
+    """Return a key that changes whenever the cached ids would."""
     settings = sorted(tokenizer.settings.items())
-    facts = [_RECIPE, Tokenizer.VERSION, metadata.version("music21"), settings]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    inputs = [_RECIPE, Tokenizer.VERSION, metadata.version("music21"), settings]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
 
 
 def _write_corpus(corpus: Corpus, path: Path) -> None:
-    lengths = [len(piece.ids) for piece in corpus.pieces]
-    with atomic_writer(path) as aside, aside.open("wb") as stream:
+    with atomic_writer(path) as partial, partial.open("wb") as stream:
         np.savez_compressed(
             stream,
             ids=np.concatenate([piece.ids for piece in corpus.pieces]),
-            lengths=np.array(lengths),
+            lengths=np.array([len(piece.ids) for piece in corpus.pieces]),
             names=np.array([piece.name for piece in corpus.pieces]),
             groups=np.array([piece.group for piece in corpus.pieces]),
-            set_aside=np.array(json.dumps(dict(corpus.set_aside))),
+            set_aside=np.array(json.dumps(dict(corpus.skipped))),
         )
 
 
@@ -75,5 +74,5 @@ def _read_corpus(path: Path, name: str, tokenizer: Tokenizer) -> Corpus:
         all_ids = np.split(stored["ids"], ends[:-1])
         rows = zip(stored["names"].tolist(), all_ids, stored["groups"].tolist(), strict=True)
         pieces = tuple(Piece(name=piece, ids=ids, group=group) for piece, ids, group in rows)
-        set_aside = json.loads(str(stored["set_aside"]))
-    return Corpus(name, pieces, tokenizer.settings, set_aside)
+        skipped = json.loads(str(stored["set_aside"]))
+    return Corpus(name, pieces, tokenizer.settings, skipped)

@@ -4,28 +4,31 @@ import hashlib
 from contextlib import closing
 from pathlib import Path
 
-from rwkv_music.data.doctor.folder_report import REMEDIES
-from rwkv_music.data.near_duplicates import Fingerprint, fingerprint, group_alike
+from rwkv_music.data.file_reading import failure_text
+from rwkv_music.data.near_duplicates import Fingerprint, fingerprint, group_near_duplicates
 from rwkv_music.data.pieces import Corpus, Ids, Piece
 from rwkv_music.data.scanning import find_files
-from rwkv_music.data.worker_pool import Progress, map_in_workers, usable_cores
+from rwkv_music.data.worker_pool import Progress, TaskResult, map_in_workers, usable_cores
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 
-_FILES_WORTH_A_WORKER = 64
-"""Starting a process takes about as long as reading so many."""
-_SECONDS_TO_READ = 120.0
-"""For any file: on a busy machine, too, the same files must make the same corpus."""
+_FILES_PER_WORKER = 64
+"""Starting a process takes about as long as reading this many files."""
+_MAX_SECONDS = 120.0
+"""Time limit for any file. It is generous: a busy machine must make the same corpus."""
 
 
 def folder_corpus(
     folder: Path, tokenizer: Tokenizer, *, progress: Progress | None = None
 ) -> Corpus:
-    """Every music file in a folder and below it; files that cannot be used are set aside by name.
+    """Return every music file in a folder and below it; files that cannot be used are skipped.
 
-    Files are read in separate processes, so that one that crashes its reader costs only itself.
-    Files with the same music form one group, also in another key, at another tempo or arranged
-    otherwise, so that copies never stand on both sides of a split.
+    Files are read in worker processes, so that one that crashes its reader affects no other. Files
+    with the same music form one group, also in another key, tempo or arrangement, so that copies
+    are always in the same split.
+
+    Raises:
+        InputError: If it is not a folder, or no file in it can be used.
     """
     from rwkv_music.score.files import READABLE_SUFFIXES
 
@@ -34,52 +37,49 @@ def folder_corpus(
     files = find_files(folder).music
     if not files:
         raise InputError(
-            f"{folder} holds no music file ({', '.join(READABLE_SUFFIXES)}): give another folder"
+            f"{folder} contains no music file ({', '.join(READABLE_SUFFIXES)}): give another folder"
         )
     paths = [folder / file.name for file in files if not file.problem]
-    found: dict[str, Ids] = {}
+    skipped = {file.name: f"{folder / file.name}: {file.problem}" for file in files if file.problem}
+    ids: dict[str, Ids] = {}
     prints: dict[str, Fingerprint] = {}
-    set_aside = {
-        file.name: f"{folder / file.name}: {file.problem}" for file in files if file.problem
-    }
-    outcomes = map_in_workers(
+    results = map_in_workers(
         _Reader(tokenizer),
         paths,
-        workers=min(usable_cores(), 1 + len(paths) // _FILES_WORTH_A_WORKER),
-        seconds=_SECONDS_TO_READ,
+        workers=min(usable_cores(), 1 + len(paths) // _FILES_PER_WORKER),
+        seconds=_MAX_SECONDS,
         in_order=True,
     )
-    with closing(outcomes):
-        for done, outcome in enumerate(outcomes, start=1):
-            name = outcome.item.relative_to(folder).as_posix()
-            read = outcome.result
-            if read is None:
-                assert outcome.failure is not None
-                kind, reason, *_ = outcome.failure
-                set_aside[name] = f"{outcome.item}: {reason}: {REMEDIES[kind]}"
-            elif isinstance(read, str):
-                set_aside[name] = read
+    with closing(results):
+        for done, task in enumerate(results, start=1):
+            name = task.item.relative_to(folder).as_posix()
+            content = _content_or_reason(task)
+            if isinstance(content, str):
+                skipped[name] = content
             else:
-                found[name], prints[name] = read
+                ids[name], prints[name] = content
             if progress is not None:
                 progress(done, len(paths), name)
-    if not found:
-        reason = next(iter(set_aside.values()))
+    if not ids:
+        reason = next(iter(skipped.values()))
         raise InputError(f"none of the {len(files)} files in {folder} can be used; first: {reason}")
-    hashes = {name: hashlib.sha256(ids.tobytes()).hexdigest() for name, ids in found.items()}
-    groups = group_alike(hashes, prints)
-    pieces = tuple(Piece(name, ids, groups[name]) for name, ids in found.items())
-    return Corpus(str(folder), pieces, tokenizer.settings, set_aside)
+    hashes = {name: hashlib.sha256(piece.tobytes()).hexdigest() for name, piece in ids.items()}
+    groups = group_near_duplicates(hashes, prints)
+    pieces = tuple(Piece(name, piece, groups[name]) for name, piece in ids.items())
+    return Corpus(str(folder), pieces, tokenizer.settings, skipped)
+
+
+_Content = tuple[Ids, Fingerprint]
 
 
 class _Reader:
-    """Reads a file and encodes it; a worker's function."""
+    """Reads and encodes a file; called in a worker process."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-    def __call__(self, path: Path) -> tuple[Ids, Fingerprint] | str:
-        """Its ids and what it is recognised by, or why it cannot be used."""
+    def __call__(self, path: Path) -> _Content | str:
+        """Return the ids and the fingerprint, or why the file cannot be used."""
         from rwkv_music.score import load_score
 
         try:
@@ -87,3 +87,10 @@ class _Reader:
             return self._tokenizer.encode(score), fingerprint(score)
         except InputError as error:
             return str(error)
+
+
+def _content_or_reason(task: TaskResult[Path, _Content | str]) -> _Content | str:
+    if task.result is not None:
+        return task.result
+    assert task.failure is not None
+    return f"{task.item}: {failure_text(task.failure)}"

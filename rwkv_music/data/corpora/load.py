@@ -1,4 +1,4 @@
-"""Corpora by name: the built-in chorales, a token store, or a folder of music files."""
+"""Load a corpus by name: the Bach chorales, a token store, or a folder of music files."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from rwkv_music.tokenizer import Tokenizer
 def load_corpus(
     source: str | Path, tokenizer: Tokenizer | None = None, *, progress: Progress | None = None
 ) -> Corpus:
-    """The corpus called `source`: "bach", a token store, or a folder searched for music files.
+    """Load a corpus: "bach", a token store, or a folder of music files.
 
     Args:
-        source: "bach" for the chorales in the installed music21, else a folder: one that `prepare`
-            made, or one of music files.
-        tokenizer: What turns the scores into ids; when None that of the store, or the default one.
-        progress: Told of each piece; a cached corpus and a store need none.
+        source: "bach" for the chorales of the installed music21; otherwise a folder, either a token
+            store or one with music files.
+        tokenizer: Tokenizer that encodes the scores; when None that of the store, or the default.
+        progress: Called for each piece, unless the corpus is cached or a store.
 
     Raises:
         InputError: If the folder does not exist or no file in it can be used, or if the store was

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Int
 
-from rwkv_music.data.union_find import Groups
+from rwkv_music.data.union_find import UnionFind
 
 Melody = Int[np.ndarray, " notes"]
 
@@ -37,12 +37,12 @@ def melody_groups(melodies: Mapping[str, Melody], *, run: int = _RUN) -> dict[st
         >>> melody_groups({"a": tune, "b": tune + 5, "c": tune[::-1]}, run=3)
         {'a': 'a', 'b': 'a', 'c': 'c'}
     """
-    groups = Groups(melodies)
+    groups = UnionFind(melodies)
     first_seen: dict[bytes, str] = {}
     for name in sorted(melodies):
         for signature in interval_runs(melodies[name], run):
-            groups.join(name, first_seen.setdefault(signature, name))
-    return {name: groups.first_of(name) for name in melodies}
+            groups.union(name, first_seen.setdefault(signature, name))
+    return {name: groups.find(name) for name in melodies}
 
 
 def interval_runs(melody: Melody, run: int) -> set[bytes]:

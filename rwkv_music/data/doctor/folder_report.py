@@ -1,58 +1,56 @@
-"""The data doctor: what is in a folder of music, file by file, and what that means for training.
+"""The report of a folder of music: its files, and what they mean for training.
 
-Every file that is found appears: as a row of its own, or, if its ending is of no format that can be
-read, in the count of that ending.
+Every file is reported, on its own or, if its ending cannot be read, in the count of that ending.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from rwkv_music.data.doctor.file_report import Examiner, FileReport
-from rwkv_music.data.near_duplicates import Alike, alike_pairs, group_alike
+from rwkv_music.data.file_reading import failure_text, seconds_for
+from rwkv_music.data.near_duplicates import (
+    Fingerprint,
+    NearDuplicate,
+    find_near_duplicates,
+    group_near_duplicates,
+)
 from rwkv_music.data.pieces import held_out_groups
-from rwkv_music.data.scanning import FoundFile, FoundFiles, find_files
-from rwkv_music.data.worker_pool import Progress, map_in_workers, seconds_for
+from rwkv_music.data.scanning import FolderListing, FoundFile, find_files
+from rwkv_music.data.worker_pool import Progress, map_in_workers
 from rwkv_music.tokenizer import Tokenizer
 
 _SECONDS_TO_MEASURE = 9.0
-"""Beyond what reading may take: a file of 100,000 notes is measured in one."""
+"""Added to the time limit for reading: a file of 100,000 notes is measured in one second."""
 
-REMEDIES = {
-    "late": "leave it out, or convert it elsewhere",
-    "crashed": "export it again in another format, or leave it out",
-    "failed": "leave it out, and report this, please",
-    "refused": "leave it out",
-}
-"""What to do about a file with which a worker failed, by the kind of the failure."""
 _TRAINING, _VALIDATION = "training", "validation"
-_SIDES_BY_FOLDER = {
+_SPLITS_BY_FOLDER = {
     "train": _TRAINING, "training": _TRAINING, "valid": _VALIDATION, "validation": _VALIDATION,
     "val": _VALIDATION, "dev": _VALIDATION, "test": "test", "testing": "test",
 }  # fmt: skip
 
 
-class Crossing(NamedTuple):
-    """The same music on both sides of a split."""
+class SplitLeak(NamedTuple):
+    """A train/held-out leak: the same music in two splits."""
 
     first: str
     second: str
-    sides: tuple[str, str]
+    splits: tuple[str, str]
 
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What is known of a folder."""
+    """The report of a folder."""
 
     folder: str
     files: tuple[FileReport, ...]
     """Sorted by name."""
     ignored: Mapping[str, int]
-    """Ending -> how many files with it were not looked into; "" for none."""
+    """Ending -> number of files with it that were not examined; "" for no ending."""
     not_examined: int = 0
-    """Files that the examination did not come to, because it was stopped."""
+    """Files that were not examined because of an interruption."""
 
     @cached_property
     def usable(self) -> tuple[FileReport, ...]:
@@ -61,7 +59,7 @@ class FolderReport:
 
     @cached_property
     def copies(self) -> list[list[str]]:
-        """Files with exactly the same music, set by set."""
+        """Sets of files with exactly the same music."""
         names: dict[str, list[str]] = {}
         for file in self.files:
             if file.content_hash:
@@ -69,90 +67,87 @@ class FolderReport:
         return [same for same in names.values() if len(same) > 1]
 
     @cached_property
-    def alike(self) -> list[Alike]:
-        """Pairs that are the same music in another form, the likest first; no exact copies."""
+    def near_duplicates(self) -> list[NearDuplicate]:
+        """Pairs with the same music in another form, the most similar first; no exact copies."""
         first_with: dict[str, FileReport] = {}
         for file in self.files:
-            if file.profile is not None:
+            if file.statistics is not None:
                 first_with.setdefault(file.content_hash, file)
-        return alike_pairs(
-            {each.name: each.profile.fingerprint for each in first_with.values() if each.profile}
-        )
+        return find_near_duplicates(_fingerprints(first_with.values()))
 
     @cached_property
     def groups(self) -> dict[str, str]:
-        """Group of each usable file: copies and likenesses share one, and with it their side."""
-        known = [file for file in self.usable if file.profile is not None]
-        return group_alike(
-            {file.name: file.content_hash for file in known},
-            {file.name: file.profile.fingerprint for file in known if file.profile},
-        )
+        """Group of each usable file; copies and near-duplicates share one, and so their split."""
+        known = [file for file in self.usable if file.statistics is not None]
+        hashes = {file.name: file.content_hash for file in known}
+        return group_near_duplicates(hashes, _fingerprints(known))
 
     @cached_property
-    def sides(self) -> dict[str, str]:
-        """The side of each usable file when training splits this folder."""
-        held_out = held_out_groups(self.groups.values())
-        return {
-            name: _VALIDATION if group in held_out else _TRAINING
-            for name, group in self.groups.items()
-        }
+    def splits(self) -> dict[str, str]:
+        """The split of each usable file when training splits this folder."""
+        return _split_by_hash(self.groups)
 
     @cached_property
-    def crossings(self) -> list[Crossing]:
+    def split_leaks(self) -> list[SplitLeak]:
         """The same music in folders called train, valid, test and the like."""
-        pairs = [(pair.first, pair.second) for pair in self.alike]
+        pairs = [(pair.first, pair.second) for pair in self.near_duplicates]
         pairs += [(same[0], other) for same in self.copies for other in same[1:]]
-        return _crossings(pairs, declared_side)
+        return _leaks(pairs, declared_split)
 
     @cached_property
-    def store_crossings(self) -> list[Crossing]:
-        """Likenesses that a token store parts, since it knows exact copies only."""
-        hashes = {file.name: file.content_hash for file in self.usable}
-        held_out = held_out_groups(hashes.values())
-        sides = {
-            name: _VALIDATION if content in held_out else _TRAINING
-            for name, content in hashes.items()
-        }
-        return _crossings([(pair.first, pair.second) for pair in self.alike], sides.get)
+    def store_leaks(self) -> list[SplitLeak]:
+        """Near-duplicates that a token store puts into two splits; it knows exact copies only."""
+        splits = _split_by_hash({file.name: file.content_hash for file in self.usable})
+        return _leaks([(pair.first, pair.second) for pair in self.near_duplicates], splits.get)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for JSON."""
+        """Return everything, for JSON."""
         from rwkv_music.data.doctor.report_text import advice
 
         return {
             "folder": self.folder,
             "advice": advice(self),
-            "files": [{**file.as_dict(), "side": self.sides.get(file.name)} for file in self.files],
+            "files": [{**file.as_dict(), "split": self.splits.get(file.name)}
+                      for file in self.files],
             "ignored": dict(self.ignored),
             "not_examined": self.not_examined,
             "copies": self.copies,
-            "alike": [pair._asdict() for pair in self.alike],
-            "crossings": [crossing._asdict() for crossing in self.crossings],
-            "store_crossings": [crossing._asdict() for crossing in self.store_crossings],
-        }
+            "near_duplicates": [pair._asdict() for pair in self.near_duplicates],
+            "split_leaks": [leak._asdict() for leak in self.split_leaks],
+            "store_leaks": [leak._asdict() for leak in self.store_leaks],
+        }  # fmt: skip
 
 
-def _crossings(
-    pairs: Sequence[tuple[str, str]], side_of: Callable[[str], str | None]
-) -> list[Crossing]:
-    found = []
+def _fingerprints(files: Iterable[FileReport]) -> dict[str, Fingerprint]:
+    return {file.name: file.statistics.fingerprint for file in files if file.statistics}
+
+
+def _split_by_hash(groups: Mapping[str, str]) -> dict[str, str]:
+    held_out = held_out_groups(groups.values())
+    return {name: _VALIDATION if group in held_out else _TRAINING for name, group in groups.items()}
+
+
+def _leaks(
+    pairs: Sequence[tuple[str, str]], split_of: Callable[[str], str | None]
+) -> list[SplitLeak]:
+    leaks = []
     for first, second in pairs:
-        one, other = side_of(first), side_of(second)
+        one, other = split_of(first), split_of(second)
         if one and other and one != other:
-            found.append(Crossing(first, second, (one, other)))
-    return found
+            leaks.append(SplitLeak(first, second, (one, other)))
+    return leaks
 
 
-def declared_side(name: str) -> str | None:
-    """The side of a split that one of the folders in a name declares.
+def declared_split(name: str) -> str | None:
+    """Return the split that a folder in a name declares.
 
     Example:
-        >>> declared_side("train/a.mid"), declared_side("songs/a.mid")
+        >>> declared_split("train/a.mid"), declared_split("songs/a.mid")
         ('training', None)
     """
-    folders = PurePosixPath(name).parts[:-1]
-    sides = [_SIDES_BY_FOLDER[each.lower()] for each in folders if each.lower() in _SIDES_BY_FOLDER]
-    return sides[0] if sides else None
+    folders = [folder.lower() for folder in PurePosixPath(name).parts[:-1]]
+    splits = [_SPLITS_BY_FOLDER[folder] for folder in folders if folder in _SPLITS_BY_FOLDER]
+    return splits[0] if splits else None
 
 
 def examine_files(
@@ -162,34 +157,33 @@ def examine_files(
     tokenizer: Tokenizer | None = None,
     workers: int | None = None,
 ) -> Iterator[FileReport]:
-    """Examine files in separate processes; a file that crashes its reader costs only itself.
+    """Examine files in worker processes; a file that crashes its reader affects no other.
 
     Args:
-        folder: What their names are relative to.
-        files: Which ones.
-        tokenizer: What training will use; the default one when None.
-        workers: Processes; as many as there are cores by default.
+        folder: Folder that their names are relative to.
+        files: The files.
+        tokenizer: The tokenizer that training will use; the default one when None.
+        workers: Number of processes; one per core when None.
 
     Yields:
-        A report for each file, as they are made.
+        The report of each file, as soon as it is made.
     """
     for file in files:
         if file.problem:
-            yield FileReport(file.name, "set aside", reason=file.problem).named(file.name)
-    outcomes = map_in_workers(
+            yield FileReport(file.name, "skipped", reason=file.problem)
+    results = map_in_workers(
         Examiner(tokenizer or Tokenizer()),
         [str(Path(folder) / file.name) for file in files if not file.problem],
         workers=workers,
         seconds=lambda path: seconds_for(path) + _SECONDS_TO_MEASURE,
     )
-    for outcome in outcomes:
-        name = Path(outcome.item).relative_to(folder).as_posix()
-        report = outcome.result
+    for task in results:
+        name = Path(task.item).relative_to(folder).as_posix()
+        report = task.result
         if report is None:
-            assert outcome.failure is not None
-            remedy = REMEDIES[outcome.failure.kind]
-            report = FileReport(name, "set aside", reason=f"{outcome.failure.reason}: {remedy}")
-        yield report.named(name)
+            assert task.failure is not None
+            report = FileReport(name, "skipped", reason=failure_text(task.failure))
+        yield report.with_name(name)
 
 
 def examine_folder(
@@ -202,34 +196,34 @@ def examine_folder(
     """Examine every music file in a folder and below it.
 
     Args:
-        folder: Where the music is.
-        tokenizer: What training will use; the default one when None.
-        workers: Processes; as many as there are cores by default.
-        progress: Told of each file.
+        folder: Folder of music files.
+        tokenizer: The tokenizer that training will use; the default one when None.
+        workers: Number of processes; one per core when None.
+        progress: Called for each file.
 
     Raises:
-        InputError: If it is no folder, or has no music file in it.
+        InputError: If it is not a folder, or contains no music file.
 
     Example:
         report = examine_folder("midi/")
         [file.name for file in report.files if not file.is_usable]
     """
-    found = find_files(folder)
-    done: list[FileReport] = []
-    for report in examine_files(folder, found.music, tokenizer=tokenizer, workers=workers):
-        done.append(report)
+    listing = find_files(folder)
+    reports: list[FileReport] = []
+    for report in examine_files(folder, listing.music, tokenizer=tokenizer, workers=workers):
+        reports.append(report)
         if progress is not None:
-            progress(len(done), len(found.music), report.name)
-    return folder_report(folder, found, done)
+            progress(len(reports), len(listing.music), report.name)
+    return folder_report(folder, listing, reports)
 
 
 def folder_report(
-    folder: str | Path, found: FoundFiles, done: Sequence[FileReport]
+    folder: str | Path, listing: FolderListing, reports: Sequence[FileReport]
 ) -> FolderReport:
-    """What the reports of some files say together; fewer than were found after an interruption."""
+    """Combine the reports of files; after an interruption there are fewer than were listed."""
     return FolderReport(
         folder=str(folder),
-        files=tuple(sorted(done, key=lambda file: file.name)),
-        ignored=dict(found.ignored.most_common()),
-        not_examined=len(found.music) - len(done),
+        files=tuple(sorted(reports, key=lambda file: file.name)),
+        ignored=dict(listing.ignored.most_common()),
+        not_examined=len(listing.music) - len(reports),
     )

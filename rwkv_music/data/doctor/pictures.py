@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rwkv_music.data.doctor.file_report import DURATION_EDGES, Profile
+from rwkv_music.data.doctor.file_report import DURATION_EDGES, NoteStatistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from rwkv_music.data.doctor.folder_report import FolderReport
 
 _COLOR = "#0072B2"
-_MOST_SIGNATURES = 12
-_WIDE = 8
-"""From this ratio of the longest to the shortest on, lengths are shown on a logarithmic axis."""
-_NAMED_DURATIONS = {0.125: "32nd", 0.25: "16th", 0.5: "8th", 1.0: "quarter", 2.0: "half",
-                    4.0: "whole", 16.0: "4 wholes"}  # fmt: skip
+_MAX_SIGNATURES = 12
+_LOG_RATIO = 8
+"""From this ratio of the longest to the shortest piece, the axis of lengths is logarithmic."""
+_DURATION_NAMES = {0.125: "32nd", 0.25: "16th", 0.5: "8th", 1.0: "quarter", 2.0: "half",
+                   4.0: "whole", 16.0: "4 wholes"}  # fmt: skip
 
 
 def save_pictures(report: "FolderReport", folder: str | Path) -> list[Path]:
     """Write each picture as a PNG file.
 
     Args:
-        report: Whose usable files to show.
-        folder: Where to; it is made if need be.
+        report: The report whose usable files are shown.
+        folder: Folder to write to; created if it is missing.
 
     Returns:
         The paths: lengths, pitches, durations, signatures.
@@ -45,11 +45,11 @@ def save_pictures(report: "FolderReport", folder: str | Path) -> list[Path]:
 
 
 def draw_overview(report: "FolderReport", *, text_color: str = "black") -> "Figure":
-    """All pictures in one figure.
+    """Draw all pictures in one figure with a transparent background.
 
     Args:
-        report: Whose usable files to show.
-        text_color: Of axes and writing; the background is transparent.
+        report: The report whose usable files are shown.
+        text_color: Color of axes and text.
     """
     figure = _new_figure((11, 5.2))
     figure.patch.set_alpha(0)
@@ -65,7 +65,7 @@ def draw_overview(report: "FolderReport", *, text_color: str = "black") -> "Figu
 
 
 def _new_figure(size: tuple[float, float]) -> "Figure":
-    """A figure that pyplot does not know, so that no window and no global state is left."""
+    """Return a figure that is not registered with pyplot, so that no global state remains."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -80,24 +80,24 @@ def _draw_lengths(report: "FolderReport", axes: "Axes") -> None:
     if not len(bars):
         return
     low, high = int(bars.min()), int(bars.max())
-    spaced = np.geomspace if high >= _WIDE * low else np.linspace
+    spaced = np.geomspace if high >= _LOG_RATIO * low else np.linspace
     edges = np.unique(spaced(low, high + 1, 31).astype(int))
     axes.hist(bars, bins=edges.tolist(), color=_COLOR, edgecolor="white", linewidth=0.4)
-    if high >= _WIDE * low:
+    if high >= _LOG_RATIO * low:
         axes.set_xscale("log")
-        _name_powers(axes, low, high)
+        _set_plain_ticks(axes, low, high)
 
 
-def _name_powers(axes: "Axes", low: int, high: int) -> None:
-    """Plain numbers on a logarithmic axis of bars."""
-    marks = [each * 10**power for power in range(6) for each in (1, 2, 5)]
-    shown = [mark for mark in marks if low <= mark <= high] or [low]
-    axes.set_xticks(shown, [f"{mark:,}" for mark in shown])
+def _set_plain_ticks(axes: "Axes", low: int, high: int) -> None:
+    """Label a logarithmic axis of bars with plain numbers."""
+    ticks = [digit * 10**power for power in range(6) for digit in (1, 2, 5)]
+    shown = [tick for tick in ticks if low <= tick <= high] or [low]
+    axes.set_xticks(shown, [f"{tick:,}" for tick in shown])
     axes.set_xticks([], minor=True)
 
 
 def _draw_pitches(report: "FolderReport", axes: "Axes") -> None:
-    counts = sum((profile.pitches for profile in _profiles(report)), np.zeros(128, dtype=np.int64))
+    counts = sum((entry.pitches for entry in _statistics(report)), np.zeros(128, dtype=np.int64))
     axes.set(title="Pitches (without drums)", xlabel="C4 is middle C", ylabel="notes")
     axes.bar(np.arange(128), counts, width=1.0, color=_COLOR)
     used = np.flatnonzero(counts)
@@ -108,28 +108,29 @@ def _draw_pitches(report: "FolderReport", axes: "Axes") -> None:
 
 
 def _draw_durations(report: "FolderReport", axes: "Axes") -> None:
-    none = np.zeros(len(DURATION_EDGES) - 1, dtype=np.int64)
-    counts = sum((profile.durations for profile in _profiles(report)), none)
+    zeros = np.zeros(len(DURATION_EDGES) - 1, dtype=np.int64)
+    counts = sum((entry.durations for entry in _statistics(report)), zeros)
     axes.set(title="Durations (without drums)", ylabel="notes")
-    # Each bar stands around its lower bound, where the written values lie.
+    # Each bar is centered on its lower edge, where the written durations are.
     axes.bar(np.arange(len(counts)), counts, color=_COLOR, width=0.9)
-    places = {
-        2 * np.log2(quarters / DURATION_EDGES[0]): n for quarters, n in _NAMED_DURATIONS.items()
+    ticks = {
+        2 * np.log2(quarters / DURATION_EDGES[0]): name
+        for quarters, name in _DURATION_NAMES.items()
     }
-    axes.set_xticks(list(places), list(places.values()), rotation=30, ha="right")
+    axes.set_xticks(list(ticks), list(ticks.values()), rotation=30, ha="right")
 
 
 def _draw_signatures(report: "FolderReport", axes: "Axes") -> None:
-    found = Counter(sign for file in report.usable for sign in file.time_signatures)
+    counts = Counter(name for file in report.usable for name in file.time_signatures)
     axes.set(title="Time signatures", ylabel="files")
-    most = found.most_common(_MOST_SIGNATURES)
-    rest = sum(found.values()) - sum(number for _, number in most)
-    names = [name for name, _ in most] + (["others"] if rest else [])
-    axes.bar(names, [number for _, number in most] + ([rest] if rest else []), color=_COLOR)
+    shown = counts.most_common(_MAX_SIGNATURES)
+    others = sum(counts.values()) - sum(count for _, count in shown)
+    names = [name for name, _ in shown] + (["others"] if others else [])
+    axes.bar(names, [count for _, count in shown] + ([others] if others else []), color=_COLOR)
 
 
-def _profiles(report: "FolderReport") -> list[Profile]:
-    return [file.profile for file in report.usable if file.profile is not None]
+def _statistics(report: "FolderReport") -> list[NoteStatistics]:
+    return [file.statistics for file in report.usable if file.statistics is not None]
 
 
 _PICTURES: dict[str, Callable[["FolderReport", "Axes"], None]] = {

@@ -22,19 +22,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Answer(NamedTuple):
+class ReportSection(NamedTuple):
     """A question and what the doctor says to it."""
 
     question: str
     lines: list[str]
 
 
-def advice(report: "FolderReport") -> list[Answer]:
+def advice(report: "FolderReport") -> list[ReportSection]:
     """The summary, as answers to what one wants to know before training."""
     return [
-        Answer("Can I train on this?", list(_can_i_train(report))),
-        Answer("What will be missing?", list(_what_is_missing(report)) or ["Nothing."]),
-        Answer("What should I do?", list(_what_to_do(report))),
+        ReportSection("Can I train on this?", list(_can_i_train(report))),
+        ReportSection("What will be missing?", list(_what_is_missing(report)) or ["Nothing."]),
+        ReportSection("What should I do?", list(_what_to_do(report))),
     ]
 
 
@@ -86,17 +86,17 @@ def remarks_of(report: "FolderReport") -> dict[str, list[str]]:
     remarks: dict[str, list[str]] = {}
     for file in report.files:
         lines = [f"why: {file.reason}"] if file.reason else []
-        lines += [f"mended: {change}" for change in file.mended]
+        lines += [f"repaired: {change}" for change in file.repairs]
         if file.notes_lost:
             lines.append(f"lost: {file.notes_lost} notes do not come back from the tokenizer")
         remarks[file.name] = lines
     for first, *others in report.copies:
         for name in others:
             remarks[name].append(f"copy: the same music as {first}")
-    for pair in report.alike:
+    for pair in report.near_duplicates:
         how = _how_alike(pair.share, pair.kind)
-        remarks[pair.second].append(f"alike: {how} is the same in {pair.first}")
-        remarks[pair.first].append(f"alike: {how} is the same in {pair.second}")
+        remarks[pair.second].append(f"near-duplicate: {how} is the same in {pair.first}")
+        remarks[pair.first].append(f"near-duplicate: {how} is the same in {pair.second}")
     return remarks
 
 
@@ -147,7 +147,7 @@ def _what_is_missing(report: "FolderReport") -> Iterator[str]:
     for file in aside:
         kinds.setdefault(_kind_of(file.reason), []).append(file)
     for files in sorted(kinds.values(), key=len, reverse=True):
-        yield f"{_are(len(files), 'file')} set aside ({_names(f.name for f in files)}): " + (
+        yield f"{_are(len(files), 'file')} skipped ({_names(f.name for f in files)}): " + (
             files[0].reason if len(files) == 1 else f"each of them: {files[0].reason}"
         )
     lost = [file for file in report.usable if file.notes_lost]
@@ -165,40 +165,40 @@ def _kind_of(reason: str) -> str:
 
 
 def _what_to_do(report: "FolderReport") -> Iterator[str]:
-    mended = [file for file in report.files if file.mended]
-    if mended:
+    repairs = [file for file in report.files if file.repairs]
+    if repairs:
         yield (
-            f"{_count(len(mended), 'file')} had faults that are mended while reading "
-            f"({_names_of(mended)}): listen before you trust them; no file is changed."
+            f"{_count(len(repairs), 'file')} had faults that are repaired while reading "
+            f"({_names_of(repairs)}): listen before you trust them; no file is changed."
         )
     for first, *others in report.copies[:_MOST_NAMED]:
         yield f"Delete {_names(iter(others))}: the same music as {first}, note for note."
     if report.copies[_MOST_NAMED:]:
         rest = len(report.copies) - _MOST_NAMED
         yield f"There are {_count(rest, 'more set')} of copies; see the table."
-    for pair in report.alike[:_MOST_NAMED]:
+    for pair in report.near_duplicates[:_MOST_NAMED]:
         yield (
             f"Compare {pair.first} and {pair.second}: {_how_alike(pair.share, pair.kind)} is the "
             "same. Training keeps them on one side of its split; delete one if it is only a copy."
         )
-    if report.alike[_MOST_NAMED:]:
-        rest = len(report.alike) - _MOST_NAMED
+    if report.near_duplicates[_MOST_NAMED:]:
+        rest = len(report.near_duplicates) - _MOST_NAMED
         yield f"There are {_count(rest, 'more pair')} of this sort; see the table."
-    for each in report.crossings[:_MOST_NAMED]:
+    for each in report.split_leaks[:_MOST_NAMED]:
         yield (
-            f"{each.first} ({each.sides[0]}) and {each.second} ({each.sides[1]}) are the same "
+            f"{each.first} ({each.splits[0]}) and {each.second} ({each.splits[1]}) are the same "
             "music: what is measured on it would flatter. Take one out, or give training the "
             "whole folder and let it split by piece."
         )
-    for each in report.store_crossings[:_MOST_NAMED]:
+    for each in report.store_leaks[:_MOST_NAMED]:
         yield (
             f"Before you prepare a token store, delete {each.first} or {each.second}: a store "
-            f"knows exact copies only, and would take one for {each.sides[0]}, the other for "
-            f"{each.sides[1]}."
+            f"knows exact copies only, and would take one for {each.splits[0]}, the other for "
+            f"{each.splits[1]}."
         )
     yield from _doubtful_figures(report)
     if len(set(report.groups.values())) >= 2:
-        held_out = sum(side == "validation" for side in report.sides.values())
+        held_out = sum(side == "validation" for side in report.splits.values())
         folder = shlex.quote(report.folder)
         yield (
             f"Train: rwkv-music train --corpus {folder} --out runs/mine. {_are(held_out, 'file')} "

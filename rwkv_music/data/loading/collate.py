@@ -39,7 +39,7 @@ class Batch:
         return int(self.completion_mask.sum())
 
     @property
-    def scored_share(self) -> float:
+    def scored_fraction(self) -> float:
         """Share of all positions, padding included, whose target counts."""
         return self.num_scored / self.completion_mask.numel()
 
@@ -77,16 +77,16 @@ def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
         >>> collate([Example(ids=ids, completion_start=2)]).completion_mask.tolist()
         [[False, True, True]]
     """
-    return lay_out([[whole(example)] for example in examples], padding_id=padding_id)
+    return pack_rows([[all_tokens(example)] for example in examples], padding_id=padding_id)
 
 
-def nothing(*, padding_id: int = 0) -> Batch:
+def empty_batch(*, padding_id: int = 0) -> Batch:
     """A batch of one position of padding, for a process whose part of a batch is empty."""
     tokens = torch.full((1, 1), padding_id, dtype=torch.int64)
     return Batch(tokens, tokens.clone(), torch.zeros(1, 1, dtype=torch.bool))
 
 
-class Stretch(NamedTuple):
+class TokenSpan(NamedTuple):
     """Some positions of an example, one after another."""
 
     example: Example
@@ -96,13 +96,13 @@ class Stretch(NamedTuple):
     """The position behind the last one; an example has one less than tokens."""
 
 
-def whole(example: Example) -> Stretch:
+def all_tokens(example: Example) -> TokenSpan:
     """All positions of an example."""
-    return Stretch(example, 0, len(example.ids) - 1)
+    return TokenSpan(example, 0, len(example.ids) - 1)
 
 
-def lay_out(
-    rows: Sequence[Sequence[Stretch]], *, padding_id: int = 0, continues: bool = False
+def pack_rows(
+    rows: Sequence[Sequence[TokenSpan]], *, padding_id: int = 0, continues: bool = False
 ) -> Batch:
     """Stretches one after another in each row, shifted by one, with their completions marked.
 

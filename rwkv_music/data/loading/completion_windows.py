@@ -26,7 +26,7 @@ class Example:
     """Index in `ids` of the bar token that opens the completion."""
 
 
-class Span(NamedTuple):
+class CompletionSpan(NamedTuple):
     """A completion's place: the bars from `seam` up to but not including `stop` of a piece."""
 
     piece: int
@@ -35,7 +35,7 @@ class Span(NamedTuple):
     stop: int
 
 
-class Spans(Sequence[Span]):
+class CompletionSpans(Sequence[CompletionSpan]):
     """Completions that tile pieces, found when they are asked for: millions take no memory.
 
     Args:
@@ -58,10 +58,10 @@ class Spans(Sequence[Span]):
         return int(self._ends[-1]) if len(self._ends) else 0
 
     @overload
-    def __getitem__(self, place: SupportsIndex) -> Span: ...
+    def __getitem__(self, place: SupportsIndex) -> CompletionSpan: ...
     @overload
-    def __getitem__(self, place: slice) -> "list[Span]": ...
-    def __getitem__(self, place: SupportsIndex | slice) -> "Span | list[Span]":
+    def __getitem__(self, place: slice) -> "list[CompletionSpan]": ...
+    def __getitem__(self, place: SupportsIndex | slice) -> "CompletionSpan | list[CompletionSpan]":
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
         wanted = range(len(self))[place]
@@ -69,7 +69,7 @@ class Spans(Sequence[Span]):
         before = wanted - (int(self._ends[piece - 1]) if piece else 0)
         seam = 1 if not before else 1 + self._first + (before - 1) * self._step
         stop = 1 + self._first + before * self._step
-        return Span(piece, seam, min(stop, int(self._bars[piece])))
+        return CompletionSpan(piece, seam, min(stop, int(self._bars[piece])))
 
 
 def _with_bar_index(piece: Piece, tokenizer: Tokenizer) -> tuple[Piece, BarRows]:
@@ -123,15 +123,15 @@ class Windows:
         self._bar_indexes = [bar_index for _, bar_index in usable]
         self._bars = bars[bars >= 2]
 
-    def spans(self, *, offset: int = 0) -> "Spans":
+    def spans(self, *, offset: int = 0) -> "CompletionSpans":
         """Where every window's completion lies, in the order of the pieces.
 
         Args:
             offset: Bars in the first completion of each piece, if not 0; the others follow.
         """
-        return Spans(self._bars, self.completion_bars, offset)
+        return CompletionSpans(self._bars, self.completion_bars, offset)
 
-    def example(self, span: Span) -> Example:
+    def example(self, span: CompletionSpan) -> Example:
         """The window that completes a span."""
         start = max(0, span.seam - self.prompt_bars)
         piece = self.pieces[span.piece]

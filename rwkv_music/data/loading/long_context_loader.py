@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from rwkv_music.data.loading.collate import Batch, Stretch, lay_out
+from rwkv_music.data.loading.collate import Batch, TokenSpan, pack_rows
 from rwkv_music.data.loading.completion_windows import Example
-from rwkv_music.data.loading.process_shard import WHOLE, Share
+from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
 from rwkv_music.data.loading.window_loader import Augmentation
 from rwkv_music.data.pieces import Piece
 from rwkv_music.errors import InputError
 
 
-class LongStream(Iterator[Batch]):
+class LongContextLoader(Iterator[Batch]):
     """Batches without end that go on from one another; an epoch reads every piece once.
 
     Every token but the first of a piece is scored. No position is padding.
@@ -44,7 +44,7 @@ class LongStream(Iterator[Batch]):
         context_length: int,
         seed: int,
         augment: Augmentation | None = None,
-        share: Share = WHOLE,
+        share: ProcessShard = WHOLE_BATCH,
     ) -> None:
         for name, value in {"batch_size": batch_size, "context_length": context_length}.items():
             if value < 1:
@@ -68,7 +68,7 @@ class LongStream(Iterator[Batch]):
         self._known = {number: self._known[number] for number in in_use & self._known.keys()}
         epochs = {number // len(self._pieces) for number in in_use}
         self._orders = {epoch: self._orders[epoch] for epoch in epochs & self._orders.keys()}
-        return lay_out(stretches[self._mine], continues=True)
+        return pack_rows(stretches[self._mine], continues=True)
 
     def position(self) -> dict[str, Any]:
         """Where the next batch comes from, in values that JSON holds.
@@ -82,15 +82,15 @@ class LongStream(Iterator[Batch]):
         self._next = position["next"]
         self._rows = [(number, place) for number, place in position["rows"]]
 
-    def _advance(self, row: int) -> list[Stretch]:
+    def _advance(self, row: int) -> list[TokenSpan]:
         """As many positions as the context is long, over as many pieces as it takes."""
-        found: list[Stretch] = []
+        found: list[TokenSpan] = []
         room = self._context_length
         while room:
             number, start = self._rows[row]
             piece = self._piece(number)
             stop = min(start + room, len(piece.ids) - 1)
-            found.append(Stretch(piece, start, stop))
+            found.append(TokenSpan(piece, start, stop))
             room -= stop - start
             self._rows[row] = (number, stop)
             if stop == len(piece.ids) - 1:

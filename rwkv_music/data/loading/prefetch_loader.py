@@ -14,7 +14,7 @@ _PUT_SECONDS = 0.1
 
 
 @runtime_checkable
-class Stream(Iterator[Batch], Protocol):
+class BatchLoader(Iterator[Batch], Protocol):
     """An endless stream of batches that knows its place."""
 
     def position(self) -> dict[str, Any]:
@@ -24,7 +24,7 @@ class Stream(Iterator[Batch], Protocol):
         """Go to a place that `position` told."""
 
 
-class Prefetched(Iterator[Batch]):
+class PrefetchLoader(Iterator[Batch]):
     """The same batches in the same order, the next few of them made beforehand.
 
     The place it tells is that of the next batch somebody will get, not of the next to be made: a
@@ -37,12 +37,12 @@ class Prefetched(Iterator[Batch]):
         device: Where they are wanted; on a CPU they stay where they are.
 
     Example:
-        with Prefetched(BatchStream(...), device="cuda") as batches:
+        with PrefetchLoader(BatchStream(...), device="cuda") as batches:
             for report in Trainer(model, batches, config): ...
     """
 
     def __init__(
-        self, stream: Stream, *, ahead: int = 4, device: torch.device | str = "cpu"
+        self, stream: BatchLoader, *, ahead: int = 4, device: torch.device | str = "cpu"
     ) -> None:
         assert ahead >= 1
         self._stream = stream
@@ -80,7 +80,7 @@ class Prefetched(Iterator[Batch]):
             self._worker = None
             self._stream.seek(self._position)
 
-    def __enter__(self) -> "Prefetched":
+    def __enter__(self) -> "PrefetchLoader":
         return self
 
     def __exit__(
@@ -95,7 +95,7 @@ class Prefetched(Iterator[Batch]):
 class _Worker:
     """A thread that takes batches from a stream and hands them over with the place behind each."""
 
-    def __init__(self, stream: Stream, ahead: int, device: torch.device) -> None:
+    def __init__(self, stream: BatchLoader, ahead: int, device: torch.device) -> None:
         self._stream = stream
         self._device = device
         self._ready: queue.Queue[tuple[Batch, dict[str, Any]] | Exception] = queue.Queue(ahead)

@@ -8,10 +8,10 @@ means the same however many processes there are.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rwkv_music.data.loading.packing import evenly
+from rwkv_music.data.loading.packing import balance
 
 
-class Share(NamedTuple):
+class ProcessShard(NamedTuple):
     """One of several parts of each joint batch; by default all of it."""
 
     rank: int = 0
@@ -32,7 +32,7 @@ class Share(NamedTuple):
             >>> [Share(rank, 2).of([9, 2, 4, 3]) for rank in range(2)]
             [[0], [1, 2, 3]]
         """
-        return sorted(evenly(lengths, self.number)[self.rank])
+        return sorted(balance(lengths, self.number)[self.rank])
 
     def rows(self, batch_size: int) -> slice:
         """The rows of this part, where every row has the same length.
@@ -44,4 +44,4 @@ class Share(NamedTuple):
         return slice(self.rank * rows, (self.rank + 1) * rows)
 
 
-WHOLE = Share()
+WHOLE_BATCH = ProcessShard()

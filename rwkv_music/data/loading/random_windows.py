@@ -33,13 +33,13 @@ class RandomWindows(Iterator[Ids]):
     """
 
     def __init__(
-        self, pieces: Sequence[Piece], tokenizer: Tokenizer, *, most_tokens: int, seed: int
+        self, pieces: Sequence[Piece], tokenizer: Tokenizer, *, max_tokens: int, seed: int
     ) -> None:
         if not pieces:
             raise InputError("there is no piece to take windows from: add files")
         self._pieces = pieces
         self._tokenizer = tokenizer
-        self._most = most_tokens
+        self._most = max_tokens
         self._generator = np.random.default_rng(seed)
         self._ends = np.cumsum([len(piece.ids) for piece in pieces])
         self._drawn: list[tuple[int, int]] = []

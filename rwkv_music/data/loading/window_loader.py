@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from rwkv_music.data.loading.collate import Batch, collate, nothing
-from rwkv_music.data.loading.completion_windows import Example, Span, Windows
+from rwkv_music.data.loading.collate import Batch, collate, empty_batch
+from rwkv_music.data.loading.completion_windows import CompletionSpan, Example, Windows
 from rwkv_music.data.loading.packing import pack
-from rwkv_music.data.loading.process_shard import WHOLE, Share
+from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
 
 Augmentation = Callable[[Example, np.random.Generator], Example]
 
 _BATCHES_IN_POOL = 8
 
 
-class BatchStream(Iterator[Batch]):
+class WindowLoader(Iterator[Batch]):
     """Batches without end; each epoch completes every bar once, with the windows moved.
 
     Examples are cut a pool at a time, which is eight batches. Packed, a batch is any of them, in
@@ -43,7 +43,7 @@ class BatchStream(Iterator[Batch]):
         seed: int,
         augment: Augmentation | None = None,
         packing: bool = True,
-        share: Share = WHOLE,
+        share: ProcessShard = WHOLE_BATCH,
     ) -> None:
         self._windows = windows
         self._batch_size = batch_size
@@ -52,7 +52,7 @@ class BatchStream(Iterator[Batch]):
         self._share = share
         self._generator = np.random.default_rng(seed)
         self._epoch_state = self._pool_state = self._generator.bit_generator.state
-        self._spans: list[Span] = []
+        self._spans: list[CompletionSpan] = []
         self._pool_start = self._pool_end = 0
         self._pool: list[list[Example]] = []
         self._delivered = 0
@@ -67,7 +67,7 @@ class BatchStream(Iterator[Batch]):
         joint = self._pool[self._delivered - 1]
         examples = [joint[place] for place in self._share.of([len(each.ids) for each in joint])]
         if not examples:
-            return nothing()
+            return empty_batch()
         return pack(examples) if self._packing else collate(examples)
 
     def position(self) -> dict[str, Any]:

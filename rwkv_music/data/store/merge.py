@@ -1,4 +1,4 @@
-"""Several token stores become one, as if all files had been prepared together."""
+"""Merge token stores into one, as if all files had been prepared together."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from rwkv_music.data.scanning import FoundFile, in_order
-from rwkv_music.data.store.progress_log import Line, files_in
-from rwkv_music.data.store.store_info import JOURNAL_NAME, StoreInfo, is_unfinished
+from rwkv_music.data.scanning import FoundFile, sort_key
+from rwkv_music.data.store.progress_log import Record, file_records
+from rwkv_music.data.store.store_info import SPLITS, StoreInfo, is_unfinished
 from rwkv_music.data.store.store_writer import EncodedPiece, StoreWriter
 from rwkv_music.data.store.token_store import Store
 from rwkv_music.data.worker_pool import Progress
@@ -19,46 +19,47 @@ from rwkv_music.worker_process import Failure
 class _Entry(NamedTuple):
     """A file of one of the stores."""
 
-    line: Line
+    record: Record
     store: int
-    place: int
-    """Of the piece on its side."""
+    piece: int
+    """Index of the piece in its split."""
 
 
 def merge_stores(
     stores: Sequence[str | Path], output: str | Path, *, progress: Progress | None = None
 ) -> StoreInfo:
-    """Join token stores, as the shards of one folder.
+    """Merge token stores, such as those of the shards of one folder.
 
-    Pieces are sorted by name, as `prepare` does it: the result is the same, byte for byte, as that
-    of preparing all files at once. A file that several stores hold is taken once.
+    Pieces are sorted by name, as `prepare_store` sorts them: the result equals, byte for byte, the
+    store of all files prepared at once. A file that several stores contain is taken once.
 
     Args:
         stores: Finished stores of the same tokenizer and split.
-        output: The folder to make.
-        progress: Told of each file.
+        output: Folder of the merged store.
+        progress: Called for each file.
 
     Raises:
-        InputError: If the stores do not belong together, two hold different music under one name,
-            or the place cannot be written to.
+        InputError: If the stores do not belong together, two contain different music under one
+            name, or the output cannot be written.
     """
     opened = [Store(path) for path in stores]
     for other in opened[1:]:
         opened[0].info.check_same(other.info, mine=str(opened[0].path), theirs=str(other.path))
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output} is there already: name a new folder for the merged store")
-    entries = _joined(opened)
+        raise InputError(f"{output} exists already: choose a new folder for the merged store")
+    entries = _entries_of(opened)
     partial = output.with_name(f"{output.name}.partial")
-    with _replacing(partial):
-        _remove_left_over(partial)
-    with StoreWriter(partial, StoreInfo.of(opened[0].tokenizer, opened[0].info.valid_share)) as out:
+    with _writing(partial):
+        _remove_partial(partial)
+    info = StoreInfo.of(opened[0].tokenizer, opened[0].info.valid_fraction)
+    with StoreWriter(partial, info) as writer:
         for done, entry in enumerate(entries, start=1):
-            _copy(entry, opened[entry.store], out)
+            _copy(entry, opened[entry.store], writer)
             if progress is not None:
-                progress(done, len(entries), entry.line["name"])
-        info = out.finish()
-    with _replacing(output):
+                progress(done, len(entries), entry.record["name"])
+        info = writer.finish()
+    with _writing(output):
         if output.exists():
             output.rmdir()
         partial.rename(output)
@@ -66,57 +67,58 @@ def merge_stores(
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[None]:
+def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written to ({error.strerror}): choose another place"
+            f"{path} cannot be written to ({error.strerror}): choose another folder"
         ) from error
 
 
-def _remove_left_over(partial: Path) -> None:
-    """Delete what an interrupted merge left, and nothing that may be anybody's work."""
+def _remove_partial(partial: Path) -> None:
+    """Delete what an interrupted merge left, and nothing else."""
     if not partial.exists():
         return
     if not is_unfinished(partial):
         raise InputError(
-            f"{partial}, where the merged store is made, is there already and is not what an "
-            "interrupted merge left: move it away, or name another folder for the merged store"
+            f"{partial}, where the merged store is made, exists already and was not left by an "
+            "interrupted merge: move it away, or choose another folder for the merged store"
         )
     shutil.rmtree(partial)
 
 
-def _joined(stores: Sequence[Store]) -> list[_Entry]:
-    """Every file once, in the order of `scan`; a piece comes before a file that was set aside."""
-    found: dict[str, _Entry] = {}
-    for number, store in enumerate(stores):
-        places = {"train": 0, "valid": 0}
-        for line in files_in(store.path / JOURNAL_NAME):
-            entry = _Entry(line, number, -1)
-            if "side" in line:
-                entry = entry._replace(place=places[line["side"]])
-                places[line["side"]] += 1
-            before = found.get(line["name"])
-            if before is None or "reason" in before.line:
-                found[line["name"]] = entry
-            elif "side" in line and line["sha256"] != before.line["sha256"]:
+def _entries_of(stores: Sequence[Store]) -> list[_Entry]:
+    """Return every file once, in the order of `scan_folder`; pieces replace skipped files."""
+    entries: dict[str, _Entry] = {}
+    for store_index, store in enumerate(stores):
+        next_index = dict.fromkeys(SPLITS, 0)
+        for record in file_records(store.path):
+            entry = _Entry(record, store_index, -1)
+            if "split" in record:
+                entry = entry._replace(piece=next_index[record["split"]])
+                next_index[record["split"]] += 1
+            name = record["name"]
+            previous = entries.get(name)
+            if previous is None or "reason" in previous.record:
+                entries[name] = entry
+            elif "split" in record and record["sha256"] != previous.record["sha256"]:
                 raise InputError(
-                    f"{stores[before.store].path} and {store.path} hold different music under the "
-                    f"name {line['name']}: prepare both folders as one, from the folder above them"
+                    f"{stores[previous.store].path} and {store.path} contain different music under "
+                    f"the name {name}: prepare both folders as one, from the folder above them"
                 )
-    return sorted(found.values(), key=lambda entry: in_order(entry.line["name"]))
+    return sorted(entries.values(), key=lambda entry: sort_key(entry.record["name"]))
 
 
-def _copy(entry: _Entry, store: Store, out: StoreWriter) -> None:
-    line = entry.line
-    file = FoundFile(line["name"], line["size"], line["mtime"])
-    if "reason" in line:
-        out.set_aside(file, Failure(line["kind"], line["reason"], line.get("detail", "")))
+def _copy(entry: _Entry, store: Store, writer: StoreWriter) -> None:
+    record = entry.record
+    file = FoundFile(record["name"], record["size"], record["mtime"])
+    if "reason" in record:
+        writer.skip(file, Failure(record["kind"], record["reason"], record.get("detail", "")))
         return
-    piece = (store.train if line["side"] == "train" else store.valid)[entry.place]
+    piece = (store.train if record["split"] == "train" else store.valid)[entry.piece]
     assert piece.bar_index is not None
-    encoded = EncodedPiece(
-        piece.ids.tobytes(), piece.bar_index.tobytes(), piece.group, tuple(line.get("mended", ()))
+    repairs = tuple(record.get("repairs", ()))
+    writer.add(
+        file, EncodedPiece(piece.ids.tobytes(), piece.bar_index.tobytes(), piece.group, repairs)
     )
-    out.add(file, encoded)

@@ -1,4 +1,4 @@
-"""A folder of music files becomes a token store."""
+"""Prepare a token store from a folder of music files."""
 
 import hashlib
 import os
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rwkv_music.data.doctor.file_report import changed_by_encoding
-from rwkv_music.data.scanning import FoundFile, Shard, scan
+from rwkv_music.data.file_reading import seconds_for
+from rwkv_music.data.scanning import FoundFile, Shard, scan_folder
 from rwkv_music.data.store.binidx import dtype_for
-from rwkv_music.data.store.store_info import SET_ASIDE_NAME, StoreInfo
+from rwkv_music.data.store.store_info import SKIPPED_NAME, StoreInfo
 from rwkv_music.data.store.store_writer import EncodedPiece, StoreWriter
-from rwkv_music.data.worker_pool import Outcome, Progress, map_in_workers, seconds_for
+from rwkv_music.data.worker_pool import Progress, TaskResult, map_in_workers
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.bar_index import index_bars
@@ -25,27 +26,28 @@ _FEWEST_FOR_NUMBA = 20_000
 
 
 @dataclass
-class Prepared:
-    """What one call of `prepare_store` did."""
+class PrepareResult:
+    """Result of one call of `prepare_store`."""
 
     info: StoreInfo
-    """Of the whole store."""
+    """Content of store.json, about the whole store."""
     added: int = 0
-    """Pieces that are new in it."""
-    set_aside: int = 0
-    """Files of this call that could not be used."""
-    already_there: int = 0
+    """Pieces that this call added."""
+    skipped: int = 0
+    """Files of this call that cannot be used."""
+    unchanged: int = 0
+    """Files that were in the store before."""
     changed: list[str] = field(default_factory=list)
-    """Files that are in the store as they were before they changed."""
+    """Names of files that have changed since; the store keeps their earlier content."""
 
 
 class FileEncoder:
-    """Reads files of a folder and encodes them; a worker's function.
+    """Reads and encodes files of a folder; called in a worker process.
 
     Args:
-        folder: Which names are relative to.
-        tokenizer: What to encode with.
-        loops: "numpy" or "numba", unless the environment says which.
+        folder: Folder that names are relative to.
+        tokenizer: Tokenizer to encode with.
+        loops: "numpy" or "numba", unless the environment sets it.
     """
 
     def __init__(self, folder: Path, tokenizer: Tokenizer, *, loops: str = "numpy") -> None:
@@ -58,7 +60,7 @@ class FileEncoder:
         return Tokenizer.from_settings(self._settings)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Import and warm up what reading needs, so that no file's time is spent on that."""
+        """Import and warm up what reading needs, so that it does not count as time of a file."""
         import symusic
 
         self.__dict__.update(state)
@@ -72,7 +74,7 @@ class FileEncoder:
             index_bars(self._tokenizer.encode(score), self._tokenizer.vocabulary)
 
     def __call__(self, file: FoundFile) -> EncodedPiece:
-        """The piece in a file.
+        """Return the encoded piece of a file.
 
         Raises:
             InputError: If the file cannot be used.
@@ -89,7 +91,7 @@ class FileEncoder:
             ids=content,
             bar_index=bar_index.tobytes(),
             sha256=hashlib.sha256(content).hexdigest(),
-            mended=(*loaded.repairs, *changed_by_encoding(loaded.score, self._tokenizer)),
+            repairs=(*loaded.repairs, *changed_by_encoding(loaded.score, self._tokenizer)),
         )
 
 
@@ -100,96 +102,95 @@ def prepare_store(
     tokenizer: Tokenizer | None = None,
     workers: int | None = None,
     shard: Shard | None = None,
-    valid_share: float = 0.1,
+    valid_fraction: float = 0.1,
     progress: Progress | None = None,
-) -> Prepared:
-    """Encode every music file in a folder into a token store.
+) -> PrepareResult:
+    """Encode every music file of a folder into a token store.
 
-    Interrupted at any moment, by whatever, the same call goes on from there. On a store that is
-    finished it adds the files that are new.
+    After an interruption of any kind, the same call continues from where it stopped. On a finished
+    store it adds the new files.
 
     Args:
-        folder: Searched with its subfolders.
-        store: The folder to make, or to add to.
-        tokenizer: The default one when None.
-        workers: Processes; as many as there are cores by default.
-        shard: Prepare only this share of the files; `merge_stores` joins the shares.
-        valid_share: Share of different pieces to hold out.
-        progress: Told of each file.
+        folder: Folder of music files, searched with its subfolders.
+        store: Folder of the store, new or existing.
+        tokenizer: The default tokenizer when None.
+        workers: Number of processes; one per core when None.
+        shard: Shard of the files to prepare; `merge_stores` joins the shards.
+        valid_fraction: Fraction of different pieces to hold out, in (0, 1).
+        progress: Called for each file.
 
     Raises:
-        InputError: If the folder holds no file that can be used, the store is one of other settings
-            or in use, or cannot be written.
+        InputError: If no file of the folder can be used, or the store has other settings, is in
+            use, or cannot be written.
 
     Example:
-        prepared = prepare_store("midi/", "stores/mine")
-        print(prepared.info.tokens)
+        result = prepare_store("midi/", "stores/mine")
+        print(result.info.tokens)
     """
     folder, tokenizer = Path(folder), tokenizer or Tokenizer()
-    total = sum(1 for _ in scan(folder, shard))
+    total = sum(1 for _ in scan_folder(folder, shard))
     if not total:
-        _refuse_nothing(folder, shard)
-    with StoreWriter(Path(store), StoreInfo.of(tokenizer, valid_share)) as writer:
-        prepared = Prepared(writer.info)
-        todo = _not_yet_done(scan(folder, shard), writer, prepared)
-        outcomes = map_in_workers(
+        raise _no_music_error(folder, shard)
+    with StoreWriter(Path(store), StoreInfo.of(tokenizer, valid_fraction)) as writer:
+        result = PrepareResult(writer.info)
+        results = map_in_workers(
             FileEncoder(folder, tokenizer, loops=_loops_for(total - len(writer.done))),
-            todo,
+            _files_to_do(scan_folder(folder, shard), writer, result),
             workers=workers,
             seconds=lambda file: seconds_for(file.name),
             in_order=True,
         )
-        with closing(outcomes):
-            for outcome in outcomes:
-                _take_in(outcome, writer, prepared)
+        with closing(results):
+            for task in results:
+                _store_task(task, writer, result)
                 if progress is not None:
-                    done = prepared.added + prepared.set_aside + prepared.already_there
-                    progress(done, total, outcome.item.name)
-        prepared.info = writer.finish()
-    if not sum(prepared.info.pieces.values()):
-        listed = Path(store) / SET_ASIDE_NAME
-        first = listed.read_text(encoding="utf-8").splitlines()[0]
+                    done = result.added + result.skipped + result.unchanged
+                    progress(done, total, task.item.name)
+        result.info = writer.finish()
+    if not sum(result.info.pieces.values()):
+        skipped = Path(store) / SKIPPED_NAME
+        first = skipped.read_text(encoding="utf-8").splitlines()[0]
         raise InputError(
-            f"none of the {total} files in {folder} can be used ({listed} lists them); first: "
+            f"none of the {total} files in {folder} can be used ({skipped} lists them); first: "
             f"{first}"
         )
-    return prepared
+    return result
 
 
 def _loops_for(files: int) -> str:
-    """Compiled loops, where they save more time than each worker takes to load them."""
+    """Return "numba" where it saves more time than each worker takes to load it."""
     return "numba" if files >= _FEWEST_FOR_NUMBA and has_numba() else "numpy"
 
 
-def _refuse_nothing(folder: Path, shard: Shard | None) -> None:
+def _no_music_error(folder: Path, shard: Shard | None) -> InputError:
     from rwkv_music.score.files import READABLE_SUFFIXES
 
-    part = f"'s shard {shard.number}/{shard.of}" if shard is not None else ""
-    raise InputError(
-        f"{folder}{part} holds no file that ends in one of {' '.join(READABLE_SUFFIXES)}: name the "
-        "folder with your music"
+    part = f" (shard {shard.index}/{shard.count})" if shard is not None else ""
+    return InputError(
+        f"{folder}{part} contains no file that ends in one of {' '.join(READABLE_SUFFIXES)}: give "
+        "the folder of your music"
     )
 
 
-def _not_yet_done(
-    files: Iterator[FoundFile], writer: StoreWriter, prepared: Prepared
+def _files_to_do(
+    files: Iterator[FoundFile], writer: StoreWriter, result: PrepareResult
 ) -> Iterator[FoundFile]:
     for file in files:
         state = writer.done.state(file.name, file.size, file.mtime)
         if state == "changed piece":
-            prepared.changed.append(file.name)
+            result.changed.append(file.name)
         if state in {"done", "changed piece"}:
-            prepared.already_there += 1
+            result.unchanged += 1
         else:
             yield file
 
 
-def _take_in(
-    outcome: Outcome[FoundFile, EncodedPiece], writer: StoreWriter, prepared: Prepared
+def _store_task(
+    task: TaskResult[FoundFile, EncodedPiece], writer: StoreWriter, result: PrepareResult
 ) -> None:
-    if outcome.result is not None:
-        writer.add(outcome.item, outcome.result)
-        prepared.added += 1
+    if task.result is not None:
+        writer.add(task.item, task.result)
+        result.added += 1
     else:
-        writer.set_aside(outcome.item, outcome.failure or Failure("failed", "gave no result"))
-        prepared.set_aside += 1
+        writer.skip(task.item, task.failure or Failure("failed", "gave no result"))
+        result.skipped += 1

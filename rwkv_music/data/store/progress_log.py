@@ -1,8 +1,8 @@
-"""The journal of a token store: one line of JSON a file, written behind the tokens it speaks of.
+"""The progress log of a token store: one line of JSON per file, written after the file's tokens.
 
-So whatever a line says is there, at whatever moment the process was killed. After a power cut the
-last seconds may be missing or be zeros: the lines behind the last word "synced" are checked against
-the hashes in them when a store is opened for writing again.
+Whenever the process is killed, the tokens of every complete line are on disk. After a power failure
+the last seconds may be missing or read as zeros; the records after the last sync mark are checked
+against their hashes when the store is opened for writing again.
 """
 
 import hashlib
@@ -15,152 +15,159 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from jaxtyping import UInt64
 
-from rwkv_music.data.store.store_info import JOURNAL_NAME, SIDES
+from rwkv_music.data.store.store_info import PROGRESS_NAME, SPLITS, progress_log_path
+from rwkv_music.old_names import STORE_RECORDS, renamed
 
-Line = dict[str, Any]
-"""A piece has name, side, tokens, bars, sha256, size, mtime and perhaps mended; a file that was set
-aside has name, reason, kind, size and mtime, and detail, a traceback, if a bug is to
-blame. Size and time are those of the file."""
+Record = dict[str, Any]
+"""What became of one file.
 
-SYNCED: Line = {"synced": True}
+A piece has name, split, tokens, bars, sha256, size, mtime and optionally repairs. A skipped file
+has name, reason, kind, size and mtime, and `detail`, a traceback, if the cause is a bug. Size and
+time are those of the file.
+"""
 
-State = Literal["new", "done", "changed piece", "changed set aside"]
+SYNCED: Record = {"synced": True}
 
-
-def packed(line: Line) -> bytes:
-    """A line as bytes."""
-    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+State = Literal["new", "done", "changed piece", "changed skipped"]
 
 
-def read_journal(path: Path) -> Iterator[tuple[Line, int]]:
-    """Every whole line and the byte behind it; ends before a line that was cut."""
-    place = 0
+def record_bytes(record: Record) -> bytes:
+    """Return a record as a line of the log."""
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def read_progress_log(path: Path) -> Iterator[tuple[Record, int]]:
+    """Yield every complete record and the byte offset behind it; stop at a damaged line."""
+    offset = 0
     with path.open("rb") as stream:
-        for text in stream:
-            if not text.endswith(b"\n"):
+        for line in stream:
+            if not line.endswith(b"\n"):
                 return
             try:
-                line = json.loads(text)
+                record = json.loads(line)
             except ValueError:
-                return  # zeros, after a power cut
-            place += len(text)
-            yield line, place
+                return  # zeros after a power failure
+            offset += len(line)
+            yield renamed(record, STORE_RECORDS), offset
 
 
-def files_in(path: Path) -> Iterator[Line]:
-    """The lines about files, for each file the last one."""
-    last: dict[int, int] = {}
-    for place, (line, _) in enumerate(read_journal(path)):
-        if "name" in line and "reason" not in line:
-            last.pop(_hash(line["name"]), None)
-        elif "name" in line:
-            last[_hash(line["name"])] = place
-    for place, (line, _) in enumerate(read_journal(path)):
-        if "name" in line and ("reason" not in line or last.get(_hash(line["name"])) == place):
-            yield line
+def file_records(store: Path) -> Iterator[Record]:
+    """Yield the current record of each file of a store, in the order of the log."""
+    path = progress_log_path(store)
+    last_skip: dict[int, int] = {}
+    for line, (record, _) in enumerate(read_progress_log(path)):
+        if "name" in record and "reason" not in record:
+            last_skip.pop(_hash(record["name"]), None)
+        elif "name" in record:
+            last_skip[_hash(record["name"])] = line
+    for line, (record, _) in enumerate(read_progress_log(path)):
+        if "name" not in record:
+            continue
+        if "reason" not in record or last_skip.get(_hash(record["name"])) == line:
+            yield record
 
 
-class _Known(NamedTuple):
+class _Index(NamedTuple):
     names: UInt64[np.ndarray, " files"]
-    """Hashes of names, sorted; of equal ones the last counts."""
+    """Hashes of names, sorted; of equal ones the last is current."""
     stamps: UInt64[np.ndarray, " files"]
     """Hashes of size and time."""
     is_piece: np.ndarray
 
 
 class DoneFiles:
-    """Which files need not be read again, in 17 bytes each."""
+    """Files that need not be read again, at 17 bytes per file."""
 
     def __init__(self) -> None:
         self._names, self._stamps, self._is_piece = array("Q"), array("Q"), array("b")
-        self._known: _Known | None = None
+        self._index: _Index | None = None
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def add(self, line: Line) -> None:
-        """Take note of a line about a file; one that was late gets another chance."""
-        if line.get("kind") == "late":
+    def add(self, record: Record) -> None:
+        """Add a file. A file that timed out is not added, so that it is tried again."""
+        if record.get("kind") == "late":
             return
-        self._names.append(_hash(line["name"]))
-        self._stamps.append(_stamp(line["size"], line["mtime"]))
-        self._is_piece.append("reason" not in line)
-        self._known = None
+        self._names.append(_hash(record["name"]))
+        self._stamps.append(_stamp(record["size"], record["mtime"]))
+        self._is_piece.append("reason" not in record)
+        self._index = None
 
     def state(self, name: str, size: int, mtime: int) -> State:
-        """What is known of a file that is there now."""
-        if self._known is None:
-            self._known = self._sorted()
-        known = self._known
-        wanted = np.uint64(_hash(name))
-        place = int(np.searchsorted(known.names, wanted, side="right")) - 1
-        if place < 0 or known.names[place] != wanted:
+        """Return whether a file is done, and if so, whether it has changed since."""
+        if self._index is None:
+            self._index = self._sorted()
+        names, stamps, is_piece = self._index
+        name_hash = np.uint64(_hash(name))
+        row = int(np.searchsorted(names, name_hash, side="right")) - 1
+        if row < 0 or names[row] != name_hash:
             return "new"
-        if int(known.stamps[place]) == _stamp(size, mtime):
+        if int(stamps[row]) == _stamp(size, mtime):
             return "done"
-        return "changed piece" if known.is_piece[place] else "changed set aside"
+        return "changed piece" if is_piece[row] else "changed skipped"
 
-    def _sorted(self) -> _Known:
+    def _sorted(self) -> _Index:
         names = np.array(self._names, dtype=np.uint64)
         order = np.argsort(names, kind="stable")
         stamps = np.array(self._stamps, dtype=np.uint64)
-        return _Known(names[order], stamps[order], np.array(self._is_piece, dtype=bool)[order])
+        return _Index(names[order], stamps[order], np.array(self._is_piece, dtype=bool)[order])
 
 
 def _hash(text: str) -> int:
-    packed_text = text.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(packed_text, digest_size=8).digest(), "little")
+    encoded = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=8).digest(), "little")
 
 
 def _stamp(size: int, mtime: int) -> int:
     return _hash(f"{size} {mtime}")
 
 
-_KINDS = {"bin": "tokens", "bars": "bars"}
-"""What a piece adds to, and by which number of its line."""
+_COUNTED = {"bin": "tokens", "bars": "bars"}
+"""File type of a split -> the field of a record that says how much the piece adds to it."""
 
 
-def recovered(store: Path, itemsizes: Mapping[str, int]) -> tuple[DoneFiles, dict[str, int]]:
-    """What a store holds for certain, whatever happened to it.
+def recover(store: Path, itemsizes: Mapping[str, int]) -> tuple[DoneFiles, dict[str, int]]:
+    """Find what a store contains for certain after an interruption of any kind.
 
     Args:
-        store: The folder.
+        store: Folder of the store.
         itemsizes: Bytes of a token ("bin") and of a bar ("bars").
 
     Returns:
-        The files that are done, and the size to which each file of the store is to be cut.
+        The files that are done, and the size to which each file of the store is to be truncated.
     """
-    names = [*(f"{side}.{kind}" for side in SIDES for kind in _KINDS), JOURNAL_NAME]
-    there = {name: _size_of(store / name) for name in names}
+    names = [*(f"{split}.{kind}" for split in SPLITS for kind in _COUNTED), PROGRESS_NAME]
+    actual = {name: _size_of(store / name) for name in names}
     done, sizes = DoneFiles(), dict.fromkeys(names, 0)
-    unsure: list[tuple[Line, dict[str, int]]] = []
-    for line, behind in read_journal(store / JOURNAL_NAME) if there[JOURNAL_NAME] else ():
-        after = {**sizes, JOURNAL_NAME: behind}
-        if line == SYNCED:
-            for known, _ in unsure:
-                done.add(known)
-            unsure.clear()
+    unsynced: list[tuple[Record, dict[str, int]]] = []
+    for record, end in read_progress_log(store / PROGRESS_NAME) if actual[PROGRESS_NAME] else ():
+        after = {**sizes, PROGRESS_NAME: end}
+        if record == SYNCED:
+            for synced, _ in unsynced:
+                done.add(synced)
+            unsynced.clear()
         else:
-            for kind, counted in _KINDS.items() if "side" in line else ():
-                after[f"{line['side']}.{kind}"] += line[counted] * itemsizes[kind]
-            if any(after[name] > there[name] for name in names):
+            for kind, field in _COUNTED.items() if "split" in record else ():
+                after[f"{record['split']}.{kind}"] += record[field] * itemsizes[kind]
+            if any(after[name] > actual[name] for name in names):
                 break
-            unsure.append((line, sizes))
+            unsynced.append((record, sizes))
         sizes = after
-    for line, before in unsure:
-        if "side" in line and not _is_sound(store, line, before, itemsizes["bin"]):
+    for record, before in unsynced:
+        if "split" in record and not _is_sound(store, record, before, itemsizes["bin"]):
             return done, before
-        done.add(line)
+        done.add(record)
     return done, sizes
 
 
-def _is_sound(store: Path, line: Line, before: Mapping[str, int], itemsize: int) -> bool:
-    """Whether a piece's tokens are what its hash says."""
-    name = f"{line['side']}.bin"
+def _is_sound(store: Path, record: Record, before: Mapping[str, int], itemsize: int) -> bool:
+    """Return whether the tokens of a piece have the hash of its record."""
+    name = f"{record['split']}.bin"
     with (store / name).open("rb") as stream:
         stream.seek(before[name])
-        ids = stream.read(line["tokens"] * itemsize)
-    same: bool = hashlib.sha256(ids).hexdigest() == line["sha256"]
+        ids = stream.read(record["tokens"] * itemsize)
+    same: bool = hashlib.sha256(ids).hexdigest() == record["sha256"]
     return same
 
 

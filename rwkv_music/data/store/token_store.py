@@ -1,4 +1,4 @@
-"""A token store, opened for reading: pieces that stay on the disk until they are used."""
+"""A token store opened for reading; its pieces stay on disk until they are used."""
 
 import hashlib
 import mmap
@@ -9,21 +9,21 @@ import numpy as np
 
 from rwkv_music.data.pieces import Corpus, Piece
 from rwkv_music.data.store.binidx import read_index
-from rwkv_music.data.store.progress_log import files_in
-from rwkv_music.data.store.store_info import JOURNAL_NAME, PIECE, StoreInfo
+from rwkv_music.data.store.progress_log import file_records
+from rwkv_music.data.store.store_info import PIECE, StoreInfo
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.bar_index import BAR_ROW
 
 
 class Store:
-    """Pieces of a token store, by side.
+    """Pieces of a token store, per split.
 
     Args:
-        path: The folder that `prepare` made.
+        path: Folder made by `prepare_store`.
 
     Raises:
-        InputError: If it is no store, is not finished, or is damaged.
+        InputError: If it is not a store, is unfinished, or is damaged.
 
     Example:
         store = Store("stores/mine")
@@ -35,83 +35,82 @@ class Store:
         self.info = StoreInfo.read(self.path)
         if not self.info.is_finished:
             raise InputError(
-                f"{self.path} is not finished: run its rwkv-music prepare again, it goes on from "
-                "where it stopped"
+                f"{self.path} is unfinished: prepare it again with the same settings, which "
+                "continues from where it stopped"
             )
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The one that made it.
+        """The tokenizer that made the store.
 
         Raises:
-            InputError: If this version of rwkv-music writes other ids.
+            InputError: If this version of rwkv-music makes other ids.
         """
         tokenizer = Tokenizer.from_settings(self.info.tokenizer_settings)
         self.check_tokenizer(tokenizer)
         return tokenizer
 
     def check_tokenizer(self, tokenizer: Tokenizer) -> None:
-        """Refuse a tokenizer whose ids mean something else.
+        """Require that a tokenizer makes the ids of this store.
 
         Raises:
-            InputError: If it is of another version or has other settings.
+            InputError: If its version or settings differ.
         """
-        asked = StoreInfo.of(tokenizer, self.info.valid_share)
-        self.info.check_same(asked, mine=str(self.path), theirs="the tokenizer to be used")
+        requested = StoreInfo.of(tokenizer, self.info.valid_fraction)
+        self.info.check_same(requested, mine=str(self.path), theirs="the tokenizer to be used")
 
     @cached_property
     def train(self) -> tuple[Piece, ...]:
-        """Pieces to train on."""
+        """Training pieces."""
         return self._pieces("train")
 
     @cached_property
     def valid(self) -> tuple[Piece, ...]:
-        """Pieces held out."""
+        """Held-out pieces."""
         return self._pieces("valid")
 
-    def set_aside(self) -> dict[str, str]:
-        """Name of each file that could not be used -> the reason."""
-        lines = files_in(self.path / JOURNAL_NAME) if self.info.set_aside else ()
-        return {line["name"]: line["reason"] for line in lines if "reason" in line}
+    def skipped_files(self) -> dict[str, str]:
+        """Return the name of each file that cannot be used, with the reason."""
+        records = file_records(self.path) if self.info.skipped else ()
+        return {record["name"]: record["reason"] for record in records if "reason" in record}
 
-    def corpus(self) -> "StoredCorpus":
-        """All pieces, those to train on first."""
+    def corpus(self) -> "StoreCorpus":
+        """Return all pieces, the training pieces first."""
         settings = dict(self.info.tokenizer_settings)
-        name = str(self.path)
         pieces = (*self.train, *self.valid)
-        told = {file: f"{file}: {reason}" for file, reason in self.set_aside().items()}
-        return StoredCorpus(name, pieces, settings, told, self.info.valid_share)
+        skipped = {file: f"{file}: {reason}" for file, reason in self.skipped_files().items()}
+        return StoreCorpus(str(self.path), pieces, settings, skipped, self.info.valid_fraction)
 
-    def _pieces(self, side: str) -> tuple[Piece, ...]:
-        sizes, dtype = read_index(self.path / f"{side}.idx")
-        ids = self._mapped(f"{side}.bin", dtype)
-        table = np.frombuffer((self.path / f"{side}.pieces").read_bytes(), dtype=PIECE)
-        bar_index = self._mapped(f"{side}.bars", BAR_ROW)
-        names = (self.path / f"{side}.names").read_bytes().decode("utf-8", "surrogatepass")
-        named = names.split("\0")[:-1]
-        counted = (len(sizes), sizes.sum(dtype=np.int64), table["bars"].sum(dtype=np.int64))
-        told = tuple(
-            counts.get(side, 0) for counts in (self.info.pieces, self.info.tokens, self.info.bars)
+    def _pieces(self, split: str) -> tuple[Piece, ...]:
+        sizes, dtype = read_index(self.path / f"{split}.idx")
+        ids = self._map(f"{split}.bin", dtype)
+        table = np.frombuffer((self.path / f"{split}.pieces").read_bytes(), dtype=PIECE)
+        bar_index = self._map(f"{split}.bars", BAR_ROW)
+        joined_names = (self.path / f"{split}.names").read_bytes().decode("utf-8", "surrogatepass")
+        names = joined_names.split("\0")[:-1]
+        actual = (len(sizes), sizes.sum(dtype=np.int64), table["bars"].sum(dtype=np.int64))
+        expected = tuple(
+            counts.get(split, 0) for counts in (self.info.pieces, self.info.tokens, self.info.bars)
         )
-        is_whole = len(named) == len(table) == len(sizes) and counted == told
-        if not is_whole or len(ids) < told[1] or len(bar_index) < told[2]:
+        is_whole = len(names) == len(table) == len(sizes) and actual == expected
+        if not is_whole or len(ids) < expected[1] or len(bar_index) < expected[2]:
             raise InputError(
-                f"{self.path} is damaged, the files of its side '{side}' do not fit together: "
+                f"{self.path} is damaged, the files of its split '{split}' do not belong together: "
                 "copy it again, or prepare it again"
             )
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
         bar_ends = np.cumsum(table["bars"], dtype=np.int64).tolist()
         hashes = table["sha256"].tobytes().hex()
         return tuple(
-            Piece(name, ids[begin:end], hashes[place : place + 64], bar_index[bar:bar_end])
-            for name, begin, end, bar, bar_end, place in zip(
-                named, [0, *ends], ends, [0, *bar_ends], bar_ends, range(0, len(hashes), 64),
+            Piece(name, ids[start:end], hashes[digit : digit + 64], bar_index[bar:bar_end])
+            for name, start, end, bar, bar_end, digit in zip(
+                names, [0, *ends], ends, [0, *bar_ends], bar_ends, range(0, len(hashes), 64),
                 strict=False,
             )
         )  # fmt: skip
 
-    def _mapped(self, name: str, dtype: "np.dtype[np.generic]") -> np.ndarray:
-        """A file as an array of which only what is used is read."""
+    def _map(self, name: str, dtype: "np.dtype[np.generic]") -> np.ndarray:
+        """Return a file as a memory-mapped array."""
         path = self.path / name
         if not path.exists() or path.stat().st_size < dtype.itemsize:
             return np.zeros(0, dtype=dtype)
@@ -120,12 +119,12 @@ class Store:
         return np.frombuffer(content, dtype=dtype, count=len(content) // dtype.itemsize)
 
 
-class StoredCorpus(Corpus):
-    """The pieces of a store; their names and contents are known without reading them."""
+class StoreCorpus(Corpus):
+    """Pieces of a store, whose names and hashes are known without reading the ids."""
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 over names and the hashes of contents: two runs on the same data share it."""
+        """SHA-256 over names and hashes of contents; runs on the same data share it."""
         digest = hashlib.sha256()
         for piece in self.pieces:
             digest.update(piece.name.encode("utf-8", "surrogatepass"))

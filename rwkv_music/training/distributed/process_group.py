@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from rwkv_music.data.loading.process_shard import Share
+from rwkv_music.data.loading.process_shard import ProcessShard
 from rwkv_music.errors import InputError, MissingExtraError
 from rwkv_music.model import RWKV7
 from rwkv_music.settings import settings_text
@@ -51,9 +51,9 @@ class ProcessGroup:
         return self.rank == 0
 
     @property
-    def shard(self) -> Share:
+    def shard(self) -> ProcessShard:
         """The part of each global batch that this process reads."""
-        return Share(self.rank, self.world_size)
+        return ProcessShard(self.rank, self.world_size)
 
     def validate(self, config: TrainingConfig) -> None:
         """Check that this many processes can train with these settings.

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rwkv_music.data import Batch, Piece, Windows
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelState, MusicModel, Style, fingerprint
 from rwkv_music.ops.backends import has_fast_bfloat16
@@ -146,7 +146,7 @@ def _fit(
     """Take the steps; `groups` hold what is trained."""
     optimizer = torch.optim.AdamW(groups, lr=config.peak_learning_rate, betas=(0.9, 0.99))
     # A row holds one window: packed ones would begin with zeros, not with what is trained here.
-    batches = BatchStream(windows, batch_size=config.batch_size, seed=config.seed, packing=False)
+    batches = WindowLoader(windows, batch_size=config.batch_size, seed=config.seed, packing=False)
     model.eval()
     for step in range(1, config.steps + 1):
         _set_learning_rate(optimizer, step, config)

@@ -27,8 +27,8 @@ def test_a_folder_gives_its_good_files_and_names_the_bad_ones(tmp_path: Path) ->
     assert [each.name for each in corpus.pieces] == ["copy.mid", "deeper/other.MID", "good.mid"]
     groups = {each.name: each.group for each in corpus.pieces}
     assert groups["copy.mid"] == groups["good.mid"] != groups["deeper/other.MID"]
-    assert list(corpus.set_aside) == ["bad.mid"]
-    assert "bad.mid" in corpus.set_aside["bad.mid"]
+    assert list(corpus.skipped) == ["bad.mid"]
+    assert "bad.mid" in corpus.skipped["bad.mid"]
     assert len(told) == 4
 
 
@@ -40,10 +40,10 @@ def test_a_file_that_crashes_its_reader_costs_only_itself(tmp_path: Path) -> Non
     save_score(tune(bars=3, seed=1), tmp_path / "good.mid")
     corpus = load_corpus(tmp_path, CrashingTokenizer())
     assert [each.name for each in corpus.pieces] == ["good.mid"]
-    crash, bug = corpus.set_aside["crash.mid"], corpus.set_aside["bug.mid"]
+    crash, bug = corpus.skipped["crash.mid"], corpus.skipped["bug.mid"]
     assert crash.startswith(f"{tmp_path / 'crash.mid'}: ends its process (")
     assert crash.endswith("): export it again in another format, or leave it out")
-    assert "bug.mid: RuntimeError: a bug of ours: leave it out, and report this, please" in bug
+    assert "bug.mid: RuntimeError: a bug of ours: leave it out, and please report this" in bug
 
 
 def test_a_folder_read_in_workers_is_what_reading_it_here_gives(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_folder_read_in_workers_is_what_reading_it_here_gives(tmp_path: Path) 
 
 
 def test_a_folder_without_music_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no music file \(\.mid, "):
+    with pytest.raises(InputError, match=r"contains no music file \(\.mid, "):
         load_corpus(tmp_path, Tokenizer())
     with pytest.raises(InputError, match="is not a folder"):
         load_corpus(tmp_path / "nowhere", Tokenizer())

@@ -12,7 +12,7 @@ import symusic
 
 from rwkv_music.data import split_corpus
 from rwkv_music.data.corpora.folders import folder_corpus
-from rwkv_music.data.doctor.file_report import Examiner, FileReport, examine, onset_errors_ms
+from rwkv_music.data.doctor.file_report import Examiner, FileReport, examine_file, onset_errors_ms
 from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder, folder_report
 from rwkv_music.data.doctor.pictures import draw_overview, save_pictures
 from rwkv_music.data.doctor.report_text import advice, remarks_of, row_of, summary_text, table_text
@@ -89,16 +89,16 @@ def test_every_file_is_in_the_table_or_in_the_count_of_its_ending(
 def test_the_verdicts_and_their_reasons(report: FolderReport) -> None:
     verdicts = {file.name: file.verdict for file in report.files}
     assert verdicts == {
-        "broken.mid": "set aside", "deeper/copy.MID": "fine", "empty.xml": "set aside",
-        "higher.mid": "fine", "loud.mid": "mended", "open.mid": "mended",
-        "short.mid": "set aside", "song.abc": "fine", "tune 0.mid": "fine", "tune 1.mid": "fine",
+        "broken.mid": "skipped", "deeper/copy.MID": "fine", "empty.xml": "skipped",
+        "higher.mid": "fine", "loud.mid": "repaired", "open.mid": "repaired",
+        "short.mid": "skipped", "song.abc": "fine", "tune 0.mid": "fine", "tune 1.mid": "fine",
         "tune 2.mid": "fine", "tune 3.mid": "fine",
     }  # fmt: skip
     assert "is 1 bar long; training needs at least 2" in row(report, "short.mid").reason
     assert "is empty (0 bytes)" in row(report, "empty.xml").reason
     assert row(report, "broken.mid").reason.endswith(": copy it again (byte 14)")
-    assert row(report, "loud.mid").mended == ("track 1: velocity above 127 set to 127",)
-    assert row(report, "open.mid").mended == ("1 note that is never ended left out",)
+    assert row(report, "loud.mid").repairs == ("track 1: velocity above 127 set to 127",)
+    assert row(report, "open.mid").repairs == ("1 note that is never ended left out",)
 
 
 def test_the_figures_of_a_file(report: FolderReport) -> None:
@@ -115,13 +115,13 @@ def test_the_figures_of_a_file(report: FolderReport) -> None:
 
 def test_copies_and_likenesses_are_named_and_share_a_side(report: FolderReport) -> None:
     assert report.copies == [["deeper/copy.MID", "tune 0.mid"]]
-    assert [pair[:2] for pair in report.alike] == [("higher.mid", "tune 1.mid")]
+    assert [pair[:2] for pair in report.near_duplicates] == [("higher.mid", "tune 1.mid")]
     remarks = remarks_of(report)
     assert remarks["tune 0.mid"] == ["copy: the same music as deeper/copy.MID"]
-    assert "alike: 100% of the music is the same in tune 1.mid" in remarks["higher.mid"]
+    assert "near-duplicate: 100% of the music is the same in tune 1.mid" in remarks["higher.mid"]
     for one, other in [("deeper/copy.MID", "tune 0.mid"), ("higher.mid", "tune 1.mid")]:
         assert report.groups[one] == report.groups[other]
-        assert report.sides[one] == report.sides[other]
+        assert report.splits[one] == report.splits[other]
 
 
 def test_the_sides_are_those_that_training_will_take(folder: Path, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_sides_are_those_that_training_will_take(folder: Path, tmp_path: Pat
     report = examine_folder(tmp_path, workers=1)
     train, valid = split_corpus(folder_corpus(tmp_path, TOKENIZER))
     assert valid
-    assert report.sides == {
+    assert report.splits == {
         **{piece.name: "training" for piece in train},
         **{piece.name: "validation" for piece in valid},
     }
@@ -143,7 +143,7 @@ def test_the_same_music_in_folders_called_train_and_valid_is_named(tmp_path: Pat
     save_score(transpose(tune(bars=12, seed=3), 5), tmp_path / "Valid" / "x.mid")
     save_score(tune(bars=12, seed=9), tmp_path / "Valid" / "y.mid")
     report = examine_folder(tmp_path, workers=1)
-    assert report.crossings == [("Valid/x.mid", "train/3.mid", ("validation", "training"))]
+    assert report.split_leaks == [("Valid/x.mid", "train/3.mid", ("validation", "training"))]
     assert "are the same music: what is measured on it would flatter" in summary_text(report)
 
 
@@ -157,7 +157,7 @@ def test_what_a_store_would_part_is_named(tmp_path: Path) -> None:
     assert 0 < sum(names.values()) < 12
     parted = {frozenset(pair) for pair in itertools.combinations(names, 2)
               if names[pair[0]] != names[pair[1]]}  # fmt: skip
-    assert {frozenset(crossing[:2]) for crossing in report.store_crossings} == parted
+    assert {frozenset(crossing[:2]) for crossing in report.store_leaks} == parted
     assert len(set(report.groups.values())) == 1
     assert "Before you prepare a token store, delete " in summary_text(report)
 
@@ -167,9 +167,11 @@ def test_the_summary_answers_in_plain_words(report: FolderReport) -> None:
     assert can.question == "Can I train on this?"
     assert can.lines[0].startswith("Yes, but it is little: 7 different pieces")
     assert can.lines[1].startswith("9 files are usable of 12:")
-    assert "1 file is set aside (short.mid): is 1 bar long" in "\n".join(missing.lines)
+    assert "1 file is skipped (short.mid): is 1 bar long" in "\n".join(missing.lines)
     assert "3 files are of another kind and not looked into" in missing.lines[-1]
-    assert "2 files had faults that are mended while reading (loud.mid, open.mid)" in todo.lines[0]
+    assert (
+        "2 files had faults that are repaired while reading (loud.mid, open.mid)" in todo.lines[0]
+    )
     assert "Delete tune 0.mid: the same music as deeper/copy.MID, note for note." in todo.lines
     assert todo.lines[-1].startswith("Train: rwkv-music train --corpus ")
 
@@ -182,7 +184,7 @@ def test_a_folder_that_cannot_be_trained_on_says_so(tmp_path: Path) -> None:
     lines = advice(examine_folder(tmp_path, workers=1))
     assert lines[0].lines[0].startswith("No: only one piece (copies count once) of 2 music files")
     assert lines[2].lines[-1].startswith("Add music files")
-    with pytest.raises(InputError, match="is not a folder: give a folder with music files in it"):
+    with pytest.raises(InputError, match="is not a folder: give a folder of music files"):
         examine_folder(tmp_path / "a.mid")
 
 
@@ -209,15 +211,15 @@ def test_lost_timing_comes_with_a_command_that_keeps_it() -> None:
 def test_everything_goes_into_json(report: FolderReport) -> None:
     stored = json.loads(json.dumps(report.as_dict()))
     assert [file["name"] for file in stored["files"]] == [file.name for file in report.files]
-    assert stored["files"][0]["verdict"] == "set aside"
+    assert stored["files"][0]["verdict"] == "skipped"
     assert stored["copies"] == report.copies
-    assert stored["alike"][0]["share"] == 1
-    assert {file["side"] for file in stored["files"]} <= {"training", "validation", None}
+    assert stored["near_duplicates"][0]["share"] == 1
+    assert {file["split"] for file in stored["files"]} <= {"training", "validation", None}
 
 
 def test_what_was_not_examined_is_told(folder: Path) -> None:
     found = find_files(folder)
-    done = [examine(folder / found.music[0].name, tokenizer=TOKENIZER)]
+    done = [examine_file(folder / found.music[0].name, tokenizer=TOKENIZER)]
     report = folder_report(folder, found, done)
     assert report.not_examined == len(found.music) - 1 == 11
     assert "11 files are not examined: it was stopped before." in summary_text(report)
@@ -259,7 +261,7 @@ def test_a_worker_compiles_no_loops_in_the_time_of_a_file(monkeypatch: pytest.Mo
     monkeypatch.delenv(VARIABLE)
     examiner = copy.copy(Examiner(TOKENIZER))  # made anew, as by pickle
     assert os.environ[VARIABLE] == "numpy"
-    assert examiner("nowhere.mid").verdict == "set aside"
+    assert examiner("nowhere.mid").verdict == "skipped"
 
 
 def test_the_error_is_measured_by_another_clock() -> None:
@@ -290,8 +292,8 @@ def test_figures_that_are_known_stand_beside_the_reason(tmp_path: Path) -> None:
         track.notes.append(symusic.Note(0, BAR, 60, 80))
         score.tracks.append(track)
     path = save_score(score, tmp_path / "forty.mid")
-    file = examine(path, tokenizer=TOKENIZER)
-    assert file.verdict == "set aside"
+    file = examine_file(path, tokenizer=TOKENIZER)
+    assert file.verdict == "skipped"
     assert "has 40 parts of different programs, at most 32 can be written" in file.reason
     assert (file.bars, file.notes, file.parts, file.tokens) == (1, 40, 40, None)
 
@@ -301,9 +303,11 @@ def test_parts_that_become_one_are_told_and_keep_their_notes(tmp_path: Path) -> 
     while len(score.tracks) < 40:
         score.tracks.append(score.tracks[0].copy().shift_pitch(len(score.tracks) % 12))
     path = save_score(score, tmp_path / "forty.mid")
-    file = examine(path, tokenizer=TOKENIZER)
-    assert file.verdict == "mended"
-    assert file.mended == ("9 parts of Electric Piano 2 become one, a piece may have 32 parts",)
+    file = examine_file(path, tokenizer=TOKENIZER)
+    assert file.verdict == "repaired"
+    assert file.repairs == (
+        "9 parts of Electric Piano 2 are merged into one, at most 32 parts are allowed",
+    )
     assert (file.parts, file.notes_lost, file.onset_max_ms) == (40, 0, 0.0)
 
 
@@ -312,14 +316,14 @@ def test_notes_without_duration_are_told(tmp_path: Path) -> None:
     score.tracks[0].notes[1].duration = 0
     path = save_score(score, tmp_path / "zero.mid")
     assert load_score(path).tracks[0].notes[1].duration == 0
-    file = examine(path, tokenizer=TOKENIZER)
-    assert file.mended == ("1 note without duration gets the shortest one there is",)
+    file = examine_file(path, tokenizer=TOKENIZER)
+    assert file.repairs == ("1 note without duration gets the shortest one there is",)
     assert file.notes_lost == 0
 
 
 def test_on_real_songs_every_onset_is_kept_within_bounds(shared_data: Path) -> None:
     paths = sorted((shared_data / "pop909").glob("*.mid"))[::160]
-    files = [examine(path, tokenizer=TOKENIZER) for path in paths]
+    files = [examine_file(path, tokenizer=TOKENIZER) for path in paths]
     assert {file.verdict for file in files} == {"fine"}
     assert max(file.onset_p99_ms or 0 for file in files) <= 13
     assert sum(file.notes_lost or 0 for file in files) == 0

@@ -26,7 +26,7 @@ def test_exactly_the_completion_is_scored_row_by_row() -> None:
         [False, True, True, False, False],
     ]
     assert batch.num_scored == 5
-    assert batch.scored_share == 0.5
+    assert batch.scored_fraction == 0.5
 
 
 def test_the_scored_targets_are_the_completion_and_nothing_else() -> None:

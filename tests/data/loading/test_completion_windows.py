@@ -79,7 +79,7 @@ def corpus_of(groups: list[str]) -> Corpus:
 
 def test_a_group_never_stands_on_both_sides() -> None:
     corpus = corpus_of([f"g{number % 40}" for number in range(120)])
-    train, valid = split_corpus(corpus, valid_share=0.25)
+    train, valid = split_corpus(corpus, valid_fraction=0.25)
     assert {each.group for each in train}.isdisjoint(each.group for each in valid)
     assert len(train) + len(valid) == 120
     assert 0.1 < len(valid) / 120 < 0.4
@@ -87,14 +87,14 @@ def test_a_group_never_stands_on_both_sides() -> None:
 
 def test_adding_pieces_moves_none_of_the_old_ones() -> None:
     few, many = corpus_of([f"g{n}" for n in range(30)]), corpus_of([f"g{n}" for n in range(60)])
-    held_out = {each.group for each in split_corpus(few, valid_share=0.3)[1]}
-    later = {each.group for each in split_corpus(many, valid_share=0.3)[1]}
+    held_out = {each.group for each in split_corpus(few, valid_fraction=0.3)[1]}
+    later = {each.group for each in split_corpus(many, valid_fraction=0.3)[1]}
     assert held_out == {group for group in later if int(group[1:]) < 30}
 
 
 def test_two_groups_give_one_to_each_side() -> None:
     for share in (0.001, 0.999):
-        train, valid = split_corpus(corpus_of(["a", "b", "b"]), valid_share=share)
+        train, valid = split_corpus(corpus_of(["a", "b", "b"]), valid_fraction=share)
         assert train
         assert valid
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rwkv_music.data import Piece
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.loading.long_context_loader import LongStream
+from rwkv_music.data.loading.long_context_loader import LongContextLoader
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig
 from rwkv_music.ops.cross_entropy import completion_nats
@@ -45,7 +45,7 @@ def test_an_epoch_reads_every_piece_once_and_pads_nothing(
 ) -> None:
     music = pieces(lengths)
     usable = [each for each in music if len(each.ids) > 1]
-    stream = LongStream(music, batch_size=rows, context_length=context, seed=3)
+    stream = LongContextLoader(music, batch_size=rows, context_length=context, seed=3)
     read: list[list[list[int]]] = [[] for _ in range(rows)]
     # Until every row is in the second epoch, so that the first is over.
     while min(number for number, _ in stream.position()["rows"]) < len(usable):
@@ -76,7 +76,7 @@ def test_every_token_but_the_first_is_scored_in_another_tempo_too() -> None:
     tokenizer = Tokenizer()
     ids = tokenizer.encode(score)
     augment = RandomAugmentation(vocabulary=tokenizer.vocabulary)
-    stream = LongStream(
+    stream = LongContextLoader(
         [Piece("two tempos", ids, "1")], batch_size=1, context_length=8, seed=0, augment=augment
     )
     read = [next(stream) for _ in range(2 * len(ids) // 8)]
@@ -92,9 +92,11 @@ def test_a_long_stream_sent_to_a_place_goes_on_as_the_first_one_does(
 ) -> None:
     augment = RandomAugmentation(vocabulary=Tokenizer().vocabulary)
 
-    def stream() -> LongStream:
+    def stream() -> LongContextLoader:
         music = [piece(bars, seed=bars) for bars in (2, 3, 5)]
-        return LongStream(music, batch_size=rows, context_length=context, seed=3, augment=augment)
+        return LongContextLoader(
+            music, batch_size=rows, context_length=context, seed=3, augment=augment
+        )
 
     first = stream()
     for _ in range(taken):
@@ -108,7 +110,7 @@ def test_a_long_stream_sent_to_a_place_goes_on_as_the_first_one_does(
 
 
 def test_the_order_of_an_epoch_is_drawn_once_and_not_for_each_piece() -> None:
-    stream = LongStream(pieces([5] * 40), batch_size=2, context_length=8, seed=3)
+    stream = LongContextLoader(pieces([5] * 40), batch_size=2, context_length=8, seed=3)
     with patch("numpy.random.default_rng", wraps=np.random.default_rng) as drawn:
         while min(number for number, _ in stream.position()["rows"]) < 3 * 40:
             next(stream)
@@ -119,7 +121,7 @@ def test_the_order_of_an_epoch_is_drawn_once_and_not_for_each_piece() -> None:
 def test_the_loss_of_stretches_is_that_of_one_long_forward() -> None:
     music = pieces([50, 33])
     trainer = Trainer(MODEL, iter(()), TrainingConfig(corpus="", out="", dropout=0.0))
-    stream = LongStream(music, batch_size=1, context_length=9, seed=0)
+    stream = LongContextLoader(music, batch_size=1, context_length=9, seed=0)
     read = []
     while stream.position()["rows"][0][0] < 2:
         batch = next(stream)
@@ -142,7 +144,7 @@ def test_the_loss_of_stretches_is_that_of_one_long_forward() -> None:
 
 def test_without_the_carried_state_the_loss_would_be_another() -> None:
     trainer = Trainer(MODEL, iter(()), TrainingConfig(corpus="", out="", dropout=0.0))
-    stream = LongStream(pieces([60]), batch_size=1, context_length=20, seed=0)
+    stream = LongContextLoader(pieces([60]), batch_size=1, context_length=20, seed=0)
     trainer.objective(next(stream), divide_by=1)
     second = next(stream)
     carried = trainer.objective(second, divide_by=1).objective.item()
@@ -158,13 +160,13 @@ def test_a_model_learns_from_a_long_stream(precision: str) -> None:
     config = TrainingConfig(
         corpus="", out="", steps=12, warmup_steps=0, learning_rate=3e-3, precision=precision
     )
-    stream = LongStream(pieces([40, 25]), batch_size=2, context_length=16, seed=0)
+    stream = LongContextLoader(pieces([40, 25]), batch_size=2, context_length=16, seed=0)
     losses = [report.loss_train for report in Trainer(model, stream, config)]
     assert losses[-1] < losses[0] - 0.3
 
 
 def test_a_stream_of_nothing_or_of_no_length_is_refused() -> None:
     with pytest.raises(InputError, match="none of the 1 pieces has two tokens"):
-        LongStream(pieces([1]), batch_size=1, context_length=4, seed=0)
+        LongContextLoader(pieces([1]), batch_size=1, context_length=4, seed=0)
     with pytest.raises(InputError, match="context_length must be at least 1, got 0"):
-        LongStream(pieces([5]), batch_size=1, context_length=0, seed=0)
+        LongContextLoader(pieces([5]), batch_size=1, context_length=0, seed=0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rwkv_music.data import Batch, Example, collate, pack
-from rwkv_music.data.loading.packing import arrange
+from rwkv_music.data.loading.packing import bin_by_length
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig
 from rwkv_music.ops.backends import VARIABLE
@@ -44,7 +44,7 @@ def test_a_packed_row_is_its_examples_one_after_another() -> None:
 
 
 def test_rows_that_fill_evenly_are_kept_apart() -> None:
-    assert arrange([8, 4, 4, 2, 6]) == [[0], [4, 3], [1, 2]]
+    assert bin_by_length([8, 4, 4, 2, 6]) == [[0], [4, 3], [1, 2]]
     batch = pack(examples([5, 5, 5]))
     assert batch.tokens.shape == (3, 4)
     assert batch.resets is None
@@ -54,7 +54,7 @@ def test_rows_that_fill_evenly_are_kept_apart() -> None:
 def test_every_example_has_one_place_and_padding_stays_within_its_share(
     lengths: list[int], most: float
 ) -> None:
-    rows = arrange(lengths, most_padding=most)
+    rows = bin_by_length(lengths, max_padding=most)
     assert sorted(place for row in rows for place in row) == list(range(len(lengths)))
     assert all(rows)
     height = max(sum(lengths[place] for place in row) for row in rows)
@@ -122,4 +122,4 @@ def test_without_resets_a_row_of_several_would_be_wrong() -> None:
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_of_padding_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(InputError, match=rf"most_padding must be in \[0, 1\), got {share}"):
-        pack(examples([4]), most_padding=share)
+        pack(examples([4]), max_padding=share)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rwkv_music.data import Batch
-from rwkv_music.data.loading.prefetch_loader import Prefetched
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.prefetch_loader import PrefetchLoader
+from rwkv_music.data.loading.window_loader import WindowLoader
 from tests.data.loading.test_window_loader import as_lists, stream
 
 
@@ -23,7 +23,7 @@ def test_a_place_told_while_batches_lie_ready_is_that_of_the_next_one(
     ahead: int, taken: int, batch_size: int, packing: bool
 ) -> None:
     plain = stream(batch_size, packing=packing)
-    with Prefetched(stream(batch_size, packing=packing), ahead=ahead) as batches:
+    with PrefetchLoader(stream(batch_size, packing=packing), ahead=ahead) as batches:
         for _ in range(taken):
             assert as_lists(next(batches)) == as_lists(next(plain))
         place = json.loads(json.dumps(batches.position()))
@@ -38,7 +38,7 @@ def test_a_place_told_while_batches_lie_ready_is_that_of_the_next_one(
 
 
 def test_after_closing_the_next_batch_is_still_the_next_one() -> None:
-    plain, batches = stream(), Prefetched(stream())
+    plain, batches = stream(), PrefetchLoader(stream())
     for _ in range(3):
         assert as_lists(next(batches)) == as_lists(next(plain))
         batches.close()
@@ -48,10 +48,10 @@ def test_after_closing_the_next_batch_is_still_the_next_one() -> None:
     }
 
 
-class Counting(BatchStream):
+class Counting(WindowLoader):
     """Tells when so many batches have been made, and breaks after that."""
 
-    def __init__(self, source: BatchStream, *, good: int) -> None:
+    def __init__(self, source: WindowLoader, *, good: int) -> None:
         self.source = source
         self.left = good
         self.made_all = threading.Event()
@@ -73,14 +73,14 @@ class Counting(BatchStream):
 
 def test_batches_are_made_before_they_are_asked_for() -> None:
     source = Counting(stream(), good=4)
-    with Prefetched(source, ahead=3) as batches:
+    with PrefetchLoader(source, ahead=3) as batches:
         next(batches)
         # Nobody asks for the other three; a stream that waits for that would never end here.
         assert source.made_all.wait(timeout=60)
 
 
 def test_what_goes_wrong_in_the_thread_is_told_in_its_turn() -> None:
-    with Prefetched(Counting(stream(), good=2), ahead=5) as batches:
+    with PrefetchLoader(Counting(stream(), good=2), ahead=5) as batches:
         next(batches)
         next(batches)
         for _ in range(2):  # somebody who asks again must not wait for a thread that has ended

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from rwkv_music.data import Batch, Windows
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.loading.collate import nothing
-from rwkv_music.data.loading.long_context_loader import LongStream
-from rwkv_music.data.loading.process_shard import WHOLE, Share
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.collate import empty_batch
+from rwkv_music.data.loading.long_context_loader import LongContextLoader
+from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import piece
 
@@ -17,8 +17,8 @@ TOKENIZER = Tokenizer()
 MUSIC = [piece(bars, seed=bars) for bars in (2, 3, 5, 8)]
 
 
-def shares(number: int) -> list[Share]:
-    return [Share(rank, number) for rank in range(number)]
+def shares(number: int) -> list[ProcessShard]:
+    return [ProcessShard(rank, number) for rank in range(number)]
 
 
 @given(lengths=st.lists(st.integers(1, 900), max_size=40), number=st.integers(1, 9))
@@ -26,7 +26,7 @@ def test_every_place_is_in_exactly_one_share(lengths: list[int], number: int) ->
     parts = [share.of(lengths) for share in shares(number)]
     assert sorted(place for part in parts for place in part) == list(range(len(lengths)))
     assert all(part == sorted(part) for part in parts)
-    assert WHOLE.of(lengths) == list(range(len(lengths)))
+    assert WHOLE_BATCH.of(lengths) == list(range(len(lengths)))
     if len(lengths) >= number:
         assert all(parts)
         sums = [sum(lengths[place] for place in part) for part in parts]
@@ -50,12 +50,12 @@ def scored_of(batch: Batch) -> list[tuple[int, ...]]:
 def test_the_shares_of_a_batch_hold_its_windows_and_know_the_same_place(
     number: int, seed: int
 ) -> None:
-    def stream(share: Share) -> BatchStream:
+    def stream(share: ProcessShard) -> WindowLoader:
         windows = Windows(MUSIC, TOKENIZER, prompt_bars=1, completion_bars=2)
         augment = RandomAugmentation(vocabulary=TOKENIZER.vocabulary)
-        return BatchStream(windows, batch_size=4, seed=seed, augment=augment, share=share)
+        return WindowLoader(windows, batch_size=4, seed=seed, augment=augment, share=share)
 
-    joint = stream(WHOLE)
+    joint = stream(WHOLE_BATCH)
     parts = [stream(share) for share in shares(number)]
     for _ in range(6):
         batch, divided = next(joint), [next(part) for part in parts]
@@ -66,10 +66,10 @@ def test_the_shares_of_a_batch_hold_its_windows_and_know_the_same_place(
 @settings(max_examples=20)
 @given(number=st.sampled_from([1, 2, 3, 6]), context=st.integers(1, 40))
 def test_the_rows_of_a_long_stream_are_divided_in_order(number: int, context: int) -> None:
-    def stream(share: Share) -> LongStream:
-        return LongStream(MUSIC, batch_size=6, context_length=context, seed=0, share=share)
+    def stream(share: ProcessShard) -> LongContextLoader:
+        return LongContextLoader(MUSIC, batch_size=6, context_length=context, seed=0, share=share)
 
-    joint = stream(WHOLE)
+    joint = stream(WHOLE_BATCH)
     parts = [stream(share) for share in shares(number)]
     for _ in range(5):
         batch, divided = next(joint), [next(part) for part in parts]
@@ -78,11 +78,11 @@ def test_the_rows_of_a_long_stream_are_divided_in_order(number: int, context: in
 
 
 def test_an_empty_share_is_one_position_of_padding() -> None:
-    batch = nothing(padding_id=7)
+    batch = empty_batch(padding_id=7)
     assert batch.tokens.tolist() == [[7]]
     assert batch.num_scored == 0
 
 
 @pytest.mark.parametrize(("rank", "rows"), [(0, [0, 1]), (2, [4, 5])])
 def test_rows_go_to_the_processes_in_order(rank: int, rows: list[int]) -> None:
-    assert list(range(6))[Share(rank, 3).rows(6)] == rows
+    assert list(range(6))[ProcessShard(rank, 3).rows(6)] == rows

@@ -15,7 +15,7 @@ PIECES = [piece(9), piece(2, seed=1), piece(30, seed=2)]
 
 
 def take(number: int, *, most: int = 120, seed: int = 0) -> list[np.ndarray]:
-    windows = RandomWindows(PIECES, TOKENIZER, most_tokens=most, seed=seed)
+    windows = RandomWindows(PIECES, TOKENIZER, max_tokens=most, seed=seed)
     return list(itertools.islice(windows, number))
 
 
@@ -33,7 +33,7 @@ def test_every_window_is_one_that_the_pieces_have() -> None:
 
 def test_long_pieces_are_met_as_often_as_they_have_tokens() -> None:
     # The first bars of the three pieces differ; windows of the whole piece tell which it was.
-    windows = RandomWindows(PIECES, TOKENIZER, most_tokens=120, seed=1)
+    windows = RandomWindows(PIECES, TOKENIZER, max_tokens=120, seed=1)
     share = len(PIECES[2].ids) / sum(len(piece.ids) for piece in PIECES)
     windows._draw()
     drawn = np.mean([place == 2 for place, _ in windows._drawn])
@@ -48,7 +48,7 @@ def test_a_seed_repeats_its_windows() -> None:
 
 def test_what_cannot_give_windows_is_refused() -> None:
     with pytest.raises(InputError, match="there is no piece to take windows from"):
-        RandomWindows([], TOKENIZER, most_tokens=100, seed=0)
-    tiny = RandomWindows([Piece("a", PIECES[0].ids, "a")], TOKENIZER, most_tokens=8, seed=0)
+        RandomWindows([], TOKENIZER, max_tokens=100, seed=0)
+    tiny = RandomWindows([Piece("a", PIECES[0].ids, "a")], TOKENIZER, max_tokens=8, seed=0)
     with pytest.raises(InputError, match="does not begin within 8 tokens"):
         next(tiny)

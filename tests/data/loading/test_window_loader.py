@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rwkv_music.data import Batch, Windows
 from rwkv_music.data.augmentation import RandomAugmentation
-from rwkv_music.data.loading.window_loader import BatchStream
+from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import piece
 
@@ -18,9 +18,9 @@ WINDOWS = Windows(
 PER_EPOCH = len(WINDOWS)
 
 
-def stream(batch_size: int = 2, *, seed: int = 5, packing: bool = True) -> BatchStream:
+def stream(batch_size: int = 2, *, seed: int = 5, packing: bool = True) -> WindowLoader:
     augment = RandomAugmentation(vocabulary=TOKENIZER.vocabulary)
-    return BatchStream(WINDOWS, batch_size=batch_size, seed=seed, augment=augment, packing=packing)
+    return WindowLoader(WINDOWS, batch_size=batch_size, seed=seed, augment=augment, packing=packing)
 
 
 def as_lists(batch: Batch) -> list[object]:
@@ -30,7 +30,7 @@ def as_lists(batch: Batch) -> list[object]:
     ]
 
 
-def padding_share(batches: BatchStream, *, taken: int = 50) -> float:
+def padding_share(batches: WindowLoader, *, taken: int = 50) -> float:
     tokens = [next(batches).tokens for _ in range(taken)]
     return sum(int((each == 0).sum()) for each in tokens) / sum(each.numel() for each in tokens)
 
@@ -53,7 +53,7 @@ def test_a_stream_sent_to_a_place_goes_on_as_the_first_one_does(
 
 
 def test_an_epoch_completes_every_bar_but_the_first_of_each_piece_once() -> None:
-    batches = BatchStream(WINDOWS, batch_size=4, seed=1)
+    batches = WindowLoader(WINDOWS, batch_size=4, seed=1)
     opened, epochs = [], []
     while len(set(epochs)) < 3:
         batch = next(batches)

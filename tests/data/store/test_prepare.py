@@ -20,8 +20,8 @@ from rwkv_music.data import (
     merge_stores,
     prepare_store,
 )
-from rwkv_music.data.scanning import scan
-from rwkv_music.data.store.progress_log import files_in, read_journal
+from rwkv_music.data.scanning import scan_folder
+from rwkv_music.data.store.progress_log import file_records, read_progress_log
 from rwkv_music.data.store.store_info import StoreInfo
 from rwkv_music.data.store.store_writer import StoreWriter
 from rwkv_music.errors import InputError
@@ -60,7 +60,7 @@ def python(text: str, *arguments: object, **settings: Any) -> "subprocess.Popen[
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """150 tunes, 30 copies, an empty file, and one that is no music."""
+    """150 tunes, 30 copies, an empty file, and one that is not music."""
     folder = write_tunes(tmp_path_factory.mktemp("music"), 150)
     (folder / "b" / "empty.mid").touch()
     (folder / "noise.mid").write_bytes(b"MThd" + bytes(range(256)))
@@ -69,26 +69,27 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(music: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its store, made in one go."""
+    """Their store, made without interruption."""
     store = tmp_path_factory.mktemp("stores") / "whole"
-    prepared = prepare_store(music, store, workers=2)
-    assert (prepared.added, prepared.set_aside, prepared.already_there) == (180, 2, 0)
+    result = prepare_store(music, store, workers=2)
+    assert (result.added, result.skipped, result.unchanged) == (180, 2, 0)
     return store
 
 
-def lines_in(store: Path) -> int:
-    return sum("name" in line for line, _ in read_journal(store / "journal.jsonl"))
+def num_records(store: Path) -> int:
+    log = read_progress_log(store / "progress.jsonl")
+    return sum("name" in record for record, _ in log)
 
 
-def test_a_bad_file_is_set_aside_by_name_and_stops_nothing(whole: Path) -> None:
-    first, second = (whole / "set_aside.txt").read_text().splitlines()
+def test_a_bad_file_is_listed_and_the_others_are_prepared(whole: Path) -> None:
+    first, second = (whole / "skipped.txt").read_text().splitlines()
     assert first.startswith("b/empty.mid: is empty (0 bytes)")
     assert second.startswith("noise.mid: ")
-    assert Store(whole).set_aside().keys() == {"b/empty.mid", "noise.mid"}
-    assert Store(whole).info.set_aside == 2
+    assert Store(whole).skipped_files().keys() == {"b/empty.mid", "noise.mid"}
+    assert Store(whole).info.skipped == 2
 
 
-def test_what_was_changed_in_a_file_is_listed_as_the_doctor_tells_it(tmp_path: Path) -> None:
+def test_repairs_are_listed_in_the_words_of_the_doctor(tmp_path: Path) -> None:
     folder, store = tmp_path / "music", tmp_path / "store"
     write_tunes(folder, 3)
     many = tune(bars=4, parts=1, program=5)
@@ -100,70 +101,68 @@ def test_what_was_changed_in_a_file_is_listed_as_the_doctor_tells_it(tmp_path: P
     save_score(short, folder / "short.mid")
     (folder / "cut.mid").write_bytes((folder / "short.mid").read_bytes()[:-30])
     prepare_store(folder, store, workers=1)
-    told = {
-        file.name: "; ".join(file.mended) for file in examine_folder(folder).files if file.mended
+    repairs = {
+        file.name: "; ".join(file.repairs) for file in examine_folder(folder).files if file.repairs
     }
-    assert set(told) == {"many.mid", "short.mid", "cut.mid"}
-    listed = (store / "mended.txt").read_text(encoding="utf-8").splitlines()
-    assert listed == [f"{name}: {told[name]}" for name in sorted(told)]
-    assert "9 parts of Electric Piano 2 become one" in listed[1]
-    assert Store(store).info.mended == 3
+    assert set(repairs) == {"many.mid", "short.mid", "cut.mid"}
+    listed = (store / "repaired.txt").read_text(encoding="utf-8").splitlines()
+    assert listed == [f"{name}: {repairs[name]}" for name in sorted(repairs)]
+    assert "9 parts of Electric Piano 2 are merged into one" in listed[1]
+    assert Store(store).info.repaired == 3
     merge_stores([store], tmp_path / "merged")
-    assert (tmp_path / "merged" / "mended.txt").read_text(encoding="utf-8").splitlines() == listed
+    assert (tmp_path / "merged" / "repaired.txt").read_text(encoding="utf-8").splitlines() == listed
 
 
-def test_a_second_run_finds_nothing_to_do(music: Path, whole: Path) -> None:
+def test_a_second_run_has_nothing_to_do(music: Path, whole: Path) -> None:
     before = {path.name: path.read_bytes() for path in whole.iterdir()}
-    prepared = prepare_store(music, whole, workers=1)
-    assert (prepared.added, prepared.set_aside, prepared.already_there) == (0, 0, 182)
+    result = prepare_store(music, whole, workers=1)
+    assert (result.added, result.skipped, result.unchanged) == (0, 0, 182)
     after = {path.name: path.read_bytes() for path in whole.iterdir()}
-    for name in before.keys() - {"journal.jsonl"}:
+    for name in before.keys() - {"progress.jsonl"}:
         assert after[name] == before[name], name
 
 
-def kill_and_go_on(music: Path, whole: Path, store: Path, lines: int) -> None:
-    """Kill a real process once its journal has so many lines, and compare what comes of it."""
+def kill_and_continue(music: Path, whole: Path, store: Path, records: int) -> None:
+    """Kill a process once its progress log has some records; the next one makes the same store."""
     process = python(CHILD, music, store)
-    journal = store / "journal.jsonl"
-    while process.poll() is None and not (journal.exists() and lines_in(store) >= lines):
+    log = store / "progress.jsonl"
+    while process.poll() is None and not (log.exists() and num_records(store) >= records):
         time.sleep(0.001)
     process.kill()
     process.communicate()
-    kept = lines_in(store)
-    assert kept >= lines
-    prepared = prepare_store(music, store, workers=2)
-    assert prepared.already_there == kept
-    assert prepared.added + prepared.set_aside == 182 - kept
+    kept = num_records(store)
+    assert kept >= records
+    result = prepare_store(music, store, workers=2)
+    assert result.unchanged == kept
+    assert result.added + result.skipped == 182 - kept
     assert tables_of(store) == tables_of(whole)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_any_moment_it_goes_on(
-    seed: int, music: Path, whole: Path, tmp_path: Path
-) -> None:
-    kill_and_go_on(music, whole, tmp_path / "store", random.Random(seed).randrange(1, 180))
+def test_a_killed_prepare_continues(seed: int, music: Path, whole: Path, tmp_path: Path) -> None:
+    kill_and_continue(music, whole, tmp_path / "store", random.Random(seed).randrange(1, 180))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(3, 30))
-def test_killed_at_more_moments_it_goes_on(
+def test_a_prepare_killed_at_more_moments_continues(
     seed: int, music: Path, whole: Path, tmp_path: Path
 ) -> None:
-    kill_and_go_on(music, whole, tmp_path / "store", random.Random(seed).randrange(0, 182))
+    kill_and_continue(music, whole, tmp_path / "store", random.Random(seed).randrange(0, 182))
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_a_power_cut_leaves_is_mended(
+def test_a_store_is_recovered_after_a_power_failure(
     seed: int, music: Path, whole: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(seed)
     store = tmp_path / "store"
     shutil.copytree(whole, store)
-    # The last lines were never said to be on the disk; one file or the other lacks its end, or
-    # holds zeros there, and the journal may be cut within a line.
-    text = (store / "journal.jsonl").read_bytes().split(b"\n")
+    # The last records were not synced: a file may lack its end or have zeros there, and the log
+    # may be cut within a line.
+    text = (store / "progress.jsonl").read_bytes().split(b"\n")
     kept = b"\n".join(line for line in text[: rng.randrange(5, 180)] if b"synced" not in line)
-    (store / "journal.jsonl").write_bytes(kept[: len(kept) - rng.randrange(60)])
+    (store / "progress.jsonl").write_bytes(kept[: len(kept) - rng.randrange(60)])
     damaged = store / rng.choice(["train.bin", "valid.bin", "train.bars", "valid.bars"])
     content = damaged.read_bytes()
     cut = rng.randrange(len(content))
@@ -174,7 +173,7 @@ def test_whatever_a_power_cut_leaves_is_mended(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
-def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
+def test_ctrl_c_keeps_what_is_done_and_says_how_to_continue(
     music: Path, whole: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
@@ -183,7 +182,7 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
         "sys.exit(main(['prepare', sys.argv[1], '-o', sys.argv[2], '--workers', '1']))"
     )
     process = python(text, music, store, start_new_session=True)
-    while not ((store / "journal.jsonl").exists() and lines_in(store) >= 3):
+    while not ((store / "progress.jsonl").exists() and num_records(store) >= 3):
         assert process.poll() is None
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGINT)
@@ -191,13 +190,13 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
     assert process.returncode == 130
     assert "finished files are kept: run the same command again to resume" in told
     assert "Traceback" not in told
-    prepared = prepare_store(music, store, workers=2)
-    assert 3 <= prepared.already_there < 182
+    result = prepare_store(music, store, workers=2)
+    assert 3 <= result.unchanged < 182
     assert tables_of(store) == tables_of(whole)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot limit the size of files")
-def test_a_full_disk_gives_one_line_and_loses_nothing(
+def test_a_full_disk_is_reported_in_one_line_and_loses_nothing(
     music: Path, whole: Path, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
@@ -207,63 +206,63 @@ def test_a_full_disk_gives_one_line_and_loses_nothing(
     (line,) = [line for line in told.splitlines() if line.startswith("rwkv-music: ")]
     assert line == (
         f"rwkv-music: {store} cannot be written to (File too large): free some space or choose "
-        "another place; the same command goes on from where it stopped"
+        "another folder; the same command continues from where it stopped"
     )
     assert "Traceback" not in told
     prepare_store(music, store, workers=2)
     assert tables_of(store) == tables_of(whole)
 
 
-def test_new_files_are_added_and_the_old_ones_stay_on_their_side(tmp_path: Path) -> None:
+def test_new_files_are_added_and_the_old_ones_stay_in_their_split(tmp_path: Path) -> None:
     folder, store = write_tunes(tmp_path / "music", 12), tmp_path / "store"
     prepare_store(folder, store, workers=1)
-    sides = {piece.name: "train" for piece in Store(store).train}
-    sides |= {piece.name: "valid" for piece in Store(store).valid}
+    splits = {piece.name: "train" for piece in Store(store).train}
+    splits |= {piece.name: "valid" for piece in Store(store).valid}
     write_tunes(folder, 12, first=12)
-    prepared = prepare_store(folder, store, workers=1)
-    assert (prepared.added, prepared.already_there) == (14, 15)
+    result = prepare_store(folder, store, workers=1)
+    assert (result.added, result.unchanged) == (14, 15)
     opened = Store(store)
-    for side, pieces in (("train", opened.train), ("valid", opened.valid)):
-        assert {sides.get(piece.name, side) for piece in pieces} == {side}
+    for split, pieces in (("train", opened.train), ("valid", opened.valid)):
+        assert {splits.get(piece.name, split) for piece in pieces} == {split}
     assert opened.info.pieces["train"] + opened.info.pieces["valid"] == 29
 
 
-def test_changed_files_are_told_and_mended_ones_tried_again(tmp_path: Path) -> None:
+def test_changed_files_are_reported_and_skipped_ones_tried_again(tmp_path: Path) -> None:
     folder, store = write_tunes(tmp_path / "music", 6), tmp_path / "store"
     (folder / "b" / "bad.mid").write_bytes(b"nothing")
     prepare_store(folder, store, workers=1)
     tunes = sorted((folder / "b").glob("[0-9].mid"))
     shutil.copy(tunes[0], folder / "b" / "bad.mid")
     tunes[1].write_bytes(b"other content")
-    prepared = prepare_store(folder, store, workers=1)
-    assert prepared.changed == [tunes[1].relative_to(folder).as_posix()]
-    assert (prepared.added, prepared.set_aside) == (1, 0)
+    result = prepare_store(folder, store, workers=1)
+    assert result.changed == [tunes[1].relative_to(folder).as_posix()]
+    assert (result.added, result.skipped) == (1, 0)
     opened = Store(store)
     assert "b/bad.mid" in {piece.name for piece in (*opened.train, *opened.valid)}
-    assert opened.set_aside() == {}
-    assert (store / "set_aside.txt").read_text() == ""
+    assert opened.skipped_files() == {}
+    assert (store / "skipped.txt").read_text() == ""
 
 
-def test_a_file_that_came_too_late_is_tried_again(tmp_path: Path) -> None:
+def test_a_file_that_timed_out_is_tried_again(tmp_path: Path) -> None:
     folder, store = write_tunes(tmp_path / "music", 3, first=1), tmp_path / "store"
-    slow = next(file for file in scan(folder) if file.name == "b/2.mid")
+    slow = next(file for file in scan_folder(folder) if file.name == "b/2.mid")
     with StoreWriter(store, StoreInfo.of(Tokenizer(), 0.1)) as writer:
-        writer.set_aside(slow, Failure("late", "takes more than 1 s"))
-    prepared = prepare_store(folder, store, workers=1)
-    assert (prepared.added, prepared.set_aside, prepared.already_there) == (3, 0, 0)
-    assert Store(store).set_aside() == {}
+        writer.skip(slow, Failure("late", "takes more than 1 s"))
+    result = prepare_store(folder, store, workers=1)
+    assert (result.added, result.skipped, result.unchanged) == (3, 0, 0)
+    assert Store(store).skipped_files() == {}
 
 
-def test_the_journal_keeps_the_traceback_of_a_bug(tmp_path: Path) -> None:
+def test_the_progress_log_keeps_the_traceback_of_a_bug(tmp_path: Path) -> None:
     folder, store = write_tunes(tmp_path / "music", 2, first=1), tmp_path / "store"
-    first, second = scan(folder)
+    first, second = scan_folder(folder)
     with StoreWriter(store, StoreInfo.of(Tokenizer(), 0.1)) as writer:
-        writer.set_aside(first, Failure("failed", "KeyError: 7", "Traceback ... line 3"))
-        writer.set_aside(second, Failure("refused", "is empty"))
+        writer.skip(first, Failure("failed", "KeyError: 7", "Traceback ... line 3"))
+        writer.skip(second, Failure("refused", "is empty"))
         writer.finish()
     merge_stores([store], tmp_path / "merged")
-    for place in (store, tmp_path / "merged"):
-        details = [line.get("detail") for line in files_in(place / "journal.jsonl")]
+    for path in (store, tmp_path / "merged"):
+        details = [record.get("detail") for record in file_records(path)]
         assert details == ["Traceback ... line 3", None]
 
 
@@ -276,7 +275,7 @@ def shards(music: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return stores
 
 
-def test_merged_shards_are_the_store_made_in_one_go(
+def test_merged_shards_equal_the_store_of_all_files(
     shards: list[Path], whole: Path, tmp_path: Path
 ) -> None:
     counts = [sum(Store(store).info.pieces.values()) for store in shards]
@@ -285,9 +284,9 @@ def test_merged_shards_are_the_store_made_in_one_go(
     info = merge_stores(list(reversed(shards)), tmp_path / "merged")
     assert tables_of(tmp_path / "merged") == tables_of(whole)
     assert info == Store(whole).info
-    names = [line["name"] for line in files_in(tmp_path / "merged" / "journal.jsonl")]
+    names = [record["name"] for record in file_records(tmp_path / "merged")]
     assert names == sorted(names, key=lambda name: name.split("/"))
-    listed = [(path / "set_aside.txt").read_text() for path in (tmp_path / "merged", whole)]
+    listed = [(path / "skipped.txt").read_text() for path in (tmp_path / "merged", whole)]
     assert listed[0] == listed[1]
 
 
@@ -298,23 +297,27 @@ def test_stores_that_overlap_are_merged_without_duplicates(
     assert tables_of(tmp_path / "merged") == tables_of(whole)
 
 
-def test_stores_that_disagree_are_not_merged(whole: Path, tmp_path: Path) -> None:
+def test_stores_with_different_music_or_settings_are_not_merged(
+    whole: Path, tmp_path: Path
+) -> None:
     folder = write_tunes(tmp_path / "music", 2, first=1)
     (folder / "b" / "1.mid").write_bytes((folder / "b" / "2.mid").read_bytes())
     prepare_store(folder, tmp_path / "other", workers=1)
-    with pytest.raises(InputError, match=r"hold different music under the name b/1\.mid: prepare"):
+    with pytest.raises(
+        InputError, match=r"contain different music under the name b/1\.mid: prepare"
+    ):
         merge_stores([whole, tmp_path / "other"], tmp_path / "merged")
     prepare_store(folder, tmp_path / "finer", tokenizer=Tokenizer(velocities=64), workers=1)
     with pytest.raises(InputError, match=r"velocities 32, .* has .*velocities 64, .*: use the"):
         merge_stores([whole, tmp_path / "finer"], tmp_path / "merged")
-    with pytest.raises(InputError, match=r"other is there already: name a new folder"):
+    with pytest.raises(InputError, match=r"other exists already: choose a new folder"):
         merge_stores([whole], tmp_path / "other")
     assert not (tmp_path / "merged").exists()
 
 
-def test_a_merge_deletes_what_a_merge_left_and_nothing_else(whole: Path, tmp_path: Path) -> None:
+def test_a_merge_deletes_only_what_an_interrupted_merge_left(whole: Path, tmp_path: Path) -> None:
     partial, merged = tmp_path / "merged.partial", tmp_path / "merged"
-    refused = r"merged\.partial, where the merged store is made, is there already .*: move it away"
+    refused = r"merged\.partial, where the merged store is made, exists already .*: move it away"
     partial.mkdir()
     (partial / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match=refused):
@@ -328,29 +331,29 @@ def test_a_merge_deletes_what_a_merge_left_and_nothing_else(whole: Path, tmp_pat
     assert tables_of(merged) == tables_of(whole)
     shutil.copytree(whole, partial)
     shutil.rmtree(merged)
-    with pytest.raises(InputError, match=refused):  # a finished store is somebody's
+    with pytest.raises(InputError, match=refused):  # a finished store may belong to somebody
         merge_stores([whole], merged)
 
 
-def test_a_place_where_no_merged_store_can_be_is_told_in_one_line(
+def test_a_merged_store_that_cannot_be_written_is_reported_in_one_line(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    told = r"cannot be written to \(Permission denied\): choose another place"
+    message = r"cannot be written to \(Permission denied\): choose another folder"
     (tmp_path / "merged.partial").mkdir()
     StoreInfo.of(Tokenizer(), 0.1).write(tmp_path / "merged.partial")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", refuse)
-        with pytest.raises(InputError, match=rf"merged\.partial {told}"):
+        with pytest.raises(InputError, match=rf"merged\.partial {message}"):
             merge_stores([whole], tmp_path / "merged")
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(InputError, match=rf"merged {told}"):
+    with pytest.raises(InputError, match=rf"merged {message}"):
         merge_stores([whole], tmp_path / "merged")
 
 
-def test_a_disk_without_locks_is_not_called_another_process(
+def test_a_disk_without_locks_is_not_reported_as_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fcntl = pytest.importorskip("fcntl", reason="Windows locks files in another way")
@@ -367,32 +370,34 @@ def test_two_processes_cannot_write_to_one_store(music: Path, whole: Path, tmp_p
     store = tmp_path / "store"
     info = Store(whole).info
     with (
-        StoreWriter(store, StoreInfo.of(Tokenizer(), info.valid_share)),
+        StoreWriter(store, StoreInfo.of(Tokenizer(), info.valid_fraction)),
         pytest.raises(InputError, match="is being written to by another process: wait for it, or"),
     ):
         prepare_store(music, store, workers=1)
 
 
-def test_a_store_of_other_settings_is_not_added_to(music: Path, whole: Path) -> None:
+def test_a_store_of_other_settings_is_refused(music: Path, whole: Path) -> None:
     with pytest.raises(InputError, match=r"steps_per_quarter 96, .* this run has .* 192, .*: use"):
         prepare_store(music, whole, tokenizer=Tokenizer(steps_per_quarter=192))
-    with pytest.raises(InputError, match=r"holds out a share of 0\.1, this run of 0\.2: use the s"):
-        prepare_store(music, whole, valid_share=0.2)
+    with pytest.raises(
+        InputError, match=r"has a valid_fraction of 0\.1, this run has one of 0\.2: use the"
+    ):
+        prepare_store(music, whole, valid_fraction=0.2)
 
 
-def test_places_that_cannot_be_a_store_are_refused(music: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(music: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(InputError, match=r"holds thesis\.tex and is no token store: name an empty"):
+    with pytest.raises(InputError, match=r"contains thesis\.tex and is not a token store: choose"):
         prepare_store(music, tmp_path)
     with pytest.raises(InputError, match=r"thesis\.tex.* cannot be written to \("):
         prepare_store(music, tmp_path / "thesis.tex" / "store")
 
 
 def test_folders_without_music_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere is not a folder: give a folder with music"):
+    with pytest.raises(InputError, match="nowhere is not a folder: give a folder of music"):
         prepare_store(tmp_path / "nowhere", tmp_path / "store")
     (tmp_path / "in").mkdir()
-    with pytest.raises(InputError, match=r"in holds no file that ends in one of \.mid \.midi"):
+    with pytest.raises(InputError, match=r"in contains no file that ends in one of \.mid \.midi"):
         prepare_store(tmp_path / "in", tmp_path / "store")
     (tmp_path / "in" / "a.mid").touch()
     with pytest.raises(InputError, match=r"none of the 1 files in .* can be used .*; first: a\."):

@@ -97,13 +97,13 @@ def test_stored_bars_give_the_windows_of_the_piece_itself(store: Path) -> None:
             )
 
 
-def test_copies_stand_on_one_side_and_are_counted(store: Path) -> None:
+def test_copies_are_in_one_split_and_are_counted(store: Path) -> None:
     opened = Store(store)
-    sides = {
-        side: {piece.group for piece in pieces}
-        for side, pieces in (("train", opened.train), ("valid", opened.valid))
+    splits = {
+        split: {piece.group for piece in pieces}
+        for split, pieces in (("train", opened.train), ("valid", opened.valid))
     }
-    assert not sides["train"] & sides["valid"]
+    assert not splits["train"] & splits["valid"]
     assert opened.info.copies == 8
     counts = Counter(piece.group for piece in (*opened.train, *opened.valid))
     assert sorted(counts.values(), reverse=True)[:9] == [2] * 8 + [1]
@@ -113,18 +113,20 @@ def test_copies_stand_on_one_side_and_are_counted(store: Path) -> None:
 
 def test_training_splits_a_store_as_its_files_are_split(store: Path) -> None:
     opened = Store(store)
-    train, valid = split_corpus(load_corpus(store, TOKENIZER), valid_share=0.1)
+    train, valid = split_corpus(load_corpus(store, TOKENIZER), valid_fraction=0.1)
     assert [piece.name for piece in train] == [piece.name for piece in opened.train]
     assert [piece.name for piece in valid] == [piece.name for piece in opened.valid]
     assert len(valid) >= 1
 
 
-def test_a_store_keeps_its_own_share_and_settings_in_training(folder: Path, tmp_path: Path) -> None:
+def test_a_store_keeps_its_held_out_fraction_and_settings_in_training(
+    folder: Path, tmp_path: Path
+) -> None:
     fine = Tokenizer(steps_per_quarter=192, velocities=64)
-    prepare_store(folder, tmp_path / "fine", tokenizer=fine, valid_share=0.4, workers=1)
+    prepare_store(folder, tmp_path / "fine", tokenizer=fine, valid_fraction=0.4, workers=1)
     opened, corpus = Store(tmp_path / "fine"), load_corpus(tmp_path / "fine")
     assert corpus.tokenizer_settings == fine.settings
-    train, valid = split_corpus(corpus, valid_share=0.1)
+    train, valid = split_corpus(corpus, valid_fraction=0.1)
     assert [piece.name for piece in train] == [piece.name for piece in opened.train]
     assert [piece.name for piece in valid] == [piece.name for piece in opened.valid]
     assert len(valid) > 8
@@ -142,7 +144,7 @@ def test_windows_of_a_store_are_those_of_its_folder(folder: Path, store: Path) -
         assert mine.completion_start == other.completion_start
 
 
-def test_the_corpus_tells_its_contents_apart(folder: Path, store: Path, tmp_path: Path) -> None:
+def test_the_content_hash_depends_on_the_pieces(folder: Path, store: Path, tmp_path: Path) -> None:
     first = load_corpus(store, TOKENIZER).content_hash
     assert first == load_corpus(store, TOKENIZER).content_hash
     fewer = tmp_path / "fewer"
@@ -165,17 +167,17 @@ def test_a_store_of_another_tokenizer_is_refused_with_both_named(store: Path) ->
     [
         ({"tokenizer_version": 1}, r"has tokenizer 1 \(.*the tokenizer to be used has tokenizer 2"),
         ({"schema": 2}, "is a 'rwkv-music token store' of schema 2, .* reads schema 1"),
-        ({"is_finished": False}, "is not finished: run its rwkv-music prepare again"),
-        ({"pieces": {"train": 1, "valid": 1}}, "is damaged, the files of its side 'train' do not"),
+        ({"is_finished": False}, "is unfinished: prepare it again with the same settings"),
+        ({"pieces": {"train": 1, "valid": 1}}, "is damaged, the files of its split 'train' do not"),
         ({"what": 3, "schema": None}, "is a '3' of schema None"),
-        ({"pieces": {"train": 1}}, "is damaged, the files of its side 'train' do not"),
+        ({"pieces": {"train": 1}}, "is damaged, the files of its split 'train' do not"),
         (
             {"owner": "me"},
             r"store\.json is damaged \('owner' is unknown\): prepare the store again",
         ),
         ({"dtype": "float"}, r"store\.json is damaged \('dtype' cannot be 'float'\)"),
         ({"bars": [1, 2]}, r"store\.json is damaged \('bars' cannot be \[1, 2\]\)"),
-        ({"valid_share": "much"}, r"is damaged \('valid_share' cannot be \"much\"\)"),
+        ({"valid_fraction": "much"}, r"is damaged \('valid_fraction' cannot be \"much\"\)"),
     ],
 )
 def test_a_store_that_cannot_be_used_is_refused(
@@ -191,26 +193,26 @@ def test_a_store_that_cannot_be_used_is_refused(
         load_corpus(other, TOKENIZER)
 
 
-def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"is no token store, there is no store\.json in it: m"):
+def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is not a token store, it contains no store\.json: m"):
         Store(tmp_path)
     (tmp_path / "store.json").write_text("[")
     with pytest.raises(InputError, match=r"store\.json cannot be read \(.*: prepare the store ag"):
         Store(tmp_path)
     (tmp_path / "store.json").write_text("[1, 2]")
-    with pytest.raises(InputError, match=r"cannot be read \(it holds no table of names and values"):
+    with pytest.raises(InputError, match=r"cannot be read \(it is not a table of names and values"):
         Store(tmp_path)
     (tmp_path / "store.json").write_text('{"what": "rwkv-music token store", "schema": 1}')
     with pytest.raises(InputError, match=r"is damaged \('tokenizer_version' is missing\): prepare"):
         Store(tmp_path)
-    with pytest.raises(InputError, match=r"the share to hold out must be in \(0, 1\), got 1"):
+    with pytest.raises(InputError, match=r"valid_fraction must be in \(0, 1\), got 1"):
         StoreInfo.of(TOKENIZER, 1)
     (tmp_path / "a.idx").write_bytes(b"something else")
-    with pytest.raises(InputError, match=r"a\.idx is no index of tokens"):
+    with pytest.raises(InputError, match=r"a\.idx is not a token index"):
         read_index(tmp_path / "a.idx")
 
 
-def test_a_store_can_be_opened_twice_and_holds_no_more_than_its_tables(store: Path) -> None:
+def test_a_store_can_be_opened_twice(store: Path) -> None:
     first, second = Store(store), Store(store)
     assert first.train[0].name == second.train[0].name
     assert set(tables_of(store)) < {path.name for path in store.iterdir()}

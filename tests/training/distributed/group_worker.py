@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from rwkv_music.data import Batch, Example, pack
-from rwkv_music.data.loading.collate import nothing
-from rwkv_music.data.loading.long_context_loader import LongStream
-from rwkv_music.data.loading.process_shard import Share
+from rwkv_music.data.loading.collate import empty_batch
+from rwkv_music.data.loading.long_context_loader import LongContextLoader
+from rwkv_music.data.loading.process_shard import ProcessShard
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.tokenizer import Tokenizer
@@ -46,13 +46,13 @@ def joint_batches() -> list[list[Example]]:
     ]
 
 
-def batches_of(share: Share) -> list[Batch]:
+def batches_of(share: ProcessShard) -> list[Batch]:
     """One process's part of them."""
     parts = [
         [joint[place] for place in share.of([len(each.ids) for each in joint])]
         for joint in joint_batches()
     ]
-    return [pack(part) if part else nothing() for part in parts]
+    return [pack(part) if part else empty_batch() for part in parts]
 
 
 def new_trainer(group: ProcessGroup, stream: Iterator[Batch], **settings: Any) -> Trainer:
@@ -80,7 +80,7 @@ def result(trainer: Trainer, reports: list[StepMetrics]) -> dict[str, Any]:
     told = [asdict(report) for report in reports]
     for each in told:
         del each["tokens_per_second"], each["processes"], each["padding_share"]
-        del each["scored_share"]
+        del each["scored_fraction"]
     found: dict[str, Any] = {"reports": told, "gradients": gradients}
     if not group.is_main:
         trainer.obey(group.receive_command())
@@ -103,7 +103,7 @@ def steps_of(group: ProcessGroup, **settings: Any) -> dict[str, Any]:
 
 def stretches_of(group: ProcessGroup) -> dict[str, Any]:
     """Steps on stretches of long pieces, the state handed on."""
-    stream = LongStream(PIECES, batch_size=4, context_length=16, seed=0, share=group.shard)
+    stream = LongContextLoader(PIECES, batch_size=4, context_length=16, seed=0, share=group.shard)
     trainer = new_trainer(group, stream)
     if group.is_main:
         reports = list(trainer)

@@ -11,7 +11,7 @@ from rwkv_music.data.doctor.report_text import remarks_of, row_of
 from rwkv_music_widgets.bundle import bundled, style_sheet
 
 COLUMNS = (
-    ("Verdict", "fine, mended while reading, or set aside"),
+    ("Verdict", "fine, repaired while reading, or skipped"),
     ("File", "with what there is to say about it"),
     ("Bars", "bars in it"),
     ("Notes", "notes in it"),
@@ -23,7 +23,7 @@ COLUMNS = (
     ("Tokens/note", "tokens that the model reads for a note"),
     ("Side", "whether training learns from it or tests with it"),
 )
-_VERDICTS = ("fine", "mended", "set aside")
+_VERDICTS = ("fine", "repaired", "skipped")
 _SIDES = {"training": "learn", "validation": "test", "": "-"}
 
 
@@ -43,7 +43,7 @@ class FileTable(anywidget.AnyWidget):
 
     def show(self, report: FolderReport) -> None:
         """Show the files of a report."""
-        remarks, sides = remarks_of(report), report.sides
+        remarks, sides = remarks_of(report), report.splits
         with self.hold_sync():
             self.selected = ""
             self.rows = [
