@@ -4,6 +4,7 @@ MIDI is read in this process. Other formats are read in a worker process with a 
 minute, because their parsers cannot be interrupted.
 """
 
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 TEXT_FORMATS = {
-    ".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "mxl", ".abc": "abc", ".krn": "humdrum",
+    ".musicxml": "musicxml", ".xml": "musicxml", ".mxl": "musicxml", ".abc": "abc",
+    ".krn": "humdrum",
 }  # fmt: skip
 """File name suffixes of the text formats, and the names of the formats."""
 READABLE_SUFFIXES = (*MIDI_SUFFIXES, *TEXT_FORMATS)
+_HEAD_BYTES = 4096
 MAX_FILE_BYTES = 32 << 20
 """Larger files are refused before they are read."""
 WRITABLE_SUFFIXES = (".mid", ".midi", ".musicxml", ".xml", ".mxl", ".abc")
@@ -97,12 +100,26 @@ def score_from_bytes(
 
 
 def _read_bytes(content: bytes, *, name: str | Path, unfold_repeats: bool) -> LoadedScore:
-    text_format = TEXT_FORMATS.get(Path(name).suffix.lower())
+    text_format = _format_of(content, Path(name).suffix.lower())
     if text_format is None:
         return read_midi(content, name=name)
     from rwkv_music.score.worker import read_notation
 
     return read_notation(content, text_format, name=name, unfold_repeats=unfold_repeats)
+
+
+def _format_of(content: bytes, suffix: str) -> str | None:
+    """Text format of a file; None for MIDI. Unmistakable content counts more than the ending."""
+    if content[:4] == b"MThd" or (content[:4] == b"RIFF" and content[8:12] == b"RMID"):
+        return None
+    if content[:4] == b"PK\x03\x04":
+        return "musicxml"
+    head = content[:_HEAD_BYTES].replace(b"\0", b"")
+    if b"<score-partwise" in head or b"<score-timewise" in head:
+        return "musicxml"
+    if re.search(rb"^\*\*kern\b", head, re.MULTILINE):
+        return "humdrum"
+    return TEXT_FORMATS.get(suffix)
 
 
 def save_score(score: "symusic.Score", path: str | Path) -> Path:
@@ -145,7 +162,7 @@ def _file_content(score: "symusic.Score", path: Path) -> bytes:
     from rwkv_music.score.musicxml.musicxml_writer import to_musicxml, zipped
 
     text = to_musicxml(score, title=path.stem)
-    return zipped(text) if text_format == "mxl" else text
+    return zipped(text) if path.suffix.lower() == ".mxl" else text
 
 
 def _check_suffix(path: Path, known: tuple[str, ...]) -> None:

@@ -30,7 +30,7 @@ def read_notation(
 
     Args:
         content: The whole file.
-        text_format: "musicxml", "mxl", "abc" or "humdrum".
+        text_format: "musicxml" (compressed or not), "abc" or "humdrum".
         name: What to call the file in an error.
         seconds: Processor time limit.
         unfold_repeats: Play repeats, endings and jumps of MusicXML and Humdrum.

@@ -1,0 +1,234 @@
+"""Reader of one part of a MusicXML file: its measures as written notes and events."""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from fractions import Fraction
+from xml.etree import ElementTree as ET
+
+from rwkv_music.score.musicxml.attributes import read_key, read_time, read_transpositions
+from rwkv_music.score.musicxml.directions import (
+    DirectionEvents,
+    read_barline,
+    read_direction,
+    read_sound,
+)
+from rwkv_music.score.musicxml.note_reader import NoteElement, read_note, written_length
+from rwkv_music.score.musicxml.part_list import PartEntry, PartInstrument
+from rwkv_music.score.notation.written import (
+    TrackInfo,
+    WrittenMeasure,
+    WrittenNote,
+    WrittenPart,
+    WrittenTempo,
+)
+
+_DEFAULT_VELOCITY = 80
+_ROUNDING = 40
+"""A 40th of a quarter is shorter than any written note that could make a measure longer."""
+
+
+class PartReader:
+    """Reads the measures of a part one after another.
+
+    Args:
+        entry: The part in the part list.
+        units: To a quarter.
+        is_first: Whether signatures and keys of the piece are those of this part.
+    """
+
+    def __init__(self, entry: PartEntry, units: int, *, is_first: bool) -> None:
+        self.part = WrittenPart()
+        self.num_out_of_range = 0
+        """Notes left out because MIDI has no such pitch."""
+        self._entry = entry
+        self._units = units
+        self._is_first = is_first
+        self._per_division = Fraction(units)
+        self._transpositions: dict[str, tuple[int, int]] = {}
+        self._time = (0, 4)
+        self._velocities: list[tuple[int, int]] = []
+        """Changes in the current measure, behind the last one before it."""
+        self._changes: list[tuple[int, str, PartInstrument]] = []
+
+    def read_measure(self, element: ET.Element, measure: WrittenMeasure) -> None:
+        """Read a measure and add its events to those of the other parts.
+
+        Raises:
+            ValueError: If a number cannot be read.
+        """
+        self._measure = measure
+        self._now = self._onset = self._end = self._rest_end = 0
+        self._notes: list[tuple[int, int, NoteElement]] = []
+        self._pedals: list[tuple[int, int]] = []
+        for child in element:
+            self._read_child(child)
+        self._velocities.sort(key=lambda change: change[0])
+        self.part.notes.append(list(self._resolved_notes()))
+        self.part.pedals.append(self._pedals)
+        self._velocities = [(-1, velocity) for _, velocity in self._velocities[-1:]]
+        self._entry.instruments.update({key: sound for _, key, sound in self._changes})
+        self._changes.clear()
+        is_implicit = element.get("implicit") == "yes"
+        measure.length = max(measure.length, self._length(is_implicit=is_implicit))
+
+    def skip_to(self, index: int) -> None:
+        """Leave measures empty up to an index."""
+        while len(self.part.notes) < index:
+            self.part.notes.append([])
+            self.part.pedals.append([])
+
+    def finished_part(self) -> WrittenPart:
+        """Return the part with its tracks in the order of its staves."""
+        tracks = sorted(self.part.tracks.items(), key=lambda item: str(item[0]))
+        self.part.tracks = dict(tracks)
+        return self.part
+
+    @property
+    def bar_length(self) -> int:
+        """Units of a bar of the current time signature; 0 without one."""
+        beats, unit = self._time
+        return 4 * self._units * beats // unit
+
+    def _read_child(self, child: ET.Element) -> None:
+        match child.tag:
+            case "note":
+                self._read_note(child)
+            case "backup":
+                self._now = max(0, self._now - self._duration(child.findtext("duration")))
+            case "forward":
+                self._now += self._duration(child.findtext("duration"))
+                self._end = max(self._end, self._now)
+            case "attributes":
+                self._read_attributes(child)
+            case "direction":
+                self._add(read_direction(child), child)
+            case "sound":
+                self._add(read_sound(child), child)
+            case "barline":
+                self._measure.marks.merge(read_barline(child))
+            case _:
+                pass  # printed only
+
+    def _length(self, *, is_implicit: bool) -> int:
+        """Units of the measure in this part.
+
+        A rest of a whole measure is as long as the time signature, whatever its duration, and
+        tells nothing of a measure that is shorter. A measure that misses the time signature by a
+        rounding error is as long as the time signature.
+        """
+        if is_implicit and self._end:
+            length = self._end
+        else:
+            rest = min(self._rest_end, self.bar_length) if self.bar_length else self._rest_end
+            length = max(self._end, rest)
+        is_rounded = abs(length - self.bar_length) * _ROUNDING <= self._units
+        return self.bar_length if is_rounded else length
+
+    def _duration(self, text: str | None) -> int:
+        """Units of a number of divisions."""
+        text = (text or "").strip()
+        if not text:
+            return 0
+        divisions = int(text) if text.isdecimal() else Fraction(text)
+        return max(0, round(divisions * self._per_division))
+
+    def _read_note(self, element: ET.Element) -> None:
+        note = read_note(element)
+        if note.is_grace:
+            return
+        length = self._duration(note.duration) or round(written_length(element) * self._units)
+        if not note.is_chord:
+            self._onset = self._now
+            self._now += length
+        end = self._onset + length
+        if note.is_measure_rest:
+            self._rest_end = max(self._rest_end, end)
+        else:
+            self._end = max(self._end, end)
+        if note.is_sounding:
+            self._notes.append((self._onset, max(end, self._onset + 1), note))
+
+    def _resolved_notes(self) -> Iterator[WrittenNote]:
+        """The notes with their sounding pitch, velocity and track."""
+        moments = [onset for onset, _ in self._velocities]
+        for onset, end, note in self._notes:
+            instrument = self._instrument(note, onset)
+            pitch = self._sounding_pitch(note, instrument)
+            if not 0 <= pitch < 128:
+                self.num_out_of_range += 1
+                continue
+            velocity = note.velocity
+            if velocity is None:
+                place = bisect_right(moments, onset)
+                velocity = self._velocities[place - 1][1] if place else _DEFAULT_VELOCITY
+            info = TrackInfo(
+                self._entry.name, instrument.program, instrument.is_drum or note.is_unpitched
+            )
+            track = (note.staff, info.program, info.is_drum)
+            self.part.tracks.setdefault(track, info)
+            yield WrittenNote(
+                onset,
+                end,
+                pitch,
+                velocity,
+                track,
+                (note.staff, note.voice),
+                continues="stop" in note.ties,
+                is_continued="start" in note.ties,
+                lyrics=tuple(text for text in note.lyrics if text),
+            )
+
+    def _instrument(self, note: NoteElement, onset: int) -> PartInstrument:
+        instruments = self._entry.instruments
+        key = note.instrument if note.instrument in instruments else next(iter(instruments))
+        changed = [
+            sound for moment, name, sound in self._changes if name == key and moment <= onset
+        ]
+        return changed[-1] if changed else instruments[key or ""]
+
+    def _sounding_pitch(self, note: NoteElement, instrument: PartInstrument) -> int:
+        assert note.pitch is not None
+        if note.is_unpitched:
+            return note.pitch if instrument.drum is None else instrument.drum
+        default = self._transpositions.get("", (0, 0))
+        return note.pitch + self._transpositions.get(note.staff, default)[0]
+
+    def _read_attributes(self, element: ET.Element) -> None:
+        divisions = element.findtext("divisions", "").strip()
+        if divisions:
+            number = Fraction(divisions)
+            if number <= 0:
+                raise ValueError(f"divisions of {divisions}, they must be positive")
+            self._per_division = self._units / number
+            if self._per_division.denominator == 1:
+                self._per_division = int(self._per_division)  # type: ignore[assignment]
+        self._transpositions.update(read_transpositions(element))
+        time = read_time(element)
+        if time is not None:
+            self._time = time
+            if self._is_first:
+                self._measure.times.append((self._now, *time))
+        key = read_key(element, self._transpositions.get("", (0, 0))[1])
+        if key is not None and self._is_first:
+            self._measure.keys.append((self._now, *key))
+
+    def _add(self, events: DirectionEvents, element: ET.Element) -> None:
+        """Add what happens at one moment."""
+        now = self._now
+        offset = element.find("offset")
+        # An offset without sound="yes" moves only what is printed.
+        if offset is not None and (element.tag == "sound" or offset.get("sound") == "yes"):
+            shift = round(Fraction((offset.text or "0").strip()) * self._per_division)
+            now = max(0, now + shift)
+        measure = self._measure
+        for qpm, is_played in ((events.printed_qpm, False), (events.played_qpm, True)):
+            if qpm is not None:
+                measure.tempos.append(WrittenTempo(now, qpm, is_played))
+        if events.velocity is not None:
+            self._velocities.append((now, events.velocity))
+        self._pedals.extend((now, value) for value in events.pedals)
+        measure.markers.extend((now, text) for text in events.markers)
+        measure.marks.merge(events.marks)
+        for change in events.instruments:
+            key = change.get("id", "")
+            self._changes.append((now, key, self._entry.changed(change)))
