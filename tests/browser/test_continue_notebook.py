@@ -26,7 +26,7 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
     rolls = widget.locator("canvas[data-notes]")
     generate = widget.get_by_role("button", name="Generate")
 
-    chorales = widget.get_by_label("Beginning")
+    chorales = widget.get_by_label("Example")
     name = chorales.locator("option").nth(1).inner_text()
     chorales.select_option(label=name)
     notebook.wait_for_python(
