@@ -25,7 +25,7 @@ from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import has_tiles
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.memory import Load, MemoryEstimate, estimate_memory
+from rwkv_music.training.memory import MemoryEstimate, StepWorkload, estimate_memory
 from rwkv_music.training.trainer import Trainer
 
 VOCABULARY = 2048
@@ -118,7 +118,7 @@ def estimate_of(name: str, form: str, settings: Mapping[str, Any]) -> MemoryEsti
     """What the library expects of a row, measured or not."""
     config = config_of(name, form)
     positions = settings["positions"]
-    load = Load(
+    load = StepWorkload(
         positions,
         scored=positions // 2,
         rows=settings["rows"],
@@ -179,7 +179,7 @@ def peak_of_two_steps(name: str, form: str, given: argparse.Namespace) -> dict[s
 
 
 def warm_up(given: argparse.Namespace) -> None:
-    """Load what the first step of any size loads: libraries, threads, kernels."""
+    """StepWorkload what the first step of any size loads: libraries, threads, kernels."""
     config = TrainingConfig.preset("tiny", corpus="", out="")
     model = RWKV7(sizes_of(config))
     initialize(model, seed=given.seed)

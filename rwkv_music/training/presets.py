@@ -1,10 +1,10 @@
-"""Settings to start from: one preset for each size of model.
+"""Presets: settings to start from, one for each size of model.
 
-`small` made the shipped models, `tiny` takes seconds; these two have been trained. The others are
-named after their number of parameters at the usual vocabulary. Their shapes and peak learning rates
-follow the official trainer's, whose author advises "deep and narrow" for data like music; those
-likely to meet a small collection come with dropout. Numbers of steps are round figures to begin
-with, not measured optima.
+`small` made the shipped models and `tiny` takes seconds; these two have been trained. The others
+are named after their number of parameters with the default vocabulary. Their shapes and peak
+learning rates follow the official RWKV-LM trainer, whose author recommends deep and narrow models
+for data like music. Sizes that suit small collections have dropout. The numbers of steps are round
+starting points, not measured optima.
 """
 
 from typing import Any
@@ -57,4 +57,4 @@ PRESETS: dict[str, dict[str, Any]] = {
     "1.3b": _sized(24, 2048, learning_rate=3e-4, batch_size=128, steps=150_000),
     "2.6b": _sized(32, 2560, learning_rate=2e-4, batch_size=128, steps=200_000),
 }
-"""What each preset changes of the defaults, the smallest models first from `1m` on."""
+"""The settings in which each preset differs from the defaults; from `1m` on by size."""

@@ -23,7 +23,7 @@ from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule, open_loader
 from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
 from rwkv_music.training.initial_weights import load_initial
-from rwkv_music.training.memory import Load, free_memory, require_memory
+from rwkv_music.training.memory import StepWorkload, free_memory, require_memory
 from rwkv_music.training.run.checkpoints import Stored
 from rwkv_music.training.trainer import Trainer
 
@@ -138,12 +138,12 @@ def check_memory(
         positions = scored = rows * config.data.context_length
     else:
         positions, scored, rows = _largest(windows, config, group.shard)
-    load = Load(
+    load = StepWorkload(
         positions, scored, rows,
         backend=available_backends(device)[0],
         has_tiles=has_tiles(),
         device=device,
-        parts=group.world_size if config.hardware.sharding == "fsdp" else 1,
+        num_shards=group.world_size if config.hardware.sharding == "fsdp" else 1,
     )  # fmt: skip
     free = free_memory(device) // (group.local_world_size if device == "cpu" else 1)
     require_memory(model, config, load, free=free)

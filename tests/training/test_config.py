@@ -1,5 +1,8 @@
 """Settings are checked when they are made."""
 
+import copy
+import json
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -7,8 +10,10 @@ import torch
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig
+from rwkv_music.old_names import SETTINGS, renamed
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training import PRESETS, TrainingConfig
+from rwkv_music.training.config import training_settings
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -54,6 +59,51 @@ def test_an_unknown_preset_or_setting_is_refused() -> None:
         TrainingConfig.preset("huge", corpus="bach", out="x")
     with pytest.raises(InputError, match="unknown training setting 'flavour'"):
         TrainingConfig.from_dict({"corpus": "bach", "out": "x", "flavour": 1})
+
+
+def test_a_misspelt_or_renamed_setting_is_refused() -> None:
+    with pytest.raises(InputError, match="no training setting 'flavour': check its spelling"):
+        TrainingConfig(corpus="bach", out="x", flavour=1)
+    with pytest.raises(InputError, match="'clip': it is called `max_grad_norm` now"):
+        TrainingConfig(corpus="bach", out="x", clip=1.0)
+    with pytest.raises(InputError, match="`out` is required: Run directory to create"):
+        TrainingConfig(corpus="bach")
+
+
+def test_settings_are_grouped_and_changed_by_name() -> None:
+    config = TrainingConfig(corpus="bach", out="x", batch_size=3, steps=100)
+    assert (config.data.batch_size, config.run.steps, config.out_path.name) == (3, 100, "x")
+    changed = config.replace(steps=200, precision="bf16")
+    assert (changed.run.steps, changed.hardware.precision) == (200, "bfloat16")
+    assert (changed.data, config.run.steps) == (config.data, 100)
+    assert copy.deepcopy(changed) == changed
+    with pytest.raises(FrozenInstanceError):
+        config.data.batch_size = 4  # type: ignore[misc]
+
+
+def test_every_setting_of_an_earlier_version_is_read() -> None:
+    # All settings of config.json as version 0.1.0 wrote them, none with its default.
+    earlier = {
+        "corpus": "songs", "out": "runs/a", "init": "bach", "seed": 3, "device": "cpu",
+        "precision": "bfloat16", "checkpointing": True, "steps": 600, "num_layers": 3,
+        "width": 128, "dropout": 0.2, "label_smoothing": 0.1, "logit_penalty": 1e-4,
+        "prompt_bars": 3, "completion_bars": 5, "batch_size": 6, "carry_state": True,
+        "context_length": 512, "accumulation": 2, "learning_rate": 1e-3, "schedule": "wsd",
+        "decay_share": 0.3, "warmup_steps": 20, "weight_decay": 0.01, "optimizer": "adafactor",
+        "clip": 0.5, "valid_share": 0.2, "evaluate_every": 50, "save_every": 7,
+        "keep_checkpoints": 3, "early_stop": 4, "augmentation": False, "drop_parts": 0.0,
+        "sample_prompts": 1, "sharding": "fsdp", "track": "none",
+    }  # fmt: skip
+    config = TrainingConfig.from_dict(earlier)
+    assert config.flat() == renamed(earlier, SETTINGS)
+    assert set(config.flat()) == set(training_settings())
+    assert TrainingConfig.from_dict(config.to_dict()) == config
+
+
+def test_the_settings_of_config_json_are_in_groups() -> None:
+    written = TrainingConfig(corpus="bach", out="x").to_dict()
+    assert list(written) == ["data", "model", "optimizer", "run", "hardware"]
+    assert json.loads(json.dumps(written)) == written
 
 
 def test_bf16_is_short_for_bfloat16() -> None:

@@ -19,8 +19,8 @@ from rwkv_music.settings import settings_text
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
 from rwkv_music.training.data_module import DataModule
 from rwkv_music.training.memory import (
-    Load,
     MemoryEstimate,
+    StepWorkload,
     advice_when_full,
     count_parameters,
     estimate_memory,
@@ -33,7 +33,7 @@ from tests.training.conftest import NewConfig
 
 GIB = 2**30
 SIZES = ModelConfig(vocab_size=2048, num_layers=12, dim=768)
-BATCH = Load(positions=4096, scored=2048, rows=2)
+BATCH = StepWorkload(positions=4096, scored=2048, rows=2)
 
 
 def config(**settings: Any) -> TrainingConfig:
@@ -66,7 +66,7 @@ def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
         {"optimizer": "adafactor"},
     ):
         assert estimate(**leaner).total < plain.total
-    twice = estimate_memory(SIZES, config(), Load(positions=8192, scored=4096, rows=4))
+    twice = estimate_memory(SIZES, config(), StepWorkload(positions=8192, scored=4096, rows=4))
     assert twice.activations == pytest.approx(2 * plain.activations)
     # While batches are added up, their gradients lie beside the next batch's activations.
     added = estimate(gradient_accumulation_steps=2)
@@ -93,7 +93,7 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
         batch = random_batch(64, 1024, 2, seed=0)
         trainer.objective(batch, divide_by=1)  # what the first call leaves behind is not its own
         held[layers] = held_bytes(lambda t=trainer, b=batch: t.objective(b, divide_by=1))
-        guess = estimate_memory(sizes, settings, Load(1024, 512, 2, has_tiles=has_tiles()))
+        guess = estimate_memory(sizes, settings, StepWorkload(1024, 512, 2, has_tiles=has_tiles()))
         told[layers] = guess.activations + guess.weights - 4 * count_parameters(sizes)
     if held[2] is None:
         pytest.skip("this system's C library does not tell how much memory is in use")
@@ -102,7 +102,7 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
 
 def test_a_sharded_model_takes_a_part_of_its_parameters_memory_and_all_of_its_activations() -> None:
     whole = estimate_memory(SIZES, config(), BATCH)
-    part = estimate_memory(SIZES, config(), replace(BATCH, parts=4))
+    part = estimate_memory(SIZES, config(), replace(BATCH, num_shards=4))
     assert part.gradients == whole.gradients // 4
     assert (part.weights, part.optimizer) == (whole.weights // 4, whole.optimizer // 4)
     assert (part.activations, part.head) == (whole.activations, whole.head)
@@ -118,7 +118,7 @@ def test_a_run_that_does_not_fit_is_told_what_would() -> None:
     ):
         free = estimate(**settings).total
         told = (
-            f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} are free: "
+            f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB are free: "
             f"try {settings_text(**settings)}, "
         )
         with pytest.raises(InputError) as refused:
@@ -150,7 +150,7 @@ def test_every_remedy_is_a_setting_with_which_the_run_needs_less() -> None:
     for changes in remedies(given):
         changed = given.replace(**changes)
         share = changed.data.batch_size / given.data.batch_size
-        needed = estimate_memory(SIZES, changed, BATCH.share(share)).total
+        needed = estimate_memory(SIZES, changed, BATCH.scaled(share)).total
         assert needed < estimate().total, changes
 
 
