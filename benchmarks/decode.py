@@ -39,7 +39,6 @@ from benchmarks.measuring import (
     REPEATS,
     Timing,
     alternate,
-    backend_forced,
     in_a_process,
     machine,
     rounded,
@@ -47,8 +46,9 @@ from benchmarks.measuring import (
     write_report,
 )
 from benchmarks.music_loss import music_losses
-from rwkv_music.evaluation.gpu.gate import relative_error
+from rwkv_music.gpu_benchmark.accuracy import relative_error
 from rwkv_music.model import RWKV7, ModelConfig, MusicModel, save_pth
+from rwkv_music.ops import use_backend
 from rwkv_music.ops.decoding import in_one_block
 
 Key = tuple[str, str]
@@ -157,7 +157,7 @@ def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             key: make_contestant(*key, model=model, path=path) for key in contestant_names()
         }
     for task, (work, ids) in tasks(given).items():
-        with backend_forced("reference"):
+        with use_backend("reference"):
             truth = work(exact, ids)
         works = {key: partial(work, each, ids) for key, each in contestants.items()}
         if task == ONE_SEQUENCE:

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -25,8 +24,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from rwkv_music.environment import temporary_env_var
-from rwkv_music.ops.backends import VARIABLE, describe_backends
+from rwkv_music.ops.backends import describe_backends
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -174,10 +172,6 @@ def time_ratio(ours: Timing, theirs: Timing) -> dict[str, float]:
 def rounded(value: float, digits: int = 4) -> float:
     """To so many significant digits."""
     return float(f"{value:.{digits}g}")
-
-
-backend_forced = partial(temporary_env_var, VARIABLE)
-"""Have our model use one backend inside."""
 
 
 def saved_bytes(forward: Callable[[], object], *, without: Iterable[Tensor] = ()) -> int:

@@ -22,7 +22,7 @@ from benchmarks.measuring import in_a_process, machine, write_report
 from benchmarks.memory import peak_memory
 from rwkv_music.data import Batch
 from rwkv_music.model import RWKV7, ModelConfig, initialize
-from rwkv_music.ops.backends import has_tiles
+from rwkv_music.ops.backends import has_amx
 from rwkv_music.ops.cross_entropy import completion_loss
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.memory import MemoryEstimate, StepWorkload, estimate_memory
@@ -57,7 +57,7 @@ def main() -> None:
         return
     report = {
         "machine": machine("rwkv-music"),
-        "settings": {"tiles": has_tiles()}
+        "settings": {"tiles": has_amx()}
         | {
             name: getattr(given, name)
             for name in ("positions", "rows", "seed", "quick", "head_width", "head_positions")
@@ -122,7 +122,7 @@ def estimate_of(name: str, form: str, settings: Mapping[str, Any]) -> MemoryEsti
         positions,
         scored=positions // 2,
         rows=settings["rows"],
-        has_tiles=settings["tiles"],
+        has_amx=settings["tiles"],
     )
     return estimate_memory(sizes_of(config), config, load)
 

@@ -23,7 +23,6 @@ from benchmarks.measuring import (
     REPEATS,
     Timing,
     alternate,
-    backend_forced,
     held_bytes,
     in_a_process,
     machine,
@@ -35,6 +34,7 @@ from benchmarks.memory import peak_memory
 from benchmarks.transformer import Transformer
 from rwkv_music.devices import keep_freed_memory
 from rwkv_music.model import RWKV7, ModelConfig, initialize
+from rwkv_music.ops import use_backend
 from rwkv_music.ops.wkv7 import available_backends
 from rwkv_music.training.optimizer import make_optimizer
 
@@ -154,7 +154,7 @@ def training_step(
     ids, targets = batch(length, given)
 
     def step() -> float:
-        with backend_forced(name):
+        with use_backend(name):
             loss = loss_of(model, ids, targets, precision)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_NORM)
@@ -212,7 +212,7 @@ def saved_per_layer(
         for rows in (1, 2):
             few = argparse.Namespace(**{**vars(given), "tokens": rows * length})
             ids, targets = batch(length, few)
-            with backend_forced(name):
+            with use_backend(name):
                 held = held_bytes(partial(loss_of, model, ids, targets, precision))
             if held is None:
                 return None

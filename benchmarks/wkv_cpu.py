@@ -31,12 +31,13 @@ from benchmarks.measuring import (
     time_ratio,
     write_report,
 )
-from benchmarks.wkv_inputs import FAMILIES, draw
+from benchmarks.trained_inputs import ALL_FAMILIES, recurrence_inputs
 from benchmarks.wkv_peers import Recurrence, fla_peers, step_loop
-from rwkv_music.evaluation.gpu.gate import relative_error
+from rwkv_music.gpu_benchmark.accuracy import relative_error
 from rwkv_music.ops.wkv7 import available_backends, wkv7
 
 NAMES = ("r", "decay_logit", "k", "v", "alpha", "beta", "state")
+FAMILIES = tuple(family for family in ALL_FAMILIES if family != "hardest")
 STEP_LOOP = "reference"
 AUTOGRAD_LOOP = "autograd loop"
 SHAPES = (
@@ -154,7 +155,7 @@ def measure(
     shape: str, dtype: torch.dtype, peers: dict[str, Recurrence], given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
     """A row for each contestant: time, ratio to the step loops, error, bytes kept."""
-    tensors = draw(shape, given.seed)
+    tensors = recurrence_inputs(*map(int, shape.split("x")), seed=given.seed)
     leaves = leaves_of(tensors, dtype)
     runs = contestants(peers)
     works: dict[str, Callable[[], object]] = {
@@ -201,9 +202,9 @@ def bytes_kept(run: Recurrence, leaves: list[Tensor]) -> dict[str, float]:
 
 def accuracy(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Worst errors of our backends in float32, over families of inputs."""
-    _, T, H = given.shapes[0].split("x")
+    _, T, H = map(int, given.shapes[0].split("x"))
     for family in FAMILIES:
-        tensors = draw(f"1x{T}x{H}", given.seed, family)
+        tensors = recurrence_inputs(1, T, H, family=family, seed=given.seed)
         truth = truth_of(tensors, torch.float32, given.seed)
         for name in available_backends("cpu"):
             found = errors(partial(wkv7, backend=name), tensors, torch.float32, given.seed, truth)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-NUMBER_TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 """What the native library can read and write."""
 
 
@@ -44,7 +44,7 @@ def sizes_of(x: Tensor) -> Sizes:
     """Of [batch, step, head, channel], with as many threads as torch uses and the work is worth."""
     batch, steps, heads, _ = x.shape
     threads = min(torch.get_num_threads(), max(1, batch * steps * heads // _WORTH_A_THREAD))
-    return Sizes(batch, steps, heads, NUMBER_TYPES[x.dtype], threads)
+    return Sizes(batch, steps, heads, DTYPE_CODES[x.dtype], threads)
 
 
 def sequence(x: Tensor) -> Sequence:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rwkv_music.native import load_library
-from rwkv_music.ops.backends import NATIVE_HEAD_SIZE, choose_backend
-from rwkv_music.ops.native_arguments import NUMBER_TYPES, address
+from rwkv_music.ops.backends import HEAD_SIZE, choose_backend
+from rwkv_music.ops.native_arguments import DTYPE_CODES, address
 
 
 class _Arguments(ctypes.Structure):
@@ -24,7 +24,7 @@ class _Arguments(ctypes.Structure):
 
 def squared_relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The square of the positive part of each number."""
-    if choose_backend(x, NATIVE_HEAD_SIZE) == "native":
+    if choose_backend(x, HEAD_SIZE) == "native":
         squared: Tensor = torch.ops.rwkv_music.squared_relu(x)
         return squared
     positive = F.relu(x)
@@ -35,7 +35,7 @@ def _run(x: Tensor, d_out: Tensor | None) -> Tensor:
     x, d_out = x.contiguous(), None if d_out is None else d_out.contiguous()
     out = torch.empty_like(x)
     arguments = _Arguments(
-        x.numel(), NUMBER_TYPES[x.dtype], torch.get_num_threads(),
+        x.numel(), DTYPE_CODES[x.dtype], torch.get_num_threads(),
         *map(address, (x, d_out, out)),
     )  # fmt: skip
     load_library().call("squared_relu", arguments)

@@ -18,7 +18,7 @@ from rwkv_music.data.store.store_info import is_store
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.devices import choose_device
 from rwkv_music.model import RWKV7, ModelConfig, initialize
-from rwkv_music.ops.backends import available_backends, has_tiles
+from rwkv_music.ops.backends import available_backends, has_amx
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule, open_loader
 from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
@@ -141,7 +141,7 @@ def check_memory(
     load = StepWorkload(
         positions, scored, rows,
         backend=available_backends(device)[0],
-        has_tiles=has_tiles(),
+        has_amx=has_amx(),
         device=device,
         num_shards=group.world_size if config.hardware.sharding == "fsdp" else 1,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from benchmarks.measuring import (
     saved_bytes,
     time_ratio,
 )
-from rwkv_music.evaluation.gpu.gate import relative_error
+from rwkv_music.gpu_benchmark.accuracy import relative_error
 
 
 def test_contestants_take_turns_in_both_orders() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.wkv_cpu import NAMES, errors, forward_and_backward, leaves_of, weights_of
-from benchmarks.wkv_inputs import FAMILIES, draw
+from benchmarks.trained_inputs import recurrence_inputs
+from benchmarks.wkv_cpu import FAMILIES, NAMES, errors, forward_and_backward, leaves_of, weights_of
 from benchmarks.wkv_peers import fla_peers, step_loop
 from rwkv_music.ops.wkv7 import available_backends
 from tests.benchmarks.quick import quick_report
@@ -15,13 +15,13 @@ LIMITS = {"float32": 5e-6, "bfloat16": 5e-3}
 
 
 def test_the_loop_left_to_autograd_computes_the_recurrence_and_its_gradients() -> None:
-    found = errors(step_loop, draw("2x20x2", seed=0), torch.float32, seed=0)
+    found = errors(step_loop, recurrence_inputs(2, 20, 2), torch.float32, seed=0)
     assert len(found) == 2 + len(NAMES)
     assert max(found.values()) < 1e-6
 
 
 def test_the_sum_that_is_differentiated_weighs_every_result() -> None:
-    leaves = leaves_of(draw("1x3x1", seed=0), torch.float64)
+    leaves = leaves_of(recurrence_inputs(1, 3, 1), torch.float64)
     *_, of_state = forward_and_backward(step_loop, leaves, weights_of(leaves, seed=0))
     assert of_state.count_nonzero() == of_state.numel()
 

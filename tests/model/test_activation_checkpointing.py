@@ -6,7 +6,7 @@ from torch import Tensor
 
 from benchmarks.measuring import held_bytes
 from rwkv_music.model import RWKV7, ModelConfig
-from rwkv_music.ops.backends import VARIABLE
+from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.ops.wkv7 import available_backends
 from tests.model.test_rwkv7 import perturbed
 
@@ -30,7 +30,7 @@ def loss_and_gradients(model: RWKV7, *, checkpointing: bool) -> list[Tensor]:
 def test_gradients_are_those_without_it_and_dropout_drops_the_same(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, backend)
+    monkeypatch.setenv(BACKEND_VARIABLE, backend)
     model = perturbed(CONFIG).train()
     plain = loss_and_gradients(model, checkpointing=False)
     again = loss_and_gradients(model, checkpointing=True)

@@ -1,6 +1,6 @@
 """Errors to plant in the kernels: one for each term of each backward, as text and its replacement.
 
-A mutant is (file below rwkv_music/ops, text that occurs once, what to put there). Those that change
+A mutant is (file below rwkv_music, text that occurs once, what to put there). Those that change
 a sign turn a sum into a difference; the tests of gradients must notice every one.
 """
 
@@ -13,9 +13,9 @@ RELU = "native/source/squared_relu.h"
 TILES = "native/source/tiles.h"
 PRODUCTS = "native/source/products.h"
 PRODUCTS_BACK = "native/source/products_backward.h"
-CUDA = "wkv7/cuda_*.cu"
+CUDA = "ops/wkv7/cuda_*.cu"
 """Both of its files, one behind the other."""
-REFERENCE = "wkv7/reference.py"
+REFERENCE = "ops/wkv7/reference.py"
 
 Mutant = tuple[str, str, str]
 

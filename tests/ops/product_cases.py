@@ -88,7 +88,7 @@ class Given:
             [draw(1, tokens, each.outputs or each.hidden) for each in cases],
         )  # fmt: skip
 
-    def everything(self, *, native: bool) -> dict[str, Tensor]:
+    def results_and_gradients(self, *, native: bool) -> dict[str, Tensor]:
         """Results and gradients: of the native pass, or the truth."""
         inputs, firsts, seconds = (
             [_leaf(each, dtype if native else torch.float64) for each in tensors]

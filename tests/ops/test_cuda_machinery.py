@@ -12,7 +12,7 @@ import torch
 
 from rwkv_music.cli import benchmark_command, main
 from rwkv_music.errors import InputError
-from rwkv_music.ops import backends
+from rwkv_music.ops import backends, registry
 from rwkv_music.ops.cuda import Gpu, KernelUnavailable, cubins, driver, gpu, nvrtc
 from rwkv_music.ops.wkv7 import cuda, wkv7
 
@@ -210,7 +210,7 @@ class OnGpu:
 
 def refuse(monkeypatch: pytest.MonkeyPatch, **reasons: str) -> None:
     """Have kernels refuse to be loaded."""
-    monkeypatch.setattr(backends, "_told", set())
+    monkeypatch.setattr(backends, "_reported", set())
     monkeypatch.setattr(
         backends, "_why_no_gpu_kernel", lambda name, index, dtype: reasons.get(name)
     )
@@ -239,12 +239,14 @@ def test_the_next_backend_takes_over_and_says_so_once(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("without_type_checks")
 def test_what_takes_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, cuda="no driver: install one")
-    message = "'cuda' is not used: no driver: install one; 'triton' comes next"
+    message = "'cuda' is not used: no driver: install one; falling back to 'triton'"
     with pytest.warns(RuntimeWarning, match=message):
         assert backends.choose_backend(OnGpu(), 64) == "triton"  # type: ignore[arg-type]
     refuse(monkeypatch, triton="none")
     monkeypatch.setattr(backends, "_GPU_KERNELS", ("triton",))
-    with pytest.warns(RuntimeWarning, match="'triton' is not used: none; 'chunked' comes next"):
+    with pytest.warns(
+        RuntimeWarning, match="'triton' is not used: none; falling back to 'chunked'"
+    ):
         backends.choose_backend(OnGpu(), 64)  # type: ignore[arg-type]
 
 
@@ -253,7 +255,7 @@ def test_what_takes_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_backend_asked_for_is_never_replaced(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, cuda="no driver: install one")
     if how == "variable":
-        monkeypatch.setenv(backends.VARIABLE, "cuda")
+        monkeypatch.setenv(registry.BACKEND_VARIABLE, "cuda")
     with pytest.raises(InputError, match="backend 'cuda' cannot run here: no driver: install one"):
         backends.choose_backend(OnGpu(), 64, "cuda" if how == "argument" else None)  # type: ignore[arg-type]
 
@@ -288,7 +290,7 @@ def test_the_command_line_tells_of_a_full_gpu_in_one_line(
     error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
     assert main(["benchmark", "gpu"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("rwkv-music: the GPU's memory is full: ask for less at once")
+    assert line.startswith("rwkv-music: the GPU is out of memory: reduce --batch-size")
     error = driver.DriverError.__new__(driver.DriverError)
     error.args = ("cuLaunchKernel failed",)
     assert main(["benchmark", "gpu"]) == 2

@@ -7,11 +7,11 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.native import load_library
-from rwkv_music.ops.backends import VARIABLE
+from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import token_shift
-from tests.ops.wkv import relative_error
+from tests.ops.recurrence import relative_error
 
 pytestmark = pytest.mark.skipif(
     load_library().functions is None, reason=f"no native library: {load_library().explanation}"
@@ -44,10 +44,10 @@ class Heads:
         self.state = draw(B, HEADS, 64, 64)
         self.is_first = is_first
 
-    def everything(
+    def results_and_gradients(
         self, patch: pytest.MonkeyPatch, backend: str, dtype: torch.dtype, resets: Tensor | None
     ) -> list[Tensor]:
-        patch.setenv(VARIABLE, backend)
+        patch.setenv(BACKEND_VARIABLE, backend)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         mixed = [each.to(dtype).requires_grad_() for each in self.tensors]
         vectors = [each.to(wide).requires_grad_() for each in self.vectors]
@@ -65,8 +65,8 @@ class Heads:
 @pytest.mark.parametrize("T", LENGTHS)
 def test_time_mixing_in_float64(T: int, is_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Heads(T, is_first=is_first)
-    truth = heads.everything(monkeypatch, "reference", torch.float64, None)
-    found = heads.everything(monkeypatch, "native", torch.float64, None)
+    truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, None)
+    found = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
     for place, (value, expected) in enumerate(zip(found, truth, strict=True)):
         assert relative_error(value, expected) < 1e-10, place
 
@@ -78,8 +78,8 @@ def test_time_mixing_in_narrower_types_with_resets(
     heads = Heads(300, is_first=False)
     heads.tensors = [each.to(dtype).double() for each in heads.tensors]
     resets = torch.rand(2, 300, generator=GENERATOR) < 0.02
-    truth = heads.everything(monkeypatch, "reference", torch.float64, resets)
-    found = heads.everything(monkeypatch, "native", dtype, resets)
+    truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, resets)
+    found = heads.results_and_gradients(monkeypatch, "native", dtype, resets)
     assert found[0].dtype == dtype
     for place, (value, expected) in enumerate(zip(found, truth, strict=True)):
         assert relative_error(value, expected) < bound, place
@@ -88,8 +88,8 @@ def test_time_mixing_in_narrower_types_with_resets(
 def test_a_key_of_zeros_is_normalised_without_a_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Heads(5, is_first=False)
     heads.tensors[2][:, 2] = 0.0
-    truth = heads.everything(monkeypatch, "reference", torch.float64, None)
-    found = heads.everything(monkeypatch, "native", torch.float64, None)
+    truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, None)
+    found = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
     key = 2 + 2  # the gradient of the third sequence stands behind the two results
     for place, (value, expected) in enumerate(zip(found, truth, strict=True)):
         assert value.isfinite().all()
@@ -103,7 +103,7 @@ def test_a_key_of_zeros_is_normalised_without_a_nan(monkeypatch: pytest.MonkeyPa
 def test_a_nan_comes_out_as_one(where: int, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Heads(4, is_first=False, B=1)
     heads.tensors[where][0, 1, 70] = torch.nan
-    found = heads.everything(monkeypatch, "native", torch.float32, None)
+    found = heads.results_and_gradients(monkeypatch, "native", torch.float32, None)
     assert found[0][0, 1, 64:128].isnan().any()
     assert found[0][0, 0].isfinite().all()
 
@@ -118,15 +118,17 @@ def test_token_shift_in_float64(
     leaves += [draw(channels) for _ in range(mixes)] + [draw(2, channels)]
     resets = torch.rand(2, T, generator=GENERATOR) < 0.1
 
-    def everything(backend: str) -> list[Tensor]:
-        monkeypatch.setenv(VARIABLE, backend)
+    def results_and_gradients(backend: str) -> list[Tensor]:
+        monkeypatch.setenv(BACKEND_VARIABLE, backend)
         x, weight, bias, *vectors, before = (each.clone().requires_grad_() for each in leaves)
         shifted, last = token_shift(x, weight, bias, vectors, before, resets)
         results = [*shifted, last]
         found = gradients_of(results, [x, weight, bias, *vectors, before])
         return [*(each.detach() for each in results), *found]
 
-    for value, expected in zip(everything("native"), everything("reference"), strict=True):
+    for value, expected in zip(
+        results_and_gradients("native"), results_and_gradients("reference"), strict=True
+    ):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9)
 
 
@@ -196,8 +198,8 @@ def test_a_model_is_the_same_with_and_without_the_native_library(
     ids = torch.randint(23, (2, 70), generator=GENERATOR)
     resets = torch.rand(2, 70, generator=GENERATOR) < 0.05
 
-    def everything(backend: str) -> tuple[Tensor, dict[str, Tensor]]:
-        monkeypatch.setenv(VARIABLE, backend)
+    def results_and_gradients(backend: str) -> tuple[Tensor, dict[str, Tensor]]:
+        monkeypatch.setenv(BACKEND_VARIABLE, backend)
         model.zero_grad()
         first, state = model(ids[:, :30], resets=resets[:, :30])
         second, state = model(ids[:, 30:], state, resets=resets[:, 30:])
@@ -207,8 +209,8 @@ def test_a_model_is_the_same_with_and_without_the_native_library(
             name: each.grad for name, each in model.named_parameters() if each.grad is not None
         }
 
-    logits, gradients = everything("native")
-    expected_logits, expected = everything("reference")
+    logits, gradients = results_and_gradients("native")
+    expected_logits, expected = results_and_gradients("reference")
     torch.testing.assert_close(logits, expected_logits, rtol=1e-10, atol=1e-10)
     assert gradients.keys() == expected.keys()
     assert len(gradients) == sum(1 for _ in model.parameters())

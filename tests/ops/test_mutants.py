@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rwkv_music import ops
+import rwkv_music
 from rwkv_music.native.build import (
     exported_functions,
     find_compiler,
@@ -20,12 +20,12 @@ from rwkv_music.native.build import (
     sources_number,
 )
 from rwkv_music.ops.wkv7 import cuda
-from tests.ops.cuda_played import play, why_not_played
+from tests.ops.emulated_gpu import emulate_gpu, why_not_emulated
 from tests.ops.mutants import CUDA, IN_PYTHON, NATIVE, ON_GPU, SAMPLE, Mutant
-from tests.ops.wkv import everything, inputs, relative_error
+from tests.ops.recurrence import inputs, relative_error, results_and_gradients
 
 REPOSITORY = Path(__file__).parents[2]
-ROOM = Path(str(ops.__file__)).parent
+PACKAGE = Path(str(rwkv_music.__file__)).parent
 FLAGS = ("-O0", "-std=c++17", "-w", "-shared", "-fPIC", "-fno-math-errno", "-pthread")
 LIMIT = 1e-9
 
@@ -33,7 +33,7 @@ LIMIT = 1e-9
 def planted(mutant: Mutant) -> str:
     """The mutated file's text."""
     name, text, replacement = mutant
-    source = cuda.source_text() if name == CUDA else (ROOM / name).read_text(encoding="utf-8")
+    source = cuda.source_text() if name == CUDA else (PACKAGE / name).read_text(encoding="utf-8")
     assert source.count(text) == 1, (
         f"{name} has {text!r} {source.count(text)} times: renew the list"
     )
@@ -46,7 +46,7 @@ def worst_error(folder: Path, mutant: Mutant | None) -> float:
     if compiler is None:
         pytest.skip("no C++ compiler: nothing can be planted")
     sources = folder / "source"
-    shutil.copytree(ROOM / "native/source", sources)
+    shutil.copytree(PACKAGE / "native/source", sources)
     if mutant is not None:
         (sources / Path(mutant[0]).name).write_text(planted(mutant), encoding="utf-8")
     suffix = Path(host_target().names[0]).suffix
@@ -55,7 +55,7 @@ def worst_error(folder: Path, mutant: Mutant | None) -> float:
     command = [*compiler, *FLAGS, number, str(sources / "library.cpp"), "-o", str(library)]
     subprocess.run(command, check=True)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.ops.gate", str(folder)],
+        [sys.executable, "-m", "tests.ops.native_check", str(folder)],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
         env={**os.environ, "RWKV_MUSIC_NATIVE": "baseline"},
     )  # fmt: skip
@@ -65,7 +65,11 @@ def worst_error(folder: Path, mutant: Mutant | None) -> float:
 
 def check_reference(folder: Path, mutant: Mutant | None) -> bool:
     """Whether the reference's gradient passes the check against finite differences."""
-    text = planted(mutant) if mutant else (ROOM / "wkv7/reference.py").read_text(encoding="utf-8")
+    text = (
+        planted(mutant)
+        if mutant
+        else (PACKAGE / "ops/wkv7/reference.py").read_text(encoding="utf-8")
+    )
     path = folder / "reference.py"
     path.write_text(text, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(f"reference_{folder.name}", path)
@@ -83,27 +87,27 @@ def check_reference(folder: Path, mutant: Mutant | None) -> bool:
     return torch.autograd.gradcheck(run, leaves, raise_exception=False)
 
 
-def worst_error_on_a_played_gpu(folder: Path, mutant: Mutant | None) -> float:
+def worst_error_on_an_emulated_gpu(folder: Path, mutant: Mutant | None) -> float:
     """What the gate finds in the CUDA source with the mutant, or as it is; split or not.
 
     An emulation that stops, as a GPU would hang, counts as infinite.
     """
-    if why_not_played():
-        pytest.skip(f"the CUDA source cannot be played: {why_not_played()}")
+    if why_not_emulated():
+        pytest.skip(f"the CUDA source cannot be emulated: {why_not_emulated()}")
     text = planted(mutant) if mutant else cuda.source_text()
     path = folder / "cuda_kernel.cu"
     path.write_text(text, encoding="utf-8")
     resets = torch.zeros(1, 35, dtype=torch.bool)
     resets[0, [7, 32]] = True
     given = inputs(35, B=1, H=1)
-    truth = everything(given, "reference", resets)
+    truth = results_and_gradients(given, "reference", resets)
     errors = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda, "SOURCES", (path,))
         for splits, falling in ((1, False), (1, True), (4, False)):
-            play(patch, splits, falling=falling)
+            emulate_gpu(patch, splits, falling=falling)
             try:
-                found = everything(given, "cuda", resets)
+                found = results_and_gradients(given, "cuda", resets)
             except AssertionError:
                 return math.inf
             errors += [relative_error(found[name], value) for name, value in truth.items()]
@@ -114,7 +118,7 @@ def check(folder: Path, mutant: Mutant) -> None:
     if mutant in IN_PYTHON:
         assert not check_reference(folder, mutant)
     elif mutant in ON_GPU:
-        assert worst_error_on_a_played_gpu(folder, mutant) > LIMIT
+        assert worst_error_on_an_emulated_gpu(folder, mutant) > LIMIT
     else:
         assert worst_error(folder, mutant) > LIMIT
 
@@ -122,7 +126,7 @@ def check(folder: Path, mutant: Mutant) -> None:
 def test_the_sources_as_they_are_pass_the_gate(tmp_path: Path) -> None:
     assert worst_error(tmp_path, None) < LIMIT
     assert check_reference(tmp_path, None)
-    assert worst_error_on_a_played_gpu(tmp_path, None) < LIMIT
+    assert worst_error_on_an_emulated_gpu(tmp_path, None) < LIMIT
     assert "rwkv_music_wkv7_backward" in exported_functions()
 
 

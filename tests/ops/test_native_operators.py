@@ -13,7 +13,7 @@ from torch.library import opcheck
 
 from rwkv_music.native import load_library
 from rwkv_music.ops.wkv7 import wkv7
-from tests.ops.wkv import inputs
+from tests.ops.recurrence import inputs
 
 pytestmark = pytest.mark.skipif(
     load_library().functions is None, reason=f"no native library: {load_library().explanation}"
@@ -99,7 +99,7 @@ import torch
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops import products
 from rwkv_music.ops.wkv7 import wkv7
-from tests.ops.wkv import inputs
+from tests.ops.recurrence import inputs
 
 tensors = [each.float() for each in inputs(35)]
 compiled = torch.compile(lambda *x: wkv7(*x[:6], x[6]), fullgraph=True, backend="aot_eager")
@@ -118,7 +118,7 @@ expected = gradients(model)
 found = gradients(torch.compile(model, fullgraph=True, backend="aot_eager"))
 torch.testing.assert_close(found, expected)
 
-products.has_tiles = lambda: True  # on other machines, loops do what the tiles would
+products.has_amx = lambda: True  # on other machines, loops do what the tiles would
 with torch.autocast("cpu", torch.bfloat16):
     expected = gradients(model)
     found = gradients(torch.compile(model, fullgraph=True, backend="aot_eager"))
@@ -151,13 +151,13 @@ def test_autocast_takes_the_widest_type_and_leaves_the_state_alone(call: str) ->
 def test_every_variant_of_this_machine_computes_the_same(variant: str) -> None:
     """Every operator in float64, products in tiles of bfloat16, the recurrence in float32."""
     script = (
-        "import torch; from tests.ops.wkv import everything, inputs, relative_error\n"
+        "from tests.ops.recurrence import inputs, relative_error, results_and_gradients\n"
         "given = [each.float() for each in inputs(70)]\n"
-        "truth = everything(inputs(70), 'reference')\n"
-        "found = everything(given, 'native')\n"
+        "truth = results_and_gradients(inputs(70), 'reference')\n"
+        "found = results_and_gradients(given, 'native')\n"
         "print(max(relative_error(found[name], value) for name, value in truth.items()))\n"
-        "from tests.ops import gate\n"
-        "print(gate.worst())\n"
+        "from tests.ops import native_check\n"
+        "print(native_check.largest_error())\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False,
@@ -178,7 +178,7 @@ def test_every_variant_of_this_machine_computes_the_same(variant: str) -> None:
         (
             "baseline",
             "native on the CPU (baseline variant, asked for by RWKV_MUSIC_NATIVE; "
-            "products of bfloat16 by PyTorch)",
+            "bfloat16 matrix products by PyTorch)",
         ),
         ("abacus", "RWKV_MUSIC_NATIVE is 'abacus': set it to off, baseline, avx2, avx512, amx"),
     ],

@@ -17,12 +17,12 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.native import load_library
 from rwkv_music.ops import products as door
-from rwkv_music.ops.backends import VARIABLE
 from rwkv_music.ops.products import Product, products
 from rwkv_music.ops.products.native import NO_SECOND, products_native
+from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.training.finetuning.lora import with_lora
 from tests.ops.product_cases import ALL_ACTIVATIONS, EXACT, Case, Given, numbers
-from tests.ops.wkv import relative_error
+from tests.ops.recurrence import relative_error
 
 pytestmark = pytest.mark.skipif(
     load_library().functions is None, reason=f"no native library: {load_library().explanation}"
@@ -34,8 +34,8 @@ LENGTHS = (1, 31, 32, 33, 127, 129, 300)
 @pytest.mark.parametrize("tokens", LENGTHS)
 def test_whole_numbers_come_out_exactly(tokens: int) -> None:
     given = Given.drawn(EXACT, tokens, whole=True)
-    expected = given.everything(native=False)
-    for name, value in given.everything(native=True).items():
+    expected = given.results_and_gradients(native=False)
+    for name, value in given.results_and_gradients(native=True).items():
         if value.dtype == torch.bfloat16:  # which holds all whole numbers up to 256
             assert expected[name].abs().max() <= 256
         assert torch.equal(value.double(), expected[name]), name
@@ -45,14 +45,14 @@ def test_whole_numbers_come_out_exactly(tokens: int) -> None:
 @pytest.mark.parametrize("tokens", [33, 300])
 def test_everything_is_as_close_as_bfloat16_allows(tokens: int) -> None:
     given = Given.drawn(ALL_ACTIVATIONS, tokens)
-    expected = given.everything(native=False)
-    for name, value in given.everything(native=True).items():
+    expected = given.results_and_gradients(native=False)
+    for name, value in given.results_and_gradients(native=True).items():
         assert relative_error(value, expected[name]) < 5e-3, name
 
 
 def test_gradients_lie_in_memory_as_their_matrices_do() -> None:
     given = Given.drawn(EXACT, 3, whole=True)
-    found = given.everything(native=True)
+    found = given.results_and_gradients(native=True)
     for place, first in enumerate(given.firsts):
         assert found[f"first {place}"].stride() == first.stride()
 
@@ -71,7 +71,7 @@ def test_slices_are_read_like_copies_of_them() -> None:
 @pytest.mark.parametrize("trained", [(), ("first",), ("second",)])
 def test_frozen_matrices_get_no_gradient_and_change_no_other(trained: Sequence[str]) -> None:
     given = Given.drawn([Case(64, 96, 32, "tanh"), Case(64, 32)], 70)
-    expected = given.everything(native=True)
+    expected = given.results_and_gradients(native=True)
     inputs = [each.bfloat16().requires_grad_() for each in given.inputs]
     firsts = [each.float().requires_grad_("first" in trained) for each in given.firsts]
     seconds = [each.float().requires_grad_("second" in trained) for each in given.seconds]
@@ -104,8 +104,10 @@ def test_any_number_of_threads_computes_the_same() -> None:
     try:
         for threads in (1, 2, 3, 7):
             torch.set_num_threads(threads)
-            for name, value in given.everything(native=True).items():
-                assert torch.equal(value.double(), given.everything(native=False)[name]), name
+            for name, value in given.results_and_gradients(native=True).items():
+                assert torch.equal(
+                    value.double(), given.results_and_gradients(native=False)[name]
+                ), name
     finally:
         torch.set_num_threads(before)
 
@@ -148,7 +150,7 @@ class Door:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.in_tiles = 0
         self.patch = patch
-        patch.setattr(door, "has_tiles", lambda: True)
+        patch.setattr(door, "has_amx", lambda: True)
         patch.setattr(door, "products_native", self.count)
 
     def count(self, inputs: Any, firsts: Any, seconds: Any, activations: Any) -> list[Tensor]:
@@ -156,7 +158,7 @@ class Door:
         return products_native(inputs, firsts, seconds, activations)
 
     def shut(self) -> None:
-        self.patch.setattr(door, "has_tiles", lambda: False)
+        self.patch.setattr(door, "has_amx", lambda: False)
 
 
 @pytest.fixture
@@ -202,7 +204,7 @@ def test_without_autocast_or_with_another_backend_pytorch_computes(
     torch.testing.assert_close(found, torch.sigmoid(x @ WEIGHT.mT) @ WEIGHT.mT)
     with torch.autocast("cpu", torch.float16):
         products([Product(x.bfloat16(), WEIGHT)])
-    monkeypatch.setenv(VARIABLE, "chunked")
+    monkeypatch.setenv(BACKEND_VARIABLE, "chunked")
     with torch.autocast("cpu", torch.bfloat16):
         products([Product(x.bfloat16(), WEIGHT)])
     assert tiles.in_tiles == 0
@@ -296,7 +298,7 @@ def test_a_model_in_tiles_is_as_close_to_the_truth_as_in_pytorch(tiles: Door) ->
     model = random_model(num_layers=3, width=128)
     ids = torch.randint(23, (2, 70), generator=torch.Generator().manual_seed(1))
 
-    def everything(*, narrow: bool) -> dict[str, Tensor]:
+    def results_and_gradients(*, narrow: bool) -> dict[str, Tensor]:
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
             logits, _ = model(ids)
@@ -304,10 +306,10 @@ def test_a_model_in_tiles_is_as_close_to_the_truth_as_in_pytorch(tiles: Door) ->
         found = {name: each.grad for name, each in model.named_parameters()}
         return {"logits": logits.detach(), **{k: v for k, v in found.items() if v is not None}}
 
-    found = everything(narrow=True)
+    found = results_and_gradients(narrow=True)
     assert tiles.in_tiles == 3 * 8 - 1  # the first layer has no share of an earlier value
     tiles.shut()
-    of_pytorch, exact = everything(narrow=True), everything(narrow=False)
+    of_pytorch, exact = results_and_gradients(narrow=True), results_and_gradients(narrow=False)
     assert found.keys() == exact.keys() == of_pytorch.keys()
     for name, value in exact.items():
         limit = 1.5 * relative_error(of_pytorch[name], value.double()) + 5e-3

@@ -70,7 +70,7 @@ def test_without_gradients_nothing_is_kept_or_made() -> None:
 def test_a_backward_outside_of_autocast_makes_what_the_forward_made(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(products, "has_tiles", lambda: False)  # they would keep it
+    monkeypatch.setattr(products, "has_amx", lambda: False)  # they would keep it
     model = RWKV7(ModelConfig(vocab_size=11, num_layers=2, dim=64))
     initialize(model, seed=0)
     with torch.no_grad():

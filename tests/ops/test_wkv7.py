@@ -10,14 +10,14 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.ops.wkv7 import available_backends, wkv7
 from rwkv_music.ops.wkv7.chunked import wkv7_chunked
-from tests.ops.wkv import (
+from tests.ops.recurrence import (
     FAMILIES,
     FAST_BACKENDS,
     LENGTHS,
     NAMES,
-    everything,
     inputs,
     relative_error,
+    results_and_gradients,
 )
 
 
@@ -81,9 +81,9 @@ def test_one_step_by_hand() -> None:
 @pytest.mark.parametrize("T", LENGTHS)
 def test_fast_backends_equal_the_reference_in_float64(T: int, family: str) -> None:
     tensors = inputs(T, family=family)
-    truth = everything(tensors, "reference")
+    truth = results_and_gradients(tensors, "reference")
     for backend in FAST_BACKENDS:
-        found = everything(tensors, backend)
+        found = results_and_gradients(tensors, backend)
         for name, value in truth.items():
             assert relative_error(found[name], value) < 1e-11, (backend, name)
 
@@ -91,9 +91,9 @@ def test_fast_backends_equal_the_reference_in_float64(T: int, family: str) -> No
 @pytest.mark.parametrize(("B", "H"), [(1, 1), (1, 5), (7, 3)])
 def test_any_number_of_sequences_and_heads_will_do(B: int, H: int) -> None:
     tensors = inputs(35, B=B, H=H)
-    truth = everything(tensors, "reference")
+    truth = results_and_gradients(tensors, "reference")
     for backend in FAST_BACKENDS:
-        found = everything(tensors, backend)
+        found = results_and_gradients(tensors, backend)
         for name, value in truth.items():
             assert relative_error(found[name], value) < 1e-11, (backend, name)
 
@@ -104,7 +104,7 @@ def test_a_packed_sequence_equals_its_pieces(cuts: tuple[int, ...], backend: str
     tensors = inputs(70, B=1)
     resets = torch.zeros(1, 70, dtype=torch.bool)
     resets[0, list(cuts)] = True
-    packed = everything(tensors, backend, resets)
+    packed = results_and_gradients(tensors, backend, resets)
     begin, pieces = 0, []
     for end in (*cuts, 70):
         state = tensors[6] if begin == 0 else torch.zeros_like(tensors[6])
@@ -112,7 +112,7 @@ def test_a_packed_sequence_equals_its_pieces(cuts: tuple[int, ...], backend: str
         begin = end
     torch.testing.assert_close(packed["y"], torch.cat([y for y, _ in pieces], dim=1))
     torch.testing.assert_close(packed["final state"], pieces[-1][1])
-    truth = everything(tensors, "reference", resets)
+    truth = results_and_gradients(tensors, "reference", resets)
     for name, value in truth.items():
         assert relative_error(packed[name], value) < 1e-11, name
 
@@ -136,8 +136,8 @@ def test_no_gradient_crosses_a_reset(backend: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_float32_stays_within_five_millionths_of_float64(family: str, backend: str) -> None:
     tensors = inputs(1000, family=family, B=1)
-    truth = everything(tensors, "reference")
-    found = everything([each.float() for each in tensors], backend)
+    truth = results_and_gradients(tensors, "reference")
+    found = results_and_gradients([each.float() for each in tensors], backend)
     errors = {name: relative_error(found[name], value) for name, value in truth.items()}
     assert max(errors.values()) < 5e-6, errors
 
@@ -147,8 +147,8 @@ def test_float32_stays_within_five_millionths_of_float64(family: str, backend: s
 def test_bfloat16_in_and_out_stays_within_a_hundredth(family: str, backend: str) -> None:
     rounded = [each.bfloat16() for each in inputs(1000, family=family, B=1)]
     rounded[6] = rounded[6].float()
-    truth = everything([each.double() for each in rounded], "reference")
-    found = everything(rounded, backend)
+    truth = results_and_gradients([each.double() for each in rounded], "reference")
+    found = results_and_gradients(rounded, backend)
     assert found["y"].dtype == torch.bfloat16
     errors = {name: relative_error(found[name], value) for name, value in truth.items()}
     assert max(errors.values()) < 1e-2, errors

@@ -6,10 +6,10 @@ from torch import Tensor
 from torch.library import opcheck
 
 from rwkv_music.ops.wkv7 import cuda, wkv7
-from tests.ops.cuda_played import PlayedGpu, play, why_not_played
-from tests.ops.wkv import FAMILIES, everything, inputs, relative_error
+from tests.ops.emulated_gpu import EmulatedGpu, emulate_gpu, why_not_emulated
+from tests.ops.recurrence import FAMILIES, inputs, relative_error, results_and_gradients
 
-pytestmark = pytest.mark.skipif(why_not_played() is not None, reason=str(why_not_played()))
+pytestmark = pytest.mark.skipif(why_not_emulated() is not None, reason=str(why_not_emulated()))
 SPLITS = (1, 2, 4, 8)
 LENGTHS = (1, 7, 8, 9, 15, 16, 17, 33, 65)
 """Around what the forward reads ahead and around a chunk."""
@@ -21,15 +21,17 @@ def errors(
     tensors: list[Tensor], resets: Tensor | None = None, truth: list[Tensor] | None = None
 ) -> dict[str, float]:
     """Of outputs, final state and gradients, against the reference in float64."""
-    expected = everything([each.double() for each in truth or tensors], "reference", resets)
-    found = everything(tensors, "cuda", resets)
+    expected = results_and_gradients(
+        [each.double() for each in truth or tensors], "reference", resets
+    )
+    found = results_and_gradients(tensors, "cuda", resets)
     return {name: relative_error(found[name], value) for name, value in expected.items()}
 
 
 @pytest.mark.parametrize("splits", SPLITS)
 @pytest.mark.parametrize("T", LENGTHS)
 def test_every_length_agrees(T: int, splits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, splits)
+    emulate_gpu(monkeypatch, splits)
     found = errors(inputs(T, B=1, H=1))
     assert max(found.values()) < EXACT, found
 
@@ -37,7 +39,7 @@ def test_every_length_agrees(T: int, splits: int, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("splits", SPLITS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_agrees(family: str, splits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, splits)
+    emulate_gpu(monkeypatch, splits)
     found = errors(inputs(35, family=family, B=1))
     assert max(found.values()) < EXACT, found
 
@@ -47,7 +49,7 @@ def test_every_family_agrees(family: str, splits: int, monkeypatch: pytest.Monke
 def test_any_number_of_sequences_and_heads_will_do(
     B: int, H: int, splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(monkeypatch, splits)
+    emulate_gpu(monkeypatch, splits)
     found = errors(inputs(9, B=B, H=H))
     assert max(found.values()) < EXACT, found
 
@@ -57,7 +59,7 @@ def test_any_number_of_sequences_and_heads_will_do(
 def test_sequences_that_begin_anew_agree(
     cuts: tuple[int, ...], splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(monkeypatch, splits)
+    emulate_gpu(monkeypatch, splits)
     resets = torch.zeros(2, 50, dtype=torch.bool)
     resets[0, list(cuts)] = True
     resets[1, 49] = True
@@ -70,7 +72,7 @@ def test_sequences_that_begin_anew_agree(
 def test_float32_stays_within_five_millionths(
     family: str, splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(monkeypatch, splits)
+    emulate_gpu(monkeypatch, splits)
     rounded = [each.bfloat16().float() for each in inputs(200, family=family, B=1, H=1)]
     found = errors(rounded)
     assert max(found.values()) < 5e-6, found
@@ -80,7 +82,7 @@ def test_float32_stays_within_five_millionths(
 def test_bfloat16_is_the_float32_result_rounded(
     splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(monkeypatch, splits)
+    emulate_gpu(monkeypatch, splits)
     narrow = [each.bfloat16() for each in inputs(35)]
     narrow[6] = narrow[6].float()
     leaves = [each.clone().requires_grad_() for each in narrow]
@@ -99,7 +101,7 @@ def test_bfloat16_is_the_float32_result_rounded(
 
 
 def test_a_nan_stays_one_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, 1)
+    emulate_gpu(monkeypatch, 1)
     sequences = [each.bfloat16() for each in inputs(3, B=1, H=1)[:6]]
     sequences[3][0, 1, 0, 5] = float("nan")
     y, _ = wkv7(*sequences, backend="cuda")
@@ -112,8 +114,8 @@ def test_the_order_of_warps_and_blocks_does_not_matter(
 ) -> None:
     found = []
     for falling in (False, True):
-        play(monkeypatch, splits, falling=falling)
-        found.append(everything([each.float() for each in inputs(50)], "cuda"))
+        emulate_gpu(monkeypatch, splits, falling=falling)
+        found.append(results_and_gradients([each.float() for each in inputs(50)], "cuda"))
     for name, value in found[0].items():
         assert torch.equal(value, found[1][name]), f"a race in {name}"
 
@@ -122,7 +124,7 @@ def test_the_order_of_warps_and_blocks_does_not_matter(
 def test_a_sequence_in_two_pieces_equals_the_whole(
     splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play(monkeypatch, splits)
+    emulate_gpu(monkeypatch, splits)
     *sequences, state = inputs(50)
     whole, final = wkv7(*sequences, state, backend="cuda")
     first, between = wkv7(*(each[:, :21] for each in sequences), state, backend="cuda")
@@ -132,7 +134,7 @@ def test_a_sequence_in_two_pieces_equals_the_whole(
 
 
 def test_the_gradient_of_the_final_state_alone_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, 2)
+    emulate_gpu(monkeypatch, 2)
     gradients = []
     for backend in ("cuda", "reference"):
         leaves = [each.requires_grad_() for each in inputs(20, B=1)]
@@ -146,12 +148,12 @@ def test_the_gradient_of_the_final_state_alone_is_right(monkeypatch: pytest.Monk
 def test_strides_and_offsets_beyond_two_to_the_31st_are_followed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    play(monkeypatch, 4)
+    emulate_gpu(monkeypatch, 4)
     # Untouched pages of a huge tensor cost nothing: two sequences 2**31 numbers apart.
     *sequences, state = (each.bfloat16() for each in inputs(3, B=2, H=1))
     storage = torch.empty(2**31 + 3 * 64, dtype=torch.bfloat16)
     far = storage.as_strided((2, 3, 1, 64), (2**31, 64, 64, 1))
-    expected = everything([*sequences, state.float()], "cuda")
+    expected = results_and_gradients([*sequences, state.float()], "cuda")
     for place, sequence in enumerate(sequences):
         far.copy_(sequence)
         given = [far if other == place else each for other, each in enumerate(sequences)]
@@ -161,7 +163,7 @@ def test_strides_and_offsets_beyond_two_to_the_31st_are_followed(
 
 
 def test_a_state_that_lies_across_a_boundary_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, 1)
+    emulate_gpu(monkeypatch, 1)
     *sequences, state = (each.float() for each in inputs(3, B=1, H=1))
     odd = torch.empty(64 * 64 + 1)[1:].view_as(state).copy_(state)
     assert odd.data_ptr() % 16 == 4
@@ -172,7 +174,7 @@ def test_a_state_that_lies_across_a_boundary_is_copied(monkeypatch: pytest.Monke
 
 
 def test_torch_finds_nothing_wrong_with_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
-    play(monkeypatch, 2)
+    emulate_gpu(monkeypatch, 2)
     resets = torch.zeros(1, 19, dtype=torch.bool)
     resets[0, 3] = True
     tensors = [each.float().requires_grad_() for each in inputs(19, B=1, H=1)]
@@ -193,5 +195,5 @@ def test_torch_finds_nothing_wrong_with_the_operator(monkeypatch: pytest.MonkeyP
 def test_heads_are_split_until_they_fill_the_gpu(
     heads: int, multiprocessors: int, shared_memory: int, rows: int
 ) -> None:
-    gpu = PlayedGpu(multiprocessors=multiprocessors, shared_memory=shared_memory)
+    gpu = EmulatedGpu(multiprocessors=multiprocessors, shared_memory=shared_memory)
     assert cuda.rows_for(heads, gpu) == rows

@@ -13,7 +13,7 @@ from rwkv_music.data.augmentation import RandomAugmentation
 from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
-from rwkv_music.ops.backends import has_tiles
+from rwkv_music.ops.backends import has_amx
 from rwkv_music.ops.wkv7 import available_backends
 from rwkv_music.settings import settings_text
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
@@ -93,7 +93,7 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
         batch = random_batch(64, 1024, 2, seed=0)
         trainer.objective(batch, divide_by=1)  # what the first call leaves behind is not its own
         held[layers] = held_bytes(lambda t=trainer, b=batch: t.objective(b, divide_by=1))
-        guess = estimate_memory(sizes, settings, StepWorkload(1024, 512, 2, has_tiles=has_tiles()))
+        guess = estimate_memory(sizes, settings, StepWorkload(1024, 512, 2, has_amx=has_amx()))
         told[layers] = guess.activations + guess.weights - 4 * count_parameters(sizes)
     if held[2] is None:
         pytest.skip("this system's C library does not tell how much memory is in use")

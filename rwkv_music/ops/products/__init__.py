@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rwkv_music.ops.backends import NATIVE_HEAD_SIZE, choose_backend, has_tiles
+from rwkv_music.ops.backends import HEAD_SIZE, choose_backend, has_amx
 from rwkv_music.ops.products.native import ACTIVATIONS, MULTIPLE, NO_SECOND, products_native
 from rwkv_music.ops.recompute import recomputed
 from rwkv_music.ops.squared_relu import squared_relu
@@ -106,8 +106,8 @@ def _is_for_tiles(x: Tensor) -> bool:
         x.dtype == torch.bfloat16
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
-        and choose_backend(x, NATIVE_HEAD_SIZE) == "native"
-        and has_tiles()
+        and choose_backend(x, HEAD_SIZE) == "native"
+        and has_amx()
     )
 
 

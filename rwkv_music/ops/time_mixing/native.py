@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music.native import load_library
-from rwkv_music.ops.backends import NATIVE_HEAD_SIZE
+from rwkv_music.ops.backends import HEAD_SIZE
 from rwkv_music.ops.checks import check_shape
 from rwkv_music.ops.native_arguments import (
     Sequence,
@@ -72,11 +72,11 @@ def mix_heads_native(
         sequences += [share, value_first]
     sequences = [each.to(r.dtype) for each in sequences]
     batch, steps, channels = r.shape
-    heads = channels // NATIVE_HEAD_SIZE
+    heads = channels // HEAD_SIZE
     for name, each in zip((*_NAMES, *_OPTIONAL), sequences, strict=False):
         check_shape(name, each, batch, steps, channels)
-    check_shape("parameters", parameters, heads, _PARAMETERS, NATIVE_HEAD_SIZE)
-    check_shape("state", state, batch, heads, NATIVE_HEAD_SIZE, NATIVE_HEAD_SIZE)
+    check_shape("parameters", parameters, heads, _PARAMETERS, HEAD_SIZE)
+    check_shape("state", state, batch, heads, HEAD_SIZE, HEAD_SIZE)
     check_shape("resets", resets, batch, steps)
     computed_in = torch.float64 if r.dtype == torch.float64 else torch.float32
     parameters, state = parameters.to(computed_in), state.to(computed_in)

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rwkv_music.ops.backends import NATIVE_HEAD_SIZE, choose_backend
+from rwkv_music.ops.backends import HEAD_SIZE, choose_backend
 from rwkv_music.ops.token_shift.native import token_shift_native
 
 __all__ = ["LAYER_NORM_EPS", "token_shift"]
@@ -40,7 +40,7 @@ def token_shift(
     Returns:
         One tensor per mix, under autocast in its dtype; and n of the last token, to go on from.
     """
-    if choose_backend(x, NATIVE_HEAD_SIZE) == "native" and x.shape[-1] % NATIVE_HEAD_SIZE == 0:
+    if choose_backend(x, HEAD_SIZE) == "native" and x.shape[-1] % HEAD_SIZE == 0:
         return token_shift_native(x, weight, bias, mixes, before, resets)
     normed = F.layer_norm(x, weight.shape, weight, bias, LAYER_NORM_EPS)
     previous = torch.cat([before.to(normed.dtype).unsqueeze(1), normed[:, :-1]], dim=1)

@@ -10,7 +10,7 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.native import load_library
 from rwkv_music.ops.checks import check_shape
-from rwkv_music.ops.native_arguments import NUMBER_TYPES, address, contiguous
+from rwkv_music.ops.native_arguments import DTYPE_CODES, address, contiguous
 
 MAX_MIXES = 6
 _TOKENS_PER_TASK = 32
@@ -108,8 +108,8 @@ def _forward_arguments(
     return _Forward(
         *x.shape,
         len(out),
-        NUMBER_TYPES[x.dtype],
-        NUMBER_TYPES[out[0].dtype],
+        DTYPE_CODES[x.dtype],
+        DTYPE_CODES[out[0].dtype],
         torch.get_num_threads(),
         *map(address, (x, weight, bias, mixes, before, resets, last)),
         (ctypes.c_void_p * MAX_MIXES)(*map(address, out)),

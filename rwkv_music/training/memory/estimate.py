@@ -98,7 +98,7 @@ class StepWorkload:
     """Rows of the batch; each has its own states."""
     backend: str = "native"
     """Kernels, as `choose_backend` returns."""
-    has_tiles: bool = False
+    has_amx: bool = False
     """Whether the native library multiplies bfloat16 matrices in tiles."""
     device: str = "cpu"
     """"cpu", "cuda" or "mps"; the head's chunks are larger on the last two."""
@@ -149,7 +149,7 @@ def _kernel(config: TrainingConfig, workload: StepWorkload) -> str:
     """Return the kernels as `_SAVED_BYTES` names them."""
     if (
         workload.backend == "native"
-        and workload.has_tiles
+        and workload.has_amx
         and config.hardware.precision == "bfloat16"
     ):
         return "tiles"

@@ -11,8 +11,8 @@ from rwkv_music.data import Batch, Example, collate, pack
 from rwkv_music.data.loading.packing import bin_by_length
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig
-from rwkv_music.ops.backends import VARIABLE
 from rwkv_music.ops.cross_entropy import completion_objective
+from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.ops.wkv7 import available_backends
 from tests.model.test_rwkv7 import perturbed
 
@@ -81,7 +81,7 @@ def completions(batch: Batch) -> list[tuple[int, int]]:
 def test_packed_and_unpacked_have_one_loss_and_one_gradient(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(VARIABLE, backend)
+    monkeypatch.setenv(BACKEND_VARIABLE, backend)
 
     @settings(max_examples=10 if backend != "reference" else 3)
     @given(lengths=LENGTHS, seed=st.integers(0, 99))

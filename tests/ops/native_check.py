@@ -1,6 +1,6 @@
 """The gate in brief: gradients of every native operator beside those of its parts, in float64.
 
-    python -m tests.ops.gate FOLDER
+    python -m tests.ops.native_check FOLDER
 
 takes the library in FOLDER and prints the largest relative error. The mutation tests run it on
 libraries with an error planted in them.
@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from rwkv_music.native import loading
-from rwkv_music.ops.backends import VARIABLE
+from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import token_shift
 from rwkv_music.ops.wkv7 import wkv7
 from tests.ops.product_cases import ALL_ACTIVATIONS, EXACT, Given
-from tests.ops.wkv import inputs, relative_error
+from tests.ops.recurrence import inputs, relative_error
 
 Contestant = tuple[Callable[..., list[Tensor]], list[Tensor]]
 T = 35
@@ -69,11 +69,11 @@ def contestants() -> list[Contestant]:
     ]
 
 
-def everything(
+def results_and_gradients(
     run: Callable[..., list[Tensor]], leaves: list[Tensor], backend: str
 ) -> list[Tensor]:
     """Results and gradients under one backend."""
-    os.environ[VARIABLE] = backend
+    os.environ[BACKEND_VARIABLE] = backend
     leaves = [each.clone().requires_grad_() for each in leaves]
     results = run(*leaves)
     weights = torch.Generator().manual_seed(1)
@@ -93,21 +93,23 @@ def errors_of_products() -> list[float]:
     errors = []
     for cases, whole in ((EXACT, True), (ALL_ACTIVATIONS, False)):
         given = Given.drawn(cases, 300, whole=whole)  # three stretches of 128
-        truth = given.everything(native=False)
+        truth = given.results_and_gradients(native=False)
         errors += [
             relative_error(value, truth[name]) * (1 if whole else 1e-9 / 1e-2)
-            for name, value in given.everything(native=True).items()
+            for name, value in given.results_and_gradients(native=True).items()
         ]
     return errors
 
 
-def worst() -> float:
+def largest_error() -> float:
     """The largest relative error of any result or gradient; a NaN counts as infinite."""
     errors = errors_of_products() + [
         relative_error(found, expected)
         for run, leaves in contestants()
         for found, expected in zip(
-            everything(run, leaves, "native"), everything(run, leaves, "reference"), strict=True
+            results_and_gradients(run, leaves, "native"),
+            results_and_gradients(run, leaves, "reference"),
+            strict=True,
         )
     ]
     return max(float("inf") if math.isnan(error) else error for error in errors)
@@ -117,4 +119,4 @@ if __name__ == "__main__":
     loading._FOLDER = Path(sys.argv[1])
     loading.load_library.cache_clear()
     torch.set_num_threads(2)  # one of which takes two of three stretches
-    print(worst())
+    print(largest_error())

@@ -1,6 +1,6 @@
-"""The recurrence by the official trainer's published algorithm, to compare with.
+"""The recurrence by the algorithm of RWKV's official trainer, for comparison.
 
-Only what it offers: bfloat16, no state in or out, whole chunks of 16 steps.
+It has the limits of the original: bfloat16, no state in or out, whole chunks of 16 steps.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from rwkv_music.ops.wkv7.decay import log_decay_gradient
 
 N = 64
 CHUNK = 16
-SOURCE = Path(__file__).with_name("official_type.cu")
+SOURCE = Path(__file__).with_name("official_algorithm.cu")
 _FORWARD = ("r", "w", "k", "v", "a", "b", "y", "saved", "removed")
 _BACKWARD = (
     *_FORWARD[:6], "dy", "saved", "removed", *("dr", "dw", "dk", "dv", "da", "db")
@@ -39,18 +39,18 @@ class _Backward(ctypes.Structure):
 
 
 def official_decay(decay_logit: Tensor) -> Tensor:
-    """The `w` of the official code, whose decay is exp(-exp(w)), in bfloat16."""
+    """Return the official code's `w` in bfloat16; the decay is exp(-exp(w))."""
     return (-F.softplus(-decay_logit.float()) - 0.5).bfloat16()
 
 
-def logit_of(w: Tensor) -> Tensor:
-    """The decay logit, in float64, that gives the decay of a rounded `w`; differentiable."""
-    logit: Tensor = _LogitOf.apply(w.double())  # type: ignore[no-untyped-call] # torch's own
+def decay_logit_of(w: Tensor) -> Tensor:
+    """Return the decay logit, in float64, of a rounded `w`; differentiable."""
+    logit: Tensor = _DecayLogit.apply(w.double())  # type: ignore[no-untyped-call] # torch's own
     return logit
 
 
-class _LogitOf(torch.autograd.Function):
-    """By the chain rule through the log decay: where w rounds to -1/2, the logit has no end."""
+class _DecayLogit(torch.autograd.Function):
+    """Uses the chain rule through the log decay, since the logit is infinite at w = -1/2."""
 
     @staticmethod
     def forward(ctx: Any, w: Tensor) -> Tensor:  # noqa: ANN401 - torch's
@@ -61,35 +61,35 @@ class _LogitOf(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
         w, logit = ctx.saved_tensors
-        found: Tensor = gradient * -w.exp() / log_decay_gradient(logit)
-        return found
+        d_w: Tensor = gradient * -w.exp() / log_decay_gradient(logit)
+        return d_w
 
 
 def official_recurrence(
     r: Tensor, w: Tensor, k: Tensor, v: Tensor, alpha: Tensor, beta: Tensor
 ) -> Tensor:
-    """Outputs of bfloat16 sequences [B, T, H, 64] from a state of zeros."""
+    """Return the outputs for bfloat16 sequences [B, T, H, 64] and a state of zeros."""
     y: Tensor = _Recurrence.apply(r, w, k, v, alpha, beta)  # type: ignore[no-untyped-call]
     return y
 
 
 @functools.cache
 def _kernels(index: int) -> Kernels:
-    return gpu_of(index).kernels("official-type", SOURCE.read_text(encoding="utf-8"), ())
+    return gpu_of(index).kernels("official-algorithm", SOURCE.read_text(encoding="utf-8"), ())
 
 
-def _launch(name: str, arguments: ctypes.Structure, x: Tensor, *, vectors: int) -> None:
+def _launch(name: str, arguments: ctypes.Structure, x: Tensor, *, shared_vectors: int) -> None:
     index = max(0, x.get_device())
     gpu = gpu_of(index)
     with gpu.current():
         _kernels(index).launch(
-            name, arguments, blocks=x.shape[0] * x.shape[2], threads=N, shared=4 * N * vectors,
-            stream=gpu.stream(),
+            name, arguments, blocks=x.shape[0] * x.shape[2], threads=N,
+            shared=4 * N * shared_vectors, stream=gpu.stream(),
         )  # fmt: skip
 
 
 class _Recurrence(torch.autograd.Function):
-    """Forward and backward of the kernels."""
+    """The forward and backward kernels as an autograd function."""
 
     @staticmethod
     def forward(ctx: Any, *sequences: Tensor) -> Tensor:  # noqa: ANN401 - torch's
@@ -102,9 +102,9 @@ class _Recurrence(torch.autograd.Function):
         tensors = (*sequences, y, saved, removed)
         _launch(
             "official_forward",
-            _Forward(steps, heads, *(each.data_ptr() for each in tensors)),
+            _Forward(steps, heads, *(x.data_ptr() for x in tensors)),
             r,
-            vectors=5,
+            shared_vectors=5,
         )
         ctx.save_for_backward(*sequences, saved, removed)
         return y
@@ -113,13 +113,13 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401
         *sequences, saved, removed = ctx.saved_tensors
         dy = gradients[0].contiguous()
-        found = [torch.empty_like(dy) for _ in sequences]
+        gradients_out = [torch.empty_like(dy) for _ in sequences]
         steps, heads = dy.shape[1:3]
-        tensors = (*sequences, dy, saved, removed, *found)
+        tensors = (*sequences, dy, saved, removed, *gradients_out)
         _launch(
             "official_backward",
-            _Backward(steps, heads, *(each.data_ptr() for each in tensors)),
+            _Backward(steps, heads, *(x.data_ptr() for x in tensors)),
             dy,
-            vectors=9,
+            shared_vectors=9,
         )
-        return tuple(found)
+        return tuple(gradients_out)

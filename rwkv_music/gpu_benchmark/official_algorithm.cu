@@ -1,10 +1,10 @@
-// The recurrence by the algorithm that RWKV's official trainer publishes, written for comparison.
+// The recurrence by the algorithm of RWKV's official trainer, for comparison.
 //
-// One block of N threads a head. Forward: thread i holds row i of S, and every CHUNK steps S is
-// saved transposed, with S alpha of every step. Backward: thread i holds column i of S, which it
-// steps back by dividing by the decay, and row i and column i of its gradient.
-// Source: BlinkDL/RWKV-LM, RWKV-v7/train_temp; the algorithm, not its text. Sequences are bfloat16,
-// contiguous [batch, step, head, N], and as long as a whole number of chunks; no state goes in.
+// One block of N threads per head. Forward: thread i holds row i of S; every CHUNK steps S is saved
+// transposed, and S alpha is saved at every step. Backward: thread i holds column i of S, which it
+// steps back by dividing by the decay, and row i and column i of the gradient of S.
+// Source of the algorithm: BlinkDL/RWKV-LM, RWKV-v7/train_temp (no code was copied). Sequences are
+// bfloat16, contiguous [batch, step, head, N], with a multiple of CHUNK steps and no initial state.
 
 typedef unsigned short Io;
 typedef float Real;
@@ -41,25 +41,25 @@ extern "C" __global__ void __launch_bounds__(N) official_forward(const Forward o
   const long long batch = blockIdx.x / o.heads, head = blockIdx.x % o.heads;
   Real s[N] = {};
   for (int t = 0; t < o.steps; ++t) {
-    const long long at = ((batch * o.steps + t) * o.heads + head) * N + i;
+    const long long offset = ((batch * o.steps + t) * o.heads + head) * N + i;
     __syncthreads();
-    r[i] = to_real(o.r[at]);
-    w[i] = exp(-exp(to_real(o.w[at])));
-    k[i] = to_real(o.k[at]);
-    a[i] = to_real(o.a[at]);
-    b[i] = to_real(o.b[at]);
+    r[i] = to_real(o.r[offset]);
+    w[i] = exp(-exp(to_real(o.w[offset])));
+    k[i] = to_real(o.k[offset]);
+    a[i] = to_real(o.a[offset]);
+    b[i] = to_real(o.b[offset]);
     __syncthreads();
     Real removed = 0, y = 0;
 #pragma unroll
     for (int j = 0; j < N; ++j) removed += a[j] * s[j];
-    const Real v = to_real(o.v[at]);
+    const Real v = to_real(o.v[offset]);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       s[j] = s[j] * w[j] + removed * b[j] + k[j] * v;
       y += s[j] * r[j];
     }
-    o.removed[at] = removed;
-    o.y[at] = to_io(y);
+    o.removed[offset] = removed;
+    o.y[offset] = to_io(y);
     if ((t + 1) % CHUNK == 0) {
       const long long chunk = blockIdx.x * (o.steps / CHUNK) + t / CHUNK;
 #pragma unroll
@@ -75,19 +75,19 @@ extern "C" __global__ void __launch_bounds__(N) official_backward(const Backward
   const long long batch = blockIdx.x / o.heads, head = blockIdx.x % o.heads;
   Real column[N], d_row[N] = {}, d_column[N] = {};
   for (int t = static_cast<int>(o.steps) - 1; t >= 0; --t) {
-    const long long at = ((batch * o.steps + t) * o.heads + head) * N + i;
+    const long long offset = ((batch * o.steps + t) * o.heads + head) * N + i;
     __syncthreads();
-    const Real rate = -exp(to_real(o.w[at])), own_w = exp(rate);
-    const Real own_r = to_real(o.r[at]), own_k = to_real(o.k[at]), own_v = to_real(o.v[at]);
-    const Real own_a = to_real(o.a[at]), own_b = to_real(o.b[at]), own_dy = to_real(o.dy[at]);
-    r[i] = own_r;
-    w[i] = own_w;
-    k[i] = own_k;
-    v[i] = own_v;
-    a[i] = own_a;
-    b[i] = own_b;
-    dy[i] = own_dy;
-    removed[i] = o.removed[at];
+    const Real rate = -exp(to_real(o.w[offset])), my_w = exp(rate);
+    const Real my_r = to_real(o.r[offset]), my_k = to_real(o.k[offset]), my_v = to_real(o.v[offset]);
+    const Real my_a = to_real(o.a[offset]), my_b = to_real(o.b[offset]), my_dy = to_real(o.dy[offset]);
+    r[i] = my_r;
+    w[i] = my_w;
+    k[i] = my_k;
+    v[i] = my_v;
+    a[i] = my_a;
+    b[i] = my_b;
+    dy[i] = my_dy;
+    removed[i] = o.removed[offset];
     __syncthreads();
     if ((t + 1) % CHUNK == 0) {
       const long long chunk = blockIdx.x * (o.steps / CHUNK) + t / CHUNK;
@@ -97,37 +97,37 @@ extern "C" __global__ void __launch_bounds__(N) official_backward(const Backward
     Real dr = 0;
 #pragma unroll
     for (int j = 0; j < N; ++j) dr += column[j] * dy[j];
-    o.dr[at] = to_io(dr);
-    const Real inverse = Real(1) / own_w;
+    o.dr[offset] = to_io(dr);
+    const Real inverse = Real(1) / my_w;
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      column[j] = (column[j] - own_k * v[j] - own_b * removed[j]) * inverse;
-      d_row[j] += own_dy * r[j];
-      d_column[j] += own_r * dy[j];
+      column[j] = (column[j] - my_k * v[j] - my_b * removed[j]) * inverse;
+      d_row[j] += my_dy * r[j];
+      d_column[j] += my_r * dy[j];
     }
-    Real dw = 0, dk = 0, dv = 0, db = 0, own_u = 0;
+    Real dw = 0, dk = 0, dv = 0, db = 0, my_u = 0;
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       dw += d_column[j] * column[j];
       dk += d_column[j] * v[j];
       dv += d_row[j] * k[j];
-      own_u += d_row[j] * b[j];
+      my_u += d_row[j] * b[j];
       db += d_column[j] * removed[j];
     }
-    o.dw[at] = to_io(dw * own_w * rate);
-    o.dk[at] = to_io(dk);
-    o.dv[at] = to_io(dv);
-    o.db[at] = to_io(db);
-    u[i] = own_u;
+    o.dw[offset] = to_io(dw * my_w * rate);
+    o.dk[offset] = to_io(dk);
+    o.dv[offset] = to_io(dv);
+    o.db[offset] = to_io(db);
+    u[i] = my_u;
     __syncthreads();
     Real da = 0;
 #pragma unroll
     for (int j = 0; j < N; ++j) da += column[j] * u[j];
-    o.da[at] = to_io(da);
+    o.da[offset] = to_io(da);
 #pragma unroll
     for (int j = 0; j < N; ++j) {
-      d_row[j] = d_row[j] * w[j] + own_u * a[j];
-      d_column[j] = d_column[j] * own_w + own_a * u[j];
+      d_row[j] = d_row[j] * w[j] + my_u * a[j];
+      d_column[j] = d_column[j] * my_w + my_a * u[j];
     }
   }
 }

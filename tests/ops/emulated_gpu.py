@@ -1,6 +1,7 @@
-"""A GPU played by the CPU: the CUDA source compiled with g++, its threads in lock step."""
+"""GPU emulation on the CPU: the CUDA source compiled with g++, its threads run in turn."""
 
 import ctypes
+import dataclasses
 import functools
 import hashlib
 import os
@@ -15,23 +16,24 @@ from pathlib import Path
 
 import pytest
 
-from rwkv_music.ops import backends
+from rwkv_music.ops import registry
 from rwkv_music.ops.cuda import Gpu
+from rwkv_music.ops.registry import get_backend
 from rwkv_music.ops.wkv7 import cuda
 
 FOLDER = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-U_FORTIFY_SOURCE")
 
 
-def why_not_played() -> str | None:
-    """Why this machine cannot compile the source; None if it can."""
+def why_not_emulated() -> str | None:
+    """Return why this machine cannot emulate a GPU, or None if it can."""
     if sys.platform != "linux":
-        return "threads are played by glibc's contexts"
+        return "the emulation of threads needs glibc's contexts"
     return None if shutil.which("g++") else "there is no g++"
 
 
-class PlayedKernels:
-    """Launches at once, and complains where a GPU would hang."""
+class EmulatedKernels:
+    """Runs launches immediately; raises AssertionError where a GPU would hang."""
 
     def __init__(self, library: Path, size: int, *, falling: bool) -> None:
         self._launch = ctypes.CDLL(str(library)).launch
@@ -50,8 +52,8 @@ class PlayedKernels:
         assert problem is None, problem.decode()
 
 
-class PlayedGpu(Gpu):
-    """What the backend asks a GPU for; with `falling`, the last warp and block go first."""
+class EmulatedGpu(Gpu):
+    """The `Gpu` interface over the emulation; with `falling`, the last warp and block run first."""
 
     def __init__(
         self, *, falling: bool = False, multiprocessors: int = 1, shared_memory: int = 10**9
@@ -66,15 +68,15 @@ class PlayedGpu(Gpu):
     def stream(self) -> int:
         return 0
 
-    def kernels(self, name: str, source: str, options: Sequence[str]) -> PlayedKernels:
+    def kernels(self, name: str, source: str, options: Sequence[str]) -> EmulatedKernels:
         size = 8 if "-DIO=2" in options else 4
-        return PlayedKernels(compiled(source, tuple(options)), size, falling=self.falling)
+        return EmulatedKernels(compiled(source, tuple(options)), size, falling=self.falling)
 
 
 @functools.cache
 def compiled(source: str, options: tuple[str, ...]) -> Path:
-    """The library, compiled once per session and source."""
-    folder = Path(tempfile.gettempdir()) / f"rwkv-music-played-{_number(source, options)}"
+    """Return the library, compiled once per source."""
+    folder = Path(tempfile.gettempdir()) / f"rwkv-music-emulated-{_number(source, options)}"
     library = folder / "kernels.so"
     if not library.exists():
         folder.mkdir(exist_ok=True)
@@ -97,11 +99,12 @@ def _number(source: str, options: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
-def play(patch: pytest.MonkeyPatch, splits: int, *, falling: bool = False) -> None:
-    """Have the backend `cuda` take tensors of the CPU, on a GPU played by it."""
-    gpu = PlayedGpu(falling=falling)
+def emulate_gpu(patch: pytest.MonkeyPatch, splits: int, *, falling: bool = False) -> None:
+    """Let the backend `cuda` run on CPU tensors, on an emulated GPU."""
+    gpu = EmulatedGpu(falling=falling)
     patch.setattr(cuda, "gpu_of", lambda index: gpu)
     patch.setattr(cuda, "_index", lambda device: 0)
     patch.setattr(cuda, "rows_for", lambda heads, gpu: cuda.N // splits)
-    patch.setattr(backends, "_WHY_NOT", {**backends._WHY_NOT, "cuda": lambda x, head_size: None})
+    available = dataclasses.replace(get_backend("cuda"), why_unavailable=lambda x, head_size: None)
+    patch.setitem(registry._registry, "cuda", available)
     cuda._loaded.cache_clear()
