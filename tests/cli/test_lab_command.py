@@ -1,0 +1,168 @@
+"""`rwkv-music lab` and `make lab`: JupyterLab starts, for root and for other users."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rwkv_music.cli import lab_command, main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NOBODY = "65534"
+START_SECONDS = 120
+
+AS_ROOT = ([], ["sudo", "-n", "-E"], ["unshare", "--user", "--map-root-user"])
+AS_OTHER = (
+    [],
+    ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"],
+    ["unshare", "--user"],
+)
+"""Ways to run a command as root, and as another user; `[]` is as the tests are run."""
+
+
+def prefix_for(prefixes: tuple[list[str], ...], *, root: bool) -> list[str]:
+    """Return the first prefix that works here; skip the test if there is none."""
+    code = (
+        "import os, subprocess, sys, jupyterlab, rwkv_music.cli\n"
+        "open('notebooks/01_continue.ipynb').close()\n"
+        "subprocess.run([sys.executable, '-c', ''], check=True)\n"
+        "print(os.geteuid())"
+    )
+    for prefix in prefixes:
+        if prefix and shutil.which(prefix[0]) is None:
+            continue
+        done = subprocess.run(
+            [*prefix, sys.executable, "-c", code],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0 and (done.stdout.strip() == "0") == root:
+            return prefix
+    pytest.skip(f"no command here runs as {'root' if root else 'a user other than root'}")
+
+
+def make_lab_command(flags: str) -> list[str]:
+    """Return what `make lab` runs, with the interpreter of these tests."""
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^lab:.*\n\t(.*)$", makefile, flags=re.MULTILINE)
+    program, *arguments = shlex.split(recipe.replace("$(LAB_FLAGS)", flags))
+    assert program == "$(BIN)/rwkv-music"
+    return [sys.executable, "-m", "rwkv_music", *arguments]
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home folder that every user may write to; pytest's own are private."""
+    folder = Path(tempfile.mkdtemp(prefix="rwkv-music-lab-"))
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def version_of_server(port: int, process: subprocess.Popen[str]) -> str:
+    """Wait until a server answers, and return its version."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api", timeout=5) as answer:
+                return str(json.load(answer)["version"])
+        except OSError:
+            if process.poll() is not None:
+                break
+            time.sleep(0.2)
+    process.kill()
+    assert process.stderr is not None
+    pytest.fail(f"JupyterLab does not answer: {process.stderr.read()[-2000:]}")
+
+
+def listening_elsewhere(pid: int, port: int) -> set[str]:
+    """Return the addresses other than 127.0.0.1 on which a process and its children listen."""
+    addresses = set()
+    server = psutil.Process(pid)
+    for process in [server, *server.children(recursive=True)]:
+        with contextlib.suppress(psutil.AccessDenied):  # of another user, seen from this one
+            addresses |= {
+                connection.laddr.ip
+                for connection in process.net_connections("tcp")
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            }
+    return addresses - {"127.0.0.1", "::1"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no root, and make lab needs a shell")
+@pytest.mark.parametrize("root", [True, False], ids=["root", "another user"])
+def test_make_lab_starts_a_server_on_this_machine_only(root: bool, home: Path) -> None:
+    pytest.importorskip("jupyterlab")
+    prefix = prefix_for(AS_ROOT if root else AS_OTHER, root=root)
+    port = free_port()
+    command = make_lab_command(f"--no-browser --port={port}")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")
+    }
+    process = subprocess.Popen(
+        [*prefix, *command],
+        cwd=REPOSITORY,
+        env={**environment, "HOME": str(home), "JUPYTER_RUNTIME_DIR": str(home / "runtime")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert version_of_server(port, process)
+        assert not listening_elsewhere(process.pid, port)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        _, error = process.communicate(timeout=60)
+    assert ("running as root: JupyterLab is started with --allow-root" in error) == root
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_allow_root_is_passed_to_root_only(
+    root: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "01_continue.ipynb").touch()
+    commands: list[list[str]] = []
+
+    def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(lab_command, "is_root", lambda: root)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert main(["lab", str(tmp_path), "--port", "9000"]) == 3
+    (command,) = commands
+    assert command[1:4] == ["-m", "jupyterlab", str(tmp_path / "01_continue.ipynb")]
+    assert command[4:] == [*(["--allow-root", "--ip=127.0.0.1"] if root else []), "--port", "9000"]
+    assert ("running as root" in capsys.readouterr().err) == root
+
+
+def test_a_folder_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", "nowhere"]) == 2
+    assert "nowhere is not a folder: give the one with your notebooks" in capsys.readouterr().err
