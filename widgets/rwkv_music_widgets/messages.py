@@ -1,6 +1,7 @@
 """Messages to the user: escaped, and announced by screen readers."""
 
 import html
+import traceback
 
 import ipywidgets as widgets
 
@@ -32,6 +33,15 @@ class MessageBox(widgets.HTML):  # type: ignore[misc] # ipywidgets has no types
     def show_status(self, text: str) -> None:
         """Show progress or a result."""
         self._show(text, role="status", style="opacity:.75")
+
+    def show_failure(self, error: BaseException) -> None:
+        """Show an unexpected error, with its traceback folded out on request."""
+        self.show_error(f"unexpected error: {error!r}")
+        lines = "".join(traceback.format_exception(error))
+        self.value += (
+            f"<details><summary>Traceback, for a bug report</summary>"
+            f"<pre>{escaped(lines)}</pre></details>"
+        )
 
     def clear(self) -> None:
         """Remove the message."""

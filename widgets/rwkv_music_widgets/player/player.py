@@ -2,20 +2,30 @@
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets as widgets
+import symusic
 
 from rwkv_music.errors import InputError
 from rwkv_music.playback import Player as SoundPlayer
 from rwkv_music.score import TempoMap
 from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.key_guard import guard_keys
 from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 
 HERE = "This computer"
 BROWSER = "This browser"
+
+
+class _Audible:
+    """The player that was started last: only one plays at a time, in all cells."""
+
+    player: "Callable[[], Player | None]" = staticmethod(lambda: None)
 
 
 class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -61,7 +71,10 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self.where,
         )
         super().__init__([row, self.message_box])
+        guard_keys(self)
         roll.observe(lambda _change: self._update_buttons(), names=["continuation_start"])
+        roll.observe(self._on_end, names=["ended_playback"])
+        roll.on_toggle_playback(lambda: self._run(self.toggle))
         self._update_buttons()
 
     @property
@@ -74,6 +87,17 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """One of "playing", "paused" and "stopped"."""
         return self._state
 
+    def toggle(self) -> None:
+        """Pause if playing; resume if paused; otherwise play.
+
+        Raises:
+            InputError: If there is nothing to play.
+        """
+        if self._state == "stopped":
+            self.play()
+        else:
+            self.pause()
+
     def play(self) -> None:
         """Play the selection, or everything.
 
@@ -84,7 +108,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if len(selection) == 2:
             self.play_ticks(int(selection[0]), int(selection[1]))
         else:
-            self.play_ticks(0, None)
+            self.play_ticks(_first_onset(self.roll.score), None)
 
     def play_new(self) -> None:
         """Play the continuation.
@@ -106,9 +130,10 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         Raises:
             InputError: If the score is empty.
         """
+        if not self.roll.score.note_num():
+            raise InputError("there is no music to play: choose a prompt first")
+        self._stop_other_player()
         with self._lock:
-            if not self.roll.score.note_num():
-                raise InputError("there is no music to play: choose a prompt first")
             is_here = self.where.value == HERE
             if is_here:
                 self.sound.play(self.roll.score, start_tick=start, stop_tick=stop)
@@ -146,6 +171,19 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         start = float(timing.ticks_to_seconds(self._from_tick)[0])
         return int(timing.seconds_to_ticks(start + time.monotonic() - self._started_at)[0])
 
+    def _stop_other_player(self) -> None:
+        # Without holding this player's lock: the other one takes its own.
+        other = _Audible.player()
+        if other is not None and other is not self:
+            other.stop()
+        _Audible.player = weakref.ref(self)
+
+    def _on_end(self, change: dict[str, Any]) -> None:
+        """Note that the playhead has reached the end; a later playback is not affected."""
+        with self._lock:
+            if change["new"] == self.roll.playback["count"] and self._state == "playing":
+                self._state = "stopped"
+
     def _update_buttons(self) -> None:
         self.play_new_button.disabled = self.roll.continuation_start < 0
 
@@ -154,3 +192,10 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             action()
         except InputError as error:
             self.message_box.show_error(str(error))
+        except Exception as error:  # noqa: BLE001 - shown where the user clicked
+            self.message_box.show_failure(error)
+
+
+def _first_onset(score: symusic.Score) -> int:
+    """Return the tick of the first note, so that silence before it is skipped."""
+    return min((note.time for track in score.tracks for note in track.notes), default=0)

@@ -1,5 +1,6 @@
 """Piano roll: a score on a canvas, with the start of a continuation, a selection and a playhead."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _STOPPED = {"state": "stopped", "from_tick": 0, "stop_tick": -1, "sound": False,
 
 
 class PianoRoll(anywidget.AnyWidget):
-    """Shows a score. Drag to select, Ctrl+wheel to zoom, Shift+wheel to scroll.
+    """Shows a score. Drag to select, Ctrl+wheel to zoom, Shift+wheel to scroll, space to play.
 
     Args:
         music: A score, a path, a pretty_midi object or a music21 stream; nothing when None.
@@ -53,6 +54,8 @@ class PianoRoll(anywidget.AnyWidget):
     height = traitlets.Int(260).tag(sync=True)
     selection: traitlets.List[Any] = traitlets.List().tag(sync=True)
     playback = traitlets.Dict(_STOPPED).tag(sync=True)
+    ended_playback = traitlets.Int(0).tag(sync=True)
+    """`playback["count"]` of the playback whose playhead has reached its end."""
 
     def __init__(
         self, music: Any = None, *, continuation_start: int | None = None, height: int = 260
@@ -62,6 +65,8 @@ class PianoRoll(anywidget.AnyWidget):
         super().__init__(height=height)
         self.score = symusic.Score(480)
         self._num_playback_changes = 0
+        self._toggle_callbacks: list[Callable[[], None]] = []
+        self.on_msg(self._on_message)
         if music is not None:
             self.set_score(music, continuation_start=continuation_start)
 
@@ -104,6 +109,15 @@ class PianoRoll(anywidget.AnyWidget):
             "sound": sound,
             "count": self._num_playback_changes,
         }
+
+    def on_toggle_playback(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the space bar is pressed on the roll."""
+        self._toggle_callbacks.append(callback)
+
+    def _on_message(self, _roll: "PianoRoll", content: dict[str, Any], _buffers: Any) -> None:
+        if content.get("type") == "toggle playback":
+            for callback in self._toggle_callbacks:
+                callback()
 
     def save(self, path: str | Path) -> Path:
         """Save a static picture (PNG), which needs no kernel to be seen."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ipywidgets as widgets
+import symusic
 
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
@@ -18,6 +19,7 @@ from rwkv_music.generation import Session, SessionNode, continue_score
 from rwkv_music.model import MusicModel, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
 from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.key_guard import guard_keys
 from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
@@ -57,6 +59,9 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._model = model
         self._style = style
         self._source: Any = None
+        self._source_name = ""
+        self._earlier_sessions: list[Session] = []
+        self._is_updating = False
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self.session: Session | None = None
@@ -75,15 +80,18 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         super().__init__(
             [
                 self.controls.source,
+                self.controls.loaded,
                 self.message_box,
                 self.roll,
                 self.player,
                 self.controls.settings,
                 self.controls.actions,
+                self.controls.batch,
                 self.rows,
                 self.controls.code,
             ]
         )
+        guard_keys(self)
         if prompt is not None:
             self.set_prompt(prompt)
         else:
@@ -98,6 +106,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         controls.stop.on_click(lambda _button: self._stop.set())
         controls.undo.on_click(lambda _button: self._guarded(self.undo))
         controls.export.on_click(lambda _button: self._guarded(self._export_current))
+        controls.batch.observe(lambda _change: self._show_chosen_batch(), names=["value"])
         controls.on_settings(self._show_code)
 
     # Methods to call from a cell.
@@ -117,13 +126,13 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         return self.message_box.text
 
     def set_prompt(self, music: Any) -> None:
-        """Start a new session with the first bars of this music.
+        """Start a new branch with the first bars of this music; Undo returns to the one before.
 
         Raises:
             InputError: If it cannot be read.
         """
-        self._source = to_score(music)
-        self._cut_prompt()
+        name = str(music) if isinstance(music, str | Path) else "music from a variable"
+        self._set_source(to_score(music), name)
 
     def generate(self) -> list[SessionNode]:
         """Generate candidates with the settings shown, wait for them, and return them.
@@ -150,15 +159,18 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         return self._keep_node(self.candidates[index].id)
 
     def undo(self) -> SessionNode:
-        """Return to the previous prompt; its candidates are shown again.
+        """Return to the previous prompt, also of an earlier piece; its candidates are shown again.
 
         Raises:
             InputError: If no prompt was chosen yet.
         """
         session = self._opened_session()
-        session.undo()
+        if session.current.parent is None and self._earlier_sessions:
+            self.session = self._earlier_sessions.pop()
+        else:
+            session.undo()
         self._show_current()
-        return session.current
+        return self._opened_session().current
 
     def export(self, path: str | Path, *, part: Literal["all", "new"] = "all") -> Path:
         """Save the current score as MIDI. An existing file is never overwritten.
@@ -202,8 +214,10 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     # Work that buttons start.
 
     def _start(self, work: Callable[[], object]) -> None:
-        """Run `work` in a thread; do nothing if earlier work is still running."""
+        """Run `work` in a thread, unless earlier work is still running."""
         if self._thread is not None and self._thread.is_alive():
+            if self._thread is not threading.current_thread():
+                self.message_box.show_error("still working: wait until it is done, or press Stop")
             return
         self._thread = threading.Thread(
             target=self._guarded, args=(work,), name="continuation", daemon=True
@@ -216,25 +230,40 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             work()
         except InputError as error:
             self.message_box.show_error(str(error))
+        except Exception as error:  # noqa: BLE001 - shown where the user clicked
+            self.message_box.show_failure(error)
 
     def _load_example(self) -> None:
         name = self.controls.example.value
         self.message_box.show_status(f"reading {name} …")
-        self._source = load_prompt(name)
+        score = load_prompt(name)
         self.message_box.clear()
-        self._cut_prompt()
+        self._set_source(score, name)
 
     def _load_upload(self) -> None:
         files = self.controls.upload.value
-        if files:
-            content = bytes(files[0]["content"])
-            self.set_prompt(score_from_bytes(content, name=files[0]["name"]))
+        if not files:
+            return
+        name, content = files[0]["name"], bytes(files[0]["content"])
+        self.controls.upload.value = ()  # so that the same file can be opened again
+        self._set_source(score_from_bytes(content, name=name), name)
+
+    def _set_source(self, score: symusic.Score, name: str) -> None:
+        self._source, self._source_name = score, name
+        self._cut_prompt()
 
     def _cut_prompt(self) -> None:
-        """Start a new session with the chosen number of bars of the source."""
-        if self._source is None:
+        """Start a new branch with the chosen number of bars of the source."""
+        if self._source is None or self._is_updating:
             return
-        bars = min(int(self.controls.prompt_bars.value), num_bars(self._source))
+        length = num_bars(self._source)
+        self._is_updating = True  # limiting the number of bars may change it
+        model = self._model if isinstance(self._model, str | Path) else "from a variable"
+        self.controls.show_loaded(self._source_name, bars=length, model=str(model))
+        self._is_updating = False
+        bars = min(int(self.controls.prompt_bars.value), length)
+        if self.session is not None and len(self.session.nodes) > 1:
+            self._earlier_sessions.append(self.session)
         self.session = Session(take_bars(self._source, 0, bars))
         self._show_current()
 
@@ -257,8 +286,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             controls.show_idle()
         if style is not None:
             settings["style_strength"] = controls.strength.value
-        self.candidates = session.add(pieces, **settings)
-        self._show_candidates()
+        session.add(pieces, **settings)
+        self._show_batch(-1)
         if self._stop.is_set():
             self.message_box.show_status("stopped: the candidates hold what was generated so far")
 
@@ -291,11 +320,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         node = session.current
         self.player.stop()
         self.roll.set_score(node.score, continuation_start=node.continuation_start)
-        children = session.children(node.id)
-        # Candidates of one batch have consecutive ids: the newest batch comes last.
-        self.candidates = children[-children[-1].settings["candidates"] :] if children else []
-        self._show_candidates()
-        self.controls.undo.disabled = node.parent is None
+        self._show_batch(-1)
+        self.controls.undo.disabled = node.parent is None and not self._earlier_sessions
         self.controls.show_path(len(self._kept_nodes(node)), num_bars(node.score))
         self._show_code()
 
@@ -306,6 +332,31 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             kept.append(node)
             node = session.nodes[node.parent]
         return kept
+
+    def _batches(self) -> list[list[SessionNode]]:
+        """Return the candidates of the current prompt, in the batches that were generated."""
+        session = self._opened_session()
+        children = session.children(session.current.id)
+        batches = []
+        while children:
+            # Candidates of one batch have consecutive ids.
+            size = children[0].settings["candidates"]
+            batches.append(children[:size])
+            children = children[size:]
+        return batches
+
+    def _show_batch(self, index: int) -> None:
+        """Show one batch of candidates; -1 is the newest."""
+        batches = self._batches()
+        self.candidates = batches[index] if batches else []
+        self._is_updating = True
+        self.controls.show_batches(len(batches), chosen=index % max(1, len(batches)))
+        self._is_updating = False
+        self._show_candidates()
+
+    def _show_chosen_batch(self) -> None:
+        if not self._is_updating:
+            self._guarded(lambda: self._show_batch(self.controls.batch.value))
 
     def _show_candidates(self) -> None:
         replaced = self.rows.children

@@ -14,6 +14,7 @@ from rwkv_music_widgets.messages import escaped
 _SECONDS_BETWEEN_UPDATES = 0.1
 _LARGEST_SEED = 999_999
 _STYLE = {"description_width": "initial"}
+_FILE_TYPES = (".mid", ".midi", ".kar", ".rmi", ".musicxml", ".mxl", ".xml", ".abc", ".krn")
 
 
 class SessionControls:
@@ -31,8 +32,8 @@ class SessionControls:
             layout=widgets.Layout(width="220px"),
         )
         self.upload = widgets.FileUpload(
-            accept=".mid,.midi",
-            description="Own MIDI file",
+            accept=",".join(_FILE_TYPES),
+            description="Own file",
             layout=widgets.Layout(width="auto"),
         )
         self.prompt_bars = widgets.BoundedIntText(
@@ -44,6 +45,15 @@ class SessionControls:
             layout=widgets.Layout(width="150px"),
         )
         self.source = wrapped_row(self.example, self.upload, self.prompt_bars)
+        self.loaded = widgets.HTML()
+        """What the session works on: the piece, its length, and the model."""
+        self.batch = widgets.Dropdown(
+            options=[("batch 1 of 1", 0)],
+            description="Candidates",
+            style=_STYLE,
+            layout=widgets.Layout(width="auto", display="none"),
+        )
+        """Shown if the current prompt has several batches of candidates."""
 
         self.bars = widgets.IntSlider(4, min=1, max=16, description="New bars", style=_STYLE)
         self.num_candidates = widgets.IntSlider(
@@ -130,7 +140,7 @@ class SessionControls:
 
     def show_generating(self, *, bars: int) -> None:
         """Show that generation has started."""
-        self.generate.disabled, self.stop.disabled = True, False
+        self._set_busy(is_busy=True)
         self.progress.max, self.progress.value = bars, 0
         self.progress.layout.visibility = "visible"
 
@@ -142,8 +152,28 @@ class SessionControls:
 
     def show_idle(self) -> None:
         """Show that generation has ended."""
-        self.generate.disabled, self.stop.disabled = False, True
+        self._set_busy(is_busy=False)
         self.progress.layout.visibility = "hidden"
+
+    def _set_busy(self, *, is_busy: bool) -> None:
+        """Disable the choices that would change the prompt while candidates are generated."""
+        self.stop.disabled = not is_busy
+        choices = (self.generate, self.example, self.upload, self.prompt_bars, self.batch)
+        for choice in choices:
+            choice.disabled = is_busy
+
+    def show_loaded(self, name: str, *, bars: int, model: str) -> None:
+        """Show which piece and model the session uses, and limit the prompt to the piece."""
+        self.loaded.value = f"<b>{escaped(name)}</b>, {bars} bars; model {escaped(model)}"
+        self.prompt_bars.max = max(1, bars)
+
+    def show_batches(self, num_batches: int, *, chosen: int) -> None:
+        """Offer the batches of candidates of the current prompt."""
+        self.batch.options = [
+            (f"batch {index + 1} of {num_batches}", index) for index in range(max(1, num_batches))
+        ]
+        self.batch.value = chosen
+        self.batch.layout.display = None if num_batches > 1 else "none"
 
     def show_path(self, kept: int, bars: int) -> None:
         """Show how many continuations the current score contains."""

@@ -1,5 +1,6 @@
 // Table of files: sorted by any column, filtered by verdict and text, one row selectable.
 
+import { guardKeys } from "./keys.mjs";
 import { isDark, onThemeChange } from "./theme.mjs";
 
 const ROWS_AT_ONCE = 200;
@@ -53,6 +54,7 @@ class FileTableView {
   build(el) {
     this.root = document.createElement("div");
     this.root.className = "rwkv-files";
+    guardKeys(this.root);
     this.filters = document.createElement("div");
     this.filters.className = "rwkv-files-filters";
     this.filters.setAttribute("role", "group");
@@ -65,8 +67,6 @@ class FileTableView {
       this.text = this.search.value;
       this.draw();
     });
-    // Typing here must not trigger the notebook's shortcuts.
-    this.search.addEventListener("keydown", (event) => event.stopPropagation());
     const bar = document.createElement("div");
     bar.className = "rwkv-files-bar";
     bar.append(this.filters, this.search);

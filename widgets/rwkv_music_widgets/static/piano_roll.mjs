@@ -6,6 +6,7 @@ import {
   PitchScale, TempoMap, TimeScale, pitchName, positionText, snap, unpackNotes, unpackTicks,
   visibleNotes,
 } from "./geometry.mjs";
+import { guardKeys } from "./keys.mjs";
 import { noteColor, onThemeChange, themeColors } from "./theme.mjs";
 
 const SHORTEST_QUARTERS = 2;
@@ -68,6 +69,7 @@ class PianoRollView {
     this.on(this.canvas, "pointerleave", () => this.showStatus(""));
     this.on(this.canvas, "dblclick", () => this.fit());
     this.on(this.canvas, "keydown", (event) => this.key(event));
+    this.cleanups.push(guardKeys(this.canvas));
   }
 
   readScore() {
@@ -243,11 +245,11 @@ class PianoRollView {
       "=": () => this.zoom(1.25, middle),
       "-": () => this.zoom(0.8, middle),
       0: () => this.fit(),
+      " ": () => this.model.send({ type: "toggle playback" }),
     };
     const act = actions[event.key];
     if (!act || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    event.stopPropagation();
     act();
     this.draw();
   }
@@ -255,7 +257,7 @@ class PianoRollView {
   // Playback: Python sends the state and position; the browser moves the playhead and, if asked, plays.
 
   followPlayback() {
-    const { state, from_tick: from, stop_tick: stop, sound } = this.model.get("playback");
+    const { state, from_tick: from, stop_tick: stop, sound, count } = this.model.get("playback");
     cancelAnimationFrame(this.frameRequest);
     this.synth.stop();
     if (state === "playing") {
@@ -268,6 +270,8 @@ class PianoRollView {
         if (tick >= last) {
           this.playhead.hidden = true;
           this.canvas.dataset.playing = "false";
+          this.model.set("ended_playback", count);
+          this.model.save_changes();
           return;
         }
         this.showPlayhead(tick);

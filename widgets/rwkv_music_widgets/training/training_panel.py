@@ -13,6 +13,7 @@ from rwkv_music.training import TrainingRun
 from rwkv_music.training.run.directory import FINAL_STATES
 from rwkv_music_widgets.buttons import text_button
 from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.key_guard import guard_keys
 from rwkv_music_widgets.messages import MessageBox, escaped
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
@@ -91,6 +92,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
                 below,
             ]
         )
+        guard_keys(self)
         # The front end counts the views of a widget whose count is not None.
         self._view_count = 0
         self.observe(self._on_view_count, names=["_view_count"])
