@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.abc.abc_reader import read_abc
+from rwkv_music.score.humdrum.kern_reader import read_kern
 from rwkv_music.score.interop.music21_streams import from_music21
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.musicxml.decoding import decode_text, decode_xml, is_zip, unzip
@@ -44,7 +45,12 @@ def parse_request(request: Request) -> LoadedScore:
         return LoadedScore(score, repairs, reader="abc2midi")
     if request.text_format == "humdrum":
         humdrum = decode_text(request.content)
-        return _first_success((lambda: _music21(humdrum, "humdrum"),))
+        return _first_success(
+            (
+                lambda: read_kern(humdrum, unfold_repeats=request.unfold_repeats),
+                lambda: _music21(humdrum, "humdrum"),
+            )
+        )
     content = request.content
     text = decode_xml(unzip(content) if is_zip(content) else content)
     readers = (
@@ -81,8 +87,8 @@ def _music21(text: str, text_format: str) -> LoadedScore:
     if isinstance(stream, music21.stream.Opus):
         scores = list(stream.scores)
         if not scores:
-            raise InputError("holds no score: choose another file")
-        repairs = (f"holds {len(scores)} pieces, the first one was read",) if scores[1:] else ()
+            raise InputError("contains no score: choose another file")
+        repairs = (f"contains {len(scores)} pieces, the first one was read",) if scores[1:] else ()
         score = from_music21(scores[0], name="the first piece")
         return LoadedScore(score, repairs, reader="music21")
     score = from_music21(stream, name="the file", facts=facts)

@@ -49,7 +49,7 @@ def _score_of(archive: zipfile.ZipFile) -> bytes:
     if CONTAINER_NAME in names:
         candidates = _named_by(_member(archive, CONTAINER_NAME), names) or candidates
     if not candidates:
-        raise InputError("holds no score: choose another file")
+        raise InputError("contains no score: choose another file")
     return _member(archive, candidates[0])
 
 

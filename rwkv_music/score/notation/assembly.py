@@ -40,7 +40,7 @@ def assemble_score(piece: WrittenPiece, order: Sequence[int]) -> "symusic.Score"
     parts = [_play_part(part, order, starts) for part in piece.parts]
     num_notes = sum(len(notes) for part in parts for notes in part.tracks.values())
     if not num_notes:
-        raise InputError("holds no notes, at least 1 is needed: choose another file")
+        raise InputError("contains no notes, at least 1 is needed: choose another file")
     if num_notes > _MAX_NOTES:
         raise InputError(f"has {num_notes} notes, at most {_MAX_NOTES} are read: split it")
     ticks = _Ticks(piece, parts, starts, order)

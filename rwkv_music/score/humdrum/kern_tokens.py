@@ -1,0 +1,90 @@
+"""Tokens of **kern: rhythm, pitches, ties."""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+from typing import NamedTuple
+
+_RHYTHM = re.compile(r"(\d+)(?:%(\d+))?(\.*)")
+_PITCH = re.compile(r"([A-Ga-g])\1*")
+_ACCIDENTAL = re.compile(r"#+|-+|n")
+_SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+_MAX_DOTS = 8
+
+
+class KernNote(NamedTuple):
+    """One note of a token."""
+
+    pitch: int
+    """MIDI number; it may lie outside of MIDI's range."""
+    quarters: Fraction
+    continues: bool
+    is_continued: bool
+
+
+class KernToken(NamedTuple):
+    """What stands in one column of a data line."""
+
+    quarters: Fraction
+    """Time until the next token of the column; 0 for grace notes."""
+    notes: tuple[KernNote, ...]
+    """Empty for a rest."""
+
+
+@lru_cache(maxsize=1 << 15)
+def read_token(text: str) -> KernToken | None:
+    """Read a token; None if it has no duration, such as a null token or a grace note.
+
+    Args:
+        text: Notes of a chord are separated by spaces; a note without a rhythm has that of the
+            note before.
+
+    Example:
+        >>> read_token("4.c#").notes[0].pitch
+        61
+    """
+    if text == "." or "q" in text or "Q" in text:
+        return None
+    notes = []
+    first: Fraction | None = None
+    quarters: Fraction | None = None
+    for part in text.split(" "):
+        quarters = _quarters(part, quarters)
+        if quarters is None:
+            continue
+        first = quarters if first is None else first
+        pitch = _PITCH.search(part)
+        if pitch is None or "r" in part:
+            continue
+        is_middle = "_" in part
+        notes.append(
+            KernNote(
+                _midi_pitch(pitch, part),
+                quarters,
+                continues=is_middle or "]" in part,
+                is_continued=is_middle or "[" in part,
+            )
+        )
+    return None if first is None else KernToken(first, tuple(notes))
+
+
+def _quarters(text: str, before: Fraction | None) -> Fraction | None:
+    rhythm = _RHYTHM.search(text)
+    if rhythm is None:
+        return before
+    digits, divisor, dots = rhythm.groups()
+    if not digits.strip("0"):
+        whole_notes = Fraction(2 ** len(digits[:8]))  # a breve is 0, a long 00
+    else:
+        whole_notes = Fraction(int(divisor or 1), int(digits))
+    return 4 * whole_notes * (2 - Fraction(1, 2 ** min(len(dots), _MAX_DOTS)))
+
+
+def _midi_pitch(pitch: re.Match[str], text: str) -> int:
+    letters = pitch[0]
+    octave = 3 + len(letters) if letters.islower() else 4 - len(letters)
+    accidental = _ACCIDENTAL.match(text, pitch.end())
+    alter = 0
+    if accidental:
+        alter = len(accidental[0]) * {"#": 1, "-": -1, "n": 0}[accidental[0][0]]
+    return 12 * (octave + 1) + _SEMITONES[letters[0].lower()] + alter
