@@ -10,6 +10,7 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -23,13 +24,19 @@ from rwkv_music.cli import build_parser
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = (REPOSITORY / "rwkv_music", REPOSITORY / "widgets" / "rwkv_music_widgets")
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-DOCUMENTS = [
-    REPOSITORY / f"{name}.md"
-    for name in ("README", "ARCHITECTURE", "CONTRIBUTING", "docs/coming-from-rwkv", "docs/wheels")
-]
+README = REPOSITORY / "README.md"
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "rwkv_music/**/*.md")
+    for path in REPOSITORY.glob(pattern)
+)
 
 MOST_LINES = 400
 HEAVY = {"torch", "music21", "pygame", "matplotlib", "symusic", "pretty_midi"}
+
+
+def document_id(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
 
 
 def project() -> dict:
@@ -66,21 +73,21 @@ def test_notebooks_are_committed_as_if_never_run(path: Path) -> None:
             ast.parse(cell.source)
 
 
-@pytest.mark.parametrize("line", command_lines(DOCUMENTS[0], "rwkv-music"))
+@pytest.mark.parametrize("line", command_lines(README, "rwkv-music"))
 def test_every_command_in_the_readme_is_understood(line: str) -> None:
     given = build_parser().parse_args(shlex.split(line)[1:])
     assert given.command or given.version
 
 
 def test_the_python_in_the_readme_runs(tmp_path: Path) -> None:
-    text = DOCUMENTS[0].read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     shutil.copytree(REPOSITORY / "examples", tmp_path / "examples")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
     assert len(list(tmp_path.glob("out/*.mid"))) == 3
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=document_id)
 def test_every_make_target_in_the_documents_exists(document: Path) -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
@@ -88,23 +95,53 @@ def test_every_make_target_in_the_documents_exists(document: Path) -> None:
     assert wanted <= targets
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=document_id)
 def test_every_link_within_the_documents_leads_somewhere(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
-    places = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(
-        r'(?:src|srcset)="([^"]+)"', text
-    )
-    missing = [
-        place for place in places if "://" not in place and not (document.parent / place).exists()
-    ]
-    assert missing == []
+    links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    broken = [link for link in links if "://" not in link and not leads_somewhere(document, link)]
+    assert broken == []
 
 
-def test_the_readme_shows_every_room() -> None:
-    readme = DOCUMENTS[0].read_text(encoding="utf-8")
-    rooms = [path.parent.name for path in PACKAGES[0].glob("*/__init__.py")]
-    assert rooms
-    assert [room for room in rooms if f"{room}/" not in readme] == []
+def leads_somewhere(document: Path, link: str) -> bool:
+    """Return whether a relative link names a file that exists, and a heading in it."""
+    name, _, heading = link.partition("#")
+    target = document.parent / unquote(name) if name else document
+    if not heading or not target.is_file():
+        return target.exists()
+    headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return heading in {anchor(text) for text in headings}
+
+
+def anchor(heading: str) -> str:
+    """Return the anchor that a heading gets on the usual hosts of Markdown."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("LICENSE", True),
+        ("docs/data.md#no-such-heading", False),
+        ("docs/no-such-page.md", False),
+        ("docs/training.md#the-run-directory", True),
+        ("#start", True),
+    ],
+)
+def test_the_check_of_links_finds_broken_ones(link: str, *, expected: bool) -> None:
+    assert leads_somewhere(README, link) == expected
+
+
+def test_there_are_documents_to_check() -> None:
+    names = {document_id(path) for path in DOCUMENTS}
+    assert {"README.md", "docs/training.md", "rwkv_music/models/bach.md"} <= names
+
+
+def test_the_readme_lists_every_package() -> None:
+    readme = README.read_text(encoding="utf-8")
+    packages = [path.parent.name for path in PACKAGES[0].glob("*/__init__.py")]
+    assert packages
+    assert [package for package in packages if f"{package}/" not in readme] == []
 
 
 def test_no_file_of_code_is_long() -> None:
