@@ -1,7 +1,7 @@
 """Read and write music files; every failure is a `ScoreFileError`.
 
-MIDI is read in this process. Other formats are read in a worker process with a time limit of one
-minute, because their parsers cannot be interrupted.
+MIDI and ABC are read in this process. Other formats are read in a worker process with a time limit
+of one minute, because their parsers cannot be interrupted.
 """
 
 import re
@@ -36,8 +36,8 @@ def load_score(path: str | Path, *, unfold_repeats: bool = False) -> "symusic.Sc
     Args:
         path: A .mid, .midi, .kar or .rmi file (MIDI formats 0, 1 and 2), a .musicxml, .xml or .mxl
             file (MusicXML), an .abc file or a .krn file (Humdrum).
-        unfold_repeats: Play the repeats, endings and jumps (da capo, dal segno) of MusicXML and
-            Humdrum. ABC is always read with its repeats played, MIDI has none.
+        unfold_repeats: Play the repeats and endings of MusicXML, Humdrum and ABC, and the jumps
+            (da capo, dal segno) of MusicXML and Humdrum. MIDI has none.
 
     Returns:
         The score in ticks, with at least one note. The pieces of a MIDI file of format 2 are
@@ -103,6 +103,10 @@ def _read_bytes(content: bytes, *, name: str | Path, unfold_repeats: bool) -> Lo
     text_format = _format_of(content, Path(name).suffix.lower())
     if text_format is None:
         return read_midi(content, name=name)
+    if text_format == "abc":
+        from rwkv_music.score.abc.abc_reader import read_abc
+
+        return read_abc(content, name=name, unfold_repeats=unfold_repeats)
     from rwkv_music.score.worker import read_notation
 
     return read_notation(content, text_format, name=name, unfold_repeats=unfold_repeats)

@@ -13,7 +13,7 @@ class LoadedScore(NamedTuple):
     repairs: tuple[str, ...] = ()
     """What was wrong with the file and has been repaired, a phrase each; mostly empty."""
     reader: str = ""
-    """Name of the reader: "symusic", "abc2midi", "rwkv-music" (our own readers) or "music21"."""
+    """Name of the reader: "symusic", "rwkv-music" (our own readers) or "music21"."""
     notes_in_source: int | None = None
     """Sounding notes of the file, counted independently of the reader; None if not counted.
 

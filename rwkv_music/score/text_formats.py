@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.abc.abc_reader import read_abc
 from rwkv_music.score.humdrum.kern_reader import read_kern
 from rwkv_music.score.interop.music21_streams import from_music21
 from rwkv_music.score.loaded_score import LoadedScore
@@ -39,10 +38,6 @@ def parse_request(request: Request) -> LoadedScore:
     Raises:
         InputError: If no reader can read the file, or it holds no notes.
     """
-    if request.text_format == "abc":
-        # Slightly less than the time limit of this process, so that no program is left running.
-        score, repairs = read_abc(decode_text(request.content), seconds=0.9 * request.seconds)
-        return LoadedScore(score, repairs, reader="abc2midi")
     if request.text_format == "humdrum":
         humdrum = decode_text(request.content)
         return _first_success(

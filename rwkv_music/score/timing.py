@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_MICROSECONDS = 500_000
 _MICROSECONDS_PER_MINUTE = 60_000_000
-_MAX_LINES = 4_000_000
+_MAX_BARS = 100_000
+_MAX_BEATS = 1_000_000
 
 Ticks = Int[np.ndarray, " ticks"]
 Seconds = Float[np.ndarray, " ticks"]
@@ -65,23 +66,26 @@ def bar_starts(score: "symusic.Score") -> Int[np.ndarray, " lines"]:
     """Return the ticks of all bar lines, from 0 to the first one at or after the last note's end.
 
     Raises:
-        InputError: If there are more than 4,000,000, or a signature has no length.
+        InputError: If there are more than 100,000, or a signature has no length.
 
     Example:
         Two bars of 4/4 at 480 ticks per quarter return [0, 1920, 3840].
     """
-    return _lines(score, Signature.bar_ticks, last_offset(score))
+    return _lines(score, Signature.bar_ticks, last_offset(score), (_MAX_BARS, "bars"))
 
 
 def beat_ticks(score: "symusic.Score") -> Int[np.ndarray, " beats"]:
     """Return the ticks of all beats (the denominator's unit) up to the last bar line."""
     end = int(bar_starts(score)[-1])
-    beats = _lines(score, Signature.beat_ticks, end)
+    beats = _lines(score, Signature.beat_ticks, end, (_MAX_BEATS, "beats"))
     return beats[beats < end]
 
 
 def _lines(
-    score: "symusic.Score", length: Callable[[Signature, int], int], end: int
+    score: "symusic.Score",
+    length: Callable[[Signature, int], int],
+    end: int,
+    limit: tuple[int, str],
 ) -> Int[np.ndarray, " lines"]:
     """Return lines at regular distances up to the first one at or after `end`.
 
@@ -89,15 +93,17 @@ def _lines(
     """
     segments = signatures(score)
     lines = []
+    num_lines = 0
     for segment, following in zip(segments, [*segments[1:], None], strict=True):
         step = length(segment, score.ticks_per_quarter)
         until = max(end, 1 if segment.tick == 0 else segment.tick)
         last = segment.tick + -(-(until - segment.tick) // step) * step
         is_last = following is None or last <= following.tick
         stop = last + 1 if is_last or following is None else following.tick
-        if (stop - segment.tick) // step > _MAX_LINES:
+        num_lines += (stop - segment.tick) // step
+        if num_lines > limit[0]:
             raise InputError(
-                f"the score ends at tick {end}, which makes more than {_MAX_LINES} bars or beats: "
+                f"the score ends at tick {end}, which makes more than {limit[0]} {limit[1]}: "
                 "shorten it (the file probably contains a wrong waiting time)"
             )
         lines.append(np.arange(segment.tick, stop, step, dtype=np.int64))

@@ -13,7 +13,7 @@ import symusic
 
 from rwkv_music.data.worker_pool import map_in_workers
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score import load_score, read_score, save_score, score_from_bytes, worker
+from rwkv_music.score import load_score, save_score, score_from_bytes, worker
 from rwkv_music.score.notation.grid import on_notation_grid
 from rwkv_music.score.worker import read_notation
 from rwkv_music.worker_process import WorkerProcess
@@ -97,31 +97,10 @@ def test_humdrum_is_read() -> None:
     assert [round(tempo.qpm) for tempo in score.tempos] == [60]
 
 
-def test_abc_is_read_as_it_is_written() -> None:
-    score = score_from_bytes(ABC.encode(), name="it.abc")
-    chord = [(3, 4, 60), (3, 4, 64), (3, 4, 67)]
-    assert sounding(score) == [(0, 2, 70), (2, 1, 69), *chord]
-    assert score.tracks[0].program == 40
-    assert [(key.key, key.tonality) for key in score.key_signatures] == [(-1, 0)]
-    signs = [(sign.time, sign.numerator) for sign in score.time_signatures]
-    assert signs == [(0, 3), (3 * 480, 4)]
-
-
-def test_what_was_passed_over_in_a_text_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "two.abc"
-    path.write_text(ABC + "\nX:2\nK:C\nC4|\n")
-    assert read_score(path).repairs == ("holds 2 tunes, the first one was read",)
-    path.write_text(ABC.replace("B2", "B5/7"))
-    (told,) = read_score(path).repairs
-    assert told.startswith("1 faults passed over, the first in line 9: ")
-
-
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.abc", b" \n", r"is empty \(2 bytes\)"),
-        ("a.abc", b"CDEF|\n", "holds no tune"),
-        ("a.abc", b"X:1\nK:C\n", "contains no notes"),
+        ("a.krn", b" \n", r"is empty \(2 bytes\)"),
         ("a.xml", b"<score-partwise>", r"cannot be read \(.*line 1"),
         ("a.musicxml", b"<html></html>", "cannot be read .*<html>"),
         ("a.krn", b"not kern", "cannot be read"),
@@ -145,13 +124,10 @@ def test_a_zip_that_unpacks_without_end_is_refused() -> None:
 def test_a_reader_that_takes_too_long_is_ended_and_the_next_file_is_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    endless = b"X:1\nM:4/4\nL:1/4\nK:C\n(3 CDE | Z99999999 |\n"
     with monkeypatch.context() as patched:
         patched.setattr(worker, "_workers", [WorkerProcess(never_answer)])
         with pytest.raises(ScoreFileError, match=r"slow\.krn: has not answered for 1 s"):
             read_notation(KERN.encode(), "humdrum", name="slow.krn", seconds=0.1)
-    with pytest.raises(ScoreFileError, match=r"endless\.abc: takes more than"):
-        read_notation(endless, "abc", name="endless.abc", seconds=1.0)
     assert score_from_bytes(KERN.encode(), name="it.krn").note_num() == 4
 
 

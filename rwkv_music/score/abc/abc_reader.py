@@ -1,188 +1,376 @@
-"""Scores out of ABC notation, by way of the program abc2midi that symusic brings.
+"""Read ABC notation, version 2.1 of the standard (abcnotation.com), as it is written.
 
-abc2midi knows most of ABC (repeats, which it plays, voices, tuplets, changes of meter and tempo),
-music21 only the simplest tunes. It is started here and not by symusic: a wrong length lets it write
-without end, so that its time and its output need limits. What it adds for listeners is taken away
-again: chords spread over several ticks, accents on beats, notes that begin a tick late, and chord
-symbols played as an accompaniment.
+Supported: voices, keys with modes and accidentals, meters, tempos, unit lengths, clefs with octave
+marks, transposition, tuplets, broken rhythms, ties, chords, overlays, multi-measure rests, repeats
+and endings, lyrics of the first verse, `%%MIDI program`, `channel` and `transpose`. Grace notes,
+decorations, dynamics and chord symbols do not sound. Errors are skipped and reported.
 """
 
-import os
 import re
-import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 from rwkv_music.errors import InputError, ScoreFileError
-from rwkv_music.score.midi.midi_reader import read_midi
+from rwkv_music.score.abc.abc_score import AbcTune, score_of_tune
+from rwkv_music.score.abc.fields import (
+    Settings,
+    VoiceProperties,
+    parse_key,
+    parse_length,
+    parse_meter,
+    parse_tempo,
+    parse_voice,
+)
+from rwkv_music.score.abc.note_count import count_notes
+from rwkv_music.score.abc.tokens import tokens, without_comment
+from rwkv_music.score.abc.voice import Voice
+from rwkv_music.score.loaded_score import LoadedScore
+from rwkv_music.score.text_decoding import decode_text
 
-if TYPE_CHECKING:
-    import symusic
-
-_PLAINLY = ("%%MIDI chordattack 0", "%%MIDI nobeataccents")
-_LATE_TICKS = 1
+MAX_TUNE_CHARACTERS = 2 << 20
 _TUNE = re.compile(r"^X:", re.MULTILINE)
-_FAULT = re.compile(r"^Error in line-char (\d+)-\d+ : (.*)$", re.MULTILINE)
-_VOICE = re.compile(r"\[?V:\s*([^\s\]]+)")
-_NAME = re.compile(r"""\b(?:name|nm)\s*=\s*(?:"([^"]*)"|([^\s\]"]+))""")
-_NO_MUSIC = re.compile(r"[A-Za-z+]:|%")
-_VOICE_MARK = 85
-"""A controller without meaning; its value says which voice became a track."""
-_MOST_MARKED = 128
-_PROGRAM = re.compile(r"%%MIDI\s+program\s+(?:\d+\s+)?(\d+)")
-_CHANGE = re.compile(r"(\[[MK]:)")
-_CHANGE_LINE = re.compile(r"^([MK]:[^%\n]*?)\s*(?:%.*)?$")
-_MOST_READ_OF_LOG = 1 << 16
+_FIELD = re.compile(r"([A-Za-z+]):(.*)", re.DOTALL)
+_MUSIC_LIKE_FIELD = re.compile(r"[A-G]:[|:\]]")
+_MIDI = re.compile(r"\s*MIDI\s*=?\s*(\w+)\s*([^%]*)")
+_DRUM_CHANNEL = 10
+_ESCAPED_ACCENTS = {
+    "`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", '"': "\u0308", ",": "\u0327",
+    "=": "\u0304", "u": "\u0306", "v": "\u030c", "H": "\u030b", "c": "\u0327", "r": "\u030a",
+}  # fmt: skip
 
 
-def read_abc(text: str, *, seconds: float) -> "tuple[symusic.Score, tuple[str, ...]]":
-    """The first tune of an ABC file, and what was passed over.
+class _Line(NamedTuple):
+    number: int
+    """Counted from 1 in the file."""
+    text: str
+
+
+def read_abc(content: bytes, *, name: str | Path, unfold_repeats: bool = False) -> LoadedScore:
+    """Read the first tune of an ABC file.
 
     Args:
-        text: The whole file.
-        seconds: After which reading is given up.
+        content: The whole file.
+        name: Name used in errors.
+        unfold_repeats: Play repeats and endings.
 
     Raises:
-        InputError: If it holds no tune, or no notes, or takes too long.
+        ScoreFileError: If there is no tune, or it has no notes or is too long.
     """
-    tunes = list(_TUNE.finditer(text))
-    if not tunes:
-        raise InputError("holds no tune (no line begins with X:): choose another file")
-    begin = tunes[0].start()
-    head, _, body = text[begin:].partition("\n")
-    before = text[:begin].count("\n") + 1
-    marked, names = _with_marks(_with_changes_in_place(body))
-    prepared = "\n".join((text[:begin] + head, *_PLAINLY, marked))
-    midi, log = _convert(prepared, seconds)
-    faults = [
-        (_line_in_file(int(found[1]), before), " ".join(found[2].split()))
-        for found in _FAULT.finditer(log)
-    ]
-    told = []
-    if faults:
-        line, reason = faults[0]
-        told.append(f"{len(faults)} faults passed over, the first in line {line}: {reason}")
-    if len(tunes) > 1:
-        told.append(f"holds {len(tunes)} tunes, the first one was read")
-    if midi is None:
-        raise InputError(f"is no ABC that abc2midi can read ({'; '.join(told)}): correct it")
+    if not content.strip():
+        raise ScoreFileError(name, f"is empty ({len(content)} bytes): copy it again")
+    text = decode_text(content).replace("\r\n", "\n").replace("\r", "\n")
     try:
-        loaded = read_midi(midi, name="the tune")
-    except ScoreFileError as error:
-        raise InputError(f"its tune {error.reason}") from error
-    if names:
-        _name_tracks(loaded.score, names)
-    return _on_time(loaded.score), (*told, *loaded.repairs)
+        return _read_text(text, unfold_repeats=unfold_repeats)
+    except InputError as error:
+        raise ScoreFileError(name, str(error)) from error
 
 
-def _with_changes_in_place(body: str) -> str:
-    """State the program in force before each change of meter or key.
+def _read_text(text: str, *, unfold_repeats: bool) -> LoadedScore:
+    starts = [match.start() for match in _TUNE.finditer(text)]
+    if not starts:
+        raise InputError("holds no tune (no line begins with X:): choose another file")
+    stop = starts[1] if len(starts) > 1 else len(text)
+    if stop - starts[0] > MAX_TUNE_CHARACTERS or starts[0] > MAX_TUNE_CHARACTERS:
+        raise InputError(
+            f"has a tune of {stop - starts[0]} characters, at most {MAX_TUNE_CHARACTERS} are "
+            "supported: split it"
+        )
+    head = list(_lines(text[: starts[0]], 1))
+    lines = list(_lines(text[starts[0] : stop], 1 + text[: starts[0]].count("\n")))
+    reader = _TuneReader()
+    reader.read_file_header(head)
+    reader.read(lines)
+    repairs = reader.reported_errors
+    if len(starts) > 1:
+        repairs.append(f"holds {len(starts)} tunes, the first one was read")
+    once = score_of_tune(reader.tune, unfold_repeats=False)
+    if not once.score.note_num():
+        raise InputError("contains no notes, at least 1 is needed: choose another file")
+    has_repeats = once.has_repeats or any(voice.has_jumps for voice in reader.tune.voices)
+    counted = count_notes([line.text for line in reader.body])
+    if not unfold_repeats:
+        return LoadedScore(once.score, tuple(repairs), "rwkv-music", counted, has_repeats)
+    played = score_of_tune(reader.tune, unfold_repeats=True)
+    # The notes of the source are counted once; repeated notes are added.
+    counted += played.score.note_num() - once.score.note_num()
+    return LoadedScore(played.score, tuple(repairs), "rwkv-music", counted, False)
 
-    abc2midi writes such a change before the rests that it follows, unless something else that it
-    has to write stands between.
-    """
-    programs: dict[str, str] = {}
-    voice = ""
-    is_head = True
-    lines = []
-    for line in body.split("\n"):
-        if found := _VOICE.match(line):
-            voice = found[1]
-        elif found := _PROGRAM.match(line):
-            programs["" if is_head else voice] = found[1]
-        elif not is_head:
-            program = programs.get(voice, programs.get("", "0"))
-            whole = _CHANGE_LINE.sub(r"[\1]", line)
-            lines.append(_CHANGE.sub(rf"[I:MIDI program {program}]\1", whole))
+
+def _lines(text: str, first: int) -> Iterator[_Line]:
+    """Yield the lines of a tune without blocks of typeset text; stop at its first empty line."""
+    block_end = ""
+    has_key = False
+    for number, line in enumerate(text.split("\n"), start=first):
+        if block_end:
+            block_end = "" if line.startswith(block_end) else block_end
             continue
-        is_head = is_head and not line.startswith("K:")
-        lines.append(line)
-    return "\n".join(lines)
+        if begin := re.match(r"%%begin(\w+)", line):
+            block_end = f"%%end{begin[1]}"
+            continue
+        if not line.strip() and has_key:
+            return
+        has_key = has_key or line.startswith("K:")
+        yield _Line(number, line)
 
 
-def _with_marks(body: str) -> tuple[str, list[str]]:
-    """Mark the track of each voice with its number, and give the names of the voices.
+class _TuneReader:
+    """Reads the lines of one tune into voices."""
 
-    Marks stand in lines of music, so that faults are told by the lines of the file.
-    """
-    names: dict[str, str] = {}
-    numbers: dict[str, int] = {}
-    mark = ""
-    is_head = True
-    lines = []
-    for line in body.split("\n"):
-        if found := _VOICE.match(line):
-            voice = found[1]
-            if name := _NAME.search(line):
-                names[voice] = name[1] or name[2] or ""
-            if not is_head and voice not in numbers and len(numbers) < _MOST_MARKED:
-                numbers[voice] = len(numbers)
-                mark = f"[I:MIDI control {_VOICE_MARK} {numbers[voice]}]"
-        is_head = is_head and not line.startswith("K:")
-        is_music = bool(line.strip()) and not _NO_MUSIC.match(line)
-        place = line.find("]") + 1 if line.startswith("[V:") else 0
-        lines.append(line[:place] + mark + line[place:] if is_music else line)
-        mark = "" if is_music else mark
-    return "\n".join(lines), [names.get(voice, "") for voice in numbers]
+    def __init__(self) -> None:
+        self.tune = AbcTune()
+        self.body: list[_Line] = []
+        self._settings = Settings()
+        self._declared: dict[str, VoiceProperties] = {}
+        self._midi_of_declared: dict[str, Settings] = {}
+        self._voices: dict[str, Voice] = {}
+        self._current: Voice | None = None
+        self._head_voice: str | None = None
+        self._accidental_scope = "pitch"
+        self._initial_tempo: str | None = None
+        self._errors: list[tuple[int, str]] = []
+        self._line_number = 0
+        self._last_field = ""
 
+    @property
+    def reported_errors(self) -> list[str]:
+        """The number of errors, and the first one with its line."""
+        if not self._errors:
+            return []
+        line, reason = self._errors[0]
+        count = len(self._errors)
+        return [
+            f"{count} {'error' if count == 1 else 'errors'} skipped, the first in line {line}: "
+            f"{reason}"
+        ]
 
-def _name_tracks(score: "symusic.Score", names: Sequence[str]) -> None:
-    """Call the marked tracks by the names of their voices, and take the marks away."""
-    for track in score.tracks:
-        marks = [each for each in track.controls if each.number == _VOICE_MARK]
-        if marks:
-            track.name = names[marks[0].value]
-            track.controls = [each for each in track.controls if each.number != _VOICE_MARK]
+    def read_file_header(self, lines: list[_Line]) -> None:
+        """Read the fields before the first tune, which hold for all tunes."""
+        for line in lines:
+            if re.match(r"[MLQRIV]:|%%MIDI", line.text):
+                self._read_head_line(line)
+        self._errors.clear()
 
+    def read(self, lines: list[_Line]) -> None:
+        """Read a tune from its X: field on."""
+        is_head = True
+        for line in _joined(lines):
+            if is_head:
+                is_head = not line.text.startswith("K:")
+                self._read_head_line(line)
+                if not is_head:
+                    self._settings = self._settings.with_fixed_length()
+                    self._set_initial_tempo()
+            else:
+                self.body.append(line)
+                self._read_body_line(line)
+        self.tune.voices = [voice for voice in self._voices.values() if voice.notes]
+        self.tune.meter, self.tune.key = self._settings.meter, self._settings.key
 
-def _line_in_file(line: int, before: int) -> int:
-    return line - len(_PLAINLY) if line > before else line
+    def _set_initial_tempo(self) -> None:
+        if self._initial_tempo is not None:
+            self._add_tempo(self._initial_tempo, self._settings.length, Fraction(0))
 
+    def _read_head_line(self, line: _Line) -> None:
+        self._line_number = line.number
+        if line.text.startswith("%%"):
+            self._read_directive(line.text[2:])
+            return
+        match = _FIELD.match(without_comment(line.text))
+        if match is None:
+            return
+        letter, value = match[1], match[2].strip()
+        try:
+            self._read_head_field(letter, value)
+        except ValueError as error:
+            self._add_error(f"{error} is not valid")
 
-def _convert(text: str, seconds: float) -> tuple[bytes | None, str]:
-    """The MIDI file that abc2midi makes, if any, and what it says."""
-    import symusic
-
-    assert symusic.__version__  # its import tells where abc2midi is
-    with tempfile.TemporaryDirectory() as folder:
-        source, target, log = (Path(folder) / name for name in ("tune.abc", "tune.mid", "log"))
-        source.write_text(text, encoding="utf-8")
-        command = [os.environ["SYMUSIC_ABC2MIDI"], str(source), "-NGUI", "-o", str(target)]
-        with log.open("wb") as said:
-            try:
-                subprocess.run(
-                    command, stdout=said, stderr=subprocess.STDOUT, timeout=seconds, check=False
+    def _read_head_field(self, letter: str, value: str) -> None:
+        settings = self._settings
+        match letter:
+            case "M":
+                self._settings = replace(settings, meter=parse_meter(value))
+            case "L":
+                self._settings = replace(settings, unit_length=parse_length(value))
+            case "Q":
+                self._initial_tempo = value
+            case "I":
+                self._read_directive(value)
+            case "V":
+                voice, properties = parse_voice(value)
+                known = self._declared.get(voice, VoiceProperties())
+                self._declared[voice] = known.updated(properties)
+                self._head_voice = voice
+            case "K":
+                key, properties = parse_key(value)
+                self._settings = replace(
+                    settings, key=key or settings.key, voice=settings.voice.updated(properties)
                 )
-            except subprocess.TimeoutExpired as error:
-                raise InputError(
-                    f"takes more than {seconds:g} s in abc2midi: correct it or convert it elsewhere"
-                ) from error
-        with log.open("rb") as said:
-            words = said.read(_MOST_READ_OF_LOG).decode(errors="replace")
-        return target.read_bytes() if target.exists() else None, words
+
+    def _read_body_line(self, line: _Line) -> None:
+        self._line_number = line.number
+        text = line.text
+        if text.startswith("%%"):
+            self._read_directive(text[2:])
+            return
+        text = without_comment(text)
+        field = _FIELD.match(text)
+        if field is not None and not _MUSIC_LIKE_FIELD.match(text):
+            self._read_body_field(field[1], field[2].strip())
+        elif text.strip():
+            self._read_music(text)
+
+    def _read_music(self, text: str) -> None:
+        voice = self._voice()
+        voice.start_line()
+        for kind, match in tokens(text):
+            if kind == "field":
+                previous, voice = voice, self._read_body_field(match[0][1], match[0][3:-1])
+                if voice is not previous:
+                    voice.start_line()
+            elif kind == "unknown":
+                self._add_error(f"'{match[0]}' is not valid")
+            else:
+                voice.read_token(kind, match)
+
+    def _read_body_field(self, letter: str, value: str) -> Voice:
+        """Read a field in the body; return the voice that continues."""
+        try:
+            self._apply_field(letter, value)
+        except ValueError as error:
+            self._add_error(f"{error} is not valid")
+        return self._voice()
+
+    def _apply_field(self, letter: str, value: str) -> None:
+        if letter == "V":
+            self._current = self._voice_named(value)
+            return
+        voice = self._voice()
+        match letter:
+            case "M":
+                voice.set_meter(parse_meter(value))
+            case "L":
+                voice.length = parse_length(value)
+            case "K":
+                key, properties = parse_key(value)
+                if key is not None:
+                    voice.set_key(key)
+                voice.properties = voice.properties.updated(properties)
+            case "Q":
+                self._add_tempo(value, voice.length, voice.time)
+            case "I":
+                self._read_directive(value)
+            case "w":
+                voice.add_lyrics(_unescaped(value))
+
+    def _voice(self) -> Voice:
+        """Return the current voice; before any V: field the first declared one."""
+        if self._current is None:
+            self._current = self._voice_named(next(iter(self._declared), "1"))
+        return self._current
+
+    def _voice_named(self, value: str) -> Voice:
+        voice_id, properties = parse_voice(value)
+        voice = self._voices.get(voice_id)
+        if voice is None:
+            settings = self._midi_of_declared.get(voice_id, self._settings)
+            settings = replace(self._settings, program=settings.program, is_drum=settings.is_drum)
+            voice = self._voices[voice_id] = Voice(settings, self._accidental_scope)
+            declared = self._declared.get(voice_id, VoiceProperties())
+            voice.properties = settings.voice.updated(declared)
+        voice.properties = voice.properties.updated(properties)
+        if voice.properties.name is not None:
+            voice.properties = voice.properties._replace(name=_unescaped(voice.properties.name))
+        if voice.properties.is_percussion:
+            voice.is_drum = True
+        return voice
+
+    def _add_tempo(self, value: str, length: Fraction, time: Fraction) -> None:
+        try:
+            qpm = parse_tempo(value, length)
+        except ValueError as error:
+            self._add_error(f"{error} is not valid")
+            return
+        if qpm is not None:
+            self.tune.tempos[time] = qpm
+
+    def _read_directive(self, text: str) -> None:
+        words = text.replace("=", " ").split()
+        if words[:1] == ["propagate-accidentals"] and words[1:2]:
+            self._set_accidental_scope(words[1])
+        match = _MIDI.match(text)
+        if match is None:
+            return
+        if match[1] == "nobarlines":
+            self._set_accidental_scope("not")
+        numbers = [int(number) for number in re.findall(r"-?\d{1,3}", match[2])]
+        if not numbers:
+            return
+        self._apply_midi(match[1].lower(), numbers)
+
+    def _set_accidental_scope(self, scope: str) -> None:
+        self._accidental_scope = scope
+        for voice in self._voices.values():
+            voice.accidental_scope = scope
+
+    def _apply_midi(self, command: str, numbers: list[int]) -> None:
+        """Apply a %%MIDI directive to the current voice, or in the head to all voices."""
+        changes: dict[str, object] = {}
+        if command == "program" and 0 <= numbers[-1] <= 127:
+            changes["program"] = numbers[-1]
+        elif command == "channel":
+            changes["is_drum"] = numbers[0] == _DRUM_CHANNEL
+        elif command in {"transpose", "rtranspose"} and abs(numbers[0]) <= 60:
+            self._transpose(numbers[0], is_relative=command == "rtranspose")
+        if self._current is not None:
+            for attribute, value in changes.items():
+                setattr(self._current, attribute, value)
+        elif self._head_voice is None:
+            self._settings = replace(self._settings, **changes)  # type: ignore[arg-type]
+        else:
+            known = self._midi_of_declared.get(self._head_voice, self._settings)
+            self._midi_of_declared[self._head_voice] = replace(known, **changes)  # type: ignore[arg-type]
+
+    def _transpose(self, semitones: int, *, is_relative: bool) -> None:
+        if self._current is not None:
+            properties = self._current.properties
+            before = (properties.transposition or 0) if is_relative else 0
+            self._current.properties = properties._replace(transposition=before + semitones)
+        else:
+            properties = self._settings.voice
+            before = (properties.transposition or 0) if is_relative else 0
+            voice = properties._replace(transposition=before + semitones)
+            self._settings = replace(self._settings, voice=voice)
+
+    def _add_error(self, text: str) -> None:
+        self._errors.append((self._line_number, text))
 
 
-def _on_time(score: "symusic.Score") -> "symusic.Score":
-    """Undo the tick by which notes begin late; they end where they should."""
-    for track in score.tracks:
-        for note in track.notes:
-            late = min(_LATE_TICKS, note.time)
-            note.time -= late
-            note.duration += late
-        _move(track.lyrics)
-    for events in (score.tempos, score.time_signatures, score.key_signatures, score.markers):
-        _move(events)
-    return score
+def _joined(lines: list[_Line]) -> Iterator[_Line]:
+    """Yield the lines, each joined with the music lines that a final backslash continues."""
+    pending: _Line | None = None
+    for line in lines:
+        if pending is not None and _FIELD.match(line.text) is None and line.text[:1] != "%":
+            line = _Line(pending.number, f"{pending.text} {line.text}")  # noqa: PLW2901
+        elif pending is not None:
+            yield pending
+        pending = None
+        bare = without_comment(line.text).rstrip()
+        if bare.endswith("\\") and _FIELD.match(line.text) is None:
+            pending = _Line(line.number, bare[:-1])
+        else:
+            yield line
+    if pending is not None:
+        yield pending
 
 
-def _move(events: Any) -> None:  # noqa: ANN401 - one of symusic's lists
-    """Put events back that stand behind late notes.
+def _unescaped(text: str) -> str:
+    r"""Return text with its ABC escapes (`\'e` for an accented e) as letters."""
+    import unicodedata
 
-    Only those whose tick no usual length explains: quarters have 480 ticks, so that all but
-    septuplets fall on multiples of 5.
-    """
-    for event in events:
-        if event.time % 5 == _LATE_TICKS:
-            event.time -= _LATE_TICKS
+    def letter(match: re.Match[str]) -> str:
+        return unicodedata.normalize("NFC", match[2] + _ESCAPED_ACCENTS[match[1]])
+
+    return re.sub(r"""\\([`'^~",=uvHcr])([A-Za-z])""", letter, text)

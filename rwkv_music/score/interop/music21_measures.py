@@ -1,31 +1,13 @@
-"""Time signatures and aligned parts from music21 measures.
-
-A measure may be shorter or longer than its time signature: a pickup, a repeated phrase that starts
-inside a bar, a cadenza. It becomes a bar of its real length, so that all later bar lines stay where
-they are printed. Two measures that make a full one together become one bar.
-"""
+"""Time signatures and aligned parts from music21 measures."""
 
 import copy
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import accumulate, pairwise
 from operator import sub
-from typing import Any, NamedTuple
+from typing import Any
 
-_MAX_DENOMINATOR, _MAX_NUMERATOR = 64, 128
-
-
-class PrintedMeter(NamedTuple):
-    """A time signature and its onset in quarters."""
-
-    onset: Fraction
-    numerator: int
-    denominator: int
-
-    @property
-    def quarters(self) -> Fraction:
-        """Length of a bar in quarters."""
-        return Fraction(4 * self.numerator, self.denominator)
+from rwkv_music.score.notation.meters import PrintedMeter, signatures_from
 
 
 def signatures_of(part: Any) -> list[PrintedMeter]:  # noqa: ANN401 - music21 has no type hints
@@ -41,30 +23,7 @@ def signatures_of(part: Any) -> list[PrintedMeter]:  # noqa: ANN401 - music21 ha
         PrintedMeter(Fraction(meter.offset), meter.numerator, meter.denominator)
         for meter in part.flatten().getElementsByClass("TimeSignature")
     ]
-    if not printed:
-        return []
-    meters = {meter.onset: meter for meter in printed}
-    starts = _starts(part)
-    index = 0
-    while index + 1 < len(starts):
-        start, end = starts[index : index + 2]
-        current = next((meter for meter in reversed(printed) if meter.onset <= start), printed[0])
-        index += 1
-        if end - start == current.quarters:
-            continue
-        if starts[index + 1 : index + 2] == [start + current.quarters] and end not in meters:
-            index += 1  # one bar printed as two measures
-            continue
-        actual = _meter_of_length(start, end - start)
-        if actual is not None:
-            meters[start] = actual
-            meters.setdefault(end, current._replace(onset=end))
-    ordered = [meters[onset] for onset in sorted(meters)]
-    return ordered[:1] + [
-        meter
-        for previous, meter in pairwise(ordered)
-        if meter in printed or meter.quarters != previous.quarters
-    ]
+    return signatures_from(_starts(part), printed)
 
 
 def align_measures(stream: Any) -> Any:  # noqa: ANN401
@@ -122,14 +81,3 @@ def _move_measures(part: Any, starts: Sequence[Fraction]) -> None:  # noqa: ANN4
 
 def _starts(part: Any) -> list[Fraction]:  # noqa: ANN401
     return [Fraction(measure.offset) for measure in part.getElementsByClass("Measure")]
-
-
-def _meter_of_length(onset: Fraction, quarters: Fraction) -> PrintedMeter | None:
-    """Return a time signature whose bar has the given length, or None if there is none."""
-    whole_notes = quarters / 4
-    denominator = max(4, whole_notes.denominator)
-    is_writable = denominator <= _MAX_DENOMINATOR and denominator & (denominator - 1) == 0
-    numerator = whole_notes * denominator
-    if not is_writable or not 1 <= numerator <= _MAX_NUMERATOR:
-        return None
-    return PrintedMeter(onset, int(numerator), denominator)

@@ -10,7 +10,6 @@ music21, it loses spelling and layout (voices, beams, slurs, dynamics without ve
 become the smallest multiple of 480 that represents every time exactly, up to 32,767.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -23,14 +22,13 @@ from rwkv_music.score.interop.music21_measures import (
     set_measure_lengths,
     signatures_of,
 )
+from rwkv_music.score.notation.meters import exact_ticks_per_quarter
 
 if TYPE_CHECKING:
     import symusic
 
     from rwkv_music.score.musicxml.facts import Facts, PartFacts, PedalSwitch
 
-_MIN_TICKS_PER_QUARTER = 480
-_MAX_TICKS_PER_QUARTER = 32_767
 _MAX_DENOMINATOR = 65_535
 """The largest denominator that music21 itself keeps."""
 _DEFAULT_VELOCITY = 80
@@ -187,17 +185,13 @@ class _Grid:
     """Ticks per quarter that represent every onset and duration of some streams, if possible."""
 
     def __init__(self, streams: list[Any]) -> None:
-        denominators = {
-            _fraction(moment).denominator
+        times = {
+            _fraction(time)
             for stream in streams
             for element in stream
-            for moment in (element.offset, element.quarterLength)
+            for time in (element.offset, element.quarterLength)
         }
-        exact = math.lcm(*denominators)
-        candidates = (math.lcm(exact, _MIN_TICKS_PER_QUARTER), exact, _MIN_TICKS_PER_QUARTER)
-        self.ticks_per_quarter = next(
-            ticks for ticks in candidates if ticks <= _MAX_TICKS_PER_QUARTER
-        )
+        self.ticks_per_quarter = exact_ticks_per_quarter(times)
 
     def ticks(self, quarters: Any) -> int:  # noqa: ANN401 - float or Fraction
         """Return the nearest tick."""
