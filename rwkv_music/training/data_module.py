@@ -113,7 +113,7 @@ def open_loader(
             context_length=config.data.context_length,
             seed=config.run.seed,
             augment=augment,
-            share=shard,
+            shard=shard,
         )
     else:
         loader = WindowLoader(
@@ -121,6 +121,6 @@ def open_loader(
             batch_size=config.data.batch_size,
             seed=config.run.seed,
             augment=augment,
-            share=shard,
+            shard=shard,
         )
     return PrefetchLoader(loader, device=device)

@@ -156,7 +156,7 @@ def _largest(windows: Windows, config: TrainingConfig, share: ProcessShard) -> t
     largest of n lies about sqrt(2 ln n) deviations above the mean.
     """
     stream = WindowLoader(
-        windows, batch_size=config.data.batch_size, seed=config.run.seed, share=share
+        windows, batch_size=config.data.batch_size, seed=config.run.seed, shard=share
     )
     batches = [next(stream) for _ in range(_SAMPLED_BATCHES)]
     sizes = np.array([[each.tokens.numel(), each.num_scored, len(each.tokens)] for each in batches])

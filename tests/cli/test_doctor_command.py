@@ -8,7 +8,7 @@ import pytest
 
 from rwkv_music.cli import main
 from rwkv_music.data.doctor import folder_report
-from rwkv_music.data.doctor.file_report import FileReport, examine
+from rwkv_music.data.doctor.file_report import FileReport, examine_file
 from rwkv_music.data.scanning import FoundFile
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
@@ -92,7 +92,7 @@ def test_ctrl_c_prints_what_is_known_so_far(
     def interrupted(
         place: Path, files: list[FoundFile], **_settings: object
     ) -> Iterator[FileReport]:
-        yield examine(place / files[0].name, tokenizer=Tokenizer()).named("0.mid")
+        yield examine_file(place / files[0].name, tokenizer=Tokenizer()).named("0.mid")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folder_report, "examine_files", interrupted)

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rwkv_music.data.worker_pool import TaskResult, map_in_workers, seconds_for
+from rwkv_music.data.file_reading import seconds_for
+from rwkv_music.data.worker_pool import TaskResult, map_in_workers
 from rwkv_music.errors import InputError
 from rwkv_music.worker_process import Failure, describe_exit
 from tests.failing_tasks import exit_once, process_id, run_task, write_pid_and_sleep

@@ -1,9 +1,10 @@
-"""Examples -> `Batch`: rows and their padding, the shift by one, and the completion mask.
+"""Examples to a `Batch`: rows, padding, the shift by one, and the completion mask.
 
-The mask is born here and nowhere else. The hidden states that reach the head and the targets they
-are compared with are both taken with this one tensor, so the two cannot disagree.
+No other module makes a completion mask. The hidden states that reach the head and the targets they
+are compared with are both selected with this one tensor, so that they cannot disagree.
 
-B sequences, T positions. Position t reads token t and predicts token t + 1.
+B is the number of rows, T the number of positions. Position t reads token t and predicts token
+t + 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,53 +21,63 @@ from rwkv_music.errors import InputError
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step reads."""
+    """Input of one training step."""
 
     tokens: Int[Tensor, "B T"]
-    """What the model sees; the padding id after a sequence's end."""
+    """Input tokens; the padding id after the end of a row."""
     targets: Int[Tensor, "B T"]
-    """The token that did come after each position: the shift is already done."""
+    """Token that follows each position (already shifted by one)."""
     completion_mask: Bool[Tensor, "B T"]
-    """True where the target belongs to the completion. Prompt targets and padding are False."""
+    """True where the target belongs to a completion; False for prompts and padding."""
     resets: Bool[Tensor, "B T"] | None = None
-    """True where an example begins; None where each row holds one, from its first position on."""
+    """True where an example begins; None if each row contains one example."""
     continues: bool = False
-    """Whether each row goes on where the same row of the batch before ended."""
+    """Whether each row continues the same row of the previous batch."""
 
     @property
     def num_scored(self) -> int:
-        """Number of targets that count."""
+        """Number of scored targets."""
         return int(self.completion_mask.sum())
 
     @property
     def scored_fraction(self) -> float:
-        """Share of all positions, padding included, whose target counts."""
+        """Fraction of all positions, including padding, whose target is scored."""
         return self.num_scored / self.completion_mask.numel()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> "Batch":
-        """The same batch on another device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        """Return the batch on another device."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """The same batch where a GPU can fetch it while it computes."""
-        return self._each(Tensor.pin_memory)
+        """Return the batch in pinned memory, which a GPU can copy while it computes."""
+        return self._map(Tensor.pin_memory)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         return Batch(
-            tokens=change(self.tokens),
-            targets=change(self.targets),
-            completion_mask=change(self.completion_mask),
-            resets=None if self.resets is None else change(self.resets),
+            tokens=function(self.tokens),
+            targets=function(self.targets),
+            completion_mask=function(self.completion_mask),
+            resets=None if self.resets is None else function(self.resets),
             continues=self.continues,
         )
 
 
+class TokenSpan(NamedTuple):
+    """Consecutive positions of an example."""
+
+    example: Example
+    start: int
+    """First position; it reads the token with this index."""
+    stop: int
+    """One more than the last position. An example has one position fewer than tokens."""
+
+
 def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
-    """A row for each example, padded to one length.
+    """Make a batch with one row per example, padded to the longest.
 
     Args:
-        examples: At least one; each must have a token before its completion and one in it.
-        padding_id: What fills the tail of the shorter ones. It is never scored.
+        examples: At least one; each needs a token before its completion and one in it.
+        padding_id: Id that fills the ends of shorter rows. It is never scored.
 
     Raises:
         InputError: If an example has no prompt or no completion.
@@ -77,70 +88,59 @@ def collate(examples: Sequence[Example], *, padding_id: int = 0) -> Batch:
         >>> collate([Example(ids=ids, completion_start=2)]).completion_mask.tolist()
         [[False, True, True]]
     """
-    return pack_rows([[all_tokens(example)] for example in examples], padding_id=padding_id)
+    return pack_rows([[full_span(example)] for example in examples], padding_id=padding_id)
 
 
 def empty_batch(*, padding_id: int = 0) -> Batch:
-    """A batch of one position of padding, for a process whose part of a batch is empty."""
+    """Return a batch of one padding position, for a process without a part of the batch."""
     tokens = torch.full((1, 1), padding_id, dtype=torch.int64)
     return Batch(tokens, tokens.clone(), torch.zeros(1, 1, dtype=torch.bool))
 
 
-class TokenSpan(NamedTuple):
-    """Some positions of an example, one after another."""
-
-    example: Example
-    start: int
-    """The first position: the one that reads the token of this number."""
-    stop: int
-    """The position behind the last one; an example has one less than tokens."""
-
-
-def all_tokens(example: Example) -> TokenSpan:
-    """All positions of an example."""
+def full_span(example: Example) -> TokenSpan:
+    """Return all positions of an example."""
     return TokenSpan(example, 0, len(example.ids) - 1)
 
 
 def pack_rows(
     rows: Sequence[Sequence[TokenSpan]], *, padding_id: int = 0, continues: bool = False
 ) -> Batch:
-    """Stretches one after another in each row, shifted by one, with their completions marked.
+    """Concatenate the spans of each row, shift by one, and mark the completions.
 
-    The first scored target of an example is the token at its `completion_start` (the bar token
-    that opens the completion), predicted at the position before it; the last one is the example's
-    last token. An example's last token is a target only: no example predicts what the next one
-    begins with.
+    The first scored target of an example is the token at its `completion_start` (the BAR token of
+    the completion), predicted at the position before it; the last one is the example's last token.
+    That token is only a target: no example predicts the beginning of the next one.
 
     Args:
-        rows: At least one, each of at least one stretch.
-        padding_id: What fills the rows' tails.
-        continues: Whether each row goes on where that of the batch before ended.
+        rows: At least one row of at least one span.
+        padding_id: Id that fills the ends of shorter rows.
+        continues: Whether each row continues the same row of the previous batch.
 
     Raises:
         InputError: If there is no example, or one has no prompt or no completion.
     """
-    _check([stretch.example for row in rows for stretch in row])
-    length = max(sum(stretch.stop - stretch.start for stretch in row) for row in rows)
+    _check_examples([span.example for row in rows for span in row])
+    length = max(sum(span.stop - span.start for span in row) for row in rows)
     tokens = torch.full((len(rows), length), padding_id, dtype=torch.int64)
     targets = tokens.clone()
     completion_mask = torch.zeros(tokens.shape, dtype=torch.bool)
     resets = torch.zeros(tokens.shape, dtype=torch.bool)
-    for number, row in enumerate(rows):
-        place = 0
-        for example, start, stop in row:
-            end = place + stop - start
+    for row, spans in enumerate(rows):
+        begin = 0
+        for example, start, stop in spans:
+            end = begin + stop - start
             ids = torch.from_numpy(example.ids[start : stop + 1].astype("int64"))
-            tokens[number, place:end] = ids[:-1]
-            targets[number, place:end] = ids[1:]
-            scored = max(0, example.completion_start - 1 - start)
-            completion_mask[number, place + scored : end] = True
-            resets[number, place] = start == 0
-            place = end
-    is_packed = continues or any(len(row) > 1 for row in rows)
+            tokens[row, begin:end] = ids[:-1]
+            targets[row, begin:end] = ids[1:]
+            first_scored = max(0, example.completion_start - 1 - start)
+            completion_mask[row, begin + first_scored : end] = True
+            resets[row, begin] = start == 0
+            begin = end
+    is_packed = continues or any(len(spans) > 1 for spans in rows)
     return Batch(tokens, targets, completion_mask, resets if is_packed else None, continues)
 
 
-def _check(examples: Sequence[Example]) -> None:
+def _check_examples(examples: Sequence[Example]) -> None:
     if not examples:
         raise InputError("a batch needs at least one example, got 0")
     for example in examples:

@@ -1,8 +1,8 @@
-"""Whole pieces, read in stretches: the model's state goes from one batch to the next.
+"""The loader of whole pieces in consecutive batches, between which the model's state is carried.
 
-Each row reads piece after piece without a gap. A batch is the next stretch of every row, as long as
-the context; a model that is handed the state it ended the last batch with has heard its pieces from
-their beginning, however long they are, while gradients end at the stretch's own (truncated
+Each row reads piece after piece without a gap. A batch is the next span of every row, as long as
+the context. A model that continues from its state after the previous batch has read its pieces from
+the beginning, whatever their length; gradients end at the beginning of the span (truncated
 backpropagation through time).
 """
 
@@ -20,17 +20,17 @@ from rwkv_music.errors import InputError
 
 
 class LongContextLoader(Iterator[Batch]):
-    """Batches without end that go on from one another; an epoch reads every piece once.
+    """Endless batches, each of which continues the previous one; an epoch reads every piece once.
 
-    Every token but the first of a piece is scored. No position is padding.
+    Every token except the first of a piece is scored. There is no padding.
 
     Args:
-        pieces: What to read, each of at least two tokens.
-        batch_size: Rows.
-        context_length: Tokens of a row in one batch.
-        seed: Fixes order and augmentation.
-        augment: Applied to each piece with a generator of its own; None leaves them as they are.
-        share: Which of the rows to lay out; the places are those of all rows.
+        pieces: The pieces. Those of fewer than two tokens are left out.
+        batch_size: Rows per batch.
+        context_length: Tokens per row.
+        seed: Seed of order and augmentation.
+        augment: Applied to each piece with a generator of its own; None for no augmentation.
+        shard: Part of the rows to load. Positions refer to all rows.
 
     Raises:
         InputError: If there are no pieces, or a number is below 1.
@@ -44,7 +44,7 @@ class LongContextLoader(Iterator[Batch]):
         context_length: int,
         seed: int,
         augment: Augmentation | None = None,
-        share: ProcessShard = WHOLE_BATCH,
+        shard: ProcessShard = WHOLE_BATCH,
     ) -> None:
         for name, value in {"batch_size": batch_size, "context_length": context_length}.items():
             if value < 1:
@@ -55,63 +55,66 @@ class LongContextLoader(Iterator[Batch]):
         self._context_length = context_length
         self._seed = seed
         self._augment = augment
-        self._mine = share.rows(batch_size)
+        self._own_rows = shard.rows(batch_size)
         self._next = batch_size
-        self._rows = [(number, 0) for number in range(batch_size)]
-        self._known: dict[int, Example] = {}
+        self._rows = [(serial, 0) for serial in range(batch_size)]
+        self._examples: dict[int, Example] = {}
         self._orders: dict[int, list[int]] = {}
 
     def __next__(self) -> Batch:
-        """The next stretch of every row."""
-        stretches = [self._advance(row) for row in range(len(self._rows))]
-        in_use = {number for number, _ in self._rows}
-        self._known = {number: self._known[number] for number in in_use & self._known.keys()}
-        epochs = {number // len(self._pieces) for number in in_use}
+        """Return the next span of every row."""
+        rows = [self._advance(row) for row in range(len(self._rows))]
+        in_use = {serial for serial, _ in self._rows}
+        self._examples = {
+            serial: self._examples[serial] for serial in in_use & self._examples.keys()
+        }
+        epochs = {serial // len(self._pieces) for serial in in_use}
         self._orders = {epoch: self._orders[epoch] for epoch in epochs & self._orders.keys()}
-        return pack_rows(stretches[self._mine], continues=True)
+        return pack_rows(rows[self._own_rows], continues=True)
 
     def position(self) -> dict[str, Any]:
-        """Where the next batch comes from, in values that JSON holds.
+        """Return the position of the next batch in JSON values.
 
-        For each row the number of its piece, counted over all epochs, and the place in it.
+        For each row the serial number of its piece, counted over all epochs, and the token in it.
         """
         return {"next": self._next, "rows": [list(row) for row in self._rows]}
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go to a place that `position` told, of a stream with the same pieces and settings."""
+        """Go to a `position` of a loader with the same pieces and settings."""
         self._next = position["next"]
-        self._rows = [(number, place) for number, place in position["rows"]]
+        self._rows = [(serial, token) for serial, token in position["rows"]]
 
     def _advance(self, row: int) -> list[TokenSpan]:
-        """As many positions as the context is long, over as many pieces as it takes."""
-        found: list[TokenSpan] = []
-        room = self._context_length
-        while room:
-            number, start = self._rows[row]
-            piece = self._piece(number)
-            stop = min(start + room, len(piece.ids) - 1)
-            found.append(TokenSpan(piece, start, stop))
-            room -= stop - start
-            self._rows[row] = (number, stop)
-            if stop == len(piece.ids) - 1:
+        """Return spans of one context length in total, over as many pieces as needed."""
+        spans: list[TokenSpan] = []
+        remaining = self._context_length
+        while remaining:
+            serial, start = self._rows[row]
+            example = self._example(serial)
+            last = len(example.ids) - 1
+            stop = min(start + remaining, last)
+            spans.append(TokenSpan(example, start, stop))
+            remaining -= stop - start
+            self._rows[row] = (serial, stop)
+            if stop == last:
                 self._rows[row] = (self._next, 0)
                 self._next += 1
-        return found
+        return spans
 
-    def _piece(self, number: int) -> Example:
-        """The piece of a number, counted over all epochs, each of which has its own order."""
-        if number not in self._known:
-            epoch, place = divmod(number, len(self._pieces))
-            piece = self._pieces[self._order(epoch)[place]]
+    def _example(self, serial: int) -> Example:
+        """Return the piece with a serial number, counted over epochs of different order."""
+        if serial not in self._examples:
+            epoch, index = divmod(serial, len(self._pieces))
+            piece = self._pieces[self._order(epoch)[index]]
             example = Example(ids=piece.ids, completion_start=1)
             if self._augment is not None:
-                generator = np.random.default_rng([self._seed, epoch, place])
+                generator = np.random.default_rng([self._seed, epoch, index])
                 example = self._augment(example, generator)
-            self._known[number] = example
-        return self._known[number]
+            self._examples[serial] = example
+        return self._examples[serial]
 
     def _order(self, epoch: int) -> list[int]:
-        """The places of an epoch's pieces, drawn once and not for each piece."""
+        """Return the order of an epoch's pieces, which is drawn once per epoch."""
         if epoch not in self._orders:
             generator = np.random.default_rng([self._seed, epoch])
             self._orders[epoch] = generator.permutation(len(self._pieces)).tolist()

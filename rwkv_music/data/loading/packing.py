@@ -1,35 +1,35 @@
-"""Which examples share a row of a batch, so that next to nothing of it is padding.
+"""Pack several examples into a row of a batch, so that little of it is padding.
 
-Windows of music differ in length many times over. Padded to the longest one, half a random batch is
-empty; several of them in one row, each beginning anew, fill it. A model whose state and token shift
-are reset where an example begins computes for it what it would alone.
+Windows of music differ in length by large factors. Padded to the longest one, half of a random
+batch is padding; with several windows per row almost nothing is. A model that resets its state and
+token shift where an example begins computes the same for it as without packing.
 """
 
 import heapq
 from collections.abc import Sequence
 
-from rwkv_music.data.loading.collate import Batch, all_tokens, pack_rows
+from rwkv_music.data.loading.collate import Batch, full_span, pack_rows
 from rwkv_music.data.loading.completion_windows import Example
 from rwkv_music.errors import InputError
 
 MAX_PADDING = 0.03
-"""Share of a packed batch that may be padding. One row has none: it is what is left if need be."""
+"""Fraction of a packed batch that may be padding. A single row has none, so it is always met."""
 
 
 def pack(
     examples: Sequence[Example], *, padding_id: int = 0, max_padding: float = MAX_PADDING
 ) -> Batch:
-    """A batch of all examples, several in a row.
+    """Make a batch with several examples per row.
 
     Its completions are those of `collate`, and with `resets` so are their loss and its gradients.
 
     Args:
-        examples: At least one; each must have a token before its completion and one in it.
-        padding_id: What fills the tails of rows. It is never scored.
-        max_padding: Share of the batch that may be padding, in [0, 1).
+        examples: At least one; each needs a token before its completion and one in it.
+        padding_id: Id that fills the ends of rows. It is never scored.
+        max_padding: Fraction of the batch that may be padding, in [0, 1).
 
     Raises:
-        InputError: As `collate`, and if the share is out of range.
+        InputError: As `collate`, and if the fraction is out of range.
 
     Example:
         >>> import numpy as np
@@ -42,43 +42,56 @@ def pack(
     lengths = [len(example.ids) - 1 for example in examples]
     rows = bin_by_length(lengths, max_padding=max_padding)
     return pack_rows(
-        [[all_tokens(examples[place]) for place in row] for row in rows], padding_id=padding_id
+        [[full_span(examples[index]) for index in row] for row in rows], padding_id=padding_id
     )
 
 
 def bin_by_length(lengths: Sequence[int], *, max_padding: float = MAX_PADDING) -> list[list[int]]:
-    """As many rows as there can be with little padding, since rows are computed side by side.
+    """Distribute items over as many rows as little padding allows.
+
+    Rows are computed in parallel, so that many short rows are faster than few long ones.
 
     Args:
-        lengths: Of what is to be placed.
-        max_padding: Share of the rows that may be left empty.
+        lengths: Length of each item.
+        max_padding: Fraction of the rows that may be empty.
 
     Returns:
-        For each row the places in `lengths` it holds.
+        For each row the indices of its items.
     """
     total, longest = sum(lengths), max(lengths, default=0)
     if not longest:
-        return [[place] for place in range(len(lengths))]
-    # No row is shorter than the longest example: more rows than this are emptier than allowed.
-    most_rows = int(total / (longest * (1 - max_padding)))
-    for number in range(min(most_rows, len(lengths)), 1, -1):
-        rows = balance(lengths, number)
-        height = max(sum(lengths[place] for place in row) for row in rows)
-        if number * height * (1 - max_padding) <= total:
+        return [[index] for index in range(len(lengths))]
+    # No row is shorter than the longest item: with more rows than this, padding exceeds the limit.
+    max_rows = int(total / (longest * (1 - max_padding)))
+    for num_rows in range(min(max_rows, len(lengths)), 1, -1):
+        rows = balance(lengths, num_rows)
+        row_length = max(sum(lengths[index] for index in row) for row in rows)
+        if num_rows * row_length * (1 - max_padding) <= total:
             return rows
     return balance(lengths, 1)
 
 
-def balance(lengths: Sequence[int], number: int) -> list[list[int]]:
-    """Rows of about equal length: the longest examples first, each to the row that has least.
+def balance(lengths: Sequence[int], num_rows: int) -> list[list[int]]:
+    """Distribute items over rows of about equal length: longest first, each to the shortest row.
 
-    The longest row is at most 4/3 of what it would be at best (Graham, "Bounds on multiprocessing
-    timing anomalies", 1969).
+    The longest row is at most 4/3 of the optimum (Graham, "Bounds on multiprocessing timing
+    anomalies", 1969).
+
+    Args:
+        lengths: Length of each item.
+        num_rows: Number of rows.
+
+    Returns:
+        For each row the indices of its items.
+
+    Example:
+        >>> balance([5, 3, 3, 1], 2)
+        [[0, 3], [1, 2]]
     """
-    rows: list[list[int]] = [[] for _ in range(number)]
-    filled = [(0, row) for row in range(number)]
-    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
-        length, row = heapq.heappop(filled)
-        rows[row].append(place)
-        heapq.heappush(filled, (length + lengths[place], row))
+    rows: list[list[int]] = [[] for _ in range(num_rows)]
+    row_lengths = [(0, row) for row in range(num_rows)]
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        row_length, row = heapq.heappop(row_lengths)
+        rows[row].append(index)
+        heapq.heappush(row_lengths, (row_length + lengths[index], row))
     return rows

@@ -1,4 +1,4 @@
-"""Batches made ahead of their time, in a thread, so that the device never waits for one."""
+"""Make batches ahead of time in a thread, so that the device does not wait for them."""
 
 import queue
 import threading
@@ -15,70 +15,70 @@ _PUT_SECONDS = 0.1
 
 @runtime_checkable
 class BatchLoader(Iterator[Batch], Protocol):
-    """An endless stream of batches that knows its place."""
+    """An endless iterator of batches whose position can be saved."""
 
     def position(self) -> dict[str, Any]:
-        """Where the next batch comes from, in values that JSON holds."""
+        """Return the position of the next batch in JSON values."""
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go to a place that `position` told."""
+        """Go to a `position`."""
 
 
 class PrefetchLoader(Iterator[Batch]):
-    """The same batches in the same order, the next few of them made beforehand.
+    """The batches of another loader in the same order, the next few of them made in advance.
 
-    The place it tells is that of the next batch somebody will get, not of the next to be made: a
-    run that goes on from there repeats none and leaves none out. For a GPU batches lie in pinned
-    memory and are on their way to it before they are asked for.
+    `position` is that of the next batch to be returned, not of the next one to be made: a run that
+    resumes there repeats and skips none. For a GPU, batches are copied to pinned memory and then to
+    the device before they are asked for.
 
     Args:
-        stream: Where batches come from; nobody else may take from it meanwhile.
-        ahead: Batches to have ready at most.
-        device: Where they are wanted; on a CPU they stay where they are.
+        loader: The loader. Nothing else may use it in the meantime.
+        ahead: Maximum number of batches in advance.
+        device: Device of the returned batches; no copy is made for a CPU.
 
     Example:
-        with PrefetchLoader(BatchStream(...), device="cuda") as batches:
-            for report in Trainer(model, batches, config): ...
+        with PrefetchLoader(WindowLoader(...), device="cuda") as batches:
+            for metrics in Trainer(model, batches, config): ...
     """
 
     def __init__(
-        self, stream: BatchLoader, *, ahead: int = 4, device: torch.device | str = "cpu"
+        self, loader: BatchLoader, *, ahead: int = 4, device: torch.device | str = "cpu"
     ) -> None:
         assert ahead >= 1
-        self._stream = stream
+        self._loader = loader
         self._ahead = ahead
         self._device = torch.device(device)
-        self._position = stream.position()
-        self._worker: _Worker | None = None
+        self._position = loader.position()
+        self._worker: _Prefetcher | None = None
 
     def __next__(self) -> Batch:
-        """The next batch.
+        """Return the next batch.
 
         Raises:
-            Exception: Whatever the stream raised while it made this batch; again each time, until
-                `seek` or `close`.
+            Exception: Any exception of the loader while it made this batch; raised again on each
+                call until `seek` or `close`.
         """
         if self._worker is None:
-            self._worker = _Worker(self._stream, self._ahead, self._device)
-        made, self._position = self._worker.take()
-        return made
+            self._worker = _Prefetcher(self._loader, self._ahead, self._device)
+        batch, self._position = self._worker.take()
+        return batch
 
     def position(self) -> dict[str, Any]:
-        """Where the next batch comes from, in values that JSON holds."""
+        """Return the position of the next batch in JSON values."""
         return self._position
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go to a place that `position` told; what was made ahead is thrown away."""
+        """Go to a `position`; batches made in advance are discarded."""
         self.close()
-        self._stream.seek(position)
+        self._loader.seek(position)
         self._position = position
 
     def close(self) -> None:
-        """End the thread. The next batch asked for is still the next one."""
+        """End the thread. Iteration can continue with the same next batch."""
         if self._worker is not None:
             self._worker.end()
             self._worker = None
-            self._stream.seek(self._position)
+            self._loader.seek(self._position)
 
     def __enter__(self) -> "PrefetchLoader":
         return self
@@ -92,11 +92,11 @@ class PrefetchLoader(Iterator[Batch]):
         self.close()
 
 
-class _Worker:
-    """A thread that takes batches from a stream and hands them over with the place behind each."""
+class _Prefetcher:
+    """A thread that takes batches from a loader, with the position after each."""
 
-    def __init__(self, stream: BatchLoader, ahead: int, device: torch.device) -> None:
-        self._stream = stream
+    def __init__(self, loader: BatchLoader, ahead: int, device: torch.device) -> None:
+        self._loader = loader
         self._device = device
         self._ready: queue.Queue[tuple[Batch, dict[str, Any]] | Exception] = queue.Queue(ahead)
         self._error: Exception | None = None
@@ -106,10 +106,10 @@ class _Worker:
 
     def take(self) -> tuple[Batch, dict[str, Any]]:
         if self._error is None:
-            found = self._ready.get()
-            if not isinstance(found, Exception):
-                return found
-            self._error = found  # the thread has ended with it: nothing comes any more
+            item = self._ready.get()
+            if not isinstance(item, Exception):
+                return item
+            self._error = item  # the thread has ended
         raise self._error
 
     def end(self) -> None:
@@ -118,25 +118,25 @@ class _Worker:
 
     def _run(self) -> None:
         while not self._is_over.is_set():
-            made: tuple[Batch, dict[str, Any]] | Exception
+            item: tuple[Batch, dict[str, Any]] | Exception
             try:
-                made = self._next()
-            except Exception as error:  # noqa: BLE001 - it is raised where the batch is asked for
-                made = error
-            self._hand_over(made)
-            if isinstance(made, Exception):
+                item = self._next()
+            except Exception as error:  # noqa: BLE001 - raised again in `take`
+                item = error
+            self._put(item)
+            if isinstance(item, Exception):
                 return
 
     def _next(self) -> tuple[Batch, dict[str, Any]]:
-        batch = next(self._stream)
+        batch = next(self._loader)
         if self._device.type == "cuda":
             batch = batch.pin_memory().to(self._device, non_blocking=True)
-        return batch, self._stream.position()
+        return batch, self._loader.position()
 
-    def _hand_over(self, made: tuple[Batch, dict[str, Any]] | Exception) -> None:
+    def _put(self, item: tuple[Batch, dict[str, Any]] | Exception) -> None:
         while not self._is_over.is_set():
             try:
-                self._ready.put(made, timeout=_PUT_SECONDS)
+                self._ready.put(item, timeout=_PUT_SECONDS)
             except queue.Full:
                 continue
             return

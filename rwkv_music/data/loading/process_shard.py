@@ -1,8 +1,8 @@
-"""Which part of a joint batch one of several processes reads.
+"""The part of a batch that one of several processes loads.
 
-Every process makes the same joint batches, in the order in which one process alone would make them,
-and lays out its own part. So no part is read twice, none is left out, and a place in the stream
-means the same however many processes there are.
+Every process makes the same global batches, in the order in which a single process would make them,
+and loads its own part. No part is read twice or left out, and a position of the loader means the
+same for any number of processes.
 """
 
 from collections.abc import Sequence
@@ -12,35 +12,35 @@ from rwkv_music.data.loading.packing import balance
 
 
 class ProcessShard(NamedTuple):
-    """One of several parts of each joint batch; by default all of it."""
+    """The part of each global batch that belongs to one process; by default all of it."""
 
     rank: int = 0
-    """Counted from 0."""
-    number: int = 1
-    """Parts in all."""
+    """Rank of the process, counted from 0."""
+    num_shards: int = 1
+    """Number of processes."""
 
-    def of(self, lengths: Sequence[int]) -> list[int]:
-        """The places that belong to this part: about as many positions as to every other.
+    def select(self, lengths: Sequence[int]) -> list[int]:
+        """Return the items of this shard, which has about as many positions as the others.
 
         Args:
-            lengths: Of everything in the joint batch.
+            lengths: Length of each item of the global batch.
 
         Returns:
-            Places in `lengths`, ascending; none if there are fewer things than parts.
+            Indices in `lengths`, ascending; none if there are fewer items than shards.
 
         Example:
-            >>> [Share(rank, 2).of([9, 2, 4, 3]) for rank in range(2)]
+            >>> [ProcessShard(rank, 2).select([9, 2, 4, 3]) for rank in range(2)]
             [[0], [1, 2, 3]]
         """
-        return sorted(balance(lengths, self.number)[self.rank])
+        return sorted(balance(lengths, self.num_shards)[self.rank])
 
     def rows(self, batch_size: int) -> slice:
-        """The rows of this part, where every row has the same length.
+        """Return the rows of this shard, where all rows have the same length.
 
         Args:
-            batch_size: Rows of the joint batch, a multiple of the number of parts.
+            batch_size: Rows of the global batch, a multiple of the number of shards.
         """
-        rows = batch_size // self.number
+        rows = batch_size // self.num_shards
         return slice(self.rank * rows, (self.rank + 1) * rows)
 
 

@@ -1,4 +1,4 @@
-"""Windows of so many tokens from anywhere in a corpus, each with the header in force."""
+"""Random windows of a given number of tokens, each with the header that is active there."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,26 +9,27 @@ from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import BarIndex, Tokenizer
 from rwkv_music.tokenizer.bar_index import index_bars
 
-_DRAWN_TOGETHER = 1024
+_DRAWS = 1024
+"""Random numbers drawn at once."""
 
 
 class RandomWindows(Iterator[Ids]):
-    """Token ids without end: each window begins at a bar line and holds as many bars as fit.
+    """Endless token ids: each window begins at a bar line and contains as many bars as fit.
 
-    Every token of the pieces is equally likely to lie in the bar that a window begins with. A
-    window near a piece's end is shorter. The first bar is cut only if it does not fit by itself.
+    Every token of the pieces is equally likely to be in the first bar of a window. A window near
+    the end of a piece is shorter. The first bar is cut only if it does not fit by itself.
 
     Args:
-        pieces: Where windows come from; those of a token store need not be read before.
-        tokenizer: The one that made them.
-        most_tokens: In a window, its header included.
-        seed: Fixes the windows.
+        pieces: The pieces; those of a token store are read when they are needed.
+        tokenizer: The tokenizer that made their ids.
+        max_tokens: Maximum length of a window, including its header.
+        seed: Seed of the windows.
 
     Raises:
-        InputError: If there is no piece, or so few tokens cannot hold a header and a note.
+        InputError: If there is no piece, or `max_tokens` is too small for a header and a note.
 
     Example:
-        windows = RandomWindows(store.train, store.tokenizer, most_tokens=1024, seed=0)
+        windows = RandomWindows(store.train, store.tokenizer, max_tokens=1024, seed=0)
         ids = next(windows)
     """
 
@@ -39,25 +40,25 @@ class RandomWindows(Iterator[Ids]):
             raise InputError("there is no piece to take windows from: add files")
         self._pieces = pieces
         self._tokenizer = tokenizer
-        self._most = max_tokens
+        self._max_tokens = max_tokens
         self._generator = np.random.default_rng(seed)
         self._ends = np.cumsum([len(piece.ids) for piece in pieces])
         self._drawn: list[tuple[int, int]] = []
 
     def __next__(self) -> Ids:
-        """The next window."""
+        """Return the next window."""
         if not self._drawn:
             self._draw()
-        place, token = self._drawn.pop()
-        piece = self._pieces[place]
+        index, token = self._drawn.pop()
+        piece = self._pieces[index]
         bar_index = piece.bar_index
         if bar_index is None:
             bar_index = index_bars(piece.ids, self._tokenizer.vocabulary)
         bar = max(int(np.searchsorted(bar_index["bar"], token, side="right")) - 1, 0)
-        return BarIndex(piece.ids, self._tokenizer, bar_index).fitting(bar, self._most)
+        return BarIndex(piece.ids, self._tokenizer, bar_index).fitting(bar, self._max_tokens)
 
     def _draw(self) -> None:
-        tokens = self._generator.integers(self._ends[-1], size=_DRAWN_TOGETHER)
-        places = np.searchsorted(self._ends, tokens, side="right")
-        before = np.append(0, self._ends)[places]
-        self._drawn = list(zip(places.tolist(), (tokens - before).tolist(), strict=True))
+        tokens = self._generator.integers(self._ends[-1], size=_DRAWS)
+        pieces = np.searchsorted(self._ends, tokens, side="right")
+        starts = np.append(0, self._ends)[pieces]
+        self._drawn = list(zip(pieces.tolist(), (tokens - starts).tolist(), strict=True))

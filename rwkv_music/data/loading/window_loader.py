@@ -1,7 +1,7 @@
-"""The endless stream of training batches: shuffled, augmented, packed.
+"""The endless loader of training batches: shuffled, augmented and packed windows.
 
-The stream knows its place: `position` names it in a few plain values, and a new stream that is sent
-there with `seek` goes on with the very batches the first one would have given.
+`position` describes the loader's position in a few JSON values; a new loader that `seek`s to it
+continues with exactly the same batches.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,23 +16,23 @@ from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
 
 Augmentation = Callable[[Example, np.random.Generator], Example]
 
-_BATCHES_IN_POOL = 8
+_BATCHES_PER_POOL = 8
 
 
 class WindowLoader(Iterator[Batch]):
-    """Batches without end; each epoch completes every bar once, with the windows moved.
+    """Endless batches of windows; each epoch completes every bar once, at a new window offset.
 
-    Examples are cut a pool at a time, which is eight batches. Packed, a batch is any of them, in
-    rows that hold several. With a row for each, those of similar length are put into one batch, so
-    that less of it is padding; the order of batches stays random.
+    Examples are made in pools of eight batches. With packing, a batch is a random part of its pool,
+    with several examples per row. Without packing, examples of similar length are batched together
+    to reduce padding; the order of batches stays random.
 
     Args:
-        windows: Where examples come from.
-        batch_size: Windows in a batch. A corpus smaller than that gives smaller batches.
-        seed: Fixes order, offsets and augmentation.
-        augment: Applied to each example with the stream's own generator; None leaves them as cut.
-        packing: Whether a row may hold several windows.
-        share: Which part of each batch to lay out; the places are those of the joint batches.
+        windows: The windows to draw from.
+        batch_size: Windows per batch. A corpus with fewer windows gives smaller batches.
+        seed: Seed of order, offsets and augmentation.
+        augment: Applied to each example with the loader's generator; None for no augmentation.
+        packing: Whether a row may contain several windows.
+        shard: Part of each batch to load. Positions count global batches.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class WindowLoader(Iterator[Batch]):
         seed: int,
         augment: Augmentation | None = None,
         packing: bool = True,
-        share: ProcessShard = WHOLE_BATCH,
+        shard: ProcessShard = WHOLE_BATCH,
     ) -> None:
         self._windows = windows
         self._batch_size = batch_size
         self._augment = augment
         self._packing = packing
-        self._share = share
+        self._shard = shard
         self._generator = np.random.default_rng(seed)
         self._epoch_state = self._pool_state = self._generator.bit_generator.state
         self._spans: list[CompletionSpan] = []
@@ -58,20 +58,21 @@ class WindowLoader(Iterator[Batch]):
         self._delivered = 0
 
     def __next__(self) -> Batch:
-        """The next batch."""
+        """Return the next batch."""
         if self._delivered == len(self._pool):
             if self._pool_end == len(self._spans):
                 self._begin_epoch()
             self._fill_pool(self._pool_end)
         self._delivered += 1
-        joint = self._pool[self._delivered - 1]
-        examples = [joint[place] for place in self._share.of([len(each.ids) for each in joint])]
+        global_batch = self._pool[self._delivered - 1]
+        own = self._shard.select([len(example.ids) for example in global_batch])
+        examples = [global_batch[index] for index in own]
         if not examples:
             return empty_batch()
         return pack(examples) if self._packing else collate(examples)
 
     def position(self) -> dict[str, Any]:
-        """Where the next batch comes from, in values that JSON holds."""
+        """Return the position of the next batch in JSON values."""
         return {
             "epoch": self._epoch_state,
             "pool": self._pool_state,
@@ -80,7 +81,7 @@ class WindowLoader(Iterator[Batch]):
         }
 
     def seek(self, position: dict[str, Any]) -> None:
-        """Go to a place that `position` told, of a stream with the same windows and settings."""
+        """Go to a `position` of a loader with the same windows and settings."""
         self._generator.bit_generator.state = position["epoch"]
         self._spans, self._pool = [], []
         self._pool_end = self._delivered = 0
@@ -91,26 +92,26 @@ class WindowLoader(Iterator[Batch]):
             self._delivered = position["delivered"]
 
     def _begin_epoch(self) -> None:
-        """Slide the windows and shuffle them."""
+        """Choose a new window offset and shuffle the windows."""
         self._epoch_state = self._generator.bit_generator.state
         offset = int(self._generator.integers(self._windows.completion_bars))
         spans = self._windows.spans(offset=offset)
-        self._spans = [spans[place] for place in self._generator.permutation(len(spans))]
+        self._spans = [spans[index] for index in self._generator.permutation(len(spans))]
         self._pool_end = 0
 
     def _fill_pool(self, start: int) -> None:
-        """Cut and change the next examples, and say which make a batch."""
+        """Make and augment the next examples, and group them into batches."""
         self._pool_state = self._generator.bit_generator.state
-        size = self._batch_size * _BATCHES_IN_POOL
+        size = self._batch_size * _BATCHES_PER_POOL
         examples = [self._windows.example(span) for span in self._spans[start : start + size]]
         if self._augment is not None:
             examples = [self._augment(example, self._generator) for example in examples]
         if not self._packing:
             examples.sort(key=lambda example: len(example.ids))
-        groups = [
+        batches = [
             examples[first : first + self._batch_size]
             for first in range(0, len(examples), self._batch_size)
         ]
-        self._pool = [groups[place] for place in self._generator.permutation(len(groups))]
+        self._pool = [batches[index] for index in self._generator.permutation(len(batches))]
         self._pool_start, self._pool_end = start, start + len(examples)
         self._delivered = 0

@@ -23,10 +23,10 @@ def shares(number: int) -> list[ProcessShard]:
 
 @given(lengths=st.lists(st.integers(1, 900), max_size=40), number=st.integers(1, 9))
 def test_every_place_is_in_exactly_one_share(lengths: list[int], number: int) -> None:
-    parts = [share.of(lengths) for share in shares(number)]
+    parts = [share.select(lengths) for share in shares(number)]
     assert sorted(place for part in parts for place in part) == list(range(len(lengths)))
     assert all(part == sorted(part) for part in parts)
-    assert WHOLE_BATCH.of(lengths) == list(range(len(lengths)))
+    assert WHOLE_BATCH.select(lengths) == list(range(len(lengths)))
     if len(lengths) >= number:
         assert all(parts)
         sums = [sum(lengths[place] for place in part) for part in parts]
@@ -53,7 +53,7 @@ def test_the_shares_of_a_batch_hold_its_windows_and_know_the_same_place(
     def stream(share: ProcessShard) -> WindowLoader:
         windows = Windows(MUSIC, TOKENIZER, prompt_bars=1, completion_bars=2)
         augment = RandomAugmentation(vocabulary=TOKENIZER.vocabulary)
-        return WindowLoader(windows, batch_size=4, seed=seed, augment=augment, share=share)
+        return WindowLoader(windows, batch_size=4, seed=seed, augment=augment, shard=share)
 
     joint = stream(WHOLE_BATCH)
     parts = [stream(share) for share in shares(number)]
@@ -67,7 +67,7 @@ def test_the_shares_of_a_batch_hold_its_windows_and_know_the_same_place(
 @given(number=st.sampled_from([1, 2, 3, 6]), context=st.integers(1, 40))
 def test_the_rows_of_a_long_stream_are_divided_in_order(number: int, context: int) -> None:
     def stream(share: ProcessShard) -> LongContextLoader:
-        return LongContextLoader(MUSIC, batch_size=6, context_length=context, seed=0, share=share)
+        return LongContextLoader(MUSIC, batch_size=6, context_length=context, seed=0, shard=share)
 
     joint = stream(WHOLE_BATCH)
     parts = [stream(share) for share in shares(number)]

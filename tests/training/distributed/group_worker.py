@@ -49,7 +49,7 @@ def joint_batches() -> list[list[Example]]:
 def batches_of(share: ProcessShard) -> list[Batch]:
     """One process's part of them."""
     parts = [
-        [joint[place] for place in share.of([len(each.ids) for each in joint])]
+        [joint[place] for place in share.select([len(each.ids) for each in joint])]
         for joint in joint_batches()
     ]
     return [pack(part) if part else empty_batch() for part in parts]
@@ -103,7 +103,7 @@ def steps_of(group: ProcessGroup, **settings: Any) -> dict[str, Any]:
 
 def stretches_of(group: ProcessGroup) -> dict[str, Any]:
     """Steps on stretches of long pieces, the state handed on."""
-    stream = LongContextLoader(PIECES, batch_size=4, context_length=16, seed=0, share=group.shard)
+    stream = LongContextLoader(PIECES, batch_size=4, context_length=16, seed=0, shard=group.shard)
     trainer = new_trainer(group, stream)
     if group.is_main:
         reports = list(trainer)
