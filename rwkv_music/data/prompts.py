@@ -1,4 +1,4 @@
-"""The beginnings that come with the models: held-out chorales for `bach`, our own for `pop`."""
+"""Built-in prompts: held-out chorales for the model `bach`, the project's own for `pop`."""
 
 import json
 from importlib import resources
@@ -14,11 +14,11 @@ _CHORALE_MODEL, _SONG_MODEL = "bach", "pop"
 
 
 def prompt_names(model: str = _CHORALE_MODEL) -> list[str]:
-    """What there is to prompt a model with.
+    """Return the names of the built-in prompts, those that suit a model first.
 
     Args:
-        model: Name or place of the model. What suits it comes first: for "pop", four bars of piano
-            music each, made for this project; for any other, the chorales that "bach" has not
+        model: Name or path of the model. For "pop", the first ones are the project's own prompts,
+            four bars of piano music each; for any other model, the chorales that "bach" was not
             trained on, by catalogue number.
     """
     songs, held_out = list(_songs()), _held_out_chorales()
@@ -26,10 +26,10 @@ def prompt_names(model: str = _CHORALE_MODEL) -> list[str]:
 
 
 def load_prompt(name: str) -> "symusic.Score":
-    """A built-in prompt by its name, whole.
+    """Load a complete built-in prompt by its name.
 
     Raises:
-        InputError: If there is none of this name.
+        InputError: If there is no prompt of this name.
 
     Example:
         >>> [track.name for track in load_prompt("ballad").tracks]

@@ -1,16 +1,16 @@
-"""The Bach chorales that the installed music21 carries, read on the user's machine.
+"""The Bach chorales of the installed music21, read on the user's machine.
 
-Nothing of that corpus is part of this project: its encodings come under mixed terms, and are
-distributed by music21 with the permission of the encoders. Building takes about a minute the first
-time; the result is kept in the cache folder.
+That corpus is not part of this project: its encodings are under various terms, and music21
+distributes them with the permission of the encoders. Reading them takes about a minute; the result
+is kept in the cache folder.
 
-What is done to each piece, so that a model sees plain four-part music:
+Each piece is reduced to plain four-part music:
 
-- only pieces with four parts are taken, in the order the encoding gives (soprano to bass);
-- a pickup is put at the end of a full first bar, so that bar lines stay regular; measures that an
-  edition splits at a repeat sign join up again;
-- parts play on a church organ at one loudness (the encodings name neither);
-- a piece without a tempo mark is given 84 quarters per minute.
+- only pieces with four parts are used, in the order of the encoding (soprano to bass);
+- a pickup is moved to the end of a full first bar, so that bar lines stay regular; measures that an
+  edition splits at a repeat sign are joined;
+- all parts play on a church organ at one velocity (the encodings specify neither);
+- a piece without a tempo mark gets 84 quarters per minute.
 """
 
 import warnings
@@ -33,15 +33,15 @@ _NUM_PARTS = 4
 
 
 def chorale_names() -> list[str]:
-    """Catalogue names of the Bach scores in music21's corpus, e.g. "bwv66.6", sorted by number."""
+    """Return the catalogue names of the Bach scores of music21, e.g. "bwv66.6", by number."""
     return sorted(_chorale_paths(), key=_catalogue_order)
 
 
 def load_chorale(name: str) -> "symusic.Score":
-    """One chorale as a score.
+    """Read one chorale.
 
     Args:
-        name: Its catalogue name, as `chorale_names` gives it.
+        name: Catalogue name from `chorale_names`.
 
     Raises:
         InputError: If there is no such piece, or it is not four-part music with regular bars.
@@ -55,14 +55,14 @@ def load_chorale(name: str) -> "symusic.Score":
     import music21
 
     with warnings.catch_warnings():
-        # Notation details that music21 remarks on (such as odd beams) do not concern the sound.
+        # music21 warns about details of notation (such as odd beams) that do not affect the sound.
         warnings.simplefilter("ignore")
         stream = music21.converter.parse(paths[name])
     return chorale_to_score(stream, name=name)
 
 
 def chorale_to_score(stream: Any, *, name: str) -> "symusic.Score":  # noqa: ANN401 - music21
-    """A music21 chorale as a score with regular bars; see the module's text for what is changed.
+    """Convert a music21 chorale to a score with regular bars; see above for what is changed.
 
     Raises:
         InputError: If it does not have four parts, or its measures do not fall on regular bars.
@@ -94,14 +94,14 @@ def _catalogue_order(name: str) -> tuple[list[int], str]:
 
 
 def _pickup_gap(measures: list[Any]) -> Fraction:
-    """Quarters missing in the first measure; 0 when it is full."""
+    """Return the quarters that are missing in the first measure; 0 if it is full."""
     first = measures[0]
     gap = Fraction(first.barDuration.quarterLength) - Fraction(first.duration.quarterLength)
     return max(Fraction(0), gap)
 
 
 def _time_signatures(measures: list[Any], shift: int, ticks_per_quarter: int) -> Any:  # noqa: ANN401
-    """The printed signatures at the bars they stand at; the first one from the beginning."""
+    """Return the printed signatures at their bars; the first one starts at 0."""
     import symusic
 
     signatures: list[Any] = []
@@ -118,7 +118,7 @@ def _set_sound(score: "symusic.Score") -> None:
     import symusic
 
     marked = score.tempos[0].qpm if len(score.tempos) else None
-    # A converted score without a mark says 120; no chorale's encoding says exactly that.
+    # A converted score without a mark has 120; no chorale's encoding has exactly that.
     if marked is None or marked == 120.0:
         score.tempos = [symusic.Tempo(0, qpm=_QUARTERS_PER_MINUTE)]
     else:
@@ -132,26 +132,26 @@ def _set_sound(score: "symusic.Score") -> None:
 def _require_regular_bars(
     score: "symusic.Score", measures: list[Any], shift: int, name: str
 ) -> None:
-    """Refuse a piece most of whose full measures do not begin on our bar lines."""
+    """Require that most full measures begin on a bar line of the score."""
     lines = set(bar_starts(score).tolist())
     full = [
         shift + round(Fraction(measure.offset) * score.ticks_per_quarter)
         for measure in measures
         if measure.duration.quarterLength == measure.barDuration.quarterLength
     ]
-    astray = [tick for tick in full if tick not in lines]
-    if len(astray) > len(full) // 10:
+    irregular = [tick for tick in full if tick not in lines]
+    if len(irregular) > len(full) // 10:
         raise InputError(
-            f"{name}: {len(astray)} of its {len(full)} full measures do not begin on a regular bar "
+            f"{name}: {len(irregular)} of its {len(full)} full measures do not begin on a regular bar "
             "line (an irregular edition); choose another piece"
         )
 
 
 def melody_of(score: "symusic.Score") -> np.ndarray:
-    """Pitches of the soprano, quarter by quarter, a repeated pitch written once.
+    """Return the pitches of the soprano, quarter by quarter, without repetitions.
 
-    Sampling at quarters passes over ornaments, so that two settings of one tune give nearly the
-    same line; writing repeats once makes it independent of the tune's rhythm.
+    Sampling at quarters skips ornaments, so that two settings of one tune give nearly the same
+    line; without repetitions it does not depend on the rhythm.
     """
     table = score.tracks[0].notes.numpy()
     onsets, pitches = table["time"], table["pitch"]

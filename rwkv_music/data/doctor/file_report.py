@@ -54,8 +54,16 @@ class FileReport:
     """Why it was skipped."""
     repairs: tuple[str, ...] = ()
     """What was wrong with the file and has been repaired, a phrase each."""
+    reader: str = ""
+    """Name of the reader that read the file."""
     bars: int | None = None
     notes: int | None = None
+    """Notes that were read."""
+    notes_missing: int | None = None
+    """Notes of the file that were not read, from an independent count; negative if too many were
+    read."""
+    has_repeats: bool = False
+    """Whether the file has repeats, endings or jumps that were not unfolded."""
     parts: int | None = None
     """Parts with notes."""
     seconds: float | None = None
@@ -146,7 +154,14 @@ class Examiner:
 def examine_score(name: str, loaded: LoadedScore, *, tokenizer: Tokenizer) -> FileReport:
     """Examine a score that has been read; see `examine_file`."""
     repairs = (*loaded.repairs, *_notes_without_duration(loaded.score))
-    report = FileReport(name, "repaired" if repairs else "fine", repairs=repairs)
+    report = FileReport(
+        name,
+        "repaired" if repairs else "fine",
+        repairs=repairs,
+        reader=loaded.reader,
+        notes_missing=loaded.notes_missing,
+        has_repeats=loaded.has_repeats,
+    )
     try:
         report = replace(report, **_score_values(loaded.score))
         report = replace(report, **_token_values(loaded.score, tokenizer))

@@ -1,4 +1,4 @@
-"""A folder report in words: what a beginner asks, and the table."""
+"""A folder report as text: answers to a beginner's questions, and the table of files."""
 
 import math
 import re
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 _FEW_GROUPS = 20
 _FEW_TOKENS = 100_000
-_MOST_NAMED = 5
+_MAX_NAMES = 5
 _LARGE_ERROR_MS = 13.0
 _ONE_BEAT = {"1/4", "1/8", "1/2"}
 COLUMNS = (
-    "verdict", "bars", "notes", "parts", "qpm", "signatures", "moved ms", "most ms",
-    "tokens/note", "file",
+    "verdict", "bars", "notes", "notes missing", "parts", "qpm", "signatures", "moved ms",
+    "most ms", "tokens/note", "read by", "file",
 )  # fmt: skip
 
 
 class ReportSection(NamedTuple):
-    """A question and what the doctor says to it."""
+    """A question and its answer."""
 
     question: str
     lines: list[str]
 
 
 def advice(report: "FolderReport") -> list[ReportSection]:
-    """The summary, as answers to what one wants to know before training."""
+    """Return the summary as answers to what one wants to know before training."""
     return [
         ReportSection("Can I train on this?", list(_can_i_train(report))),
         ReportSection("What will be missing?", list(_what_is_missing(report)) or ["Nothing."]),
@@ -39,183 +39,227 @@ def advice(report: "FolderReport") -> list[ReportSection]:
 
 
 def summary_text(report: "FolderReport") -> str:
-    """The advice as plain text."""
-    blocks = []
+    """Return the advice as plain text."""
+    sections = []
     for question, lines in advice(report):
-        blocks.append("\n".join([question, *(f"  {line}" for line in lines)]))
-    return "\n\n".join(blocks)
+        sections.append("\n".join([question, *(f"  {line}" for line in lines)]))
+    return "\n\n".join(sections)
 
 
 def table_text(report: "FolderReport") -> str:
-    """One row a file, with what there is to say about it below; other endings at the end."""
+    """Return one row per file, with remarks below it; ignored endings follow at the end."""
     rows = [COLUMNS, *(row_of(file) for file in report.files)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(COLUMNS) - 1)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     remarks = remarks_of(report)
-    lines = []
-    for place, row in enumerate(rows):
-        verdict, *figures, name = row
-        cells = [verdict.ljust(widths[0])]
-        cells += [each.rjust(width) for each, width in zip(figures, widths[1:], strict=True)]
-        lines.append("  ".join([*cells, name]))
-        if place:
-            lines += [f"{'':{widths[0]}}  {each}" for each in remarks[report.files[place - 1].name]]
-    lines += [f"not looked into: {each}" for each in _endings(report.ignored.items())]
+    lines = [_aligned(COLUMNS, widths)]
+    for file, row in zip(report.files, rows[1:], strict=True):
+        lines.append(_aligned(row, widths))
+        lines += [f"{'':{widths[0]}}  {remark}" for remark in remarks[file.name]]
+    lines += [f"not examined: {ending}" for ending in _endings(report.ignored.items())]
     return "\n".join(lines)
 
 
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    verdict, *values, name = row
+    cells = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
+    return "  ".join([verdict.ljust(widths[0]), *cells, name])
+
+
 def row_of(file: FileReport) -> tuple[str, ...]:
-    """A file's cells, in the order of `COLUMNS`; a dash for what is not known."""
+    """Return a file's cells, in the order of `COLUMNS`; a dash for unknown values."""
     qpm = None if file.slowest_qpm is None else f"{file.slowest_qpm:g}"
     if file.fastest_qpm != file.slowest_qpm:
         qpm = f"{file.slowest_qpm:g}-{file.fastest_qpm:g}"
     cells = (
         file.bars,
         file.notes,
+        file.notes_missing,
         file.parts,
         qpm,
         ", ".join(file.time_signatures[:3]) + (", ..." if file.time_signatures[3:] else "") or None,
         None if file.onset_p99_ms is None else f"{file.onset_p99_ms:.1f}",
         None if file.onset_max_ms is None else f"{file.onset_max_ms:.1f}",
         None if file.tokens_per_note is None else f"{file.tokens_per_note:.2f}",
+        file.reader or None,
     )
     return (file.verdict, *("-" if cell is None else str(cell) for cell in cells), file.name)
 
 
 def remarks_of(report: "FolderReport") -> dict[str, list[str]]:
-    """Name of each file -> what there is to say about it, line by line."""
-    remarks: dict[str, list[str]] = {}
-    for file in report.files:
-        lines = [f"why: {file.reason}"] if file.reason else []
-        lines += [f"repaired: {change}" for change in file.repairs]
-        if file.notes_lost:
-            lines.append(f"lost: {file.notes_lost} notes do not come back from the tokenizer")
-        remarks[file.name] = lines
+    """Return the remarks about each file, by its name."""
+    remarks = {file.name: list(_file_remarks(file)) for file in report.files}
     for first, *others in report.copies:
         for name in others:
             remarks[name].append(f"copy: the same music as {first}")
     for pair in report.near_duplicates:
-        how = _how_alike(pair.share, pair.kind)
-        remarks[pair.second].append(f"near-duplicate: {how} is the same in {pair.first}")
-        remarks[pair.first].append(f"near-duplicate: {how} is the same in {pair.second}")
+        part = _shared_part(pair.share, pair.kind)
+        remarks[pair.second].append(f"near-duplicate: {part} is the same in {pair.first}")
+        remarks[pair.first].append(f"near-duplicate: {part} is the same in {pair.second}")
     return remarks
 
 
-def _how_alike(share: float, kind: str) -> str:
-    what = "the music" if kind == "whole" else "a part"
-    return f"{share:.0%} of {what}"
+def _file_remarks(file: FileReport) -> Iterator[str]:
+    if file.reason:
+        yield f"why: {file.reason}"
+    for repair in file.repairs:
+        yield f"repaired: {repair}"
+    if file.notes_missing:
+        yield f"missing: {_missing(file)}"
+    if file.notes_lost:
+        yield f"lost: {_count(file.notes_lost, 'note')} not kept by the tokenizer"
+    if file.has_repeats:
+        yield "repeats: not unfolded, each passage is read once"
+
+
+def _missing(file: FileReport) -> str:
+    """Compare the notes that were read with those of the file."""
+    read, missing = file.notes or 0, file.notes_missing or 0
+    kind = "not read" if missing > 0 else "read that are not in it"
+    return f"{_count(abs(missing), 'note')} {kind} ({read + missing:,} in the file, {read:,} read)"
+
+
+def _shared_part(share: float, kind: str) -> str:
+    whole = "the music" if kind == "whole" else "a part"
+    return f"{share:.0%} of {whole}"
 
 
 def _can_i_train(report: "FolderReport") -> Iterator[str]:
-    found = len(report.files) + report.not_examined
-    groups, tokens = len(set(report.groups.values())), sum(f.tokens or 0 for f in report.usable)
-    if not found:
+    num_files = len(report.files) + report.not_examined
+    groups = len(set(report.groups.values()))
+    tokens = sum(file.tokens or 0 for file in report.usable)
+    if not num_files:
         yield "No: there is no music file in this folder."
     elif groups < 2:
-        different = "no file" if not groups else "only one piece (copies count once)"
+        usable = "no file" if not groups else "only one piece (copies count once)"
         yield (
-            f"No: {different} of {_count(found, 'music file')} can be used, and training needs at "
+            f"No: {usable} of {_count(num_files, 'music file')} can be used, and training needs at "
             "least 2 pieces, one of them to test with."
         )
     elif groups < _FEW_GROUPS or tokens < _FEW_TOKENS:
         yield (
             f"Yes, but it is little: {_count(groups, 'different piece')}, {tokens:,} tokens. A new "
-            "model will soon know them by heart; watch the held-out loss, and add music if you can."
+            "model will soon memorize them; watch the held-out loss, and add music if you can."
         )
     else:
         yield f"Yes: {groups:,} different pieces, {tokens:,} tokens."
     if report.usable:
-        notes, bars = (sum(getattr(f, n) or 0 for f in report.usable) for n in ("notes", "bars"))
+        bars = sum(file.bars or 0 for file in report.usable)
+        notes = sum(file.notes or 0 for file in report.usable)
         hours = sum(file.seconds or 0 for file in report.usable) / 3600
         yield (
-            f"{_are(len(report.usable), 'file')} usable of {found:,}: {bars:,} bars, {notes:,} "
+            f"{_are(len(report.usable), 'file')} usable of {num_files:,}: {bars:,} bars, {notes:,} "
             f"notes, {_duration(hours)} of music."
         )
         worst = max(report.usable, key=lambda file: file.onset_p99_ms or 0)
         yield (
-            f"As tokens, 99 of 100 notes begin within {_up(worst.onset_p99_ms)} ms of where they "
-            f"did, even in the worst file ({worst.name})."
+            f"As tokens, 99 of 100 notes begin within {_round_up(worst.onset_p99_ms)} ms of their "
+            f"onset in the file, even in the worst file ({worst.name})."
             if worst.onset_p99_ms
-            else "As tokens, 99 of 100 notes begin exactly where they did."
+            else "As tokens, 99 of 100 notes begin exactly at their onset in the file."
         )
 
 
 def _what_is_missing(report: "FolderReport") -> Iterator[str]:
     if report.not_examined:
-        yield f"{_are(report.not_examined, 'file')} not examined: it was stopped before."
-    aside = [file for file in report.files if not file.is_usable]
-    kinds: dict[str, list[FileReport]] = {}
-    for file in aside:
-        kinds.setdefault(_kind_of(file.reason), []).append(file)
-    for files in sorted(kinds.values(), key=len, reverse=True):
-        yield f"{_are(len(files), 'file')} skipped ({_names(f.name for f in files)}): " + (
+        yield f"{_are(report.not_examined, 'file')} not examined because of the interruption."
+    skipped: dict[str, list[FileReport]] = {}
+    for file in report.files:
+        if not file.is_usable:
+            skipped.setdefault(_kind_of(file.reason), []).append(file)
+    for files in sorted(skipped.values(), key=len, reverse=True):
+        yield f"{_are(len(files), 'file')} skipped ({_names_of(files)}): " + (
             files[0].reason if len(files) == 1 else f"each of them: {files[0].reason}"
         )
+    yield from _missing_notes(report)
     lost = [file for file in report.usable if file.notes_lost]
     if lost:
         yield f"{_count(len(lost), 'file')} lose notes in the tokenizer: {_names_of(lost)}."
+    repeated = [file for file in report.usable if file.has_repeats]
+    if repeated:
+        yield (
+            f"{_count(len(repeated), 'file')} with repeats that are not unfolded, each passage is "
+            f"read once: {_names_of(repeated)}."
+        )
     if report.ignored:
         total = sum(report.ignored.values())
         endings = ", ".join(_endings(report.ignored.items()))
-        yield f"{_are(total, 'file')} of another kind and not looked into: {endings}."
+        yield f"{_are(total, 'file')} of another kind and not examined: {endings}."
+
+
+def _missing_notes(report: "FolderReport") -> Iterator[str]:
+    """Compare the notes read with those of the files, where these were counted."""
+    counted = [file for file in report.usable if file.notes_missing is not None]
+    different = [file for file in counted if file.notes_missing]
+    if different:
+        missing = sum(max(0, file.notes_missing or 0) for file in different)
+        total = sum((file.notes or 0) + (file.notes_missing or 0) for file in counted)
+        yield (
+            f"{missing:,} of {total:,} notes are missing from {_count(len(different), 'file')} "
+            f"after reading ({_names_of(different)}): see the table."
+        )
 
 
 def _kind_of(reason: str) -> str:
-    """Reasons that differ only in figures and in what stands in brackets are of one kind."""
+    """Return a key that is the same for reasons that differ only in numbers and brackets."""
     return re.sub(r"\([^)]*\)|\d+", "", reason)
 
 
 def _what_to_do(report: "FolderReport") -> Iterator[str]:
-    repairs = [file for file in report.files if file.repairs]
-    if repairs:
+    repaired = [file for file in report.files if file.repairs]
+    if repaired:
         yield (
-            f"{_count(len(repairs), 'file')} had faults that are repaired while reading "
-            f"({_names_of(repairs)}): listen before you trust them; no file is changed."
+            f"{_count(len(repaired), 'file')} had faults that are repaired while reading "
+            f"({_names_of(repaired)}): listen before you trust them; no file is changed."
         )
-    for first, *others in report.copies[:_MOST_NAMED]:
-        yield f"Delete {_names(iter(others))}: the same music as {first}, note for note."
-    if report.copies[_MOST_NAMED:]:
-        rest = len(report.copies) - _MOST_NAMED
+    for first, *others in report.copies[:_MAX_NAMES]:
+        yield f"Delete {_names(others)}: the same music as {first}, note for note."
+    if report.copies[_MAX_NAMES:]:
+        rest = len(report.copies) - _MAX_NAMES
         yield f"There are {_count(rest, 'more set')} of copies; see the table."
-    for pair in report.near_duplicates[:_MOST_NAMED]:
+    for pair in report.near_duplicates[:_MAX_NAMES]:
         yield (
-            f"Compare {pair.first} and {pair.second}: {_how_alike(pair.share, pair.kind)} is the "
-            "same. Training keeps them on one side of its split; delete one if it is only a copy."
+            f"Compare {pair.first} and {pair.second}: {_shared_part(pair.share, pair.kind)} is the "
+            "same. Training keeps them in one split; delete one if it is only a copy."
         )
-    if report.near_duplicates[_MOST_NAMED:]:
-        rest = len(report.near_duplicates) - _MOST_NAMED
-        yield f"There are {_count(rest, 'more pair')} of this sort; see the table."
-    for each in report.split_leaks[:_MOST_NAMED]:
+    if report.near_duplicates[_MAX_NAMES:]:
+        rest = len(report.near_duplicates) - _MAX_NAMES
+        yield f"There are {_count(rest, 'more pair')} of near-duplicates; see the table."
+    for leak in report.split_leaks[:_MAX_NAMES]:
         yield (
-            f"{each.first} ({each.splits[0]}) and {each.second} ({each.splits[1]}) are the same "
-            "music: what is measured on it would flatter. Take one out, or give training the "
+            f"{leak.first} ({leak.splits[0]}) and {leak.second} ({leak.splits[1]}) are the same "
+            "music, so results measured on it would be too good. Remove one, or give training the "
             "whole folder and let it split by piece."
         )
-    for each in report.store_leaks[:_MOST_NAMED]:
+    for leak in report.store_leaks[:_MAX_NAMES]:
         yield (
-            f"Before you prepare a token store, delete {each.first} or {each.second}: a store "
-            f"knows exact copies only, and would take one for {each.splits[0]}, the other for "
-            f"{each.splits[1]}."
+            f"Before you prepare a token store, delete {leak.first} or {leak.second}: a store "
+            f"recognizes exact copies only, and would use one for {leak.splits[0]}, the other for "
+            f"{leak.splits[1]}."
         )
-    yield from _doubtful_figures(report)
+    yield from _unusual_values(report)
+    yield from _next_step(report)
+
+
+def _next_step(report: "FolderReport") -> Iterator[str]:
     if len(set(report.groups.values())) >= 2:
-        held_out = sum(side == "validation" for side in report.splits.values())
+        held_out = sum(split == "validation" for split in report.splits.values())
         folder = shlex.quote(report.folder)
         yield (
             f"Train: rwkv-music train --corpus {folder} --out runs/mine. {_are(held_out, 'file')} "
-            "then held out to test with. Large folders are best prepared once before: "
+            "then held out to test with. Prepare large folders once before: "
             f"rwkv-music prepare {folder} -o stores/mine."
         )
     else:
-        yield "Add music files (MIDI, MusicXML, ABC or Humdrum) and ask the doctor again."
+        yield "Add music files (MIDI, MusicXML, ABC or Humdrum) and run the doctor again."
 
 
-def _doubtful_figures(report: "FolderReport") -> Iterator[str]:
+def _unusual_values(report: "FolderReport") -> Iterator[str]:
     short = [file for file in report.usable if set(file.time_signatures) <= _ONE_BEAT]
     if short and len(short) >= len(report.usable) / 10:
         yield (
-            f"{_count(len(short), 'file')} have bars of one beat only ({_names_of(short)}). "
-            "Programs often write that by mistake. Prompts are counted in bars: choose more of "
-            "them, or correct the signatures."
+            f"{_count(len(short), 'file')} have only bars of one beat ({_names_of(short)}). Some "
+            "programs write them by mistake. Prompts are counted in bars: choose more of them, or "
+            "correct the signatures."
         )
     coarse = [file for file in report.usable if (file.onset_p99_ms or 0) > _LARGE_ERROR_MS]
     if coarse:
@@ -223,33 +267,32 @@ def _doubtful_figures(report: "FolderReport") -> Iterator[str]:
             f"{_count(len(coarse), 'file')} {'loses' if len(coarse) == 1 else 'lose'} more than "
             f"{_LARGE_ERROR_MS:g} ms of timing "
             f"({_names_of(coarse)}): a finer grid keeps it. Prepare a token store with "
-            "--steps-per-quarter 192, and train on that."
+            "steps_per_quarter 192, and train on that."
         )
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def _are(number: int, word: str) -> str:
-    return f"{_count(number, word)} {'is' if number == 1 else 'are'}"
+def _are(number: int, noun: str) -> str:
+    return f"{_count(number, noun)} {'is' if number == 1 else 'are'}"
 
 
 def _names_of(files: Iterable[FileReport]) -> str:
-    return _names(file.name for file in files)
+    return _names([file.name for file in files])
 
 
-def _names(names: Iterable[str]) -> str:
-    listed = list(names)
-    rest = len(listed) - _MOST_NAMED
-    return ", ".join(listed[:_MOST_NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
+def _names(names: list[str]) -> str:
+    rest = len(names) - _MAX_NAMES
+    return ", ".join(names[:_MAX_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _endings(ignored: Iterable[tuple[str, int]]) -> list[str]:
-    return [f"{number:,} {ending or 'without an ending'}" for ending, number in ignored]
+    return [f"{count:,} {ending or 'without an ending'}" for ending, count in ignored]
 
 
-def _up(milliseconds: float) -> str:
+def _round_up(milliseconds: float) -> str:
     return f"{math.ceil(10 * milliseconds) / 10:.1f}"
 
 
