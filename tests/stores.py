@@ -1,4 +1,4 @@
-"""Folders of tunes and what their stores must be, for the tests of token stores."""
+"""Folders of tunes and the expected content of their stores."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Changes to an example that leave it good music: key, tempo, loudness, instrument, parts.
+"""Augmentation of examples: key, tempo, loudness, instrument and parts.
 
-All of them work on token ids, so training needs no score in memory. Each keeps the stream
-canonical: what the tokenizer would have written for the changed music.
+All functions work on token ids, so that training needs no scores. Each keeps the ids canonical:
+they are what the tokenizer would have made of the changed music.
 """
 
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ from rwkv_music.tokenizer.vocabulary import (
 
 _FRACTIONS = TEMPO_FRACTIONS
 
-Places = Integer[np.ndarray, " _"]
+Indices = Integer[np.ndarray, " _"]
 
 
 def transpose_ids(ids: Ids, semitones: int, vocabulary: Vocabulary) -> Ids:
-    """Move every pitch by `semitones`; drums stay. Moving back gives the ids again.
+    """Transpose all pitches except drums. Transposing back restores the ids.
 
     Raises:
         InputError: If a pitch would leave 0 to 127.
@@ -42,95 +42,95 @@ def transpose_ids(ids: Ids, semitones: int, vocabulary: Vocabulary) -> Ids:
     if len(moved) and not (span.start <= moved.min() and moved.max() < span.stop):
         low, high = moved.min() - semitones - span.start, moved.max() - semitones - span.start
         raise InputError(
-            f"pitches {low} to {high} cannot be moved by {semitones} semitones, they would leave 0 "
-            f"to 127: move them by {-low} to {127 - high}"
+            f"pitches {low} to {high} cannot be transposed by {semitones} semitones, they would "
+            f"leave the range of 0 to 127: transpose by {-low} to {127 - high}"
         )
     changed[pitched] = moved
     return changed
 
 
 def replace_program(ids: Ids, program: int, vocabulary: Vocabulary) -> Ids:
-    """Give all pitched parts one instrument, if they share one already; else change nothing.
+    """Change the program of all pitched parts, if they have the same one; otherwise do nothing.
 
-    Parts are ordered by program, so changing some of them would change their order too.
+    Parts are ordered by program, so that changing some of them would change their order.
 
     Raises:
         InputError: If there is no such program.
     """
     if not 0 <= program < DRUM_PROGRAM:
         raise InputError(f"program {program} does not exist: give one from 0 to 127")
-    places = np.flatnonzero(_within(ids, vocabulary.program))
-    places = places[ids[places] != vocabulary.program.start + DRUM_PROGRAM]
-    if len(np.unique(ids[places])) != 1:
+    programs = np.flatnonzero(_within(ids, vocabulary.program))
+    programs = programs[ids[programs] != vocabulary.program.start + DRUM_PROGRAM]
+    if len(np.unique(ids[programs])) != 1:
         return ids
     changed = ids.copy()
-    changed[places] = vocabulary.program.start + program
+    changed[programs] = vocabulary.program.start + program
     return changed
 
 
 def shift_velocity(ids: Ids, bins: int, vocabulary: Vocabulary) -> Ids:
-    """Make every note louder or softer by `bins` velocity bins, held within the bins there are.
+    """Shift the velocity of every note by `bins` velocity bins, clipped to the existing bins.
 
-    Where no note reaches an end of the bins, shifting back gives the ids again.
+    Shifting back restores the ids if nothing was clipped.
     """
-    struck = np.flatnonzero(_within(ids, vocabulary.velocity))
+    velocities = np.flatnonzero(_within(ids, vocabulary.velocity))
     first, last = vocabulary.velocity.start, vocabulary.velocity[vocabulary.num_velocities_used - 1]
-    moved = ids[struck].astype(np.int64) + bins
-    held = np.clip(moved, first, last)
+    moved = ids[velocities].astype(np.int64) + bins
+    clipped = np.clip(moved, first, last)
     changed = ids.copy()
-    changed[struck] = held
-    return changed if np.array_equal(held, moved) else _in_order(changed, struck)
+    changed[velocities] = clipped
+    return changed if np.array_equal(clipped, moved) else _sort_notes(changed, velocities)
 
 
-def _in_order(ids: Ids, struck: Places) -> Ids:
-    """Notes of one pitch at one moment, sorted by velocity and duration again.
+def _sort_notes(ids: Ids, velocities: Indices) -> Ids:
+    """Sort notes of one pitch and onset by velocity and duration again.
 
     Args:
-        ids: Canonical but for that; changed in place.
-        struck: Where the velocities are.
+        ids: Canonical except for this order; changed in place.
+        velocities: Indices of the velocity tokens.
     """
-    follows = struck[1:] == struck[:-1] + 3
-    is_same = follows & (ids[struck[1:] - 1] == ids[struck[:-1] - 1])
+    follows = velocities[1:] == velocities[:-1] + 3
+    is_same = follows & (ids[velocities[1:] - 1] == ids[velocities[:-1] - 1])
     group = np.cumsum(np.concatenate([[True], ~is_same]))
-    order = struck[np.lexsort((ids[struck + 1], ids[struck], group))]
-    ids[struck], ids[struck + 1] = ids[order], ids[order + 1]
+    order = velocities[np.lexsort((ids[velocities + 1], ids[velocities], group))]
+    ids[velocities], ids[velocities + 1] = ids[order], ids[order + 1]
     return ids
 
 
 def scale_tempo(ids: Ids, factor: float, vocabulary: Vocabulary) -> Ids:
-    """Multiply all tempos by `factor`, held within what can be written.
+    """Multiply all tempos by `factor`, clipped to the range of the vocabulary.
 
-    A single tempo that is a whole number becomes the nearest whole number of quarters per minute;
-    others go to the nearest 1/256, so that the ids may become longer or shorter. Scaling by
-    `1 / factor` gives each tempo back to 1/256 quarter per minute and the rounding before it.
+    A single tempo that is a whole number of quarters per minute is rounded to a whole number;
+    others are rounded to 1/256, which may change the number of ids. Scaling by `1 / factor`
+    restores each tempo up to this rounding.
 
     Returns:
-        The changed ids; the ids as they are if two tempos that differ would become equal, since a
-        stream that states a tempo twice is not canonical.
+        The changed ids; the ids as they are if two different tempos would become equal, since
+        canonical ids never repeat a tempo.
 
     Raises:
         InputError: If the factor is not a positive number.
     """
     if not 0 < factor < np.inf:
-        raise InputError(f"a tempo cannot be multiplied by {factor}: give a number above 0")
-    places = np.flatnonzero(_within(ids, vocabulary.tempo))
-    has_fraction = _within(ids[np.minimum(places + 1, len(ids) - 1)], vocabulary.tempo_fraction)
-    steps = (ids[places].astype(np.int64) - vocabulary.tempo.start + SLOWEST_TEMPO) * _FRACTIONS
-    behind = ids[places[has_fraction] + 1].astype(np.int64)
-    steps[has_fraction] += behind - vocabulary.tempo_fraction.start
-    grain = _FRACTIONS if len(places) == 1 and not has_fraction.any() else 1
+        raise InputError(f"factor must be a finite number above 0, got {factor}")
+    tempos = np.flatnonzero(_within(ids, vocabulary.tempo))
+    has_fraction = _within(ids[np.minimum(tempos + 1, len(ids) - 1)], vocabulary.tempo_fraction)
+    steps = (ids[tempos].astype(np.int64) - vocabulary.tempo.start + SLOWEST_TEMPO) * _FRACTIONS
+    fractions = ids[tempos[has_fraction] + 1].astype(np.int64)
+    steps[has_fraction] += fractions - vocabulary.tempo_fraction.start
+    grain = _FRACTIONS if len(tempos) == 1 and not has_fraction.any() else 1
     scaled = grain * np.rint(steps * factor / grain).astype(np.int64)
-    # Within the limits, and as a file can hold it: in whole microseconds a quarter.
+    # Clipped, and rounded to whole microseconds per quarter like the tempos of a MIDI file.
     fastest = FASTEST_TEMPO_STEPS // grain * grain
     scaled = tempo_steps(tempo_microseconds(np.clip(scaled, SLOWEST_TEMPO_STEPS, fastest)))
     if (scaled[1:] == scaled[:-1]).any():
         return ids
     tokens = np.zeros((len(ids), 2), dtype=ids.dtype)
     tokens[:, 0] = ids
-    tokens[places[has_fraction] + 1, 0] = vocabulary.PAD
-    tokens[places, 0] = vocabulary.tempo.start - SLOWEST_TEMPO + scaled // _FRACTIONS
+    tokens[tempos[has_fraction] + 1, 0] = vocabulary.PAD
+    tokens[tempos, 0] = vocabulary.tempo.start - SLOWEST_TEMPO + scaled // _FRACTIONS
     fraction = scaled % _FRACTIONS
-    tokens[places, 1] = (vocabulary.tempo_fraction.start + fraction) * (fraction > 0)
+    tokens[tempos, 1] = (vocabulary.tempo_fraction.start + fraction) * (fraction > 0)
     changed: Ids = tokens[tokens != vocabulary.PAD]
     return changed
 
@@ -139,63 +139,66 @@ def _within(ids: Ids, span: range) -> "np.ndarray[tuple[int], np.dtype[np.bool_]
     return (ids >= span.start) & (ids < span.stop)
 
 
-def _place_of_bar(ids: Ids, bar: int, vocabulary: Vocabulary) -> int:
-    """The index of a bar's BAR token; behind the last bar, the length."""
+def _start_of_bar(ids: Ids, bar: int, vocabulary: Vocabulary) -> int:
+    """Return the index of a bar's BAR token, or the length after the last bar."""
     bars = np.flatnonzero(ids == vocabulary.BAR)
     return int(bars[bar]) if bar < len(bars) else len(ids)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomAugmentation:
-    """Draws one change of each kind for an example.
+    """Changes an example at random: key, instrument, loudness, tempo and parts.
 
-    Calling it with an example and a generator gives the changed example. A completion that begins
-    with a bar begins with the same bar, any other at the same place.
+    It is called with an example and a generator and returns the changed example. A completion that
+    begins with a bar begins with the same bar, any other at the same index.
     """
 
     vocabulary: Vocabulary
     max_semitones: int = 6
-    """Transposed by up to this much either way, as far as the range of pitches below allows."""
+    """Maximum transposition up or down, within the range of pitches below."""
     lowest_pitch: int = 24
     highest_pitch: int = 96
-    """No transposition leads out of these; a piece that is outside already stays where it is."""
-    program_share: float = 0.5
-    """Share of examples that are given another instrument."""
+    """No transposition leads out of this range; a piece outside of it is not transposed."""
+    program_fraction: float = 0.5
+    """Fraction of examples that get another instrument."""
     max_velocity_bins: int = 6
+    """Maximum change of loudness up or down, in velocity bins."""
     tempo_range: tuple[float, float] = (0.75, 1.33)
-    drop_share: float = 0.0
-    """Share of examples of several parts that lose one of them."""
+    """Smallest and largest factor of the tempo."""
+    drop_fraction: float = 0.0
+    """Fraction of examples with several parts that lose one of them."""
 
     def __post_init__(self) -> None:
         low, high = self.tempo_range
         if not 0 < low <= high < np.inf:
             raise InputError(
-                f"tempo_range is ({low}, {high}): give the smallest above 0, then the largest"
+                f"tempo_range is ({low}, {high}): give the smallest factor, above 0, then the "
+                "largest"
             )
-        for name in ("program_share", "drop_share"):
+        for name in ("program_fraction", "drop_fraction"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: give a share of 0 to 1")
+                raise InputError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         for name in ("max_semitones", "max_velocity_bins"):
             if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}: give 0 or more")
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def __call__(self, example: Example, generator: np.random.Generator) -> Example:
-        """The example in another key, tempo, loudness and perhaps on another instrument."""
+        """Return the changed example."""
         ids = example.ids
         ids = transpose_ids(ids, self._semitones(ids, generator), self.vocabulary)
-        if generator.random() < self.program_share:
+        if generator.random() < self.program_fraction:
             ids = replace_program(ids, int(generator.integers(DRUM_PROGRAM)), self.vocabulary)
         bins = int(generator.integers(-self.max_velocity_bins, self.max_velocity_bins + 1))
         ids = shift_velocity(ids, bins, self.vocabulary)
         low, high = np.log(self.tempo_range)
         ids = scale_tempo(ids, float(np.exp(generator.uniform(low, high))), self.vocabulary)
-        if self.drop_share and generator.random() < self.drop_share:
+        if self.drop_fraction and generator.random() < self.drop_fraction:
             parts = int(_within(ids, self.vocabulary.program).sum())
             ids = without_part(ids, int(generator.integers(parts)), self.vocabulary)
         start = example.completion_start
         if example.ids[start] == self.vocabulary.BAR:
             bar = int((example.ids[:start] == self.vocabulary.BAR).sum())
-            start = _place_of_bar(ids, bar, self.vocabulary)
+            start = _start_of_bar(ids, bar, self.vocabulary)
         return Example(ids=ids, completion_start=start)
 
     def _semitones(self, ids: Ids, generator: np.random.Generator) -> int:

@@ -104,7 +104,7 @@ def open_loader(
     """
     augment = None
     if config.data.augmentation:
-        augment = RandomAugmentation(vocabulary=vocabulary, drop_share=config.data.drop_parts)
+        augment = RandomAugmentation(vocabulary=vocabulary, drop_fraction=config.data.drop_parts)
     loader: BatchLoader
     if config.data.carry_state:
         loader = LongContextLoader(

@@ -34,7 +34,7 @@ def test_the_table_the_summary_and_the_files(
     said = capsys.readouterr()
     assert "skipped" in said.out
     assert "Can I train on this?\n  Yes, but it is little: 3 different pieces" in said.out
-    assert "not looked into: 1 .txt" in said.out
+    assert "not examined: 1 .txt" in said.out
     assert "examining" in said.err
     assert "examining" not in said.out
     stored = json.loads(report.read_text(encoding="utf-8"))
@@ -92,7 +92,7 @@ def test_ctrl_c_prints_what_is_known_so_far(
     def interrupted(
         place: Path, files: list[FoundFile], **_settings: object
     ) -> Iterator[FileReport]:
-        yield examine_file(place / files[0].name, tokenizer=Tokenizer()).named("0.mid")
+        yield examine_file(place / files[0].name, tokenizer=Tokenizer()).with_name("0.mid")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folder_report, "examine_files", interrupted)

@@ -62,10 +62,13 @@ def test_a_second_run_says_what_was_there_and_what_has_changed(
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["prepare", "nowhere", "-o", "store"], "nowhere is not a folder: give a folder with"),
-        (["merge", "nowhere", "-o", "store"], "nowhere is no token store, there is no store.json"),
+        (["prepare", "nowhere", "-o", "store"], "nowhere is not a folder: give a folder of"),
+        (
+            ["merge", "nowhere", "-o", "store"],
+            "nowhere is not a token store, it contains no store.json",
+        ),
         (["prepare", ".", "-o", "store", "--velocities", "7"], "velocities must be one of (32, 64"),
-        (["prepare", ".", "-o", "store"], "holds no file that ends in one of .mid"),
+        (["prepare", ".", "-o", "store"], "contains no file that ends in one of .mid"),
     ],
 )
 def test_bad_input_gives_one_line(
@@ -87,7 +90,7 @@ def test_a_shard_that_does_not_exist_is_refused(
     with pytest.raises(SystemExit, match="2"):
         main(["prepare", str(folder), "-o", "store", "--shard", "3/3"])
     said = capsys.readouterr().err
-    assert "shard 3/3 does not exist: i counts from 0, so it must be below n = 3" in said
+    assert "shard 3/3 does not exist: i counts from 0, so it must be below 3" in said
     assert len(said.splitlines()) == 1
 
 

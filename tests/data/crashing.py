@@ -1,4 +1,4 @@
-"""A tokenizer that takes its process down, or keeps it for ever, as a broken native library may."""
+"""A tokenizer that crashes or hangs its process, as a defective native library may."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""Augmented examples are what the tokenizer would have written for the changed music."""
+"""Augmented examples equal the tokenizer's ids of the changed music."""
 
 from typing import Any
 
@@ -44,20 +44,20 @@ def test_transposed_ids_are_the_ids_of_the_transposed_score(semitones: int, seed
     np.testing.assert_array_equal(back, TOKENIZER.encode(score))
 
 
-def test_a_new_program_is_what_the_tokenizer_writes_for_it() -> None:
+def test_ids_with_another_program_are_those_of_the_tokenizer() -> None:
     changed = replace_program(TOKENIZER.encode(with_drums(tune(bars=2))), 52, VOCABULARY)
     expected = TOKENIZER.encode(with_drums(tune(bars=2, program=52)))
     np.testing.assert_array_equal(changed, expected)
 
 
-def test_different_programs_stay_since_parts_are_ordered_by_them() -> None:
+def test_different_programs_are_not_changed() -> None:
     score = tune(bars=2)
     score.tracks[1].program = 40
     ids = TOKENIZER.encode(score)
     np.testing.assert_array_equal(replace_program(ids, 52, VOCABULARY), ids)
 
 
-def test_a_scaled_tempo_is_what_the_tokenizer_writes_for_it() -> None:
+def test_ids_with_a_scaled_tempo_are_those_of_the_tokenizer() -> None:
     changed = scale_tempo(TOKENIZER.encode(tune(bars=2, qpm=100)), 1.2, VOCABULARY)
     np.testing.assert_array_equal(changed, TOKENIZER.encode(tune(bars=2, qpm=120)))
 
@@ -80,7 +80,7 @@ def test_scaled_tempos_change_nothing_but_the_tempos(seed: int, factor: float) -
 
 
 @given(st.integers(8 * 256, 511 * 256), st.floats(0.1, 10))
-def test_every_scaled_tempo_can_be_written(steps: int, factor: float) -> None:
+def test_every_scaled_tempo_is_in_the_vocabulary(steps: int, factor: float) -> None:
     score = tune(bars=1)
     score.tempos[0].mspq = round(60_000_000 * 256 / steps)
     score.tempos.append(symusic.Tempo(96, qpm=77.7))
@@ -88,21 +88,21 @@ def test_every_scaled_tempo_can_be_written(steps: int, factor: float) -> None:
     np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(changed)), changed)
 
 
-def test_the_fastest_tempos_that_can_be_written_stay_as_they_are() -> None:
+def test_the_fastest_tempos_are_clipped() -> None:
     ids = TOKENIZER.encode(tune(bars=1, qpm=511.5))
     np.testing.assert_array_equal(scale_tempo(ids, 1.0, VOCABULARY), ids)
     twice = scale_tempo(TOKENIZER.encode(tune(bars=1, qpm=400)), 2.0, VOCABULARY)
     np.testing.assert_array_equal(twice, TOKENIZER.encode(tune(bars=1, qpm=511)))
 
 
-def test_two_tempos_by_hand() -> None:
+def test_two_scaled_tempos_equal_values_by_hand() -> None:
     score = tune(bars=2, qpm=100)
     score.tempos.append(symusic.Tempo(96, qpm=90.0))
     back = TOKENIZER.decode(scale_tempo(TOKENIZER.encode(score), 1.25, VOCABULARY))
     np.testing.assert_allclose([each.qpm for each in back.tempos], [125.0, 112.5], atol=1e-3)
 
 
-def test_tempos_that_would_become_equal_stay() -> None:
+def test_tempos_that_would_become_equal_are_not_scaled() -> None:
     score = tune(bars=2, qpm=300)
     score.tempos.append(symusic.Tempo(96, qpm=400.0))
     ids = TOKENIZER.encode(score)
@@ -137,7 +137,7 @@ def test_shifted_velocities_change_nothing_but_the_velocities(seed: int, bins: i
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
-def test_without_a_part_the_rest_is_what_the_tokenizer_writes(seed: int) -> None:
+def test_ids_without_a_part_are_those_of_the_tokenizer(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids = TOKENIZER.encode(random_score(rng, ticks=480, free=True))
     score = TOKENIZER.decode(ids)
@@ -176,7 +176,7 @@ def test_a_window_without_a_part_is_a_window_of_the_piece_without_it(seed: int) 
         np.testing.assert_array_equal(changed, expected)
 
 
-def test_a_part_that_is_not_there_is_refused() -> None:
+def test_a_missing_part_is_refused() -> None:
     with pytest.raises(InputError, match="there is no part 2: the stream has 2, from 0 on"):
         without_part(TOKENIZER.encode(tune(bars=1)), 2, VOCABULARY)
     with pytest.raises(InputError, match="the ids are no stream"):
@@ -192,7 +192,7 @@ def test_the_completion_begins_with_the_same_bar() -> None:
     score.tempos.append(symusic.Tempo(96, qpm=90.3))
     windows = BarIndex(TOKENIZER.encode(score), TOKENIZER).window(1, 5, seam=3)
     example = Example(ids=windows.ids, completion_start=windows.completion_start)
-    augment = RandomAugmentation(vocabulary=VOCABULARY, drop_share=0.7)
+    augment = RandomAugmentation(vocabulary=VOCABULARY, drop_fraction=0.7)
     generator = np.random.default_rng(0)
     lengths = set()
     for _ in range(40):
@@ -203,7 +203,7 @@ def test_the_completion_begins_with_the_same_bar() -> None:
     assert len(lengths) > 3
 
 
-def test_a_tempo_that_gets_shorter_before_the_seam_and_one_longer_behind_it_move_the_seam() -> None:
+def test_tempos_of_another_length_move_the_completion_start() -> None:
     """100.852 becomes 81 and 120 becomes 96.38: one fraction less, one more, as many tokens."""
     score = tune(bars=4, qpm=25818 / 256)
     score.tempos.append(symusic.Tempo(3 * 384, qpm=120.0))
@@ -217,7 +217,7 @@ def test_a_tempo_that_gets_shorter_before_the_seam_and_one_longer_behind_it_move
     assert changed.ids[changed.completion_start] == VOCABULARY.BAR
 
 
-def test_velocity_bins_move_by_four_and_stop_at_the_loudest() -> None:
+def test_shifted_velocity_bins_are_clipped() -> None:
     ids = TOKENIZER.encode(tune(bars=1))
     louder = TOKENIZER.decode(shift_velocity(ids, 3, VOCABULARY))
     loudest = TOKENIZER.decode(shift_velocity(ids, 99, VOCABULARY))
@@ -227,7 +227,7 @@ def test_velocity_bins_move_by_four_and_stop_at_the_loudest() -> None:
     }
 
 
-def test_random_augmentation_keeps_streams_canonical_and_pitches_in_range() -> None:
+def test_random_augmentation_keeps_ids_canonical_and_pitches_in_range() -> None:
     augment = RandomAugmentation(vocabulary=VOCABULARY, lowest_pitch=50, highest_pitch=80)
     example = Example(ids=TOKENIZER.encode(tune(bars=4)), completion_start=20)
     generator = np.random.default_rng(0)
@@ -244,7 +244,7 @@ def test_random_augmentation_keeps_streams_canonical_and_pitches_in_range() -> N
     assert len(seen) == 30
 
 
-def test_a_piece_outside_the_range_is_not_moved_further_out() -> None:
+def test_a_piece_outside_the_range_is_not_transposed() -> None:
     augment = RandomAugmentation(vocabulary=VOCABULARY, lowest_pitch=60, highest_pitch=61)
     example = Example(ids=TOKENIZER.encode(tune(bars=2)), completion_start=10)
     changed = augment(example, np.random.default_rng(1))
@@ -253,12 +253,14 @@ def test_a_piece_outside_the_range_is_not_moved_further_out() -> None:
         assert before == after or before not in pitched
 
 
-def test_what_would_not_be_music_is_refused() -> None:
+def test_changes_out_of_range_are_refused() -> None:
     ids = TOKENIZER.encode(tune(bars=2, low=40))
     pitches = [note.pitch for track in TOKENIZER.decode(ids).tracks for note in track.notes]
     up, down = 127 - max(pitches), min(pitches)
-    said = f"pitches {down} to {max(pitches)} cannot be moved by {up + 1} .* by -{down} to {up}"
-    with pytest.raises(InputError, match=said):
+    message = (
+        f"pitches {down} to {max(pitches)} cannot be transposed by {up + 1} .* by -{down} to {up}"
+    )
+    with pytest.raises(InputError, match=message):
         transpose_ids(ids, up + 1, VOCABULARY)
     with pytest.raises(InputError, match=f"by -{down + 1} semitones"):
         transpose_ids(ids, -down - 1, VOCABULARY)
@@ -268,29 +270,31 @@ def test_what_would_not_be_music_is_refused() -> None:
         with pytest.raises(InputError, match=f"program {program} does not exist: give one from 0"):
             replace_program(ids, program, VOCABULARY)
     for factor in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=f"multiplied by {factor}: give a number above 0"):
+        with pytest.raises(
+            InputError, match=f"factor must be a finite number above 0, got {factor}"
+        ):
             scale_tempo(ids, factor, VOCABULARY)
 
 
 @pytest.mark.parametrize(
     ("setting", "reason"),
     [
-        ({"tempo_range": (0.0, 1.0)}, r"tempo_range is \(0.0, 1.0\): give the smallest above 0"),
+        ({"tempo_range": (0.0, 1.0)}, r"tempo_range is \(0.0, 1.0\): give the smallest factor"),
         ({"tempo_range": (2.0, 1.0)}, "tempo_range is"),
-        ({"drop_share": 1.5}, "drop_share is 1.5: give a share of 0 to 1"),
-        ({"program_share": -0.5}, "program_share is -0.5"),
-        ({"max_semitones": -1}, "max_semitones is -1: give 0 or more"),
-        ({"max_velocity_bins": -2}, "max_velocity_bins is -2"),
+        ({"drop_fraction": 1.5}, r"drop_fraction must be in \[0, 1\], got 1.5"),
+        ({"program_fraction": -0.5}, r"program_fraction must be in \[0, 1\], got -0.5"),
+        ({"max_semitones": -1}, "max_semitones must be at least 0, got -1"),
+        ({"max_velocity_bins": -2}, "max_velocity_bins must be at least 0, got -2"),
     ],
 )
-def test_an_augmentation_that_cannot_be_is_refused(setting: dict[str, Any], reason: str) -> None:
+def test_impossible_augmentation_settings_are_refused(setting: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         RandomAugmentation(vocabulary=VOCABULARY, **setting)
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.floats(0.6, 1.6))
-def test_a_tempo_scaled_back_is_the_tempo_again(seed: int, factor: float) -> None:
+def test_scaling_back_restores_the_tempo(seed: int, factor: float) -> None:
     ids = TOKENIZER.encode(random_score(np.random.default_rng(seed)))
     changed = scale_tempo(ids, factor, VOCABULARY)
     first, last = (TOKENIZER.decode(each).tempos for each in (ids, changed))
@@ -306,7 +310,7 @@ def test_a_tempo_scaled_back_is_the_tempo_again(seed: int, factor: float) -> Non
 
 
 @pytest.mark.parametrize("semitones", [-5, 0, 5])
-def test_transposing_leaves_the_original_ids_alone(semitones: int) -> None:
+def test_transposing_does_not_change_its_input(semitones: int) -> None:
     ids = TOKENIZER.encode(tune(bars=1))
     before = ids.copy()
     transpose_ids(ids, semitones, VOCABULARY)

@@ -1,4 +1,4 @@
-"""The same music is recognised under another key, tempo, instrument and division; other is not."""
+"""The same music is recognized in another key, tempo, instrument and track layout."""
 
 import itertools
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def test_a_changed_copy_is_found_among_others(change: Change) -> None:
     assert pair.share > 0.9
 
 
-def test_a_tune_is_found_under_another_accompaniment() -> None:
+def test_a_melody_is_found_with_another_accompaniment() -> None:
     first, second = tune(bars=60, seed=0), tune(bars=60, seed=1)
     second.tracks[0].notes = first.tracks[0].notes
     other = tune(bars=60, seed=2)
@@ -95,7 +95,7 @@ def test_a_tune_is_found_under_another_accompaniment() -> None:
     assert (pair.first, pair.second, pair.kind) == ("a", "b", "part")
 
 
-def test_a_figure_that_repeats_makes_no_likeness() -> None:
+def test_a_repeated_figure_makes_no_near_duplicate() -> None:
     def with_ostinato(seed: int) -> symusic.Score:
         score = tune(bars=60, seed=seed, parts=1)
         track = symusic.Track("ostinato", 32, False)
@@ -125,7 +125,7 @@ def test_drums_are_compared_stroke_by_stroke() -> None:
     assert [pair[:2] for pair in find_near_duplicates(prints)] == [("a", "b")]
 
 
-def test_a_crowd_of_copies_is_one_group() -> None:
+def test_many_copies_are_one_group() -> None:
     """More copies than a run is compared in pairs for."""
     score = tune(bars=30)
     scores = {f"{place:03}": transpose(score, place % 12) for place in range(90)}
@@ -134,7 +134,7 @@ def test_a_crowd_of_copies_is_one_group() -> None:
     assert set(group_near_duplicates(hashes, prints).values()) == {min(hashes.values())}
 
 
-def test_a_piece_like_no_other_keeps_its_group_when_others_come() -> None:
+def test_adding_pieces_does_not_change_the_group_of_others() -> None:
     prints = {str(seed): fingerprint(tune(bars=30, seed=seed)) for seed in range(6)}
     hashes = {name: f"hash {name}" for name in prints}
     before = group_near_duplicates(hashes, prints)
@@ -145,7 +145,7 @@ def test_a_piece_like_no_other_keeps_its_group_when_others_come() -> None:
     assert after["3"] == after["new"] == "hash 0 of the new one"
 
 
-def test_music_without_runs_is_like_nothing() -> None:
+def test_music_without_runs_has_no_near_duplicates() -> None:
     empty_batch = fingerprint(tune(bars=1))
     assert empty_batch.parts == ()
     assert find_near_duplicates({"a": empty_batch, "b": empty_batch}) == []
@@ -171,7 +171,7 @@ def prints_of(folder: Path) -> dict[str, Fingerprint]:
     return {path.stem: fingerprint(load_score(path)) for path in sorted(folder.glob("*.mid"))}
 
 
-def test_in_909_songs_the_three_that_stand_twice_are_found_and_no_other(shared_data: Path) -> None:
+def test_the_three_duplicates_of_909_songs_are_found(shared_data: Path) -> None:
     pairs = find_near_duplicates(prints_of(shared_data / "pop909"))
     assert {pair[:2] for pair in pairs} == {("017", "018"), ("262", "805"), ("492", "666")}
 
@@ -191,7 +191,7 @@ def chorale(path: Path) -> symusic.Score:
     return score
 
 
-def test_chorales_that_stand_in_both_training_and_validation_are_found(shared_data: Path) -> None:
+def test_chorales_in_both_training_and_validation_are_found(shared_data: Path) -> None:
     folder = shared_data / "jsb_chorales"
     paths = sorted(folder.rglob("*.csv"))
     prints = {f"{path.parent.name} {path.stem[-3:]}": fingerprint(chorale(path)) for path in paths}

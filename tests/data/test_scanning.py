@@ -1,4 +1,4 @@
-"""Every file that may be music is found, in one order, whatever the folder looks like."""
+"""Every file that may be music is listed, in a fixed order, in any folder."""
 
 import os
 import sys

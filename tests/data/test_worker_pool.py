@@ -1,4 +1,4 @@
-"""Workers may crash, hang and vanish; the others' results come all the same."""
+"""Workers may crash, hang and vanish without affecting the results of others."""
 
 import itertools
 import os
@@ -64,7 +64,7 @@ def wait_for(what: object, seconds: float = 60) -> None:
         ("hunger", Failure("failed", "needs more than the 4 GiB it may take")),
     ],
 )
-def test_an_accident_costs_one_file_and_names_it(kind: str, failure: Failure) -> None:
+def test_a_lost_worker_affects_one_item_and_names_it(kind: str, failure: Failure) -> None:
     outcomes = run([*HARMLESS[:20], kind, *HARMLESS[20:]])
     found = outcomes.pop(kind).failure
     assert found is not None
@@ -75,7 +75,7 @@ def test_an_accident_costs_one_file_and_names_it(kind: str, failure: Failure) ->
     }
 
 
-def test_a_file_that_hangs_is_given_up_after_its_time() -> None:
+def test_an_item_that_hangs_is_stopped_at_its_time_limit() -> None:
     outcomes = run([*HARMLESS, "hang", "print"], seconds=1.0)
     assert outcomes["hang"].failure == Failure("late", "takes more than 1 s")
     assert [outcomes[item].result for item in (*HARMLESS, "print")] == [
@@ -83,7 +83,7 @@ def test_a_file_that_hangs_is_given_up_after_its_time() -> None:
     ]  # fmt: skip
 
 
-def test_time_is_counted_by_the_processor_and_waiting_has_an_end_as_well() -> None:
+def test_limits_count_processor_time_and_bound_waiting() -> None:
     """A file that rests on a busy machine is not slow, but one that never comes is given up."""
     outcomes = run(["a", "rest", "wait", "b"], seconds=0.3)
     assert outcomes["rest"].result == "RESTED"
@@ -91,7 +91,7 @@ def test_time_is_counted_by_the_processor_and_waiting_has_an_end_as_well() -> No
     assert [outcomes[item].result for item in ("a", "b")] == ["A", "B"]
 
 
-def test_many_accidents_in_a_row_are_told_apart() -> None:
+def test_successive_failures_are_told_apart() -> None:
     kinds = list(itertools.chain(*zip(HARMLESS, ["segfault", "leave"] * 20, strict=True)))
     kinds = [f"{kind}" for kind in kinds[:12]]
     failures = [
@@ -103,7 +103,7 @@ def test_many_accidents_in_a_row_are_told_apart() -> None:
     ]
 
 
-def test_a_worker_that_somebody_else_ended_costs_nothing(tmp_path: Path) -> None:
+def test_a_worker_killed_from_outside_loses_no_item(tmp_path: Path) -> None:
     flags = [str(tmp_path / str(number)) for number in range(3)]
     (tmp_path / "0").touch()
     (tmp_path / "2").touch()
@@ -112,19 +112,19 @@ def test_a_worker_that_somebody_else_ended_costs_nothing(tmp_path: Path) -> None
     assert [outcome.result for outcome in outcomes] == [1, 1, 1]
 
 
-def test_an_unsendable_result_is_a_failure_of_its_file() -> None:
+def test_a_result_that_cannot_be_pickled_is_a_failure() -> None:
     failure = run(["unsendable", "a"])["unsendable"].failure
     assert failure is not None
     assert failure.kind == "failed"
     assert "pickle" in failure.reason
 
 
-def test_big_results_arrive_whole() -> None:
+def test_large_results_arrive_complete() -> None:
     outcomes = run(["big 40", "big 3", "a", "big 0"])
     assert [len(outcomes[kind].result) >> 20 for kind in ("big 40", "big 3", "big 0")] == [40, 3, 0]
 
 
-def test_results_come_in_order_when_asked_for() -> None:
+def test_results_are_in_order_on_request() -> None:
     kinds = [*HARMLESS, "hang", *(item + "b" for item in HARMLESS)]
     outcomes = map_in_workers(run_task, kinds, workers=2, seconds=1.0, in_order=True)
     assert [outcome.item for outcome in outcomes] == kinds
@@ -148,7 +148,7 @@ def test_items_are_taken_only_as_fast_as_results_are_used(*, in_order: bool) -> 
     outcomes.close()
 
 
-def test_several_processes_work_and_none_is_this_one() -> None:
+def test_items_are_processed_in_several_other_processes() -> None:
     pids = {
         outcome.result for outcome in map_in_workers(process_id, range(400), workers=2, seconds=5)
     }
@@ -175,12 +175,12 @@ def test_an_error_in_the_items_reaches_the_caller() -> None:
         list(map_in_workers(run_task, items(), workers=2))
 
 
-def test_no_items_start_no_worker() -> None:
+def test_without_items_no_worker_starts() -> None:
     assert list(map_in_workers(run_task, [], workers=2)) == []
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(InputError, match="there must be at least 1 worker, got 0"):
+    with pytest.raises(InputError, match="workers must be at least 1, got 0"):
         map_in_workers(run_task, [], workers=0)
     with pytest.raises(RuntimeError, match="cannot import its function: ModuleNotFoundError"):
         list(map_in_workers(_Unknown(), ["a"], workers=1))
@@ -198,7 +198,7 @@ class _Unknown:
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot end a process by these signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL"])
-def test_no_orphan_is_left_when_the_program_ends(name: str, tmp_path: Path) -> None:
+def test_workers_end_with_the_program(name: str, tmp_path: Path) -> None:
     program = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -223,7 +223,7 @@ def test_no_orphan_is_left_when_the_program_ends(name: str, tmp_path: Path) -> N
 
 @pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot end a process by this signal")
-def test_a_worker_that_hears_nothing_ends_by_itself(tmp_path: Path) -> None:
+def test_a_worker_without_its_parent_ends(tmp_path: Path) -> None:
     text = CHILD.replace("write_pid_and_sleep", "write_pid_and_block").replace("600", "1.0")
     program = subprocess.Popen(
         [sys.executable, "-c", text, str(tmp_path)],
@@ -236,10 +236,10 @@ def test_a_worker_that_hears_nothing_ends_by_itself(tmp_path: Path) -> None:
     wait_for(lambda: not processes_in(tmp_path), seconds=30)
 
 
-def test_text_formats_have_a_minute_and_midi_a_second() -> None:
+def test_time_limits_are_a_minute_for_text_and_a_second_for_midi() -> None:
     assert [seconds_for(name) for name in ("a.mid", "a.KAR", "b/c.mxl", "d.XML")] == [1, 1, 60, 60]
 
 
-def test_exit_codes_are_told_by_the_names_of_signals() -> None:
+def test_exit_codes_are_described_by_the_names_of_signals() -> None:
     assert describe_exit(-int(signal.SIGTERM)) == "SIGTERM"
     assert describe_exit(-250) == "signal 250"

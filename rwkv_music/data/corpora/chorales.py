@@ -142,8 +142,8 @@ def _require_regular_bars(
     irregular = [tick for tick in full if tick not in lines]
     if len(irregular) > len(full) // 10:
         raise InputError(
-            f"{name}: {len(irregular)} of its {len(full)} full measures do not begin on a regular bar "
-            "line (an irregular edition); choose another piece"
+            f"{name}: {len(irregular)} of its {len(full)} full measures do not begin on a regular "
+            "bar line (an irregular edition); choose another piece"
         )
 
 

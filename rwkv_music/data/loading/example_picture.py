@@ -1,4 +1,4 @@
-"""A training example as a picture: its notes, and every token, given or to be completed."""
+"""A training example as a picture: its notes and every token, given or to be completed."""
 
 from typing import TYPE_CHECKING
 
@@ -19,19 +19,19 @@ _CELL_QUARTERS = 0.22
 def draw_example(
     batch: Batch, tokenizer: Tokenizer, *, row: int = 0, figure: "Figure | None" = None
 ) -> "Figure":
-    """Draw one sequence of a batch: piano roll above, tokens below, both over the same time.
+    """Draw one row of a batch: piano roll above, tokens below, over the same time axis.
 
-    Each token is a cell that stands at the time it speaks of. Colours, the dashed line and the
-    frames around notes all come from the batch's completion mask; nothing is computed anew.
+    Each token is a cell at the time that it refers to. Colors, the dashed line and the frames
+    around notes are all taken from the batch's completion mask.
 
     Args:
-        batch: What a training step reads, made by `collate`.
-        tokenizer: The one that made the ids.
-        row: Which sequence.
-        figure: To draw into, empty; a new one when None.
+        batch: A batch made by `collate`.
+        tokenizer: The tokenizer that made the ids.
+        row: Row of the batch.
+        figure: An empty figure to draw into; a new one when None.
 
     Raises:
-        InputError: If there is no such sequence.
+        InputError: If there is no such row.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -56,12 +56,12 @@ def draw_example(
     cells.set_title(
         f"{is_scored.sum()} of {len(ids)} tokens count in the loss", loc="left", fontsize=10
     )
-    marks = [
+    markers = [
         Line2D([], [], marker="s", linestyle="", color=color)
         for color in (GIVEN_COLOR, SCORED_COLOR)
     ]
     cells.legend(
-        marks, ["given", "to complete"], loc="upper left", bbox_to_anchor=(1, 1), frameon=False,
+        markers, ["given", "to complete"], loc="upper left", bbox_to_anchor=(1, 1), frameon=False,
         fontsize=8,
     )  # fmt: skip
     notes.set_xlabel("")
@@ -71,18 +71,17 @@ def draw_example(
 def _frame_scored_notes(
     axes: "Axes", ids: np.ndarray, times: np.ndarray, is_scored: np.ndarray, tokenizer: Tokenizer
 ) -> None:
-    """A frame around each note whose duration, its last token, is to be completed."""
+    """Draw a frame around each note whose duration, its last token, is to be completed."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
     vocabulary = tokenizer.vocabulary
-    is_end = np.isin(ids, vocabulary.duration)
+    is_duration = np.isin(ids, vocabulary.duration)
     frames = []
-    for place in np.flatnonzero(is_end & is_scored).tolist():
-        own = vocabulary.values[ids[[place - 2, place]]]
-        pitch, ticks = int(own[0]), int(vocabulary.durations[own[1]])
-        start = times[place] / vocabulary.steps_per_quarter
-        length = ticks / vocabulary.steps_per_quarter
+    for index in np.flatnonzero(is_duration & is_scored).tolist():
+        pitch, duration = vocabulary.values[ids[[index - 2, index]]].tolist()
+        start = times[index] / vocabulary.steps_per_quarter
+        length = int(vocabulary.durations[duration]) / vocabulary.steps_per_quarter
         frames.append(Rectangle((start, pitch - 0.5), length, 1))
     axes.add_collection(
         PatchCollection(
@@ -92,12 +91,11 @@ def _frame_scored_notes(
 
 
 def _draw_cells(axes: "Axes", quarters: np.ndarray, is_scored: np.ndarray) -> None:
-    """Tokens of one moment stand one upon the other, the first one lowest."""
+    """Draw tokens of the same time above one another, the first one at the bottom."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    firsts = np.searchsorted(quarters, quarters)
-    levels = np.arange(len(quarters)) - firsts
+    levels = np.arange(len(quarters)) - np.searchsorted(quarters, quarters)
     cells = [
         Rectangle((start, level + 0.06), _CELL_QUARTERS, 0.88)
         for start, level in zip(quarters.tolist(), levels.tolist(), strict=True)

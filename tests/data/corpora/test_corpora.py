@@ -1,4 +1,4 @@
-"""Corpora: chorales read on this machine, and folders in which some files are bad."""
+"""Corpora of chorales and of folders with damaged files."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.data.crashing import BUG_PITCH, CRASH_PITCH, CrashingTokenizer
 from tests.music import tune
 
 
-def test_a_folder_gives_its_good_files_and_names_the_bad_ones(tmp_path: Path) -> None:
+def test_a_folder_corpus_has_the_good_files_and_names_the_bad_ones(tmp_path: Path) -> None:
     save_score(tune(bars=3), tmp_path / "good.mid")
     save_score(tune(bars=3, seed=1), tmp_path / "deeper" / "other.MID")
     save_score(tune(bars=3), tmp_path / "copy.mid")
@@ -32,7 +32,7 @@ def test_a_folder_gives_its_good_files_and_names_the_bad_ones(tmp_path: Path) ->
     assert len(told) == 4
 
 
-def test_a_file_that_crashes_its_reader_costs_only_itself(tmp_path: Path) -> None:
+def test_a_file_that_crashes_its_reader_affects_no_other(tmp_path: Path) -> None:
     for name, pitch in {"crash.mid": CRASH_PITCH, "bug.mid": BUG_PITCH}.items():
         score = tune(bars=3)
         score.tracks[0].notes[0].pitch = pitch
@@ -46,7 +46,7 @@ def test_a_file_that_crashes_its_reader_costs_only_itself(tmp_path: Path) -> Non
     assert "bug.mid: RuntimeError: a bug of ours: leave it out, and please report this" in bug
 
 
-def test_a_folder_read_in_workers_is_what_reading_it_here_gives(tmp_path: Path) -> None:
+def test_workers_read_a_folder_like_this_process(tmp_path: Path) -> None:
     for seed in range(4):
         save_score(tune(bars=3, seed=seed), tmp_path / f"{seed}.mid")
     corpus = load_corpus(tmp_path, Tokenizer())
@@ -66,7 +66,7 @@ def test_a_folder_without_music_is_refused(tmp_path: Path) -> None:
         load_corpus(tmp_path, Tokenizer())
 
 
-def test_a_pickup_stands_at_the_end_of_a_full_first_bar() -> None:
+def test_a_pickup_is_at_the_end_of_a_full_first_bar() -> None:
     score = load_chorale("bwv269")
     assert len(score.tracks) == 4
     starts = bar_starts(score)
@@ -77,7 +77,7 @@ def test_a_pickup_stands_at_the_end_of_a_full_first_bar() -> None:
     assert [(sign.numerator, sign.denominator) for sign in score.time_signatures] == [(3, 4)]
 
 
-def test_measures_split_at_a_repeat_sign_join_up() -> None:
+def test_measures_split_at_a_repeat_sign_are_joined() -> None:
     score = load_chorale("bwv347")
     assert set(np.diff(bar_starts(score))) == {4 * score.ticks_per_quarter}
     assert melody_of(score).ndim == 1

@@ -1,4 +1,4 @@
-"""The doctor: every file in the table, each with the right verdict, and a word on what to do."""
+"""The doctor reports every file with the right verdict, and what to do."""
 
 import copy
 import itertools
@@ -12,14 +12,28 @@ import symusic
 
 from rwkv_music.data import split_corpus
 from rwkv_music.data.corpora.folders import folder_corpus
-from rwkv_music.data.doctor.file_report import Examiner, FileReport, examine_file, onset_errors_ms
+from rwkv_music.data.doctor.file_report import (
+    Examiner,
+    FileReport,
+    examine_file,
+    examine_score,
+    onset_errors_ms,
+)
 from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder, folder_report
 from rwkv_music.data.doctor.pictures import draw_overview, save_pictures
-from rwkv_music.data.doctor.report_text import advice, remarks_of, row_of, summary_text, table_text
+from rwkv_music.data.doctor.report_text import (
+    COLUMNS,
+    advice,
+    remarks_of,
+    row_of,
+    summary_text,
+    table_text,
+)
 from rwkv_music.data.pieces import held_out_groups
 from rwkv_music.data.scanning import find_files
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score, save_score, transpose
+from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.compiled import VARIABLE
 from tests.data import crashing
@@ -73,7 +87,7 @@ def row(report: FolderReport, name: str) -> FileReport:
     return found
 
 
-def test_every_file_is_in_the_table_or_in_the_count_of_its_ending(
+def test_every_file_is_in_the_table_or_counted_by_its_ending(
     folder: Path, report: FolderReport
 ) -> None:
     found = [path for path in folder.rglob("*") if path.is_file()]
@@ -83,10 +97,10 @@ def test_every_file_is_in_the_table_or_in_the_count_of_its_ending(
     table = table_text(report)
     for file in report.files:
         assert f"  {file.name}\n" in table
-    assert "not looked into: 1 without an ending" in table
+    assert "not examined: 1 without an ending" in table
 
 
-def test_the_verdicts_and_their_reasons(report: FolderReport) -> None:
+def test_verdicts_and_reasons(report: FolderReport) -> None:
     verdicts = {file.name: file.verdict for file in report.files}
     assert verdicts == {
         "broken.mid": "skipped", "deeper/copy.MID": "fine", "empty.xml": "skipped",
@@ -101,7 +115,7 @@ def test_the_verdicts_and_their_reasons(report: FolderReport) -> None:
     assert row(report, "open.mid").repairs == ("1 note that is never ended left out",)
 
 
-def test_the_figures_of_a_file(report: FolderReport) -> None:
+def test_the_values_of_a_file(report: FolderReport) -> None:
     file = row(report, "tune 2.mid")
     score = tune(bars=12, seed=2)
     ids = TOKENIZER.encode(score)
@@ -110,10 +124,45 @@ def test_the_figures_of_a_file(report: FolderReport) -> None:
     assert file.seconds == pytest.approx(12 * 4 * 60 / 100)
     assert (file.tokens, file.tokens_per_note) == (len(ids), round(len(ids) / file.notes, 3))
     assert (file.onset_p99_ms, file.onset_max_ms) == (0.0, 0.0)
-    assert row_of(file)[:4] == ("fine", "12", str(file.notes), "2")
+    cells = dict(zip(COLUMNS, row_of(file), strict=True))
+    assert (cells["bars"], cells["notes"], cells["parts"]) == ("12", str(file.notes), "2")
+    assert (cells["verdict"], cells["read by"]) == ("fine", "symusic")
 
 
-def test_copies_and_likenesses_are_named_and_share_a_side(report: FolderReport) -> None:
+def test_missing_notes_readers_and_repeats_are_reported() -> None:
+    score = tune(bars=4)
+    read = score.note_num()
+    files = [
+        examine_score(name, loaded, tokenizer=TOKENIZER)
+        for name, loaded in {
+            "all.krn": LoadedScore(score, reader="verovio", notes_in_source=read),
+            "fewer.abc": LoadedScore(score, notes_in_source=read + 3, has_repeats=True),
+            "more.xml": LoadedScore(score, notes_in_source=read - 1),
+            "uncounted.mid": LoadedScore(score),
+        }.items()
+    ]
+    column = COLUMNS.index("notes missing")
+    assert [row_of(file)[column] for file in files] == ["0", "3", "-1", "-"]
+    assert row_of(files[0])[COLUMNS.index("read by")] == "verovio"
+    report = FolderReport("music", tuple(files), {})
+    remarks = remarks_of(report)
+    assert (
+        f"missing: 3 notes not read ({read + 3} in the file, {read} read)" in remarks["fewer.abc"]
+    )
+    assert "repeats: not unfolded, each passage is read once" in remarks["fewer.abc"]
+    assert (
+        f"missing: 1 note read that are not in it ({read - 1} in the file, {read} read)"
+        in remarks["more.xml"]
+    )
+    assert not any("missing" in remark for remark in remarks["all.krn"] + remarks["uncounted.mid"])
+    summary = summary_text(report)
+    total = 3 * read + 2
+    assert f"3 of {total} notes are missing from 2 files after reading (fewer.abc, more" in summary
+    assert "1 file with repeats that are not unfolded, each passage is read once: few" in summary
+    assert report.as_dict()["files"][1]["notes_missing"] == 3
+
+
+def test_copies_and_near_duplicates_are_named_and_share_a_split(report: FolderReport) -> None:
     assert report.copies == [["deeper/copy.MID", "tune 0.mid"]]
     assert [pair[:2] for pair in report.near_duplicates] == [("higher.mid", "tune 1.mid")]
     remarks = remarks_of(report)
@@ -124,7 +173,7 @@ def test_copies_and_likenesses_are_named_and_share_a_side(report: FolderReport) 
         assert report.splits[one] == report.splits[other]
 
 
-def test_the_sides_are_those_that_training_will_take(folder: Path, tmp_path: Path) -> None:
+def test_splits_are_those_of_training(folder: Path, tmp_path: Path) -> None:
     for seed in range(12):
         save_score(tune(bars=8, seed=seed), tmp_path / f"{seed}.mid")
     save_score(transpose(tune(bars=8, seed=5), -4), tmp_path / "lower.mid")
@@ -137,17 +186,17 @@ def test_the_sides_are_those_that_training_will_take(folder: Path, tmp_path: Pat
     }
 
 
-def test_the_same_music_in_folders_called_train_and_valid_is_named(tmp_path: Path) -> None:
+def test_leaks_between_folders_called_train_and_valid_are_named(tmp_path: Path) -> None:
     for seed in range(5):
         save_score(tune(bars=12, seed=seed), tmp_path / "train" / f"{seed}.mid")
     save_score(transpose(tune(bars=12, seed=3), 5), tmp_path / "Valid" / "x.mid")
     save_score(tune(bars=12, seed=9), tmp_path / "Valid" / "y.mid")
     report = examine_folder(tmp_path, workers=1)
     assert report.split_leaks == [("Valid/x.mid", "train/3.mid", ("validation", "training"))]
-    assert "are the same music: what is measured on it would flatter" in summary_text(report)
+    assert "are the same music, so results measured on it would be too good" in summary_text(report)
 
 
-def test_what_a_store_would_part_is_named(tmp_path: Path) -> None:
+def test_leaks_in_a_token_store_are_named(tmp_path: Path) -> None:
     """Of twelve keys some fall to the other side; each is the same music."""
     for key in range(12):
         save_score(transpose(tune(bars=12), key), tmp_path / f"{key:02}.mid")
@@ -162,13 +211,13 @@ def test_what_a_store_would_part_is_named(tmp_path: Path) -> None:
     assert "Before you prepare a token store, delete " in summary_text(report)
 
 
-def test_the_summary_answers_in_plain_words(report: FolderReport) -> None:
+def test_the_summary_answers_three_questions(report: FolderReport) -> None:
     can, missing, todo = advice(report)
     assert can.question == "Can I train on this?"
     assert can.lines[0].startswith("Yes, but it is little: 7 different pieces")
     assert can.lines[1].startswith("9 files are usable of 12:")
     assert "1 file is skipped (short.mid): is 1 bar long" in "\n".join(missing.lines)
-    assert "3 files are of another kind and not looked into" in missing.lines[-1]
+    assert "3 files are of another kind and not examined" in missing.lines[-1]
     assert (
         "2 files had faults that are repaired while reading (loud.mid, open.mid)" in todo.lines[0]
     )
@@ -176,7 +225,7 @@ def test_the_summary_answers_in_plain_words(report: FolderReport) -> None:
     assert todo.lines[-1].startswith("Train: rwkv-music train --corpus ")
 
 
-def test_a_folder_that_cannot_be_trained_on_says_so(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_trained_on_is_reported(tmp_path: Path) -> None:
     report = examine_folder(tmp_path)
     assert advice(report)[0].lines == ["No: there is no music file in this folder."]
     save_score(tune(bars=4), tmp_path / "a.mid")
@@ -188,27 +237,27 @@ def test_a_folder_that_cannot_be_trained_on_says_so(tmp_path: Path) -> None:
         examine_folder(tmp_path / "a.mid")
 
 
-def test_bars_of_one_beat_are_doubted(tmp_path: Path) -> None:
+def test_bars_of_one_beat_are_reported(tmp_path: Path) -> None:
     for seed in range(3):
         score = tune(bars=4, seed=seed)
         score.time_signatures[0].numerator = 1
         save_score(score, tmp_path / f"{seed}.mid")
-    assert "3 files have bars of one beat only (0.mid, 1.mid, 2.mid)" in summary_text(
+    assert "3 files have only bars of one beat (0.mid, 1.mid, 2.mid)" in summary_text(
         examine_folder(tmp_path, workers=1)
     )
 
 
-def test_lost_timing_comes_with_a_command_that_keeps_it() -> None:
+def test_lost_timing_is_reported_with_a_setting_that_keeps_it() -> None:
     files = tuple(
         FileReport(f"{ms}.mid", "fine", bars=4, notes=9, tokens=40, onset_p99_ms=ms)
         for ms in (12.9, 13.1)
     )
     said = summary_text(FolderReport("music", files, {}))
     assert "1 file loses more than 13 ms of timing (13.1.mid): a finer grid keeps it." in said
-    assert "Prepare a token store with --steps-per-quarter 192, and train on that." in said
+    assert "Prepare a token store with steps_per_quarter 192, and train on that." in said
 
 
-def test_everything_goes_into_json(report: FolderReport) -> None:
+def test_the_report_can_be_written_as_json(report: FolderReport) -> None:
     stored = json.loads(json.dumps(report.as_dict()))
     assert [file["name"] for file in stored["files"]] == [file.name for file in report.files]
     assert stored["files"][0]["verdict"] == "skipped"
@@ -217,15 +266,15 @@ def test_everything_goes_into_json(report: FolderReport) -> None:
     assert {file["split"] for file in stored["files"]} <= {"training", "validation", None}
 
 
-def test_what_was_not_examined_is_told(folder: Path) -> None:
+def test_files_that_were_not_examined_are_counted(folder: Path) -> None:
     found = find_files(folder)
     done = [examine_file(folder / found.music[0].name, tokenizer=TOKENIZER)]
     report = folder_report(folder, found, done)
     assert report.not_examined == len(found.music) - 1 == 11
-    assert "11 files are not examined: it was stopped before." in summary_text(report)
+    assert "11 files are not examined because of the interruption." in summary_text(report)
 
 
-def test_the_pictures_show_something(report: FolderReport, tmp_path: Path) -> None:
+def test_pictures_are_not_empty(report: FolderReport, tmp_path: Path) -> None:
     paths = save_pictures(report, tmp_path / "pictures")
     assert [path.stem for path in paths] == ["lengths", "pitches", "durations", "signatures"]
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in paths)
@@ -240,7 +289,7 @@ def test_the_pictures_show_something(report: FolderReport, tmp_path: Path) -> No
     draw_overview(folder_report(tmp_path, find_files(tmp_path), []))
 
 
-def test_a_file_that_crashes_its_reader_is_named_and_costs_only_itself(tmp_path: Path) -> None:
+def test_a_file_that_crashes_its_reader_is_named_and_affects_no_other(tmp_path: Path) -> None:
     """Nor does a hang, or a bug of ours; the process that asked goes on."""
     for seed in range(5):
         save_score(tune(bars=4, seed=seed), tmp_path / f"good {seed}.mid")
@@ -264,7 +313,7 @@ def test_a_worker_compiles_no_loops_in_the_time_of_a_file(monkeypatch: pytest.Mo
     assert examiner("nowhere.mid").verdict == "skipped"
 
 
-def test_the_error_is_measured_by_another_clock() -> None:
+def test_onset_errors_do_not_use_the_tempo_map_of_the_library() -> None:
     """One tick of 480 at 60 a minute is 1/480 s; moved by hand, it is found to the microsecond."""
     score = symusic.Score(480)
     score.tempos.append(symusic.Tempo(0, qpm=60.0))
@@ -285,7 +334,7 @@ def test_the_error_is_measured_by_another_clock() -> None:
     )
 
 
-def test_figures_that_are_known_stand_beside_the_reason(tmp_path: Path) -> None:
+def test_known_values_of_a_skipped_file_are_reported(tmp_path: Path) -> None:
     score = symusic.Score(96)
     for place in range(40):
         track = symusic.Track("", place, False)
@@ -298,7 +347,7 @@ def test_figures_that_are_known_stand_beside_the_reason(tmp_path: Path) -> None:
     assert (file.bars, file.notes, file.parts, file.tokens) == (1, 40, 40, None)
 
 
-def test_parts_that_become_one_are_told_and_keep_their_notes(tmp_path: Path) -> None:
+def test_merged_parts_are_reported_and_keep_their_notes(tmp_path: Path) -> None:
     score = tune(bars=4, parts=1, program=5)
     while len(score.tracks) < 40:
         score.tracks.append(score.tracks[0].copy().shift_pitch(len(score.tracks) % 12))
@@ -311,7 +360,7 @@ def test_parts_that_become_one_are_told_and_keep_their_notes(tmp_path: Path) -> 
     assert (file.parts, file.notes_lost, file.onset_max_ms) == (40, 0, 0.0)
 
 
-def test_notes_without_duration_are_told(tmp_path: Path) -> None:
+def test_notes_without_duration_are_reported(tmp_path: Path) -> None:
     score = tune(bars=4)
     score.tracks[0].notes[1].duration = 0
     path = save_score(score, tmp_path / "zero.mid")

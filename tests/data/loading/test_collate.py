@@ -1,4 +1,4 @@
-"""The completion mask: exactly the completion's tokens are scored, and nothing else matters."""
+"""The completion mask selects exactly the tokens of the completion."""
 
 import math
 
@@ -29,14 +29,14 @@ def test_exactly_the_completion_is_scored_row_by_row() -> None:
     assert batch.scored_fraction == 0.5
 
 
-def test_the_scored_targets_are_the_completion_and_nothing_else() -> None:
+def test_the_scored_targets_are_the_completion() -> None:
     first, second = example([1, 4, 4, 3, 8, 9, 2], 3), example([1, 4, 3, 8], 2)
     batch = collate([first, second])
     scored = batch.targets[batch.completion_mask].tolist()
     assert scored == [3, 8, 9, 2, 3, 8]
 
 
-def test_the_loss_of_a_toy_batch_is_the_number_done_by_hand() -> None:
+def test_the_loss_of_a_small_batch_equals_the_value_by_hand() -> None:
     # Two scored targets out of vocabulary 2: even odds cost ln 2, one-to-three odds cost ln 4.
     batch = collate([example([0, 1, 1, 0], 2)])
     hidden = torch.tensor([[[9.0], [0.0], [1.0]]])
@@ -47,7 +47,7 @@ def test_the_loss_of_a_toy_batch_is_the_number_done_by_hand() -> None:
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**16), length=st.integers(2, 9), start=st.integers(1, 8))
-def test_padding_and_the_prompt_as_targets_change_no_loss(
+def test_padding_and_prompt_targets_do_not_change_the_loss(
     seed: int, length: int, start: int
 ) -> None:
     start = min(start, length - 1)

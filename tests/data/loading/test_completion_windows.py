@@ -1,4 +1,4 @@
-"""Windows of whole bars, and splits that never cut through a piece."""
+"""Windows of whole bars, and splits by piece."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.music import piece, tune
 TOKENIZER = Tokenizer()
 
 
-def test_a_window_gives_its_prompt_bars_and_completes_the_next_ones() -> None:
+def test_a_window_is_its_prompt_bars_and_the_next_ones() -> None:
     windows = Windows([piece(9)], TOKENIZER, prompt_bars=2, completion_bars=3)
     bar = TOKENIZER.vocabulary.BAR
     for example in windows:
@@ -40,7 +40,7 @@ def test_every_bar_but_the_first_is_completed_exactly_once(offset: int) -> None:
     assert [token for token in completed if token in notes] == expected
 
 
-def test_every_window_begins_with_the_header_in_force() -> None:
+def test_every_window_begins_with_the_active_header() -> None:
     score = tune(bars=6)
     score.tempos.append(symusic.Tempo(3 * 4 * 96, qpm=61.0))
     slowed = Piece("slowed", TOKENIZER.encode(score), "slowed")
@@ -56,7 +56,7 @@ def test_moving_the_offset_moves_the_completions() -> None:
     assert list(windows.spans(offset=2)) == [(0, 1, 3), (0, 3, 6), (0, 6, 9), (1, 1, 2)]
 
 
-def test_pieces_too_short_are_named_and_passed_over() -> None:
+def test_pieces_of_one_bar_are_named_and_left_out() -> None:
     short = Piece("short.mid", piece(1).ids, "short")
     windows = Windows([short, piece(4)], TOKENIZER, prompt_bars=2, completion_bars=2)
     assert windows.too_short == ["short.mid"]
@@ -77,7 +77,7 @@ def corpus_of(groups: list[str]) -> Corpus:
     return Corpus("test", pieces, {})
 
 
-def test_a_group_never_stands_on_both_sides() -> None:
+def test_a_group_is_never_in_both_splits() -> None:
     corpus = corpus_of([f"g{number % 40}" for number in range(120)])
     train, valid = split_corpus(corpus, valid_fraction=0.25)
     assert {each.group for each in train}.isdisjoint(each.group for each in valid)
@@ -85,14 +85,14 @@ def test_a_group_never_stands_on_both_sides() -> None:
     assert 0.1 < len(valid) / 120 < 0.4
 
 
-def test_adding_pieces_moves_none_of_the_old_ones() -> None:
+def test_adding_pieces_does_not_change_the_split_of_others() -> None:
     few, many = corpus_of([f"g{n}" for n in range(30)]), corpus_of([f"g{n}" for n in range(60)])
     held_out = {each.group for each in split_corpus(few, valid_fraction=0.3)[1]}
     later = {each.group for each in split_corpus(many, valid_fraction=0.3)[1]}
     assert held_out == {group for group in later if int(group[1:]) < 30}
 
 
-def test_two_groups_give_one_to_each_side() -> None:
+def test_of_two_groups_one_is_held_out() -> None:
     for share in (0.001, 0.999):
         train, valid = split_corpus(corpus_of(["a", "b", "b"]), valid_fraction=share)
         assert train

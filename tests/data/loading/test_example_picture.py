@@ -1,4 +1,4 @@
-"""The picture of an example shows the completion mask of the batch, and nothing else."""
+"""The picture of an example shows the completion mask of the batch."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def batch() -> Batch:
 
 
 @pytest.mark.parametrize("row", [0, 1])
-def test_as_many_cells_are_marked_as_the_mask_says(batch: Batch, row: int) -> None:
+def test_the_cells_of_the_mask_are_marked(batch: Batch, row: int) -> None:
     _, cells = draw_example(batch, TOKENIZER, row=row).axes
     colors = cells.collections[0].get_facecolor()
     scored = int(batch.completion_mask[row].sum())
@@ -34,7 +34,7 @@ def test_as_many_cells_are_marked_as_the_mask_says(batch: Batch, row: int) -> No
     assert cells.get_title(loc="left") == f"{scored} of {total} tokens count in the loss"
 
 
-def test_a_note_is_framed_if_its_tokens_count(batch: Batch) -> None:
+def test_scored_notes_are_framed(batch: Batch) -> None:
     notes, _ = draw_example(batch, TOKENIZER, row=1).axes
     frames = [each for each in notes.collections if (each.get_linewidths() == 1.2).all()]
     ends = np.isin(batch.targets[1].numpy(), TOKENIZER.vocabulary.duration)
@@ -43,18 +43,18 @@ def test_a_note_is_framed_if_its_tokens_count(batch: Batch) -> None:
     assert seam == 2 * 4  # two bars of prompt, in quarters
 
 
-def test_another_mask_gives_another_picture(batch: Batch) -> None:
+def test_the_picture_depends_on_the_mask(batch: Batch) -> None:
     batch.completion_mask[1, :-3] = False
     _, cells = draw_example(batch, TOKENIZER, row=1).axes
     assert cells.get_title(loc="left").startswith("3 of ")
 
 
-def test_a_row_that_is_not_there_is_refused(batch: Batch) -> None:
+def test_a_missing_row_is_refused(batch: Batch) -> None:
     with pytest.raises(InputError, match=r"row must be in \[0, 2\), got 2"):
         draw_example(batch, TOKENIZER, row=2)
 
 
-def test_every_token_has_its_time() -> None:
+def test_every_token_is_drawn_at_its_time() -> None:
     vocabulary = TOKENIZER.vocabulary
     ids = piece(4).ids
     times = TOKENIZER.token_times(ids)

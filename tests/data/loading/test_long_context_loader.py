@@ -1,4 +1,4 @@
-"""Whole pieces in stretches: nothing left out, and the state makes them one."""
+"""The long-context loader leaves nothing out, and the carried state connects its batches."""
 
 import json
 from unittest.mock import patch
@@ -40,7 +40,7 @@ def pieces(lengths: list[int]) -> list[Piece]:
     rows=st.integers(1, 3),
     context=st.integers(1, 17),
 )
-def test_an_epoch_reads_every_piece_once_and_pads_nothing(
+def test_an_epoch_reads_every_piece_once_without_padding(
     lengths: list[int], rows: int, context: int
 ) -> None:
     music = pieces(lengths)
@@ -70,7 +70,7 @@ def test_an_epoch_reads_every_piece_once_and_pads_nothing(
         assert whole.count(tuple(each.ids.tolist())) >= 1
 
 
-def test_every_token_but_the_first_is_scored_in_another_tempo_too() -> None:
+def test_every_token_but_the_first_is_scored_with_augmentation() -> None:
     score = tune(bars=3, qpm=100)
     score.tempos.append(symusic.Tempo(384, qpm=120.0))
     tokenizer = Tokenizer()
@@ -87,7 +87,7 @@ def test_every_token_but_the_first_is_scored_in_another_tempo_too() -> None:
 
 @settings(max_examples=15)
 @given(rows=st.integers(1, 3), context=st.integers(1, 60), taken=st.integers(0, 12))
-def test_a_long_stream_sent_to_a_place_goes_on_as_the_first_one_does(
+def test_a_long_context_loader_continues_from_a_position(
     rows: int, context: int, taken: int
 ) -> None:
     augment = RandomAugmentation(vocabulary=Tokenizer().vocabulary)
@@ -109,7 +109,7 @@ def test_a_long_stream_sent_to_a_place_goes_on_as_the_first_one_does(
         assert as_lists(next(first)) == as_lists(next(second))
 
 
-def test_the_order_of_an_epoch_is_drawn_once_and_not_for_each_piece() -> None:
+def test_the_order_of_an_epoch_is_drawn_once() -> None:
     stream = LongContextLoader(pieces([5] * 40), batch_size=2, context_length=8, seed=3)
     with patch("numpy.random.default_rng", wraps=np.random.default_rng) as drawn:
         while min(number for number, _ in stream.position()["rows"]) < 3 * 40:
@@ -118,7 +118,7 @@ def test_the_order_of_an_epoch_is_drawn_once_and_not_for_each_piece() -> None:
     assert len(drawn.call_args_list) <= 4
 
 
-def test_the_loss_of_stretches_is_that_of_one_long_forward() -> None:
+def test_the_loss_of_spans_equals_that_of_one_long_forward() -> None:
     music = pieces([50, 33])
     trainer = Trainer(MODEL, iter(()), TrainingConfig(corpus="", out="", dropout=0.0))
     stream = LongContextLoader(music, batch_size=1, context_length=9, seed=0)
@@ -142,7 +142,7 @@ def test_the_loss_of_stretches_is_that_of_one_long_forward() -> None:
     assert not trainer.carried.layers[0].wkv.requires_grad
 
 
-def test_without_the_carried_state_the_loss_would_be_another() -> None:
+def test_without_the_carried_state_the_loss_differs() -> None:
     trainer = Trainer(MODEL, iter(()), TrainingConfig(corpus="", out="", dropout=0.0))
     stream = LongContextLoader(pieces([60]), batch_size=1, context_length=20, seed=0)
     trainer.objective(next(stream), divide_by=1)
@@ -153,7 +153,7 @@ def test_without_the_carried_state_the_loss_would_be_another() -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_model_learns_from_a_long_stream(precision: str) -> None:
+def test_a_model_learns_from_a_long_context_loader(precision: str) -> None:
     model = RWKV7(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=64))
     model.load_state_dict(MODEL.float().state_dict())
     MODEL.double()
@@ -165,7 +165,7 @@ def test_a_model_learns_from_a_long_stream(precision: str) -> None:
     assert losses[-1] < losses[0] - 0.3
 
 
-def test_a_stream_of_nothing_or_of_no_length_is_refused() -> None:
+def test_no_pieces_or_no_length_are_refused() -> None:
     with pytest.raises(InputError, match="none of the 1 pieces has two tokens"):
         LongContextLoader(pieces([1]), batch_size=1, context_length=4, seed=0)
     with pytest.raises(InputError, match="context_length must be at least 1, got 0"):

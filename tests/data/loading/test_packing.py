@@ -1,4 +1,4 @@
-"""Several examples in a row: nothing lost, little padding, and the same loss and gradients."""
+"""Packed rows lose nothing, have little padding, and give the same loss and gradients."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def examples(lengths: list[int], *, seed: int = 0) -> list[Example]:
     ]
 
 
-def test_a_packed_row_is_its_examples_one_after_another() -> None:
+def test_a_packed_row_concatenates_its_examples() -> None:
     music = [Example(np.array(ids, dtype=np.uint16), 2) for ids in ([1, 2, 3, 4, 5], [6, 7, 8])]
     # The second one is half as long: two rows would leave a quarter empty.
     batch = pack(music)
@@ -43,7 +43,7 @@ def test_a_packed_row_is_its_examples_one_after_another() -> None:
     assert batch.resets.tolist() == [[True, False, False, False, True, False]]
 
 
-def test_rows_that_fill_evenly_are_kept_apart() -> None:
+def test_as_many_rows_as_fill_evenly_are_used() -> None:
     assert bin_by_length([8, 4, 4, 2, 6]) == [[0], [4, 3], [1, 2]]
     batch = pack(examples([5, 5, 5]))
     assert batch.tokens.shape == (3, 4)
@@ -51,7 +51,7 @@ def test_rows_that_fill_evenly_are_kept_apart() -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 2000), min_size=1, max_size=60), most=st.floats(0, 0.5))
-def test_every_example_has_one_place_and_padding_stays_within_its_share(
+def test_every_example_is_in_one_row_and_padding_stays_below_its_limit(
     lengths: list[int], most: float
 ) -> None:
     rows = bin_by_length(lengths, max_padding=most)
@@ -62,7 +62,7 @@ def test_every_example_has_one_place_and_padding_stays_within_its_share(
 
 
 @given(lengths=LENGTHS, seed=st.integers(0, 99))
-def test_packed_completions_are_those_of_one_row_each(lengths: list[int], seed: int) -> None:
+def test_packing_keeps_the_completions(lengths: list[int], seed: int) -> None:
     music = examples(lengths, seed=seed)
     apart, packed = collate(music), pack(music)
     assert completions(apart) == completions(packed)
@@ -78,9 +78,7 @@ def completions(batch: Batch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("backend", available_backends())
-def test_packed_and_unpacked_have_one_loss_and_one_gradient(
-    backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_packing_keeps_loss_and_gradients(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, backend)
 
     @settings(max_examples=10 if backend != "reference" else 3)
@@ -109,7 +107,7 @@ def loss_and_gradients(model: RWKV7, batch: Batch) -> tuple[Tensor, dict[str, Te
     return loss.detach(), dict(zip(names, found, strict=True))
 
 
-def test_without_resets_a_row_of_several_would_be_wrong() -> None:
+def test_without_resets_the_loss_of_a_packed_row_differs() -> None:
     # What makes the equality above say something.
     packed = pack(examples([40, 17]))
     loss, _ = loss_and_gradients(MODEL, packed)
@@ -120,6 +118,6 @@ def test_without_resets_a_row_of_several_would_be_wrong() -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_share_of_padding_out_of_range_is_refused(share: float) -> None:
-    with pytest.raises(InputError, match=rf"most_padding must be in \[0, 1\), got {share}"):
+def test_max_padding_out_of_range_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match=rf"max_padding must be in \[0, 1\), got {share}"):
         pack(examples([4]), max_padding=share)

@@ -1,4 +1,4 @@
-"""Batches made ahead are the same batches, and a place told among them is the right one."""
+"""Prefetched batches are the same batches, with the right positions."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ from tests.data.loading.test_window_loader import as_lists, stream
     ahead=st.integers(1, 6), taken=st.integers(0, 25), batch_size=st.integers(1, 4),
     packing=st.booleans(),
 )  # fmt: skip
-def test_a_place_told_while_batches_lie_ready_is_that_of_the_next_one(
+def test_the_position_is_that_of_the_next_batch_returned(
     ahead: int, taken: int, batch_size: int, packing: bool
 ) -> None:
     plain = stream(batch_size, packing=packing)
@@ -37,7 +37,7 @@ def test_a_place_told_while_batches_lie_ready_is_that_of_the_next_one(
     assert [as_lists(next(again)) for _ in range(5)] == expected
 
 
-def test_after_closing_the_next_batch_is_still_the_next_one() -> None:
+def test_closing_skips_no_batch() -> None:
     plain, batches = stream(), PrefetchLoader(stream())
     for _ in range(3):
         assert as_lists(next(batches)) == as_lists(next(plain))
@@ -71,7 +71,7 @@ class Counting(WindowLoader):
         self.source.seek(position)
 
 
-def test_batches_are_made_before_they_are_asked_for() -> None:
+def test_batches_are_made_in_advance() -> None:
     source = Counting(stream(), good=4)
     with PrefetchLoader(source, ahead=3) as batches:
         next(batches)
@@ -79,7 +79,7 @@ def test_batches_are_made_before_they_are_asked_for() -> None:
         assert source.made_all.wait(timeout=60)
 
 
-def test_what_goes_wrong_in_the_thread_is_told_in_its_turn() -> None:
+def test_an_exception_in_the_thread_is_raised_in_order() -> None:
     with PrefetchLoader(Counting(stream(), good=2), ahead=5) as batches:
         next(batches)
         next(batches)

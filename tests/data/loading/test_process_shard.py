@@ -1,4 +1,4 @@
-"""Joint batches divided among processes: nothing twice, nothing left out, places the same."""
+"""Batches divided among processes: nothing twice, nothing left out, the same positions."""
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +22,7 @@ def shares(number: int) -> list[ProcessShard]:
 
 
 @given(lengths=st.lists(st.integers(1, 900), max_size=40), number=st.integers(1, 9))
-def test_every_place_is_in_exactly_one_share(lengths: list[int], number: int) -> None:
+def test_every_item_is_in_exactly_one_shard(lengths: list[int], number: int) -> None:
     parts = [share.select(lengths) for share in shares(number)]
     assert sorted(place for part in parts for place in part) == list(range(len(lengths)))
     assert all(part == sorted(part) for part in parts)
@@ -47,7 +47,7 @@ def scored_of(batch: Batch) -> list[tuple[int, ...]]:
 
 @settings(max_examples=20)
 @given(number=st.integers(1, 4), seed=st.integers(0, 99))
-def test_the_shares_of_a_batch_hold_its_windows_and_know_the_same_place(
+def test_the_shards_of_a_batch_contain_its_windows_and_have_its_position(
     number: int, seed: int
 ) -> None:
     def stream(share: ProcessShard) -> WindowLoader:
@@ -65,7 +65,7 @@ def test_the_shares_of_a_batch_hold_its_windows_and_know_the_same_place(
 
 @settings(max_examples=20)
 @given(number=st.sampled_from([1, 2, 3, 6]), context=st.integers(1, 40))
-def test_the_rows_of_a_long_stream_are_divided_in_order(number: int, context: int) -> None:
+def test_the_rows_of_a_long_context_batch_are_divided_in_order(number: int, context: int) -> None:
     def stream(share: ProcessShard) -> LongContextLoader:
         return LongContextLoader(MUSIC, batch_size=6, context_length=context, seed=0, shard=share)
 
@@ -77,12 +77,12 @@ def test_the_rows_of_a_long_stream_are_divided_in_order(number: int, context: in
         assert all(part.position() == joint.position() for part in parts)
 
 
-def test_an_empty_share_is_one_position_of_padding() -> None:
+def test_an_empty_batch_is_one_padding_position() -> None:
     batch = empty_batch(padding_id=7)
     assert batch.tokens.tolist() == [[7]]
     assert batch.num_scored == 0
 
 
 @pytest.mark.parametrize(("rank", "rows"), [(0, [0, 1]), (2, [4, 5])])
-def test_rows_go_to_the_processes_in_order(rank: int, rows: list[int]) -> None:
+def test_rows_are_assigned_to_processes_in_order(rank: int, rows: list[int]) -> None:
     assert list(range(6))[ProcessShard(rank, 3).rows(6)] == rows

@@ -1,4 +1,4 @@
-"""Windows from anywhere: whole bars, the header in force, no more tokens than asked for."""
+"""Random windows: whole bars, the active header, and at most the requested number of tokens."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def take(number: int, *, most: int = 120, seed: int = 0) -> list[np.ndarray]:
     return list(itertools.islice(windows, number))
 
 
-def test_every_window_is_one_that_the_pieces_have() -> None:
+def test_every_random_window_is_a_window_of_a_piece() -> None:
     possible = {
         BarIndex(piece.ids, TOKENIZER).fitting(bar, 120).tobytes()
         for piece in PIECES
@@ -31,7 +31,7 @@ def test_every_window_is_one_that_the_pieces_have() -> None:
     assert max(len(ids) for ids in take(500)) <= 120
 
 
-def test_long_pieces_are_met_as_often_as_they_have_tokens() -> None:
+def test_pieces_are_drawn_in_proportion_to_their_tokens() -> None:
     # The first bars of the three pieces differ; windows of the whole piece tell which it was.
     windows = RandomWindows(PIECES, TOKENIZER, max_tokens=120, seed=1)
     share = len(PIECES[2].ids) / sum(len(piece.ids) for piece in PIECES)
@@ -46,7 +46,7 @@ def test_a_seed_repeats_its_windows() -> None:
     assert not all(np.array_equal(mine, theirs) for mine, theirs in zip(first, other, strict=True))
 
 
-def test_what_cannot_give_windows_is_refused() -> None:
+def test_no_pieces_or_too_few_tokens_are_refused() -> None:
     with pytest.raises(InputError, match="there is no piece to take windows from"):
         RandomWindows([], TOKENIZER, max_tokens=100, seed=0)
     tiny = RandomWindows([Piece("a", PIECES[0].ids, "a")], TOKENIZER, max_tokens=8, seed=0)

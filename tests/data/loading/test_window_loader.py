@@ -1,4 +1,4 @@
-"""The stream of batches: everything once an epoch, and a place one can come back to."""
+"""The window loader reads everything once per epoch and resumes from a position."""
 
 import json
 
@@ -37,7 +37,7 @@ def padding_share(batches: WindowLoader, *, taken: int = 50) -> float:
 
 @settings(max_examples=12)
 @given(batch_size=st.integers(1, 5), taken=st.integers(0, 90), packing=st.booleans())
-def test_a_stream_sent_to_a_place_goes_on_as_the_first_one_does(
+def test_a_loader_continues_from_a_position_with_the_same_batches(
     batch_size: int, taken: int, packing: bool
 ) -> None:
     first = stream(batch_size, packing=packing)
@@ -52,7 +52,7 @@ def test_a_stream_sent_to_a_place_goes_on_as_the_first_one_does(
         assert as_lists(next(first)) == as_lists(next(second))
 
 
-def test_an_epoch_completes_every_bar_but_the_first_of_each_piece_once() -> None:
+def test_an_epoch_completes_every_bar_but_the_first_once() -> None:
     batches = WindowLoader(WINDOWS, batch_size=4, seed=1)
     opened, epochs = [], []
     while len(set(epochs)) < 3:
@@ -65,13 +65,13 @@ def test_an_epoch_completes_every_bar_but_the_first_of_each_piece_once() -> None
         assert bars == sum(range(1, 11))
 
 
-def test_without_packing_similar_lengths_stand_together() -> None:
+def test_without_packing_similar_lengths_are_batched() -> None:
     batches = stream(4, packing=False)
     assert padding_share(batches) < 0.1
     assert next(batches).resets is None
 
 
-def test_packed_batches_hold_as_many_windows_and_hardly_any_padding() -> None:
+def test_packed_batches_have_all_windows_and_little_padding() -> None:
     batches = stream(4)
     assert padding_share(batches) < 0.03
     resets = next(batches).resets

@@ -1,4 +1,4 @@
-"""Preparing goes on from wherever it was stopped, and ends with the same store."""
+"""An interrupted prepare continues and ends with the same store."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""A store gives back what went in, to us and to RWKV-LM's trainer."""
+"""A store returns what was prepared, also to a reader of RWKV-LM's format."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def expected(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def test_every_piece_comes_back_under_its_name_and_in_order(folder: Path, store: Path) -> None:
+def test_pieces_are_read_back_with_their_names_in_order(folder: Path, store: Path) -> None:
     pieces = expected(folder)
     assert len(pieces) == 48
     opened = Store(store)
@@ -53,7 +53,7 @@ def test_every_piece_comes_back_under_its_name_and_in_order(folder: Path, store:
         np.testing.assert_array_equal(found[name], ids)
 
 
-def test_a_reader_of_binidx_opens_both_sides(store: Path) -> None:
+def test_a_reader_of_binidx_opens_both_splits(store: Path) -> None:
     opened = Store(store)
     for side, pieces in (("train", opened.train), ("valid", opened.valid)):
         read = Binidx.open(store / side)
@@ -64,7 +64,7 @@ def test_a_reader_of_binidx_opens_both_sides(store: Path) -> None:
             np.testing.assert_array_equal(piece.ids, document)
 
 
-def test_an_index_by_hand() -> None:
+def test_an_index_equals_one_made_by_hand() -> None:
     index = index_bytes(np.array([3, 0, 2]), np.dtype("<u2"))
     assert len(index) == 34 + 3 * (4 + 8) + 4 * 8
     version_code_counts = "0100000000000000 08 0300000000000000 0400000000000000"
@@ -75,7 +75,7 @@ def test_an_index_by_hand() -> None:
     assert np.frombuffer(index, "<i8", 4, 70).tolist() == [0, 1, 2, 3]
 
 
-def test_large_vocabularies_have_four_bytes_a_token(tmp_path: Path) -> None:
+def test_large_vocabularies_use_four_bytes_per_token(tmp_path: Path) -> None:
     assert (dtype_for(65536).itemsize, dtype_for(65537).itemsize) == (2, 4)
     (tmp_path / "a.idx").write_bytes(index_bytes(np.array([2, 1]), dtype_for(70000)))
     (tmp_path / "a.bin").write_bytes(np.array([69999, 5, 65536], dtype=np.uint32).tobytes())
@@ -86,7 +86,7 @@ def test_large_vocabularies_have_four_bytes_a_token(tmp_path: Path) -> None:
     assert (sizes.tolist(), dtype) == ([2, 1], np.dtype("<i4"))
 
 
-def test_stored_bars_give_the_windows_of_the_piece_itself(store: Path) -> None:
+def test_windows_of_stored_bars_equal_those_of_the_piece(store: Path) -> None:
     for piece in Store(store).train:
         fresh = BarIndex(piece.ids.copy(), TOKENIZER)
         stored = BarIndex(piece.ids, TOKENIZER, piece.bar_index)
@@ -111,7 +111,7 @@ def test_copies_are_in_one_split_and_are_counted(store: Path) -> None:
     assert piece.group == hashlib.sha256(piece.ids.tobytes()).hexdigest()
 
 
-def test_training_splits_a_store_as_its_files_are_split(store: Path) -> None:
+def test_training_uses_the_split_of_the_store(store: Path) -> None:
     opened = Store(store)
     train, valid = split_corpus(load_corpus(store, TOKENIZER), valid_fraction=0.1)
     assert [piece.name for piece in train] == [piece.name for piece in opened.train]
@@ -132,7 +132,7 @@ def test_a_store_keeps_its_held_out_fraction_and_settings_in_training(
     assert len(valid) > 8
 
 
-def test_windows_of_a_store_are_those_of_its_folder(folder: Path, store: Path) -> None:
+def test_windows_of_a_store_equal_those_of_its_folder(folder: Path, store: Path) -> None:
     plain = [Piece(name, ids, name) for name, ids in expected(folder).items()]
     stored = sorted(load_corpus(store, TOKENIZER).pieces, key=lambda piece: piece.name.split("/"))
     bars = {"prompt_bars": 2, "completion_bars": 2}

@@ -14,17 +14,19 @@ COLUMNS = (
     ("Verdict", "fine, repaired while reading, or skipped"),
     ("File", "with what there is to say about it"),
     ("Bars", "bars in it"),
-    ("Notes", "notes in it"),
+    ("Notes", "notes that were read"),
+    ("Missing", "notes of the file that were not read"),
     ("Parts", "parts with notes"),
     ("Tempo", "quarters per minute, from the slowest to the fastest"),
     ("Signatures", "time signatures, in order of appearance"),
     ("moved ms", "99 of 100 notes begin within this of where they did, as tokens"),
     ("most ms", "the note that moves most, as tokens"),
     ("Tokens/note", "tokens that the model reads for a note"),
-    ("Side", "whether training learns from it or tests with it"),
+    ("Read by", "the library that read it"),
+    ("Split", "whether training learns from it or tests with it"),
 )
 _VERDICTS = ("fine", "repaired", "skipped")
-_SIDES = {"training": "learn", "validation": "test", "": "-"}
+_SPLIT_TEXTS = {"training": "learn", "validation": "test", "": "-"}
 
 
 class FileTable(anywidget.AnyWidget):
@@ -43,15 +45,15 @@ class FileTable(anywidget.AnyWidget):
 
     def show(self, report: FolderReport) -> None:
         """Show the files of a report."""
-        remarks, sides = remarks_of(report), report.splits
+        remarks, splits = remarks_of(report), report.splits
         with self.hold_sync():
             self.selected = ""
             self.rows = [
-                _row(file, remarks[file.name], sides.get(file.name, "")) for file in report.files
+                _row(file, remarks[file.name], splits.get(file.name, "")) for file in report.files
             ]
 
 
-def _row(file: FileReport, remarks: list[str], side: str) -> dict[str, Any]:
+def _row(file: FileReport, remarks: list[str], split: str) -> dict[str, Any]:
     """Return the texts of a row and the values by which it is sorted."""
     verdict, *figures, name = row_of(file)
     signatures = ", ".join(file.time_signatures) or None
@@ -59,9 +61,10 @@ def _row(file: FileReport, remarks: list[str], side: str) -> dict[str, Any]:
         "name": name,
         "verdict": verdict,
         "remarks": remarks,
-        "texts": [verdict, name, *figures, _SIDES[side]],
+        "texts": [verdict, name, *figures, _SPLIT_TEXTS[split]],
         "values": [
-            verdict, name, file.bars, file.notes, file.parts, file.slowest_qpm, signatures,
-            file.onset_p99_ms, file.onset_max_ms, file.tokens_per_note, side or None,
+            verdict, name, file.bars, file.notes, file.notes_missing, file.parts, file.slowest_qpm,
+            signatures, file.onset_p99_ms, file.onset_max_ms, file.tokens_per_note,
+            file.reader or None, split or None,
         ],
     }  # fmt: skip
