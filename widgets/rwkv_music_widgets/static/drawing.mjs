@@ -1,7 +1,7 @@
 // Draws the piano roll on a canvas: rows, lines, notes, keys, ruler, seam, selection.
 
 import { isBlackKey, labelEvery, pitchName, visibleNotes } from "./geometry.mjs";
-import { noteColor } from "./theme.mjs";
+import { PART_COLORS, noteColor } from "./theme.mjs";
 
 export const KEY_WIDTH = 46;
 export const RULER_HEIGHT = 26;
@@ -77,16 +77,32 @@ function drawLines(pen, score, { time, height, colors }) {
 function drawNotes(pen, { notes }, { time, pitch, colors }) {
   const [first, stop] = visibleNotes(notes, time.first, time.last);
   const gap = pitch.rowHeight > 5 ? 1 : 0;
+  // Right edge of what is drawn in each row: narrow notes on the same pixel are drawn once.
+  const covered = new Float32Array(128).fill(-1);
   let drawn = 0;
+  let color = "";
   for (let i = first; i < stop; i += 1) {
-    const x = time.toX(notes.onset[i]);
     const end = time.toX(notes.onset[i] + notes.duration[i]);
     if (end < KEY_WIDTH) continue;
-    const y = pitch.toY(notes.pitch[i]);
-    pen.fillStyle = noteColor(notes.part[i], notes.velocity[i], colors.dark);
-    if (notes.isDrum[i]) drawDiamond(pen, x, y, pitch.rowHeight);
-    else pen.fillRect(x, y + gap / 2, Math.max(1.5, end - x - 1), pitch.rowHeight - gap);
     drawn += 1;
+    const key = notes.pitch[i];
+    if (end < covered[key] + 0.5) continue;
+    const x = time.toX(notes.onset[i]);
+    const right = x + Math.max(1.5, end - x - 1);
+    if (right - x < 2) covered[key] = right;
+    const wanted = noteColor(notes.part[i], notes.velocity[i], colors.dark);
+    if (wanted !== color) {
+      color = wanted;
+      pen.fillStyle = color; // the canvas parses the text each time
+    }
+    const y = pitch.toY(key);
+    if (notes.isDrum[i]) drawDiamond(pen, x, y, pitch.rowHeight);
+    else pen.fillRect(x, y + gap / 2, right - x, pitch.rowHeight - gap);
+    if (notes.part[i] >= PART_COLORS.length && pitch.rowHeight > 5 && right - x > 4) {
+      pen.fillStyle = colors.background; // a stripe tells it from the part with the same hue
+      pen.fillRect(x + 1, y + pitch.rowHeight / 2 - 1, right - x - 2, 2);
+      color = "";
+    }
   }
   return drawn;
 }

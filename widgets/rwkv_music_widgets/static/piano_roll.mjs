@@ -105,7 +105,7 @@ class PianoRollView {
 
   fit() {
     this.time = new TimeScale(0, this.end, KEY_WIDTH, Math.max(KEY_WIDTH + 1, this.width() - 6));
-    this.draw();
+    this.drawNow();
   }
 
   width() {
@@ -114,7 +114,14 @@ class PianoRollView {
     return this.lastWidth;
   }
 
+  /** Draw before the next frame; several changes within a frame are drawn once. */
   draw() {
+    this.drawRequest ??= requestAnimationFrame(() => this.drawNow());
+  }
+
+  drawNow() {
+    cancelAnimationFrame(this.drawRequest);
+    this.drawRequest = null;
     if (!this.score) return;
     const width = this.width();
     const height = this.model.get("height");
@@ -297,6 +304,7 @@ class PianoRollView {
 
   destroy() {
     cancelAnimationFrame(this.frameRequest);
+    cancelAnimationFrame(this.drawRequest);
     this.synth.close();
     for (const cleanup of this.cleanups) cleanup();
   }

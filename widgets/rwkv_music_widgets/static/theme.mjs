@@ -1,10 +1,20 @@
 // Colours of the parts and of the notebook's theme.
 
-/** One hue per part, distinguishable for colour-blind readers (after Okabe and Ito). */
-export const PART_HUES = [
-  [202, 100, 38], [26, 100, 44], [164, 100, 33], [326, 46, 58],
-  [202, 77, 58], [41, 100, 45], [332, 60, 40], [54, 46, 42],
+/**
+ * Hue, saturation and contrast band of twelve parts; later parts repeat them with a stripe.
+ *
+ * The colours were chosen by a greedy search for the largest distance in CIELAB, with normal vision,
+ * deuteranopia and protanopia, in both themes. Colour-blind readers tell many of them apart by
+ * lightness only, which is why there are two bands of contrast.
+ */
+export const PART_COLORS = [
+  [212, 100, 1], [12, 100, 0], [284, 100, 0], [156, 100, 1], [332, 65, 0], [36, 35, 0],
+  [124, 100, 0], [276, 65, 0], [324, 65, 1], [268, 35, 0], [180, 100, 0], [68, 100, 1],
 ];
+
+const BACKGROUNDS = { light: "#ffffff", dark: "#15181c" };
+/** Contrast of the softest and loudest notes with the background, by band; WCAG asks for 3. */
+const CONTRASTS = { light: [[3.2, 5.0], [7.0, 11.0]], dark: [[3.4, 5.2], [7.5, 12.0]] };
 
 /** Return whether the notebook's theme is dark; JupyterLab marks it on the body. */
 export function isDark() {
@@ -18,7 +28,7 @@ export function themeColors() {
   const dark = isDark();
   return {
     dark,
-    background: dark ? "#15181c" : "#ffffff",
+    background: dark ? BACKGROUNDS.dark : BACKGROUNDS.light,
     blackRow: dark ? "#1d2126" : "#f3f4f6",
     beat: dark ? "#262b31" : "#e8eaed",
     bar: dark ? "#454d57" : "#b8bec6",
@@ -35,14 +45,68 @@ export function themeColors() {
   };
 }
 
-/** Return a note's colour: the part's hue, paler for low velocities, within a contrast bound. */
+/** Return the relative luminance (WCAG 2) of red, green and blue from 0 to 1. */
+export function luminance([red, green, blue]) {
+  const linear = (value) =>
+    value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+}
+
+/** Return red, green and blue from 0 to 1 of a hue in degrees and percentages. */
+export function hslToRgb(hue, saturation, lightness) {
+  const s = saturation / 100;
+  const l = lightness / 100;
+  const channel = (offset) => {
+    const k = (offset + hue / 30) % 12;
+    return l - s * Math.min(l, 1 - l) * Math.max(-1, Math.min(k - 3, 9 - k, 1));
+  };
+  return [channel(0), channel(8), channel(4)];
+}
+
+/** Return the contrast ratio (WCAG 2) of two luminances. */
+export function contrast(first, second) {
+  return (Math.max(first, second) + 0.05) / (Math.min(first, second) + 0.05);
+}
+
+function hexToRgb(text) {
+  return [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16) / 255);
+}
+
+/** Return the lightness at which a hue has a contrast with the background of the theme. */
+function lightnessFor(hue, saturation, wanted, dark) {
+  const background = luminance(hexToRgb(dark ? BACKGROUNDS.dark : BACKGROUNDS.light));
+  let [low, high] = [0, 100];
+  for (let step = 0; step < 20; step += 1) {
+    const middle = (low + high) / 2;
+    const ratio = contrast(luminance(hslToRgb(hue, saturation, middle)), background);
+    // Lighter means more contrast on a dark background, and less on a light one.
+    if ((ratio < wanted) === dark) low = middle;
+    else high = middle;
+  }
+  return dark ? high : low;
+}
+
+const noteColors = new Map();
+
+/**
+ * Return a note's colour: the part's hue, with more contrast for higher velocities.
+ *
+ * @param {number} part index of the part
+ * @param {number} velocity 1 to 127
+ * @param {boolean} dark whether the theme is dark
+ */
 export function noteColor(part, velocity, dark) {
-  const [hue, saturation, lightness] = PART_HUES[part % PART_HUES.length];
-  const loud = Math.min(1, velocity / 110);
-  const level = dark
-    ? lightness * 0.75 + 14 + 16 * loud
-    : lightness + (1 - loud) * (78 - lightness) * 0.75;
-  return `hsl(${hue} ${saturation}% ${level.toFixed(0)}%)`;
+  const key = (part % PART_COLORS.length) * 256 + velocity * 2 + (dark ? 1 : 0);
+  let color = noteColors.get(key);
+  if (color === undefined) {
+    const [hue, saturation, band] = PART_COLORS[part % PART_COLORS.length];
+    const [softest, loudest] = (dark ? CONTRASTS.dark : CONTRASTS.light)[band];
+    const wanted = softest + (loudest - softest) * Math.min(1, velocity / 120);
+    const lightness = lightnessFor(hue, saturation, wanted, dark);
+    color = `hsl(${hue} ${saturation}% ${lightness.toFixed(1)}%)`;
+    noteColors.set(key, color);
+  }
+  return color;
 }
 
 /** Call `redraw` when the theme changes; return a function that stops it. */
