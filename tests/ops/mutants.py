@@ -20,15 +20,15 @@ REFERENCE = "ops/wkv7/reference.py"
 Mutant = tuple[str, str, str]
 
 RECURRENT: list[Mutant] = [
-    (RECURRENCE, "dr[i % 2] += s[i] * now.y", "dr[i % 2] -= s[i] * now.y"),
+    (RECURRENCE, "dr[i % 2] += s[i] * current.y", "dr[i % 2] -= s[i] * current.y"),
     (RECURRENCE, "load(d[t].r + c) + dr[0] + dr[1]", "load(d[t].r + c) + dr[0] - dr[1]"),
     (
         RECURRENCE,
         "s[i] -= s[i] * f;\n        s[i] += beta",
         "s[i] += s[i] * f;\n        s[i] += beta",
     ),
-    (RECURRENCE, "s[i] += beta * now.removed", "s[i] -= beta * now.removed"),
-    (RECURRENCE, "s[i] += k * now.v", "s[i] -= k * now.v"),
+    (RECURRENCE, "s[i] += beta * current.removed", "s[i] -= beta * current.removed"),
+    (RECURRENCE, "s[i] += k * current.v", "s[i] -= k * current.v"),
     (
         RECURRENCE,
         "if (chunk.reset[t]) {\n        RM_UNROLL\n        for (int i = 0; i < kBackwardRows",
@@ -39,10 +39,14 @@ RECURRENT: list[Mutant] = [
         "(chunk, half, chunk.count, first, middle, middle",
         "(chunk, half, chunk.count, first, begin, middle",
     ),
-    (RECURRENCE, "states_again<false>(chunk, 0, half,", "states_again<false>(chunk, 0, half - 1,"),
-    (RECURRENCE, "ds[i][c] += r * now.y", "ds[i][c] -= r * now.y"),
-    (RECURRENCE, "dk += ds[i][c] * now.v", "dk -= ds[i][c] * now.v"),
-    (RECURRENCE, "dbeta += ds[i][c] * now.removed", "dbeta -= ds[i][c] * now.removed"),
+    (
+        RECURRENCE,
+        "recompute_states<false>(chunk, 0, half,",
+        "recompute_states<false>(chunk, 0, half - 1,",
+    ),
+    (RECURRENCE, "ds[i][c] += r * current.y", "ds[i][c] -= r * current.y"),
+    (RECURRENCE, "dk += ds[i][c] * current.v", "dk -= ds[i][c] * current.v"),
+    (RECURRENCE, "dbeta += ds[i][c] * current.removed", "dbeta -= ds[i][c] * current.removed"),
     (RECURRENCE, "parts[i] += ds[i][c] * k;", "parts[i] -= ds[i][c] * k;"),
     (RECURRENCE, "parts[rows + i] += ds[i][c] * b;", "parts[rows + i] -= ds[i][c] * b;"),
     (RECURRENCE, "df -= ds[i][c] * s;", "df += ds[i][c] * s;"),
@@ -50,9 +54,9 @@ RECURRENT: list[Mutant] = [
     (RECURRENCE, "ds[i][c] -= ds[i][c] * f;", "ds[i][c] += ds[i][c] * f;"),
     (RECURRENCE, "ds[i][c] += alpha * u[i];", "ds[i][c] -= alpha * u[i];"),
     (RECURRENCE, "if (chunk.reset[t]) ds[i][c] = V{};", ""),
-    (WKV, "load(of.f + c) * load(slope + c)", "-load(of.f + c) * load(slope + c)"),
+    (WKV, "load(d_step.f + c) * load(slope + c)", "-load(d_step.f + c) * load(slope + c)"),
     (FUNCTIONS, "* s * (inverse * s);", "* s * (Real(1) + inverse * s);"),
-    (FUNCTIONS, "slope = (Real(1) - forgotten)", "slope = (Real(1) + forgotten)"),
+    (FUNCTIONS, "slope = (Real(1) - forget)", "slope = (Real(1) + forget)"),
 ]
 """The recurrence itself, in the native library."""
 
@@ -78,7 +82,11 @@ MIXED: list[Mutant] = [
     (MIXING, "store(d_v + c, dv * (Real(1) - s))", "store(d_v + c, dv * (Real(1) + s))"),
     (MIXING, "store(d_value_first + c, dv * s)", "store(d_value_first + c, -dv * s)"),
     (MIXING, "load(dp.v0 + c) + d_logit", "load(dp.v0 + c) - d_logit"),
-    (MIXING, "along += (load(d.beta + c) * a - load", "along += (load(d.beta + c) * a + load"),
+    (
+        MIXING,
+        "projections += (load(d.beta + c) * a - load",
+        "projections += (load(d.beta + c) * a + load",
+    ),
     (MIXING, "(d_beta * a - load(d.alpha + c) + q", "(d_beta * a + load(d.alpha + c) + q"),
     (MIXING, "+ q * projection) * inverse", "- q * projection) * inverse"),
     (MIXING, "(d_beta * q + dk_used * k * k_a)", "(d_beta * q - dk_used * k * k_a)"),
@@ -99,11 +107,11 @@ SHIFTED: list[Mutant] = [
         "total += load(static_cast<const Out*>(s.out[j])",
         "total -= load(static_cast<const Out*>(s.out[j])",
     ),
-    (SHIFT, "whole += d;", "whole -= d;"),
+    (SHIFT, "direct += d;", "direct -= d;"),
     (SHIFT, "shifted += d * load", "shifted -= d * load"),
-    (SHIFT, "load(d_mix) + d * change", "load(d_mix) - d * change"),
-    (SHIFT, "load(d_n + c) + whole - shifted", "load(d_n + c) + whole + shifted"),
-    (SHIFT, "store(d_n + c, load(d_n + c) + whole", "store(d_n + c, whole"),
+    (SHIFT, "load(d_mix) + d * difference", "load(d_mix) - d * difference"),
+    (SHIFT, "load(d_n + c) + direct - shifted", "load(d_n + c) + direct + shifted"),
+    (SHIFT, "store(d_n + c, load(d_n + c) + direct", "store(d_n + c, direct"),
     (SHIFT, "store(d_previous + c, shifted)", "store(d_previous + c, -shifted)"),
     (SHIFT, "if (reset) std::fill(d_n.begin(), d_n.end(), Real(0));", ""),
     (SHIFT, "total += d_centred;", "total -= d_centred;"),
@@ -112,7 +120,7 @@ SHIFTED: list[Mutant] = [
     (SHIFT, "load(d_bias + c) + d)", "load(d_bias + c) - d)"),
     (SHIFT, "d_centred - mean - centred * projection", "d_centred + mean - centred * projection"),
     (SHIFT, "- mean - centred * projection", "- mean + centred * projection"),
-    (SHIFT, "    else if (!is_reset(s, stretch.batch, stretch.end))", "    else if (true)"),
+    (SHIFT, "    else if (!is_reset(s, segment.batch, segment.end))", "    else if (true)"),
     (RELU, "load(d_from) * Real(2)", "load(d_from) * Real(-2)"),
 ]
 """Token shift and the squared ReLU."""
@@ -122,8 +130,8 @@ MULTIPLIED: list[Mutant] = [
     (TILES, "c[i * kBlock + j] += a *", "c[i * kBlock + j] -= a *"),
     (TILES, "i / kTile * left.other", "i / kTile * left.depth"),
     (TILES, "pairs[j / kTile * right.other +", "pairs[j / kTile * right.depth +"),
-    (TILES, "number / kDepth * depth, row", "number / kTile * depth, row"),
-    (TILES, "pair(load(at), load(at + row))", "pair(load(at + row), load(at))"),
+    (TILES, "skipped / kDepth * depth, row", "skipped / kTile * depth, row"),
+    (TILES, "pair(load(source), load(source + row))", "pair(load(source + row), load(source))"),
     (TILES, "load(from + c * column + k)", "load(from + c * column + kDepth - 1 - k)"),
     (PRODUCTS, "half * kTile * column_, depth_", "(1 - half) * kTile * column_, depth_"),
     (
@@ -149,17 +157,21 @@ MULTIPLIED: list[Mutant] = [
     ),
     (
         PRODUCTS_BACK,
-        "load(slopes + i) * Function::slope(x, y)",
-        "load(slopes + i) + Function::slope(x, y)",
+        "load(gradients + i) * Function::slope(x, y)",
+        "load(gradients + i) + Function::slope(x, y)",
     ),
-    (PRODUCTS_BACK, "store(before + i, y);", "store(before + i, x);"),
-    (PRODUCTS_BACK, "pair_block(before, hidden", "pair_block(slopes, hidden"),
-    (PRODUCTS_BACK, "pair_block(slopes, right", "pair_block(before, right"),
-    (PRODUCTS_BACK, "activate<Identity>(slopes, left", "activate<Identity>(before, left"),
-    (PRODUCTS_BACK, "p_.inputs / kDepth, before", "p_.inputs / kDepth, slopes"),
+    (PRODUCTS_BACK, "store(activations + i, y);", "store(activations + i, x);"),
+    (PRODUCTS_BACK, "pair_block(activations, hidden", "pair_block(gradients, hidden"),
+    (PRODUCTS_BACK, "pair_block(gradients, right", "pair_block(activations, right"),
+    (
+        PRODUCTS_BACK,
+        "activate<IdentityFunction>(gradients, left",
+        "activate<IdentityFunction>(activations, left",
+    ),
+    (PRODUCTS_BACK, "p_.inputs / kDepth, activations", "p_.inputs / kDepth, gradients"),
     (PRODUCTS_BACK, "c, s.d_x && s.begin);", "c, false);"),
     (PRODUCTS_BACK, "sums, !s.is_first);", "sums, false);"),
-    (PRODUCTS_BACK, "at == first,", "slice == 0,"),
+    (PRODUCTS_BACK, "token == first,", "slice == 0,"),
     (PRODUCTS_BACK, "if (s.end < p_.hidden) continue;", "if (s.begin) continue;"),
     (
         PRODUCTS_BACK,
@@ -172,9 +184,17 @@ MULTIPLIED: list[Mutant] = [
         "in_rows(d_y.data, p_.hidden).from(0)",
     ),
     (PRODUCTS_BACK, "int64_t column = s.begin / kBlock + j", "int64_t column = j"),
-    (PRODUCTS_BACK, "share(of_second, i, s.begin / kBlock + j)", "share(of_second, i, j)"),
+    (
+        PRODUCTS_BACK,
+        "partial_sums(is_second, i, s.begin / kBlock + j)",
+        "partial_sums(is_second, i, j)",
+    ),
     (PRODUCTS_BACK, "int64_t j = s.begin; j < s.end", "int64_t j = 0; j < s.end - s.begin"),
-    (PRODUCTS_BACK, "load(total + i) + load(share + i)", "load(total + i) - load(share + i)"),
+    (
+        PRODUCTS_BACK,
+        "load(total + i) + load(partial_sums + i)",
+        "load(total + i) - load(partial_sums + i)",
+    ),
     (
         PRODUCTS_BACK,
         "add_sums(s, d_y, p_.outputs, packed(hidden",
@@ -186,11 +206,11 @@ MULTIPLIED: list[Mutant] = [
         "add_sums(s, x, p_.inputs, packed(hidden",
     ),
     (PRODUCTS_BACK, "if (column != 1) transpose_square", "if (column == 1) transpose_square"),
-    (PRODUCTS_BACK, "of_second ? p_.inputs * p_.hidden : 0", "0"),
+    (PRODUCTS_BACK, "is_second ? p_.inputs * p_.hidden : 0", "0"),
     (
         PRODUCTS_BACK,
-        "std::min((lane + 1) * stretches / lanes * kTokens, all.tokens)",
-        "std::min((lane + 1) * stretches / lanes * kTokens, all.tokens - 1)",
+        "std::min((worker + 1) * segments / workers * kSegmentTokens, all.tokens)",
+        "std::min((worker + 1) * segments / workers * kSegmentTokens, all.tokens - 1)",
     ),
 ]
 """Products in tiles, with loops in place of the processor's instructions."""

@@ -1,5 +1,5 @@
-// What Python hands over: plain structures, the same as in rwkv_music/ops/native_arguments.py. All offsets are 64 bits
-// wide, and strides count numbers, not bytes.
+// Structures passed from Python, equal to those in rwkv_music/ops/native_arguments.py. All offsets are
+// 64-bit; strides count elements, not bytes.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,9 @@
 
 namespace rwkv_music {
 
-enum NumberType : int32_t { kFloat32 = 0, kBFloat16 = 1, kFloat64 = 2 };
+enum DType : int32_t { kFloat32 = 0, kBFloat16 = 1, kFloat64 = 2 };
 
-// A tensor of shape [batch, step, head, channel] whose channels lie side by side.
+// A tensor of shape [batch, step, head, channel] with contiguous channels.
 struct Sequence {
   void* data;
   int64_t batch_stride, step_stride, head_stride;
@@ -29,8 +29,8 @@ inline Stored* at(const Sequence& sequence, int64_t batch, int64_t step, int64_t
 // Sizes of an operator over sequences.
 struct Sizes {
   int64_t batch, steps, heads;
-  int32_t type;     // of the sequences: a NumberType
-  int32_t threads;  // at most
+  int32_t type;     // a DType, of the sequences
+  int32_t threads;  // maximum
 };
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

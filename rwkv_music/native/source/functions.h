@@ -1,4 +1,4 @@
-// exp, sigmoid and the decay of RWKV-7 on vectors, to within two units in the last place.
+// exp, sigmoid and the decay of RWKV-7 on vectors, accurate to two units in the last place.
 #pragma once
 
 #include "lanes.h"
@@ -29,10 +29,10 @@ constexpr Real inverse_factorial(int n) {
   return n < 2 ? Real(1) : inverse_factorial<Real>(n - 1) / Real(n);
 }
 
-// The series of exp from its term `First` on, divided by x^First: sum of x^(n - First) / n!.
+// Series of exp from term `First`, divided by x^First: sum of x^(n - First) / n!.
 template <typename Real, int First, int Last>
 RM_INLINE Vector<Real> exp_series(Vector<Real> x) {
-  constexpr Real coefficient = inverse_factorial<Real>(First);  // a constant: Clang would call it
+  constexpr Real coefficient = inverse_factorial<Real>(First);  // or Clang would call the function
   if constexpr (First == Last)
     return fill<Real>(coefficient);
   else
@@ -43,9 +43,9 @@ template <typename Real>
 RM_INLINE Vector<Real> exp(Vector<Real> x) {
   using P = Precision<Real>;
   using Integer = typename Lanes<Real>::Integer;
-  // The order of the two in each lets a NaN through.
+  // This order of arguments propagates NaN.
   x = maximum<Real>(fill<Real>(-P::exp_limit), minimum<Real>(fill<Real>(P::exp_limit), x));
-  // x = n ln 2 + rest with a whole n, rounded by adding a number whose last bit is worth 1.
+  // x = n ln 2 + rest with an integer n, rounded by adding a number whose last bit has the value 1.
   const Vector<Real> shifted = x * Real(1.44269504088896340736) + P::rounding;
   const Vector<Real> n = shifted - P::rounding;
   const Vector<Real> rest = (x - n * P::ln2_high) - n * P::ln2_low;
@@ -64,20 +64,20 @@ RM_INLINE Vector<Real> tanh(Vector<Real> x) {
   return Real(1) - Real(2) / (Real(1) + exp<Real>(x * Real(2)));
 }
 
-// What is forgotten: 1 - decay, which keeps its digits where the decay is nearly 1.
+// The amount forgotten, 1 - decay, computed without cancellation where the decay is near 1.
 template <typename Real>
-RM_INLINE Vector<Real> forgetting(Vector<Real> sigmoid_of_logit) {
+RM_INLINE Vector<Real> forget_amount(Vector<Real> sigmoid_of_logit) {
   const Vector<Real> log_decay = sigmoid_of_logit * Real(-kDecayRate);
   return -log_decay * exp_series<Real, 1, Precision<Real>::expm1_terms>(log_decay);
 }
 
-// Its derivative by the logit. sigmoid(-x), written as exp(-x) sigmoid(x), keeps its digits at a
-// large x, where 1 - sigmoid(x) would lose them.
+// The amount forgotten and its derivative with respect to the logit. sigmoid(-x) is computed as
+// exp(-x) sigmoid(x), since 1 - sigmoid(x) would cancel at large x.
 template <typename Real>
-RM_INLINE void forgetting_and_slope(Vector<Real> logit, Vector<Real>& forgotten, Vector<Real>& slope) {
+RM_INLINE void forget_amount_and_slope(Vector<Real> logit, Vector<Real>& forget, Vector<Real>& slope) {
   const Vector<Real> inverse = exp<Real>(-logit), s = Real(1) / (Real(1) + inverse);
-  forgotten = forgetting<Real>(s);
-  slope = (Real(1) - forgotten) * Real(kDecayRate) * s * (inverse * s);
+  forget = forget_amount<Real>(s);
+  slope = (Real(1) - forget) * Real(kDecayRate) * s * (inverse * s);
 }
 
 }  // namespace rwkv_music

@@ -1,5 +1,5 @@
-// Vectors of as many numbers as the instruction set holds, in the extensions GCC and Clang share.
-// Everything here is written once; the file is compiled once per instruction set.
+// Vectors as wide as the instruction set allows, in the language extensions GCC and Clang share.
+// The code is written once and compiled once per instruction set.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +53,7 @@ using Vector = typename Lanes<Real>::Vector;
 template <typename Real>
 using Integers = typename Lanes<Real>::Integers;
 
-// bfloat16: the upper half of a float32.
+// bfloat16: the upper 16 bits of a float32.
 struct bfloat16 {
   uint16_t bits;
 };
@@ -68,7 +68,7 @@ RM_INLINE Vector<Real> load(const Real* from) {
 typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
 typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 
-// GCC takes conversions between widths apart where one instruction does them.
+// Intrinsics, since GCC splits these conversions into several instructions.
 RM_INLINE Words widen(Halves x) {
 #if defined(__AVX512F__)
   return (Words)_mm512_cvtepu16_epi32((__m256i)x);
@@ -87,7 +87,7 @@ RM_INLINE Vector<float> load(const bfloat16* from) {
 
 typedef int16_t Shorts __attribute__((vector_size(kVectorBytes)));
 
-// As many int8 as there are int16 in a vector.
+// Loads as many int8 as a vector has int16, and widens them.
 RM_INLINE Shorts load_shorts(const int8_t* from) {
 #if defined(__AVX512F__)
   return (Shorts)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)from));
@@ -101,7 +101,7 @@ RM_INLINE Shorts load_shorts(const int8_t* from) {
 #endif
 }
 
-// Of two neighbours each: w[2i] pair[0] + w[2i + 1] pair[1], where `pair` is two int16.
+// Lane i is w[2i] pair[0] + w[2i + 1] pair[1], where `pair` holds two int16.
 RM_INLINE Integers<float> products_of_pairs(Shorts w, int32_t pair) {
 #if defined(__AVX512F__)
   return (Integers<float>)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(pair));
@@ -120,19 +120,19 @@ RM_INLINE void store(Real* to, Vector<Real> x) {
   std::memcpy(to, &x, sizeof(x));
 }
 
-// The lower half of each word, which must be below 2^16.
+// Narrows words below 2^16 to 16 bits.
 RM_INLINE Halves narrow(Words x) {
 #if defined(__AVX512F__)
   return (Halves)_mm512_cvtepi32_epi16((__m512i)x);
 #elif defined(__AVX2__)
-  const __m256i packed = _mm256_packus_epi32((__m256i)x, (__m256i)x);  // in each half by itself
+  const __m256i packed = _mm256_packus_epi32((__m256i)x, (__m256i)x);  // within each 128-bit half
   return (Halves)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
 #else
   return __builtin_convertvector(x, Halves);
 #endif
 }
 
-// Rounds to the nearest bfloat16, to even between two; a NaN stays one.
+// Rounds to the nearest bfloat16, ties to even; NaN stays NaN.
 RM_INLINE Halves round(Vector<float> x) {
 #if defined(__AVX512BF16__)
   return (Halves)_mm512_cvtneps_pbh(x);
@@ -150,13 +150,13 @@ RM_INLINE void store(bfloat16* to, Vector<float> x) {
   std::memcpy(to, &halves, sizeof(halves));
 }
 
-// Of each pair x[i], y[i] the two as bfloat16 in one word, x in its lower half.
+// Word i holds x[i] (lower half) and y[i] (upper half) as bfloat16.
 RM_INLINE Words pair(Vector<float> x, Vector<float> y) {
   return widen(round(x)) | (widen(round(y)) << 16);
 }
 
-// Past the caches, for what is read much later or by others: the memory below `to` is then not read
-// first. `finish_streams` comes before anybody reads it.
+// Non-temporal store, for data that is read much later or by other threads: the cache line is not read
+// first. Call `finish_streams` before the data is read.
 template <typename Real>
 RM_INLINE void stream(Real* to, Vector<Real> x) {
 #if defined(__SSE2__)
@@ -196,7 +196,7 @@ RM_INLINE Vector<Real> minimum(Vector<Real> x, Vector<Real> y) {
   return x < y ? x : y;
 }
 
-// Seen as two rows of a matrix of tiles `Step` wide, x and y exchange x's odd tiles for y's even ones.
+// Treats x and y as rows of blocks of `Step` lanes; swaps the odd blocks of x with the even ones of y.
 template <int Step, typename Real, int... I>
 RM_INLINE void exchange(Vector<Real>& x, Vector<Real>& y, std::integer_sequence<int, I...>) {
   constexpr int count = Lanes<Real>::count;
@@ -215,7 +215,7 @@ RM_INLINE void exchange(Vector<Real>& x, Vector<Real>& y) {
   exchange<Step, Real>(x, y, std::make_integer_sequence<int, Lanes<Real>::count>{});
 }
 
-// Transposes a square of as many vectors as there are lanes.
+// Transposes a square block of as many vectors as there are lanes.
 template <typename Real, int Step = 1>
 RM_INLINE void transpose_tile(Vector<Real> (&tile)[Lanes<Real>::count]) {
   constexpr int lanes = Lanes<Real>::count;
@@ -227,7 +227,7 @@ RM_INLINE void transpose_tile(Vector<Real> (&tile)[Lanes<Real>::count]) {
   }
 }
 
-// Transposes a matrix of Size rows and columns.
+// Transposes a square matrix of size `Size`.
 template <int Size, typename Real>
 RM_INLINE void transpose_square(const Real* from, Real* to) {
   constexpr int lanes = Lanes<Real>::count;
@@ -248,14 +248,14 @@ RM_INLINE Vector<Real> sums_from(Vector<Real>* parts) {
   if constexpr (Step == lanes) {
     return parts[0];
   } else {
-    constexpr int left = Count > 1 ? Count / 2 : 1;
+    constexpr int remaining = Count > 1 ? Count / 2 : 1;
     RM_UNROLL
-    for (int i = 0; i < left; ++i) {
+    for (int i = 0; i < remaining; ++i) {
       Vector<Real> x = parts[Count > 1 ? 2 * i : 0], y = parts[Count > 1 ? 2 * i + 1 : 0];
       exchange<Step, Real>(x, y);
       parts[i] = x + y;
     }
-    return sums_from<Real, left, 2 * Step>(parts);
+    return sums_from<Real, remaining, 2 * Step>(parts);
   }
 }
 
@@ -264,16 +264,16 @@ RM_INLINE Real sum(Vector<Real> x) {
   return sums_from<Real, 1, 1>(&x)[0];
 }
 
-// to[i] is the sum over the lanes of parts[i]; Count is a power of two. Cheaper by far than one sum
-// after the other. `parts` is used up.
+// Sets to[i] to the sum over the lanes of parts[i]; Count is a power of two. Much cheaper than separate
+// sums. Overwrites `parts`.
 template <typename Real, int Count>
 RM_INLINE void sums_to(Vector<Real> (&parts)[Count], Real* to) {
   constexpr int lanes = Lanes<Real>::count;
-  constexpr int at_once = Count < lanes ? Count : lanes;
+  constexpr int block = Count < lanes ? Count : lanes;
   RM_UNROLL
-  for (int i = 0; i < Count; i += at_once) {
-    const Vector<Real> totals = sums_from<Real, at_once, 1>(parts + i);
-    std::memcpy(to + i, &totals, at_once * sizeof(Real));
+  for (int i = 0; i < Count; i += block) {
+    const Vector<Real> totals = sums_from<Real, block, 1>(parts + i);
+    std::memcpy(to + i, &totals, block * sizeof(Real));
   }
 }
 

@@ -1,5 +1,5 @@
-// The native library of rwkv-music: one translation unit, plain C functions, no headers but C++'s.
-// It is compiled once for each instruction set; the one to use is chosen when it is loaded.
+// The native library of rwkv-music: one translation unit with plain C functions and standard
+// headers only. It is compiled once per instruction set; the variant is chosen at load time.
 
 #include <algorithm>
 #include <memory>
@@ -14,12 +14,12 @@
 
 using namespace rwkv_music;
 
-// A number of the sources this was built from, see build.py: Python calls no other library.
+// Hash of the sources (see build.py): Python refuses a library built from other sources.
 RM_EXPORT int64_t rwkv_music_sources() { return RWKV_MUSIC_SOURCES; }
 
-// The best instruction set of this machine: 0 the architecture's own, 1 AVX2, 2 AVX-512,
-// 3 tiles of bfloat16 (AMX).
-RM_EXPORT int32_t rwkv_music_level() { return level_of_this_machine(); }
+// The best instruction set of this machine: 0 baseline of the architecture, 1 AVX2, 2 AVX-512,
+// 3 AMX with bfloat16.
+RM_EXPORT int32_t rwkv_music_level() { return instruction_set_level(); }
 
 RM_EXPORT void rwkv_music_wkv7_forward(const Wkv7Forward* x) {
   if (x->sizes.type == kFloat64) return wkv7_forward<double>(*x);
@@ -65,8 +65,8 @@ RM_EXPORT void rwkv_music_squared_relu(const SquaredRelu* x) {
   squared_relu<float>(*x);
 }
 
-RM_EXPORT void rwkv_music_products_forward(const Products* x) { products_forward(*x); }
+RM_EXPORT void rwkv_music_products_forward(const MatrixProducts* x) { products_forward(*x); }
 
-RM_EXPORT void rwkv_music_products_backward(const ProductsBackward* x) { products_backward(*x); }
+RM_EXPORT void rwkv_music_products_backward(const MatrixProductsBackward* x) { products_backward(*x); }
 
 RM_EXPORT void rwkv_music_decode_step(const DecodeStep* x) { decode_step(*x); }

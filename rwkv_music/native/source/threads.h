@@ -1,5 +1,5 @@
-// Independent tasks on several threads. They live for one call: nothing to shut down, and a process
-// that forks finds no lock held by a thread that did not come along.
+// Independent tasks on several threads. Threads exist for one call only: there is nothing to shut down,
+// and a forked process has no lock held by a thread that does not exist in it.
 #pragma once
 
 #include <atomic>
@@ -17,14 +17,14 @@ void for_each_task(int64_t count, int threads, const Task& task) {
   const auto work = [&] {
     for (int64_t i = next++; i < count; i = next++) task(i);
   };
-  std::vector<std::thread> others;
+  std::vector<std::thread> workers;
   try {
-    for (int64_t i = 1; i < threads && i < count; ++i) others.emplace_back(work);
+    for (int64_t i = 1; i < threads && i < count; ++i) workers.emplace_back(work);
   } catch (const std::system_error&) {
-    // The system gives no more threads: the ones there are do all the work.
+    // No more threads are available: the existing ones do all the work.
   }
   work();
-  for (auto& each : others) each.join();
+  for (auto& thread : workers) thread.join();
 }
 
 }  // namespace rwkv_music

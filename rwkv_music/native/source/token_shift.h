@@ -1,9 +1,9 @@
-// LayerNorm and RWKV's token shift in one pass: every token, normalised, is mixed with the one
-// before it in `count` different shares,
+// LayerNorm and RWKV's token shift in one pass: every normalized token is interpolated with the previous
+// one, with `num_mixes` different weights,
 //
 //     n_t = layer_norm(x_t)        out_j,t = n_t + (n_{t-1} - n_t) mix_j
 //
-// each written in the type that the matrix product behind it wants.
+// each written in the dtype of the matrix product that follows.
 #pragma once
 
 #include <cmath>
@@ -20,20 +20,20 @@ constexpr int64_t kTokensPerTask = 32;
 
 struct TokenShift {
   int64_t batch, steps, channels;
-  int32_t count, type_in, type_out, threads;
+  int32_t num_mixes, type_in, type_out, threads;
   const void* x;  // [B, T, C], of type_in
-  const void *weight, *bias, *mixes;  // [C], [C], [count, C]; like all below in the compute type
-  const void* before;                 // [B, C]: n of the token before the first
-  const uint8_t* resets;              // [B, T]: the token has nothing before it; or null
+  const void *weight, *bias, *mixes;  // [C], [C], [num_mixes, C]; from here on in the compute type
+  const void* before;                 // [B, C]: n of the token before the first one
+  const uint8_t* resets;              // [B, T]: the token starts a sequence; or null
   void* last;                         // [B, C]: n of the last token
-  void* out[kMaxMixes];               // [B, T, C] each, of type_out; in the backward their gradients
+  void* out[kMaxMixes];               // [B, T, C] each, of type_out; gradients in the backward
 };
 
 struct TokenShiftBackward {
   TokenShift forward;
   const void* d_last;  // [B, C]
   void* d_x;           // [B, T, C], of type_in
-  void* d_parameters;  // [tasks, 2 + count, C]: each task's share for weight, bias and mixes
+  void* d_parameters;  // [tasks, 2 + num_mixes, C]: each task's partial sums for weight, bias and mixes
   void* d_before;      // [B, C]
 };
 
@@ -51,20 +51,20 @@ RM_INLINE Real sum_of_four(const Vector<Real> (&parts)[4]) {
   return sum<Real>((parts[0] + parts[1]) + (parts[2] + parts[3]));
 }
 
-// n = layer_norm(x) of one token; channels are a multiple of a head's.
+// n = layer_norm(x) of one token; `channels` is a multiple of the head size.
 template <typename Real, typename In>
 RM_INLINE Moments<Real> layer_norm(
     const In* x, const Real* weight, const Real* bias, int64_t channels, Real* n) {
-  // Several sums, since each waits for the one before it.
-  constexpr int apart = 4, lanes = Lanes<Real>::count;
-  Vector<Real> totals[apart] = {}, squares[apart] = {};
-  for (int64_t c = 0; c < channels; c += apart * lanes)
+  // Several accumulators hide the latency of an addition.
+  constexpr int accumulators = 4, lanes = Lanes<Real>::count;
+  Vector<Real> totals[accumulators] = {}, squares[accumulators] = {};
+  for (int64_t c = 0; c < channels; c += accumulators * lanes)
     RM_UNROLL
-    for (int i = 0; i < apart; ++i) totals[i] += load(x + c + i * lanes);
+    for (int i = 0; i < accumulators; ++i) totals[i] += load(x + c + i * lanes);
   const Real mean = sum_of_four<Real>(totals) / channels;
-  for (int64_t c = 0; c < channels; c += apart * lanes)
+  for (int64_t c = 0; c < channels; c += accumulators * lanes)
     RM_UNROLL
-    for (int i = 0; i < apart; ++i) {
+    for (int i = 0; i < accumulators; ++i) {
       const Vector<Real> centred = load(x + c + i * lanes) - mean;
       squares[i] += centred * centred;
     }
@@ -75,17 +75,17 @@ RM_INLINE Moments<Real> layer_norm(
   return {mean, scale};
 }
 
-// A stretch of one sequence, with the normalised tokens in it and the one before.
+// A segment of one sequence: its normalized tokens and the one before.
 template <typename Real, typename In>
-struct Stretch {
+struct Segment {
   int64_t batch, first, end;
   std::vector<Real> normed;  // [1 + tokens, C]
   std::vector<Moments<Real>> moments;
 
-  Stretch(const TokenShift& s, int64_t task) {
-    const int64_t stretches = ceil_div(s.steps, kTokensPerTask), channels = s.channels;
-    batch = task / stretches;
-    first = task % stretches * kTokensPerTask;
+  Segment(const TokenShift& s, int64_t task) {
+    const int64_t segments = ceil_div(s.steps, kTokensPerTask), channels = s.channels;
+    batch = task / segments;
+    first = task % segments * kTokensPerTask;
     end = std::min(first + kTokensPerTask, s.steps);
     normed.resize((end - first + 1) * channels);
     moments.resize(end - first);
@@ -113,74 +113,74 @@ inline bool is_reset(const TokenShift& s, int64_t batch, int64_t t) {
 
 template <typename In, typename Out>
 void token_shift_forward(const TokenShift& s) {
-  using Real = typename ComputedIn<In>::type;
+  using Real = typename ComputeType<In>::type;
   const int64_t channels = s.channels;
   for_each_task(tasks_of(s), s.threads, [&](int64_t task) {
-    const Stretch<Real, In> stretch(s, task);
-    const std::vector<Real> nothing(channels);
-    for (int64_t t = stretch.first; t < stretch.end; ++t) {
-      const int64_t place = (stretch.batch * s.steps + t) * channels;
-      const Real* n = stretch.at(t, channels);
+    const Segment<Real, In> segment(s, task);
+    const std::vector<Real> zeros(channels);
+    for (int64_t t = segment.first; t < segment.end; ++t) {
+      const int64_t offset = (segment.batch * s.steps + t) * channels;
+      const Real* n = segment.at(t, channels);
       const Real* previous =
-          is_reset(s, stretch.batch, t) ? nothing.data() : stretch.at(t - 1, channels);
-      for (int j = 0; j < s.count; ++j) {
+          is_reset(s, segment.batch, t) ? zeros.data() : segment.at(t - 1, channels);
+      for (int j = 0; j < s.num_mixes; ++j) {
         const Real* mix = static_cast<const Real*>(s.mixes) + j * channels;
-        Out* out = static_cast<Out*>(s.out[j]) + place;
+        Out* out = static_cast<Out*>(s.out[j]) + offset;
         for (int64_t c = 0; c < channels; c += Lanes<Real>::count)
           store(out + c, load(n + c) + (load(previous + c) - load(n + c)) * load(mix + c));
       }
     }
-    if (stretch.end == s.steps)
+    if (segment.end == s.steps)
       std::memcpy(
-          static_cast<Real*>(s.last) + stretch.batch * channels, stretch.at(s.steps - 1, channels),
+          static_cast<Real*>(s.last) + segment.batch * channels, segment.at(s.steps - 1, channels),
           channels * sizeof(Real));
   });
 }
 
-// What the token behind t gives to n_t: sum_j d_j,t+1 mix_j.
+// The gradient of n_t from token t + 1: sum_j d_j,t+1 mix_j.
 template <typename Real, typename Out>
-void gradient_from_behind(const TokenShift& s, int64_t batch, int64_t t, Real* d_n) {
-  const int64_t channels = s.channels, place = (batch * s.steps + t + 1) * channels;
+void gradient_from_next_token(const TokenShift& s, int64_t batch, int64_t t, Real* d_n) {
+  const int64_t channels = s.channels, offset = (batch * s.steps + t + 1) * channels;
   for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
     Vector<Real> total{};
-    for (int j = 0; j < s.count; ++j)
-      total += load(static_cast<const Out*>(s.out[j]) + place + c) *
+    for (int j = 0; j < s.num_mixes; ++j)
+      total += load(static_cast<const Out*>(s.out[j]) + offset + c) *
                load(static_cast<const Real*>(s.mixes) + j * channels + c);
     store(d_n + c, total);
   }
 }
 
-// Through the mixes of token t. `d_n` holds the gradient of n_t from behind and becomes the whole;
-// `d_previous` is filled with that of the token before.
+// Backward pass through the mixes of token t. `d_n` holds the gradient of n_t from token t + 1 and
+// becomes the total; `d_previous` receives the gradient of the previous token.
 template <typename Real, typename Out>
-void back_through_mixes(
-    const TokenShift& s, int64_t place, const Real* n, const Real* previous, Real* d_n,
+void backward_mixes(
+    const TokenShift& s, int64_t offset, const Real* n, const Real* previous, Real* d_n,
     Real* d_previous, Real* d_mixes) {
   const int64_t channels = s.channels;
   for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
-    const Vector<Real> change = load(previous + c) - load(n + c);
-    Vector<Real> whole{}, shifted{};
-    for (int j = 0; j < s.count; ++j) {
-      const Vector<Real> d = load(static_cast<const Out*>(s.out[j]) + place + c);
-      whole += d;
+    const Vector<Real> difference = load(previous + c) - load(n + c);
+    Vector<Real> direct{}, shifted{};
+    for (int j = 0; j < s.num_mixes; ++j) {
+      const Vector<Real> d = load(static_cast<const Out*>(s.out[j]) + offset + c);
+      direct += d;
       shifted += d * load(static_cast<const Real*>(s.mixes) + j * channels + c);
       Real* d_mix = d_mixes + j * channels + c;
-      store(d_mix, load(d_mix) + d * change);
+      store(d_mix, load(d_mix) + d * difference);
     }
-    store(d_n + c, load(d_n + c) + whole - shifted);
+    store(d_n + c, load(d_n + c) + direct - shifted);
     store(d_previous + c, shifted);
   }
 }
 
 template <typename Real, typename In>
-void back_through_norm(
-    const TokenShift& s, const In* x, Moments<Real> of, const Real* d_n, In* d_x, Real* d_weight,
+void backward_norm(
+    const TokenShift& s, const In* x, Moments<Real> moments, const Real* d_n, In* d_x, Real* d_weight,
     Real* d_bias) {
   const int64_t channels = s.channels;
   const Real* weight = static_cast<const Real*>(s.weight);
   Vector<Real> total{}, products{};
   for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
-    const Vector<Real> centred = (load(x + c) - of.mean) * of.scale, d = load(d_n + c);
+    const Vector<Real> centred = (load(x + c) - moments.mean) * moments.scale, d = load(d_n + c);
     const Vector<Real> d_centred = d * load(weight + c);
     total += d_centred;
     products += d_centred * centred;
@@ -189,44 +189,44 @@ void back_through_norm(
   }
   const Real mean = sum<Real>(total) / channels, projection = sum<Real>(products) / channels;
   for (int64_t c = 0; c < channels; c += Lanes<Real>::count) {
-    const Vector<Real> centred = (load(x + c) - of.mean) * of.scale;
+    const Vector<Real> centred = (load(x + c) - moments.mean) * moments.scale;
     const Vector<Real> d_centred = load(d_n + c) * load(weight + c);
-    store(d_x + c, (d_centred - mean - centred * projection) * of.scale);
+    store(d_x + c, (d_centred - mean - centred * projection) * moments.scale);
   }
 }
 
 template <typename In, typename Out>
 void token_shift_backward(const TokenShiftBackward& b) {
-  using Real = typename ComputedIn<In>::type;
+  using Real = typename ComputeType<In>::type;
   const TokenShift& s = b.forward;
   const int64_t channels = s.channels;
   for_each_task(tasks_of(s), s.threads, [&](int64_t task) {
-    const Stretch<Real, In> stretch(s, task);
+    const Segment<Real, In> segment(s, task);
     std::vector<Real> d_n(channels), d_previous(channels);
-    const std::vector<Real> nothing(channels);
-    Real* d_weight = static_cast<Real*>(b.d_parameters) + task * (2 + s.count) * channels;
-    std::fill(d_weight, d_weight + (2 + s.count) * channels, Real(0));
-    if (stretch.end == s.steps)
+    const std::vector<Real> zeros(channels);
+    Real* d_weight = static_cast<Real*>(b.d_parameters) + task * (2 + s.num_mixes) * channels;
+    std::fill(d_weight, d_weight + (2 + s.num_mixes) * channels, Real(0));
+    if (segment.end == s.steps)
       std::memcpy(
-          d_n.data(), static_cast<const Real*>(b.d_last) + stretch.batch * channels,
+          d_n.data(), static_cast<const Real*>(b.d_last) + segment.batch * channels,
           channels * sizeof(Real));
-    else if (!is_reset(s, stretch.batch, stretch.end))
-      gradient_from_behind<Real, Out>(s, stretch.batch, stretch.end - 1, d_n.data());
-    for (int64_t t = stretch.end - 1; t >= stretch.first; --t) {
-      const int64_t place = (stretch.batch * s.steps + t) * channels;
-      const bool reset = is_reset(s, stretch.batch, t);
-      back_through_mixes<Real, Out>(
-          s, place, stretch.at(t, channels), reset ? nothing.data() : stretch.at(t - 1, channels),
+    else if (!is_reset(s, segment.batch, segment.end))
+      gradient_from_next_token<Real, Out>(s, segment.batch, segment.end - 1, d_n.data());
+    for (int64_t t = segment.end - 1; t >= segment.first; --t) {
+      const int64_t offset = (segment.batch * s.steps + t) * channels;
+      const bool reset = is_reset(s, segment.batch, t);
+      backward_mixes<Real, Out>(
+          s, offset, segment.at(t, channels), reset ? zeros.data() : segment.at(t - 1, channels),
           d_n.data(), d_previous.data(), d_weight + 2 * channels);
-      back_through_norm<Real>(
-          s, static_cast<const In*>(s.x) + place, stretch.moments[t - stretch.first], d_n.data(),
-          static_cast<In*>(b.d_x) + place, d_weight, d_weight + channels);
+      backward_norm<Real>(
+          s, static_cast<const In*>(s.x) + offset, segment.moments[t - segment.first], d_n.data(),
+          static_cast<In*>(b.d_x) + offset, d_weight, d_weight + channels);
       d_n.swap(d_previous);
       if (reset) std::fill(d_n.begin(), d_n.end(), Real(0));
     }
-    if (stretch.first == 0)
+    if (segment.first == 0)
       std::memcpy(
-          static_cast<Real*>(b.d_before) + stretch.batch * channels, d_n.data(),
+          static_cast<Real*>(b.d_before) + segment.batch * channels, d_n.data(),
           channels * sizeof(Real));
   });
 }
