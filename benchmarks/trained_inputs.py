@@ -52,7 +52,7 @@ def trained_activations() -> list[Tensor]:
         calls.append([*tensors[:6], tensors[6]])
         return wkv7(*tensors, **options)
 
-    recording = mock.patch("rwkv_music.ops.time_mixing.composed.wkv7", record)
+    recording = mock.patch("rwkv_music.model.rwkv7.wkv7", record)
     with use_backend("chunked"), recording, torch.no_grad():
         _, state = network(ids[None])
         network(ids.repeat(1 + _STEPS // len(ids))[None, :_STEPS], state)

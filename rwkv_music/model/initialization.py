@@ -79,13 +79,13 @@ def _initialize_time_mixing(
         "k_k": 0.71 - 0.1 * linear,
         "k_a": torch.full((dim,), 1.02),
     }
-    if not att.has_own_value:
+    if not att.is_first:
         vectors["v0"] = _value_bias(dim)
     for name, values in vectors.items():
         att.get_parameter(name).copy_(values.view(1, 1, -1))
     att.r_k.fill_(-0.04)
 
-    for branch in "wag" if att.has_own_value else "wavg":
+    for branch in "wag" if att.is_first else "wavg":
         att.get_parameter(f"{branch}1").zero_()
         _orthogonal_second(att.get_parameter(f"{branch}2"), generator)
     _orthogonal(att.receptance.weight, 1.0, generator)

@@ -1,9 +1,8 @@
 """RWKV-7 ("x070"): token shift, the WKV recurrence, and a squared-ReLU channel mixing.
 
-Parameter names and shapes are those of the official checkpoints. Low-rank matrices are applied as
-`x @ w1 @ w2`. B sequences, T tokens, C channels, H heads of N channels, V vocabulary entries.
-
-Source: Peng et al., "RWKV-7 'Goose' with Expressive Dynamic State Evolution", arXiv:2503.14456.
+Source: Peng et al., "RWKV-7 'Goose' with Expressive Dynamic State Evolution", arXiv:2503.14456,
+section 4. Parameter names and shapes are those of the official checkpoints; low-rank matrices are
+applied as `x @ w1 @ w2`. B sequences, T tokens, C channels in H heads of N, V vocabulary entries.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -20,10 +20,19 @@ from rwkv_music.errors import InputError
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.ops.checks import check_finite, check_shape
-from rwkv_music.ops.products import Product, products
-from rwkv_music.ops.recompute import plainly
-from rwkv_music.ops.time_mixing import GROUP_NORM_EPS, HeadParameters, Mixed, mix_heads
-from rwkv_music.ops.token_shift import LAYER_NORM_EPS, token_shift
+from rwkv_music.ops.fused_layers import (
+    HeadParameters,
+    TimeMixingWeights,
+    fused_channel_mixing,
+    fused_time_mixing,
+    has_fused_layers,
+)
+from rwkv_music.ops.recompute import plainly, recomputed
+from rwkv_music.ops.wkv7 import wkv7
+
+LAYER_NORM_EPS = 1e-5
+GROUP_NORM_EPS = 64e-5
+NORMALIZE_EPS = 1e-12
 
 Hidden = Float[Tensor, "B T C"]
 Resets = Bool[Tensor, "B T"] | None
@@ -43,12 +52,36 @@ def _layer_norm(dim: int) -> nn.LayerNorm:
     return nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
 
 
+def token_shift(
+    x: Hidden,
+    norm: nn.LayerNorm,
+    mixes: Sequence[Tensor],
+    before: Float[Tensor, "B C"],
+    resets: Resets = None,
+) -> tuple[list[Hidden], Float[Tensor, "B C"]]:
+    """With n = norm(x), return lerp(n_t, n_{t-1}, mu) for each mu of `mixes`, and the last n.
+
+    Args:
+        x: Hidden states.
+        norm: The LayerNorm in front of the layer.
+        mixes: Shares of the previous token, [C] or [1, 1, C] each.
+        before: n of the token before the first one; zeros at the beginning of a piece.
+        resets: See `Resets`.
+    """
+    n = norm(x)
+    n_before = torch.cat([before.to(n.dtype).unsqueeze(1), n[:, :-1]], dim=1)
+    if resets is not None:
+        n_before = n_before * (~resets).unsqueeze(-1)
+    change = n_before - n
+    return [n + change * mu for mu in mixes], n[:, -1]
+
+
 class TimeMixing(nn.Module):
     """Mixes over time through the WKV state.
 
     Args:
         config: Sizes.
-        layer: Index of the layer; layer 0 provides the value that later ones mix in.
+        layer: Index of the layer. Layer 0 provides `v_first`, the value that later layers mix in.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
@@ -59,22 +92,16 @@ class TimeMixing(nn.Module):
         self.x_v, self.x_a, self.x_g = (_empty(1, 1, dim) for _ in range(3))
         self.w0, self.a0 = _empty(1, 1, dim), _empty(1, 1, dim)
         self.k_k, self.k_a = _empty(1, 1, dim), _empty(1, 1, dim)
-        self.w1, self.w2 = (
-            _empty(dim, config.decay_low_rank_dim),
-            _empty(config.decay_low_rank_dim, dim),
-        )
+        self.w1 = _empty(dim, config.decay_low_rank_dim)
+        self.w2 = _empty(config.decay_low_rank_dim, dim)
         self.a1, self.a2 = _empty(dim, config.a_low_rank_dim), _empty(config.a_low_rank_dim, dim)
         if layer > 0:
             self.v0 = _empty(1, 1, dim)
-            self.v1, self.v2 = (
-                _empty(dim, config.v_low_rank_dim),
-                _empty(config.v_low_rank_dim, dim),
-            )
-        self.has_own_value = layer == 0
-        self.g1, self.g2 = (
-            _empty(dim, config.gate_low_rank_dim),
-            _empty(config.gate_low_rank_dim, dim),
-        )
+            self.v1 = _empty(dim, config.v_low_rank_dim)
+            self.v2 = _empty(config.v_low_rank_dim, dim)
+        self.is_first = layer == 0
+        self.g1 = _empty(dim, config.gate_low_rank_dim)
+        self.g2 = _empty(config.gate_low_rank_dim, dim)
         self.r_k = _empty(config.num_heads, config.head_size)
         self.receptance = _matrix(dim, dim)
         self.key = _matrix(dim, dim)
@@ -86,57 +113,98 @@ class TimeMixing(nn.Module):
         self,
         x: Hidden,
         norm: nn.LayerNorm,
-        value_first: Hidden | None,
+        v_first: Hidden | None,
         state: LayerState,
         resets: Resets = None,
     ) -> tuple[Hidden, Hidden, Float[Tensor, "B C"], Float[Tensor, "B H N N"]]:
-        """Mixes over time what `norm` makes of the layer's input.
+        """Mix over time.
+
+        Args:
+            x: The layer's input, before `norm`.
+            norm: The LayerNorm in front of the layer.
+            v_first: Layer 0's value; None in layer 0 itself.
+            state: What the tokens before left.
+            resets: See `Resets`.
 
         Returns:
-            Outputs, the first layer's value, and after the last token its normalised input and
-            the WKV state.
+            Outputs, layer 0's value, the last token's normalized input, and the WKV state after it.
         """
-        mixes = [each.flatten() for each in self.mixes()]
-        shift = partial(token_shift, x, norm.weight, norm.bias, mixes, state.time_shift, resets)
+        if has_fused_layers(x, self.config.head_size):
+            return self._fused(x, norm, v_first, state, resets)
+        shift = partial(token_shift, x, norm, self.mixes(), state.time_shift, resets)
         shifted, last = shift()
-        wanted = self._wanted(shifted, has_share=value_first is not None)
-        r, k, v, decay, rate, gate, *share = products(wanted, (shifted, lambda: shift()[0]))
-        mixed = Mixed(r, decay, k, v, rate, gate, share[0] if share else None, value_first)
-        y, wkv = mix_heads(mixed, self.head_parameters(), state.wkv, resets)
-        return self.output(y), mixed.v if value_first is None else value_first, last, wkv
+        x_r, x_w, x_k, x_v, x_a, x_g = shifted  # [B, T, C] each
+        with recomputed(shifted, lambda: shift()[0]):  # in the backward, instead of being kept
+            r = self.receptance(x_r)  # receptance
+            d = self.w0 + torch.tanh(x_w @ self.w1) @ self.w2  # decay precursor
+            k = self.key(x_k)  # key precursor
+            v = self.value(x_v)  # value precursor
+            a = torch.sigmoid(self.a0 + x_a @ self.a1 @ self.a2)  # in-context learning rate
+            g = torch.sigmoid(x_g @ self.g1) @ self.g2  # output gate
+            if v_first is None:
+                v_first = v
+            else:  # value residual: v = lerp(v, v_first, nu)
+                v = v + (v_first - v) * torch.sigmoid(self.v0 + x_v @ self.v1 @ self.v2)
+        heads = self.r_k.shape
+        kappa = F.normalize((k * self.k_k).unflatten(-1, heads), dim=-1, eps=NORMALIZE_EPS)
+        k = k * (1 + (a - 1) * self.k_a)  # replacement key
 
-    def _wanted(self, shifted: Sequence[Hidden], *, has_share: bool) -> list[Product]:
-        """All matrix products before the recurrence: r, k, v, decay, rate, gate, perhaps share."""
-        x_r, x_w, x_k, x_v, x_a, x_g = shifted
-        wanted = [
-            Product(x_r, self.receptance),
-            Product(x_k, self.key),
-            Product(x_v, self.value),
-            Product(x_w, self.w1.t(), self.w2.t(), "tanh"),
-            Product(x_a, self.a1.t(), self.a2.t()),
-            Product(x_g, self.g1.t(), self.g2.t(), "sigmoid"),
-        ]
-        if has_share:
-            wanted.append(Product(x_v, self.v1.t(), self.v2.t()))
-        return wanted
+        # wkv_t = wkv_{t-1} (diag(w_t) - kappa_t^T (a_t * kappa_t)) + v_t^T k_t, with the decay
+        # w_t = exp(-e^{-1/2} sigmoid(d_t)) and the removal key kappa_t; y_t = wkv_t r_t. In the
+        # precision of the state, also under autocast; [B, T, H, N] each.
+        r, d, k, v_heads, a = (
+            each.unflatten(-1, heads).to(state.wkv.dtype) for each in (r, d, k, v, a)
+        )
+        kappa = kappa.to(state.wkv.dtype)
+        y, wkv = wkv7(r, d, k, v_heads, -kappa, kappa * a, state.wkv, resets=resets)
+
+        bonus = (r * k * self.r_k).sum(-1, keepdim=True) * v_heads  # for the token itself
+        y = self.ln_x(y.flatten(0, 1).flatten(1)).view_as(x) + bonus.flatten(2)
+        return self.output(y * g), v_first, last, wkv
+
+    def _fused(
+        self,
+        x: Hidden,
+        norm: nn.LayerNorm,
+        v_first: Hidden | None,
+        state: LayerState,
+        resets: Resets,
+    ) -> tuple[Hidden, Hidden, Float[Tensor, "B C"], Float[Tensor, "B H N N"]]:
+        """Compute the same with fused kernels up to the output projection."""
+        weights = TimeMixingWeights(
+            mixes=self.mixes(),
+            receptance=self.receptance,
+            key=self.key,
+            value=self.value,
+            decay=(self.w1, self.w2),
+            rate=(self.a1, self.a2),
+            gate=(self.g1, self.g2),
+            value_residual=None if self.is_first else (self.v1, self.v2),
+            vectors=self.head_parameters(),
+        )
+        y, v, last, wkv = fused_time_mixing(
+            x, norm, weights, v_first, state.time_shift, state.wkv, resets
+        )
+        return self.output(y), v if v_first is None else v_first, last, wkv
 
     def head_parameters(self) -> HeadParameters:
-        """The learned vectors that act on each channel by itself."""
+        """Return the learned vectors that act on each channel by itself."""
         w0, a0, k_k, k_a = (each.flatten() for each in (self.w0, self.a0, self.k_k, self.k_a))
-        v0 = None if self.has_own_value else self.v0.flatten()
+        v0 = None if self.is_first else self.v0.flatten()
         norm = self.ln_x
         return HeadParameters(w0, a0, v0, k_k, k_a, self.r_k.flatten(), norm.weight, norm.bias)
 
     def mixes(self) -> tuple[nn.Parameter, ...]:
-        """Token shift of receptance, decay, key, value, rate and gate."""
+        """Return the token shift of r, w, k, v, a and g."""
         return self.x_r, self.x_w, self.x_k, self.x_v, self.x_a, self.x_g
 
 
 class ChannelMixing(nn.Module):
-    """Mixes channels: one hidden layer of four times as many channels, squared ReLU."""
+    """Mixes channels: one hidden layer of 4 C channels, squared ReLU."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.head_size = config.head_size
         self.x_k = _empty(1, 1, config.dim)
         self.key = _matrix(config.dim, 4 * config.dim)
         self.value = _matrix(4 * config.dim, config.dim)
@@ -144,14 +212,24 @@ class ChannelMixing(nn.Module):
     def forward(
         self, x: Hidden, norm: nn.LayerNorm, before: Float[Tensor, "B C"], resets: Resets = None
     ) -> tuple[Hidden, Float[Tensor, "B C"]]:
-        """Outputs, and the last token's normalised input; `before` is the one before the first."""
-        shift = partial(
-            token_shift, x, norm.weight, norm.bias, [self.x_k.flatten()], before, resets
-        )
+        """Mix channels.
+
+        Args:
+            x: The layer's input, before `norm`.
+            norm: The LayerNorm in front of the layer.
+            before: The normalized input of the token before the first one.
+            resets: See `Resets`.
+
+        Returns:
+            Outputs, and the last token's normalized input.
+        """
+        if has_fused_layers(x, self.head_size):
+            return fused_channel_mixing(x, norm, self.x_k, self.key, self.value, before, resets)
+        shift = partial(token_shift, x, norm, [self.x_k], before, resets)
         shifted, last = shift()
-        wanted = Product(shifted[0], self.key, self.value, "squared_relu")
-        [mixed] = products([wanted], (shifted, lambda: shift()[0]))
-        return mixed, last
+        with recomputed(shifted, lambda: shift()[0]):
+            k = self.key(shifted[0])  # [B, T, 4 C]
+        return self.value(torch.relu(k) ** 2), last
 
 
 class Block(nn.Module):
@@ -169,16 +247,16 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Hidden, value_first: Hidden | None, state: LayerState, resets: Resets = None
+        self, x: Hidden, v_first: Hidden | None, state: LayerState, resets: Resets = None
     ) -> tuple[Hidden, Hidden, LayerState]:
         """Outputs, the first layer's value, and the layer's state after the last token."""
         if self.is_first:
             x = self.ln0(x)
-        mixed, value_first, time_shift, wkv = self.att(x, self.ln1, value_first, state, resets)
+        mixed, v_first, time_shift, wkv = self.att(x, self.ln1, v_first, state, resets)
         x = x + self.dropout(mixed)
         mixed, channel_shift = self.ffn(x, self.ln2, state.channel_shift, resets)
         x = x + self.dropout(mixed)
-        return x, value_first, LayerState(time_shift, wkv, channel_shift)
+        return x, v_first, LayerState(time_shift, wkv, channel_shift)
 
 
 def checkpointed(block: nn.Module) -> Callable[..., Any]:
@@ -252,13 +330,13 @@ class RWKV7(nn.Module):
             )
         self._check(ids, state, resets)
         x = self.emb(ids)
-        value_first: Tensor | None = None
+        v_first: Tensor | None = None
         after = []
         for number, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             if check:
                 check_layer(number, block, x, layer)
             run = checkpointed(block) if self.activation_checkpointing else block
-            x, value_first, layer_after = run(x, value_first, layer, resets)
+            x, v_first, layer_after = run(x, v_first, layer, resets)
             after.append(layer_after)
         if check:
             check_finite({"the last layer's output": x})

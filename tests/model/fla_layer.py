@@ -30,7 +30,7 @@ def fla_weights(ours: TimeMixing) -> dict[str, Tensor]:
     matrices = {"r": ours.receptance, "k": ours.key, "v": ours.value, "o": ours.output}
     weights |= {f"{name}_proj.weight": matrix.weight for name, matrix in matrices.items()}
     weights |= {"g_norm.weight": ours.ln_x.weight, "g_norm.bias": ours.ln_x.bias}
-    for name in "wag" if ours.has_own_value else "wagv":
+    for name in "wag" if ours.is_first else "wagv":
         weights[f"{name}_lora.lora.0.weight"] = getattr(ours, f"{name}1").T
         weights[f"{name}_lora.lora.2.weight"] = getattr(ours, f"{name}2").T
         if name != "g":

@@ -21,12 +21,23 @@ from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import token_shift
 from rwkv_music.ops.wkv7 import wkv7
+from tests.ops.plain_layers import plain_mix_heads, plain_token_shift
 from tests.ops.product_cases import ALL_ACTIVATIONS, EXACT, Given
 from tests.ops.recurrence import inputs, relative_error
 
 Contestant = tuple[Callable[..., list[Tensor]], list[Tensor]]
 T = 35
 """More than one chunk of the recurrence, and more than one task of the token shift."""
+
+
+def is_native() -> bool:
+    """Whether the native kernels are to run, not the formulas they are compared with."""
+    return os.environ[BACKEND_VARIABLE] == "native"
+
+
+def mixing() -> Callable[..., tuple[Tensor, Tensor]]:
+    """The native time mixing between the matrix products, or the formula."""
+    return mix_heads if is_native() else plain_mix_heads
 
 
 def contestants() -> list[Contestant]:
@@ -44,18 +55,19 @@ def contestants() -> list[Contestant]:
 
     def heads(*x: Tensor) -> list[Tensor]:
         *mixed, state = x[:9]
-        return list(mix_heads(Mixed(*mixed), HeadParameters(*x[9:]), state, resets))
+        return list(mixing()(Mixed(*mixed), HeadParameters(*x[9:]), state, resets))
 
     def first_heads(*x: Tensor) -> list[Tensor]:
         *mixed, state = x[:7]
         w0, a0, *others = x[7:]
         return list(
-            mix_heads(Mixed(*mixed, None, None), HeadParameters(w0, a0, None, *others), state)
+            mixing()(Mixed(*mixed, None, None), HeadParameters(w0, a0, None, *others), state)
         )
 
     def shift(*x: Tensor) -> list[Tensor]:
         tokens, weight, bias, before, *mixes = x
-        shifted, last = token_shift(tokens, weight, bias, mixes, before, resets)
+        shift = token_shift if is_native() else plain_token_shift
+        shifted, last = shift(tokens, weight, bias, mixes, before, resets)
         return [*shifted, last]
 
     state, vector = draw(2, 1, 64, 64), draw(2, T, 64)

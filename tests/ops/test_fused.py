@@ -1,4 +1,4 @@
-"""Passes that the native library fuses, each against the same thing written in PyTorch."""
+"""Fused native kernels, each compared with the model's plain PyTorch formula."""
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.ops.squared_relu import squared_relu
 from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import token_shift
+from tests.ops.plain_layers import plain_mix_heads, plain_token_shift
 from tests.ops.recurrence import relative_error
 
 pytestmark = pytest.mark.skipif(
@@ -55,7 +56,8 @@ class Heads:
         w0, a0, v0, *others = vectors
         parameters = HeadParameters(w0, a0, None if self.is_first else v0, *others)
         missing = (None, None) if self.is_first else ()
-        results = list(mix_heads(Mixed(*mixed, *missing), parameters, state, resets))
+        mix = mix_heads if backend == "native" else plain_mix_heads
+        results = list(mix(Mixed(*mixed, *missing), parameters, state, resets))
         used = vectors[:2] + vectors[3:] if self.is_first else vectors
         leaves = [*mixed, *used, state]
         return [*(each.detach() for each in results), *gradients_of(results, leaves)]
@@ -121,7 +123,8 @@ def test_token_shift_in_float64(
     def results_and_gradients(backend: str) -> list[Tensor]:
         monkeypatch.setenv(BACKEND_VARIABLE, backend)
         x, weight, bias, *vectors, before = (each.clone().requires_grad_() for each in leaves)
-        shifted, last = token_shift(x, weight, bias, vectors, before, resets)
+        shift = token_shift if backend == "native" else plain_token_shift
+        shifted, last = shift(x, weight, bias, vectors, before, resets)
         results = [*shifted, last]
         found = gradients_of(results, [x, weight, bias, *vectors, before])
         return [*(each.detach() for each in results), *found]

@@ -1,22 +1,16 @@
-"""LayerNorm and RWKV's token shift: every token mixed with the one before it, in several shares.
+"""LayerNorm and RWKV's token shift in one native kernel, for several mixes at once.
 
-On a CPU one native pass does both for all shares; elsewhere PyTorch does it step by step, which is
-also the truth the native pass is compared with.
+The formula is `rwkv_music.model.rwkv7.token_shift`.
 """
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rwkv_music.ops.backends import HEAD_SIZE, choose_backend
 from rwkv_music.ops.token_shift.native import token_shift_native
 
-__all__ = ["LAYER_NORM_EPS", "token_shift"]
-
-LAYER_NORM_EPS = 1e-5
+__all__ = ["token_shift"]
 
 
 def token_shift(
@@ -27,24 +21,20 @@ def token_shift(
     before: Float[Tensor, "B C"],
     resets: Bool[Tensor, "B T"] | None = None,
 ) -> tuple[list[Float[Tensor, "B T C"]], Float[Tensor, "B C"]]:
-    """With n = layer_norm(x), the tensors n_t + (n_{t-1} - n_t) mix for each of `mixes`.
+    """With n = layer_norm(x), return n_t + (n_{t-1} - n_t) mix for each of `mixes`.
 
     Args:
         x: Hidden states.
         weight: Of the LayerNorm.
         bias: Of the LayerNorm.
-        mixes: Shares of the token before, per channel: at most 6.
-        before: n of the token before the first one; zeros where nothing came before.
+        mixes: Shares of the previous token, per channel: at most 6.
+        before: n of the token before the first one; zeros at the beginning of a sequence.
         resets: True where a sequence begins anew: nothing came before that token.
 
     Returns:
-        One tensor per mix, under autocast in its dtype; and n of the last token, to go on from.
+        One tensor per mix, under autocast in its dtype; and n of the last token.
+
+    Raises:
+        InputError: If a shape does not fit, or there are more than 6 mixes.
     """
-    if choose_backend(x, HEAD_SIZE) == "native" and x.shape[-1] % HEAD_SIZE == 0:
-        return token_shift_native(x, weight, bias, mixes, before, resets)
-    normed = F.layer_norm(x, weight.shape, weight, bias, LAYER_NORM_EPS)
-    previous = torch.cat([before.to(normed.dtype).unsqueeze(1), normed[:, :-1]], dim=1)
-    if resets is not None:
-        previous = previous * (~resets).unsqueeze(-1)
-    change = previous - normed
-    return [normed + change * mix for mix in mixes], normed[:, -1]
+    return token_shift_native(x, weight, bias, mixes, before, resets)
