@@ -1,10 +1,10 @@
 """`rwkv-music doctor`: report what every music file of a folder contains."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rwkv_music.atomic import write_atomic
 from rwkv_music.cli.options import (
     EXIT_INTERRUPTED,
     add_command,
@@ -75,9 +75,8 @@ def _write(report: "FolderReport", given: argparse.Namespace) -> None:
     from rwkv_music.data.doctor.pictures import save_pictures
 
     if given.json is not None:
-        text = json.dumps(report.as_dict(), indent=1, ensure_ascii=False) + "\n"
         with writing(given.json):
-            given.json.write_text(text, encoding="utf-8")
+            write_atomic(given.json, report.as_json())
     if given.pictures is not None:
         with writing(given.pictures):
             for path in save_pictures(report, given.pictures):

@@ -100,4 +100,4 @@ def test_ctrl_c_prints_what_is_known_so_far(
     said = capsys.readouterr()
     assert "stopped by Ctrl-C; this is what is known so far" in said.err
     assert "0.mid" in said.out
-    assert "3 files are not examined: it was stopped before." in said.out
+    assert "3 files are not examined because of the interruption." in said.out

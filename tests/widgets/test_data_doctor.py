@@ -1,5 +1,7 @@
 """The data doctor in Python: examine, show, select, and never read what could not be read."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,14 @@ def test_a_file_that_crashes_its_reader_leaves_the_kernel_alone(folder: Path) ->
     assert crashed.notes is None
     doctor.select("crash.mid")
     assert doctor.message.startswith("crash.mid cannot be shown: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
+def test_a_file_whose_name_is_not_utf8_can_be_selected(folder: Path) -> None:
+    (folder / "1.mid").rename(folder / os.fsdecode(b"caf\xe9.mid"))
+    doctor = DataDoctor(examine_folder(folder, workers=1))
+    names = [row["name"] for row in doctor.table.rows]
+    assert "caf\\xe9.mid" in names
+    assert "".join(names).isprintable()
+    doctor.select("caf\\xe9.mid")
+    assert doctor.roll.score.note_num() == tune(bars=6, seed=1).note_num()

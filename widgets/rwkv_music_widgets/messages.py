@@ -5,6 +5,8 @@ import traceback
 
 import ipywidgets as widgets
 
+from rwkv_music.printable import printable
+
 _ERROR_COLOR = "#c62828"
 
 
@@ -14,7 +16,7 @@ def escaped(value: object) -> str:
     Everything that comes from a file, a run directory or a model passes through this function
     before it reaches a widget that renders HTML.
     """
-    return html.escape(str(value))
+    return html.escape(printable(str(value)))
 
 
 class MessageBox(widgets.HTML):  # type: ignore[misc] # ipywidgets has no types

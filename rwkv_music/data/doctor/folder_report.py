@@ -3,6 +3,7 @@
 Every file is reported, on its own or, if its ending cannot be read, in the count of that ending.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -116,6 +117,15 @@ class FolderReport:
             "split_leaks": [leak._asdict() for leak in self.split_leaks],
             "store_leaks": [leak._asdict() for leak in self.store_leaks],
         }  # fmt: skip
+
+    def as_json(self) -> bytes:
+        """Return everything as JSON in UTF-8.
+
+        Bytes of file names that are not UTF-8 become escapes, from which `json.loads` restores the
+        names as `os.fsdecode` gives them.
+        """
+        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")
 
 
 def _fingerprints(files: Iterable[FileReport]) -> dict[str, Fingerprint]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from rwkv_music.data.doctor.file_report import FileReport
+from rwkv_music.printable import printable
 
 if TYPE_CHECKING:
     from rwkv_music.data.doctor.folder_report import FolderReport
@@ -82,7 +83,13 @@ def row_of(file: FileReport) -> tuple[str, ...]:
         None if file.tokens_per_note is None else f"{file.tokens_per_note:.2f}",
         file.reader or None,
     )
-    return (file.verdict, *("-" if cell is None else str(cell) for cell in cells), file.name)
+    values = ("-" if cell is None else str(cell) for cell in cells)
+    return (file.verdict, *values, shown_name(file.name))
+
+
+def shown_name(name: str) -> str:
+    """Return a file name in one line, with escapes for characters that cannot be shown."""
+    return printable(name, one_line=True)
 
 
 def remarks_of(report: "FolderReport") -> dict[str, list[str]]:
@@ -90,11 +97,15 @@ def remarks_of(report: "FolderReport") -> dict[str, list[str]]:
     remarks = {file.name: list(_file_remarks(file)) for file in report.files}
     for first, *others in report.copies:
         for name in others:
-            remarks[name].append(f"copy: the same music as {first}")
+            remarks[name].append(f"copy: the same music as {shown_name(first)}")
     for pair in report.near_duplicates:
         part = _shared_part(pair.share, pair.kind)
-        remarks[pair.second].append(f"near-duplicate: {part} is the same in {pair.first}")
-        remarks[pair.first].append(f"near-duplicate: {part} is the same in {pair.second}")
+        remarks[pair.second].append(
+            f"near-duplicate: {part} is the same in {shown_name(pair.first)}"
+        )
+        remarks[pair.first].append(
+            f"near-duplicate: {part} is the same in {shown_name(pair.second)}"
+        )
     return remarks
 
 
@@ -153,7 +164,7 @@ def _can_i_train(report: "FolderReport") -> Iterator[str]:
         worst = max(report.usable, key=lambda file: file.onset_p99_ms or 0)
         yield (
             f"As tokens, 99 of 100 notes begin within {_round_up(worst.onset_p99_ms)} ms of their "
-            f"onset in the file, even in the worst file ({worst.name})."
+            f"onset in the file, even in the worst file ({shown_name(worst.name)})."
             if worst.onset_p99_ms
             else "As tokens, 99 of 100 notes begin exactly at their onset in the file."
         )
@@ -212,27 +223,30 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
             f"({_names_of(repaired)}): listen before you trust them; no file is changed."
         )
     for first, *others in report.copies[:_MAX_NAMES]:
-        yield f"Delete {_names(others)}: the same music as {first}, note for note."
+        yield f"Delete {_names(others)}: the same music as {shown_name(first)}, note for note."
     if report.copies[_MAX_NAMES:]:
         rest = len(report.copies) - _MAX_NAMES
         yield f"There are {_count(rest, 'more set')} of copies; see the table."
     for pair in report.near_duplicates[:_MAX_NAMES]:
+        first, second = shown_name(pair.first), shown_name(pair.second)
         yield (
-            f"Compare {pair.first} and {pair.second}: {_shared_part(pair.share, pair.kind)} is the "
-            "same. Training keeps them in one split; delete one if it is only a copy."
+            f"Compare {first} and {second}: {_shared_part(pair.share, pair.kind)} is the same. "
+            "Training keeps them in one split; delete one if it is only a copy."
         )
     if report.near_duplicates[_MAX_NAMES:]:
         rest = len(report.near_duplicates) - _MAX_NAMES
         yield f"There are {_count(rest, 'more pair')} of near-duplicates; see the table."
     for leak in report.split_leaks[:_MAX_NAMES]:
+        first, second = shown_name(leak.first), shown_name(leak.second)
         yield (
-            f"{leak.first} ({leak.splits[0]}) and {leak.second} ({leak.splits[1]}) are the same "
+            f"{first} ({leak.splits[0]}) and {second} ({leak.splits[1]}) are the same "
             "music, so results measured on it would be too good. Remove one, or give training the "
             "whole folder and let it split by piece."
         )
     for leak in report.store_leaks[:_MAX_NAMES]:
+        first, second = shown_name(leak.first), shown_name(leak.second)
         yield (
-            f"Before you prepare a token store, delete {leak.first} or {leak.second}: a store "
+            f"Before you prepare a token store, delete {first} or {second}: a store "
             f"recognizes exact copies only, and would use one for {leak.splits[0]}, the other for "
             f"{leak.splits[1]}."
         )
@@ -285,11 +299,13 @@ def _names_of(files: Iterable[FileReport]) -> str:
 
 def _names(names: list[str]) -> str:
     rest = len(names) - _MAX_NAMES
-    return ", ".join(names[:_MAX_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
+    return ", ".join(map(shown_name, names[:_MAX_NAMES])) + (
+        f" and {rest:,} more" if rest > 0 else ""
+    )
 
 
 def _endings(ignored: Iterable[tuple[str, int]]) -> list[str]:
-    return [f"{count:,} {ending or 'without an ending'}" for ending, count in ignored]
+    return [f"{count:,} {shown_name(ending) or 'without an ending'}" for ending, count in ignored]
 
 
 def _round_up(milliseconds: float) -> str:

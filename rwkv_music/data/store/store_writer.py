@@ -36,6 +36,7 @@ from rwkv_music.data.store.store_info import (
 from rwkv_music.data.store.store_lock import StoreLock
 from rwkv_music.data.store.store_tables import StoreTables
 from rwkv_music.errors import InputError
+from rwkv_music.printable import printable
 from rwkv_music.tokenizer.bar_index import BAR_ROW
 from rwkv_music.worker_process import Failure
 
@@ -179,12 +180,12 @@ class StoreWriter:
         skipped, repaired = [], []
         for record in file_records(self.path):
             if "reason" in record:
-                skipped.append(f"{record['name']}: {record['reason']}\n")
+                skipped.append(_list_row(record, record["reason"]))
             elif "repairs" in record:
-                repaired.append(f"{record['name']}: {'; '.join(record['repairs'])}\n")
+                repaired.append(_list_row(record, "; ".join(record["repairs"])))
         try:
             for name, rows in ((SKIPPED_NAME, skipped), (REPAIRED_NAME, repaired)):
-                write_atomic(self.path / name, "".join(rows).encode("utf-8", "backslashreplace"))
+                write_atomic(self.path / name, "".join(rows).encode())
         except OSError as error:
             raise self._write_error(error) from error
 
@@ -240,3 +241,7 @@ class StoreWriter:
             file.close()
         if self._lock is not None:
             self._lock.release()
+
+
+def _list_row(record: Record, text: str) -> str:
+    return printable(f"{record['name']}: {text}", one_line=True) + "\n"

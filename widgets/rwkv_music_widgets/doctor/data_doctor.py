@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder
 from rwkv_music.data.doctor.pictures import draw_overview
-from rwkv_music.data.doctor.report_text import advice
+from rwkv_music.data.doctor.report_text import advice, shown_name
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer
@@ -119,7 +119,7 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         """Show the progress, at most a hundred times in all."""
         if done == total or done % max(1, total // 100) == 0:
             self.progress.max, self.progress.value = total, done
-            self.message_box.show_status(f"examined {done} of {total}: {name}")
+            self.message_box.show_status(f"examined {done} of {total}: {shown_name(name)}")
 
     def _show(self, report: FolderReport) -> None:
         self.table.show(report)
@@ -134,10 +134,10 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         )  # fmt: skip
         close_tree(self.progress)
         if report.usable:
-            self.table.selected = report.usable[0].name
+            self.table.selected = shown_name(report.usable[0].name)
 
     def _file_index(self, name: str) -> int:
-        names = [file.name for file in self.report.files] if self.report else []
+        names = [shown_name(file.name) for file in self.report.files] if self.report else []
         if name not in names:
             raise InputError(f"there is no file '{name}' in the table: choose a name that it shows")
         return names.index(name)
@@ -166,7 +166,7 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self.message_box.show_error(f"{name} cannot be shown: {file.reason}")
             return
         try:
-            self.roll.set_score(load_score(Path(self.report.folder) / name))
+            self.roll.set_score(load_score(Path(self.report.folder) / file.name))
         except InputError as error:
             self.message_box.show_error(str(error))
         else:
