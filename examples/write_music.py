@@ -1,10 +1,10 @@
-"""Write the folder music/: a few short tunes made for this project, and what folders really hold.
+"""Write the folder music/: short tunes made for this project, and the faults of real folders.
 
     python examples/write_music.py [FOLDER]
 
-Six tunes with their accompaniment; one of them once more in another key, as collections have it;
-one file with a fault that can be mended, one that is too short to learn from, one that is no music
-at all, and a text. The second notebook lets the data doctor loose on them.
+Six tunes with accompaniment; one of them again in another key, as in many collections; one file
+with a fault that can be repaired, one that is too short to train on, one that is not music, and a
+text file. The second notebook examines them with the data doctor.
 """
 
 import sys
@@ -27,7 +27,7 @@ CHORDS = {
 
 
 class Tune(NamedTuple):
-    """A chord for each bar; a melody of pitches and durations in quarters, | for a bar line."""
+    """One chord per bar; a melody of pitches and durations in quarters, with | as bar line."""
 
     name: str
     signature: tuple[int, int]
@@ -86,13 +86,13 @@ TUNES = (
 
 
 def pitch_number(name: str) -> int:
-    """A pitch's MIDI number, C4 being 60."""
+    """Return the MIDI number of a pitch name; C4 is 60."""
     shift = name.count("#") - name[1:].count("b")
     return 12 * (int(name[-1]) + 1) + SEMITONES[name[0]] + shift
 
 
 def score_of(tune: Tune) -> symusic.Score:
-    """The tune in one part and its chords in another."""
+    """Return a score with the tune in one part and its chords in another."""
     numerator, denominator = tune.signature
     score = symusic.Score(TICKS_PER_QUARTER)
     score.tempos.append(symusic.Tempo(0, qpm=tune.qpm))
@@ -105,33 +105,35 @@ def score_of(tune: Tune) -> symusic.Score:
 
 def _melody(tune: Tune, bar: int) -> symusic.Track:
     track = symusic.Track("Melody", tune.program, False)
-    for place, words in enumerate(each.split() for each in tune.melody.split("|")):
-        onset = place * bar
+    for bar_index, words in enumerate(text.split() for text in tune.melody.split("|")):
+        onset = bar_index * bar
         for name, quarters in zip(words[::2], words[1::2], strict=True):
             duration = round(float(quarters) * TICKS_PER_QUARTER)
             if name != "R":
-                velocity = 92 if onset == place * bar else 80
+                velocity = 92 if onset == bar_index * bar else 80
                 track.notes.append(symusic.Note(onset, duration, pitch_number(name), velocity))
             onset += duration
-        if onset != (place + 1) * bar:
-            raise ValueError(f"bar {place + 1} of {tune.name} has {onset - place * bar} ticks")
+        if onset != (bar_index + 1) * bar:
+            raise ValueError(
+                f"bar {bar_index + 1} of {tune.name} has {onset - bar_index * bar} ticks"
+            )
     return track
 
 
 def _accompaniment(tune: Tune, bar: int) -> symusic.Track:
-    """A bass note on the first beat, the other notes of the chord on those that follow."""
+    """Return a bass note on the first beat and the other notes of the chord on the others."""
     track = symusic.Track("Chords", tune.accompaniment, False)
     beat = TICKS_PER_QUARTER if tune.signature[1] == 4 else 3 * TICKS_PER_QUARTER // 2
-    for place, chord in enumerate(tune.chords.split()):
+    for bar_index, chord in enumerate(tune.chords.split()):
         bass, *others = (pitch_number(name) for name in CHORDS[chord].split())
-        for onset in range(place * bar, (place + 1) * bar, beat):
-            for pitch in [bass] if onset == place * bar else others:
+        for onset in range(bar_index * bar, (bar_index + 1) * bar, beat):
+            for pitch in [bass] if onset == bar_index * bar else others:
                 track.notes.append(symusic.Note(onset, beat, pitch, 64))
     return track
 
 
 def write_music(folder: Path) -> None:
-    """The tunes, and the files that are there to be found out."""
+    """Write the tunes, and the files with faults."""
     scores = {tune.name: score_of(tune) for tune in TUNES}
     for name, score in scores.items():
         save_score(score, folder / f"{name}.mid")
@@ -140,7 +142,7 @@ def write_music(folder: Path) -> None:
     bell.tracks.append(symusic.Track("Bell", 14, False))
     bell.tracks[0].notes.append(symusic.Note(0, 2 * TICKS_PER_QUARTER, 76, 90))
     save_score(bell, folder / "bell.mid")
-    # A velocity of 200 does not exist, but some programs write such things.
+    # Some programs write velocities above 127.
     path = folder / "lantern march.mid"
     content = path.read_bytes()
     first = content.index(bytes((pitch_number("F4"), 92)))
@@ -150,6 +152,6 @@ def write_music(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "music"
-    write_music(place)
-    print(place)
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "music"
+    write_music(folder)
+    print(folder)

@@ -1,9 +1,9 @@
-"""Write the five built-in prompts of the model `pop`: piano music, made for this project.
+"""Write the five example prompts of the model `pop`: piano music, made for this project.
 
     python examples/write_pop_prompts.py [FOLDER]
 
-Four bars each, with the parts that pop songs arranged for piano have: the melody, a bridge that
-answers it, and the accompaniment. All end without an end.
+Each has four bars and the parts of a pop song arranged for piano: the melody, a bridge that answers
+it, and the accompaniment. None of them closes, so that a continuation can follow.
 """
 
 import sys
@@ -21,7 +21,7 @@ BAR = 4 * TICKS_PER_QUARTER
 PROMPTS = Path(__file__).resolve().parents[1] / "rwkv_music" / "prompts"
 
 Pattern = tuple[tuple[float, float, str], ...]
-"""Onset in the bar and duration in quarters, and which notes of the chord, 0 being the lowest."""
+"""Onset in the bar and duration in quarters, and indices of the chord's notes from the lowest."""
 
 BROKEN: Pattern = tuple((i / 2, 0.5, note) for i, note in enumerate("01232321"))
 PULSE: Pattern = ((0, 1, "0"), (0.5, 0.5, "123"), (1.5, 0.5, "123"), (2, 1, "0"), (2.5, 1, "123"))
@@ -31,7 +31,7 @@ OFFBEAT: Pattern = tuple((i / 2, 0.5, "123" if i % 2 else "0") for i in range(8)
 
 
 class Song(NamedTuple):
-    """Lines of pitches and durations in quarters, R for a rest and | for a bar line."""
+    """Parts as pitches and durations in quarters, with R as rest and | as bar line."""
 
     name: str
     qpm: float
@@ -72,49 +72,51 @@ SONGS = (
 )  # fmt: skip
 
 
-def line(name: str, words: str, velocity: int) -> symusic.Track:
-    """A part from its pitches and durations; the first note of a bar is a little louder."""
+def part_of(name: str, words: str, velocity: int) -> symusic.Track:
+    """Return a part; the first note of each bar is slightly louder."""
     track = symusic.Track(name, 0, False)
-    for place, bar in enumerate(words.split("|")):
-        onset = place * BAR
+    for bar_index, bar in enumerate(words.split("|")):
+        onset = bar_index * BAR
         pairs = bar.split()
         for pitch, quarters in zip(pairs[::2], pairs[1::2], strict=True):
             duration = round(float(quarters) * TICKS_PER_QUARTER)
             if pitch != "R":
-                loud = velocity + 8 * (onset == place * BAR)
+                loud = velocity + 8 * (onset == bar_index * BAR)
                 track.notes.append(symusic.Note(onset, duration, note_name_to_number(pitch), loud))
             onset += duration
-        if onset != (place + 1) * BAR:
-            raise ValueError(f"bar {place + 1} of '{words}' has {onset - place * BAR} ticks")
+        if onset != (bar_index + 1) * BAR:
+            raise ValueError(
+                f"bar {bar_index + 1} of '{words}' has {onset - bar_index * BAR} ticks"
+            )
     return track
 
 
 def accompaniment(chords: str, pattern: Pattern) -> symusic.Track:
-    """Each bar's chord, struck as the pattern says."""
+    """Return the chords of all bars, played in the pattern."""
     track = symusic.Track("PIANO", 0, False)
-    for place, chord in enumerate(chords.split("|")):
+    for bar_index, chord in enumerate(chords.split("|")):
         pitches = [note_name_to_number(name) for name in chord.split()]
-        for onset, quarters, chosen in pattern:
-            start = place * BAR + round(onset * TICKS_PER_QUARTER)
+        for onset, quarters, note_indices in pattern:
+            start = bar_index * BAR + round(onset * TICKS_PER_QUARTER)
             duration = round(quarters * TICKS_PER_QUARTER)
-            for which in chosen:
-                loud = 72 if which == "0" else 62
-                track.notes.append(symusic.Note(start, duration, pitches[int(which)], loud))
+            for note in note_indices:
+                loud = 72 if note == "0" else 62
+                track.notes.append(symusic.Note(start, duration, pitches[int(note)], loud))
     return track
 
 
 def score_of(song: Song) -> symusic.Score:
-    """The three parts together, in 4/4."""
+    """Return the three parts as a score in 4/4."""
     score = symusic.Score(TICKS_PER_QUARTER)
     score.tempos.append(symusic.Tempo(0, qpm=song.qpm))
     score.time_signatures.append(symusic.TimeSignature(0, 4, 4))
-    score.tracks.append(line("MELODY", song.melody, 88))
-    score.tracks.append(line("BRIDGE", song.bridge, 74))
+    score.tracks.append(part_of("MELODY", song.melody, 88))
+    score.tracks.append(part_of("BRIDGE", song.bridge, 74))
     score.tracks.append(accompaniment(song.chords, song.pattern))
     return score
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else PROMPTS
-    for each in SONGS:
-        print(save_score(score_of(each), folder / f"{each.name}.mid"))
+    for song in SONGS:
+        print(save_score(score_of(song), folder / f"{song.name}.mid"))

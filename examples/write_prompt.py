@@ -28,7 +28,7 @@ SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 def pitch_number(name: str) -> int:
-    """A pitch's MIDI number, C4 being 60."""
+    """Return the MIDI number of a pitch name; C4 is 60."""
     return 12 * (int(name[1:]) + 1) + SEMITONES[name[0]]
 
 

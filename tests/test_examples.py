@@ -1,4 +1,4 @@
-"""The examples run, and give what stands beside them."""
+"""The example scripts run and write the files in the repository."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_the_music_is_what_its_script_writes(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (kept / name).read_bytes()
 
 
-def test_the_music_holds_what_the_doctor_is_to_find() -> None:
+def test_the_music_contains_the_faults_that_the_doctor_reports() -> None:
     report = examine_folder(EXAMPLES / "music", workers=1)
     verdicts = Counter(file.verdict for file in report.files)
     assert verdicts == {"fine": 6, "repaired": 1, "skipped": 2}
@@ -48,7 +48,7 @@ def test_the_music_holds_what_the_doctor_is_to_find() -> None:
     assert len(set(report.groups.values())) == 6
 
 
-def test_the_prompt_is_four_bars_that_the_tokenizer_keeps() -> None:
+def test_the_prompt_has_four_bars_and_survives_the_tokenizer() -> None:
     score = load_score(EXAMPLES / "prompt.mid")
     assert num_bars(score) == 4
     assert [track.name for track in score.tracks] == ["Soprano", "Alto", "Tenor", "Bass"]

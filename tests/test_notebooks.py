@@ -1,4 +1,4 @@
-"""Each guided notebook runs from top to bottom, as it is committed, in its quick form."""
+"""Each guided notebook runs from top to bottom as committed, with few training steps."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ RUN_SECONDS = 120
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_the_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it writes goes to a copy of its surroundings."""
+    """Run it in a copy of the folders beside it."""
     monkeypatch.setenv("RWKV_MUSIC_SMOKE", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     for folder in ("notebooks", "examples"):
@@ -27,5 +27,5 @@ def test_the_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.Monke
     if result.error is not None:
         pytest.fail(re.sub(r"\x1b\[[0-9;]*m", "", result.error.trace), pytrace=False)
     for status in tmp_path.glob("notebooks/runs/*/status.json"):
-        # Runs outlive the notebook, not this test.
+        # A run outlives its notebook; this test waits for it.
         assert attach(status.parent).wait(RUN_SECONDS)["state"] == "finished"

@@ -19,7 +19,7 @@ OpenNotebook = Callable[[str], NotebookPage]
 
 @pytest.fixture(scope="session")
 def lab_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the notebooks live beside."""
+    """Return a folder with copies of the notebooks and examples."""
     root = tmp_path_factory.mktemp("lab")
     for name in ("notebooks", "examples"):
         shutil.copytree(REPOSITORY / name, root / name)
@@ -35,7 +35,7 @@ def lab_server(lab_root: Path, chromium: "Browser") -> Iterator[LabServer]:
 
 @pytest.fixture
 def open_notebook(lab_server: LabServer, chromium: "Browser") -> Iterator[OpenNotebook]:
-    """Opens a notebook in a window of its own; the browser must have nothing to complain about."""
+    """Open notebooks, each in its own window; errors on the browser's console fail the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 1000})
     opened: list[NotebookPage] = []
 

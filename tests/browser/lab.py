@@ -1,4 +1,4 @@
-"""A real JupyterLab and the page that shows a notebook in it, for tests that click.
+"""JupyterLab and a page that shows a notebook in it, for the browser tests.
 
     with LabServer(folder) as server:
         page = NotebookPage(server, chromium.new_context(), "01_continue.ipynb")
@@ -43,7 +43,7 @@ BROWSER_FLAGS = (
 
 START_SECONDS = 60
 CELL_SECONDS = 120
-"""Limits for a machine that is busy; nothing here depends on how quick it is."""
+"""Time limits for a busy machine; no test depends on its speed."""
 
 _WHEN_READY = """async () => {
   const panel = window.jupyterapp.shell.currentWidget;
@@ -87,7 +87,7 @@ _ERRORS = """() => {
 
 
 def find_browser() -> str | None:
-    """A Chromium of this machine; None if there is none."""
+    """Return the path of an installed Chromium; None if there is none."""
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
@@ -183,7 +183,7 @@ class NotebookPage:
         name: The notebook, relative to the server's root.
 
     Attributes:
-        page: Playwright's page, for clicks and looks.
+        page: Playwright's page.
         complaints: Errors on the browser's console so far; a test expects none.
     """
 
@@ -221,7 +221,7 @@ class NotebookPage:
         self._raise_errors()
 
     def replace_in_cell(self, cell_id: str, old: str, new: str) -> None:
-        """Change a cell's text, as a reader would by typing."""
+        """Replace text in a cell, as by typing."""
         assert self.page.evaluate(_REPLACE, [cell_id, old, new]), f"'{old}' is not in {cell_id}"
 
     def _raise_errors(self) -> None:
@@ -230,11 +230,11 @@ class NotebookPage:
             raise RuntimeError(f"a cell failed: {'; '.join(errors)}")
 
     def python_value(self, expression: str) -> Any:
-        """What an expression is worth in the kernel; it must be a plain value (a literal)."""
+        """Return the value of an expression in the kernel; it must be a literal."""
         return self._ask("", expression)
 
     def run_python(self, code: str) -> None:
-        """Run statements in the kernel that no cell holds."""
+        """Run statements in the kernel, outside any cell."""
         self._ask(code, "None")
 
     def _ask(self, code: str, expression: str) -> Any:
@@ -244,9 +244,9 @@ class NotebookPage:
         return ast.literal_eval(reply["data"]["text/plain"])
 
     def output(self, cell_id: str) -> "Locator":
-        """The output of a cell, scrolled into view: JupyterLab leaves out what nobody sees."""
-        place = self.page.evaluate(_CELL, cell_id)
-        cell = self.page.locator(f'.jp-Cell[data-windowed-list-index="{place}"]')
+        """Return the output of a cell after scrolling to it: JupyterLab renders visible cells."""
+        index = self.page.evaluate(_CELL, cell_id)
+        cell = self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"]')
         return cell.locator(".jp-Cell-outputArea")
 
     def wait_for_python(self, expression: str, *, seconds: float = CELL_SECONDS) -> None:
@@ -254,7 +254,7 @@ class NotebookPage:
         wait_until(lambda: bool(self.python_value(expression)), seconds, f"{expression} to be true")
 
     def set_theme(self, theme: str) -> None:
-        """Change the look; "light" or "dark"."""
+        """Change the theme; "light" or "dark"."""
         self.page.evaluate(
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})",
             f"JupyterLab {theme.title()}",
@@ -266,7 +266,7 @@ class NotebookPage:
 
 
 def wait_until(done: Callable[[], bool], seconds: float, what: str) -> None:
-    """Look again and again until `done` is true.
+    """Wait until `done` returns true.
 
     Raises:
         TimeoutError: If it is not after so many seconds.
@@ -286,7 +286,7 @@ def _free_port() -> int:
 
 
 def _own_folders(home: Path) -> dict[str, str]:
-    """Fresh folders for all that JupyterLab reads and writes about its user."""
+    """Return environment variables that give JupyterLab fresh folders for its user data."""
     labconfig = home / "config" / "labconfig"
     labconfig.mkdir(parents=True)
     # The question whether news may be fetched would lie over the notebook.

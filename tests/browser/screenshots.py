@@ -1,4 +1,4 @@
-"""Renew the pictures that the README shows: `make screenshots`.
+"""Renew the pictures in the README: `make screenshots`.
 
     python -m tests.browser.screenshots FOLDER [NOTEBOOK ...]
 
@@ -32,7 +32,7 @@ TRAINING_SECONDS = 600
 
 
 def show_continuation(notebook: NotebookPage) -> str:
-    """Open the session and generate; returns the cell to take a picture of."""
+    """Open the session and generate; return the id of the cell to photograph."""
     notebook.run_cell("open-session")
     notebook.python_value("session.wait()")
     notebook.run_python("session.controls.num_candidates.value = 2")
@@ -45,7 +45,7 @@ def show_continuation(notebook: NotebookPage) -> str:
 
 
 def show_training(notebook: NotebookPage) -> str:
-    """Train to the end; returns the cell to take a picture of."""
+    """Train to the end; return the id of the cell to photograph."""
     for cell in ("choose-music", "show-exercise", "start-training"):
         notebook.run_cell(cell)
     notebook.wait_for_python("panel.state == 'finished'", seconds=TRAINING_SECONDS)
@@ -53,7 +53,7 @@ def show_training(notebook: NotebookPage) -> str:
 
 
 def show_doctor(notebook: NotebookPage) -> str:
-    """Examine the folder and choose a file; returns the cell to take a picture of."""
+    """Examine the folder and choose a file; return the id of the cell to photograph."""
     for cell in ("choose-folder", "open-doctor"):
         notebook.run_cell(cell)
     notebook.python_value("doctor.wait() is not None")
@@ -71,7 +71,7 @@ SHOWS = {
 
 
 def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path) -> None:
-    """One notebook, light and dark."""
+    """Photograph one notebook, light and dark."""
     # Tall enough for all of it: what is out of sight is not drawn.
     context = browser.new_context(viewport={"width": 1100, "height": 2000}, device_scale_factor=1.5)
     notebook = NotebookPage(server, context, f"notebooks/{name}.ipynb")
@@ -88,7 +88,7 @@ def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path
 
 
 def main(folder: Path, names: Sequence[str] = tuple(SHOWS)) -> None:
-    """Take all pictures, or those of some notebooks."""
+    """Take all pictures, or those of the notebooks that are named."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         for part in ("notebooks", "examples"):

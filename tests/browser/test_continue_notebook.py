@@ -1,4 +1,4 @@
-"""01_continue.ipynb, used as a musician uses it: run all, choose, generate, keep, export."""
+"""01_continue.ipynb as a musician uses it: run all, choose, generate, keep, export."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 
 def notes_on(canvas: Locator) -> int:
-    """Notes that a piano roll has drawn."""
+    """Return the number of notes that a piano roll has drawn."""
     return int(canvas.get_attribute("data-notes") or 0)
 
 
@@ -43,9 +43,9 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
     assert notebook.python_value("len(session.candidates)") == 3
     new_notes = notebook.python_value("[node.new.note_num() for node in session.candidates]")
     assert all(count > 0 for count in new_notes)
-    for place, count in enumerate(new_notes, start=1):
-        assert notes_on(rolls.nth(place)) == prompt_notes + count
-        assert rolls.nth(place).get_attribute("data-seam") != ""
+    for index, count in enumerate(new_notes, start=1):
+        assert notes_on(rolls.nth(index)) == prompt_notes + count
+        assert rolls.nth(index).get_attribute("data-seam") != ""
 
     widget.get_by_role("button", name="Keep").nth(1).click()
     notebook.wait_for_python("session.current.parent is not None")

@@ -1,4 +1,4 @@
-"""The rig itself: what the other browser tests stand on."""
+"""The helpers that the other browser tests use."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.browser
 
 
 def write_notebook(path: Path, **cells: str) -> None:
-    """A notebook whose cells have these ids and sources."""
+    """Write a notebook whose cells have these ids and sources."""
     notebook = new_notebook(cells=[new_code_cell(text, id=name) for name, text in cells.items()])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     nbformat.write(notebook, path)
@@ -29,7 +29,7 @@ def test_cells_run_and_python_answers(lab_root: Path, open_notebook: OpenNoteboo
         notebook.python_value("y")
 
 
-def test_a_failing_cell_is_told(lab_root: Path, open_notebook: OpenNotebook) -> None:
+def test_a_failing_cell_is_reported(lab_root: Path, open_notebook: OpenNotebook) -> None:
     write_notebook(lab_root / "failing.ipynb", only="1 / 0")
     notebook = open_notebook("failing.ipynb")
     with pytest.raises(RuntimeError, match="a cell failed: ZeroDivisionError"):

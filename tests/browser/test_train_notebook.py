@@ -1,4 +1,4 @@
-"""03_train.ipynb, used as a learner uses it: start, watch the curve, do something else, stop."""
+"""03_train.ipynb as a learner uses it: start, watch the curve, do something else, stop."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ MANY_STEPS = 100_000
 
 
 def points_on(canvas: Locator) -> int:
-    """Training steps that the chart has drawn."""
+    """Return the number of training steps that the chart has drawn."""
     return int(canvas.get_attribute("data-points") or 0)
 
 
@@ -36,7 +36,7 @@ def test_training_is_started_watched_and_stopped(open_notebook: OpenNotebook) ->
         before = points_on(chart)
         wait_until(lambda: points_on(chart) > before, CELL_SECONDS, "the curve to grow")
 
-        # While it goes on, the notebook is free, and what was learned so far can be tried.
+        # During training the notebook is free, and the newest checkpoint can be used.
         notebook.run_cell("still-free")
         assert notebook.python_value("1 + 1") == 2
         notebook.run_cell("continue-prompt")
@@ -46,11 +46,11 @@ def test_training_is_started_watched_and_stopped(open_notebook: OpenNotebook) ->
         )
         assert notebook.python_value("run.is_running")
 
-        steer(notebook, run)
+        use_every_button(notebook, run)
         trained = [line["step"] for line in run.metrics() if "loss_train" in line]
         assert trained == list(range(1, len(trained) + 1))
         assert len(trained) < MANY_STEPS
-        # A cell scrolled out of view and back is drawn anew.
+        # A cell that was scrolled out of view and back is drawn again.
         chart = notebook.output("start-training").locator("canvas[data-points]")
         wait_until(lambda: points_on(chart) == len(trained), CELL_SECONDS, "the last point")
     finally:
@@ -58,8 +58,8 @@ def test_training_is_started_watched_and_stopped(open_notebook: OpenNotebook) ->
         run.wait(CELL_SECONDS)
 
 
-def steer(notebook: NotebookPage, run: TrainingRun) -> None:
-    """Every button once: pause, sample and save while it waits, go on, stop, go on again, stop."""
+def use_every_button(notebook: NotebookPage, run: TrainingRun) -> None:
+    """Pause, sample and save while paused, resume, stop, resume again, stop."""
     panel = notebook.output("start-training")
 
     def click(name: str) -> None:
@@ -85,14 +85,14 @@ def steer(notebook: NotebookPage, run: TrainingRun) -> None:
     stopped_at = steps()
     assert run.status()["step"] == stopped_at
     click("Resume")
-    wait_until(lambda: steps() > stopped_at, CELL_SECONDS, "steps after going on")
+    wait_until(lambda: steps() > stopped_at, CELL_SECONDS, "steps after resuming")
     stop(notebook, click)
     assert notebook.python_value("run.status()['session']") == 2
     assert (run.path / "checkpoints" / "last.safetensors").exists()
 
 
 def stop(notebook: NotebookPage, click: Callable[[str], None]) -> None:
-    """Stop, and wait until the panel says so."""
+    """Stop, and wait until the panel shows it."""
     notebook.wait_for_python("panel.state == 'running'")
     click("Stop")
     notebook.wait_for_python("panel.state == 'stopped'")

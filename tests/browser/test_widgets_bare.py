@@ -1,4 +1,4 @@
-"""The canvases alone in a browser, their model played by the test: pointer, keys, theme, end."""
+"""The canvases in a bare browser page, with a model made by the test: pointer, keys, theme."""
 
 import base64
 import json
@@ -123,14 +123,14 @@ def test_a_drag_selects_whole_beats_and_a_click_clears(page: Page) -> None:
 
 
 @pytest.mark.parametrize(("continuation_start", "below"), [(-1, 0), (4 * BAR, 16)])
-def test_hovering_tells_the_note_and_the_words_at_the_seam_stand_below_all_notes(
+def test_hovering_names_the_note_and_the_labels_at_the_seam_are_below_all_notes(
     page: Page, continuation_start: int, below: int
 ) -> None:
     roll = roll_on(page, continuation_start=continuation_start)
     note = roll.score.tracks[0].notes[0]
     box = page.locator("canvas").bounding_box()
     assert box is not None
-    pitches = [each.pitch for track in roll.score.tracks for each in track.notes]
+    pitches = [note.pitch for track in roll.score.tracks for note in track.notes]
     rows = max(pitches) + 2 - (min(pitches) - 2) + 1
     row_height = (box["height"] - 26 - below) / rows
     y = box["y"] + 26 + (max(pitches) + 2 - note.pitch + 0.5) * row_height
@@ -139,7 +139,7 @@ def test_hovering_tells_the_note_and_the_words_at_the_seam_stand_below_all_notes
     assert f"({note.pitch}), velocity 80, bar 1, beat 1, part 0" in said
 
 
-def test_ctrl_and_wheel_zoom_and_a_plain_wheel_is_left_to_the_notebook(page: Page) -> None:
+def test_ctrl_and_wheel_zoom_and_the_wheel_alone_scrolls_the_notebook(page: Page) -> None:
     roll = roll_on(page)
     page.mouse.move(tick_x(page, BAR), 150)
     page.mouse.wheel(0, -300)
@@ -279,7 +279,7 @@ def test_files_are_filtered_by_verdict_and_by_text(page: Page) -> None:
     assert page.locator("tbody tr").count() == 1
 
 
-def test_long_tables_grow_when_asked(page: Page) -> None:
+def test_long_tables_grow_on_request(page: Page) -> None:
     files_on(page)
     assert page.locator("tbody tr").count() == 200
     page.get_by_role("button", name="show more of the 303 files").click()

@@ -1,4 +1,4 @@
-"""02_your_music.ipynb, used as a beginner uses it: run all, sort, filter, click, listen."""
+"""02_your_music.ipynb as a beginner uses it: run all, sort, filter, click, listen."""
 
 import pytest
 from playwright.sync_api import Locator
@@ -13,7 +13,7 @@ def first_name(table: Locator) -> str | None:
     return table.locator("tbody tr").first.get_attribute("data-name")
 
 
-def test_a_folder_is_examined_looked_at_and_listened_to(open_notebook: OpenNotebook) -> None:
+def test_a_folder_is_examined_shown_and_played(open_notebook: OpenNotebook) -> None:
     notebook = open_notebook("notebooks/02_your_music.ipynb")
     notebook.run_all()
     widget = notebook.output("open-doctor")
