@@ -1,7 +1,8 @@
 """The command line. Results go to stdout, progress and messages to stderr.
 
-Exit codes: 0; 2 for input that cannot be used, with one line that says why; 1 for a bug, with its
-traceback; 130 after Ctrl-C. Every command's `--help` ends with an example.
+Exit codes: 0; 2 for input that cannot be used, or a disk that fails, with one line that says why;
+1 for a bug, with its traceback; 130 after Ctrl-C; 141 if the reader of the output is gone. Every
+command's `--help` ends with an example.
 """
 
 import argparse
@@ -22,8 +23,13 @@ from rwkv_music.cli import (
     tune_command,
 )
 from rwkv_music.cli.flags import with_current_names, with_flags
-from rwkv_music.cli.options import EXIT_INTERRUPTED
-from rwkv_music.cli.terminal import print_error, print_result, tolerate_narrow_encodings
+from rwkv_music.cli.options import EXIT_INTERRUPTED, EXIT_PIPE_CLOSED
+from rwkv_music.cli.terminal import (
+    leave_closed_pipe,
+    print_error,
+    print_result,
+    tolerate_narrow_encodings,
+)
 from rwkv_music.devices import TORCH_ENVIRONMENT
 from rwkv_music.errors import InputError
 from rwkv_music.printable import printable
@@ -94,20 +100,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.command is None:
         parser.print_help(sys.stderr)
         return _EXIT_BAD_INPUT
+    return _run(given)
+
+
+def _run(given: argparse.Namespace) -> int:
+    """Run the command of parsed arguments, and turn its errors into one line and an exit code."""
     try:
         code: int = given.run(given)
-    except InputError as error:
-        print_error(with_flags(str(error), vars(given)))
-        return _EXIT_BAD_INPUT
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be imported
-            raise
-        print_error(_GPU_MEMORY_FULL)
-        return _EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print_error("stopped by Ctrl-C")
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        leave_closed_pipe()
+        return EXIT_PIPE_CLOSED
+    except (InputError, OSError, RuntimeError) as error:
+        line = _line_about(error)
+        if line is None:
+            raise
+        print_error(with_flags(line, vars(given)))
+        return _EXIT_BAD_INPUT
     return code
+
+
+def _line_about(error: Exception) -> str | None:
+    """Return what to tell the user about an error; None if it is a bug."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which may not be imported
+        return _GPU_MEMORY_FULL
+    return None
 
 
 def _version_text(*, verbose: bool) -> str:

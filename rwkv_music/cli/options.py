@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 """Exit code of a command that was ended by Ctrl-C, as shells expect it."""
+EXIT_PIPE_CLOSED = 141
+"""Exit code of a command whose output nobody reads any more, as shells expect it."""
 
 _METAVARS = {int: "N", float: "X", str: "NAME"}
 

@@ -19,10 +19,12 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"{error.filename or path} cannot be written ({error.strerror or error}): choose "
-            "another place"
-        ) from error
+        raise _not_writable(error.filename or path, error) from error
+
+
+def _not_writable(path: str | Path, error: OSError) -> InputError:
+    reason = error.strerror or error
+    return InputError(f"{path} cannot be written ({reason}): choose another place")
 
 
 def make_folder(folder: Path) -> None:
@@ -31,10 +33,12 @@ def make_folder(folder: Path) -> None:
     Raises:
         InputError: If it cannot be made, or no file can be written in it.
     """
-    with writing(folder):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _PROBE).touch()
         (folder / _PROBE).unlink()
+    except OSError as error:  # which names the test file, or a folder above
+        raise _not_writable(folder, error) from error
 
 
 def try_file(path: Path, option: str) -> None:

@@ -4,7 +4,9 @@ Everything the command line prints goes through this module, which makes control
 names visible and survives terminals that cannot show every character.
 """
 
+import contextlib
 import io
+import os
 import sys
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -31,17 +33,25 @@ def tolerate_narrow_encodings() -> None:
 
 def print_result(text: object) -> None:
     """Print a result to stdout."""
-    print(printable(str(text)))
+    print(printable(str(text)), flush=True)
 
 
 def print_message(text: object) -> None:
-    """Print something the user should know to stderr."""
-    print(printable(str(text)), file=sys.stderr, flush=True)
+    """Print something the user should know to stderr; without a terminal it is lost."""
+    with contextlib.suppress(OSError):  # the terminal was closed: the work goes on
+        print(printable(str(text)), file=sys.stderr, flush=True)
 
 
 def print_error(text: object) -> None:
     """Print an error to stderr, as exactly one line."""
-    print(f"rwkv-music: {printable(str(text), one_line=True)}", file=sys.stderr, flush=True)
+    print_message(f"rwkv-music: {printable(str(text), one_line=True)}")
+
+
+def leave_closed_pipe() -> None:
+    """Send the rest of stdout nowhere: `rwkv-music doctor midi/ | head` has read enough."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 @contextmanager
@@ -138,4 +148,5 @@ class TrainingProgress:
     def _write(self, text: str) -> None:
         from tqdm import tqdm
 
-        tqdm.write(printable(text), file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal was closed: the run goes on
+            tqdm.write(printable(text), file=sys.stderr)

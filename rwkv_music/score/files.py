@@ -75,6 +75,8 @@ def read_score(path: str | Path, *, unfold_repeats: bool = False) -> LoadedScore
                 path, f"has {status.st_size} bytes, at most {MAX_FILE_BYTES} are read: split it"
             )
         content = path.read_bytes()
+    except ScoreFileError:
+        raise
     except FileNotFoundError:
         raise ScoreFileError(path, "file not found: check the path") from None
     except (OSError, ValueError) as error:

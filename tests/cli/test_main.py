@@ -1,6 +1,7 @@
 """The program as a whole: version, errors in one line, and names that a terminal cannot show."""
 
 import ast
+import errno
 import os
 import subprocess
 import sys
@@ -60,6 +61,34 @@ def test_a_wrong_argument_is_reported_without_its_escape_sequences(
     with pytest.raises(SystemExit):
         main(["play", "\x1b[31ma.mid", "\x1b[32mb.mid"])
     assert "\\x1b[32mb.mid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EIO, errno.ESTALE])
+def test_a_failing_disk_is_reported_in_one_line(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_path: Path) -> None:
+        raise OSError(number, os.strerror(number), "runs/a/control")
+
+    monkeypatch.setattr("rwkv_music.playback.play_file", fail)
+    assert main(["play", "a.mid"]) == 2
+    assert capsys.readouterr().err == f"rwkv-music: runs/a/control: {os.strerror(number)}\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows reports a closed pipe as another error")
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(tmp_path: Path) -> None:
+    for seed in range(3):
+        save_score(tune(bars=4, seed=seed), tmp_path / f"{seed}.mid")
+    command = [sys.executable, "-m", "rwkv_music", "doctor", str(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        error = process.stderr.read()
+    assert process.returncode == 141
+    assert b"Traceback" not in error
+    assert b"Exception ignored" not in error
 
 
 def test_only_the_terminal_module_prints() -> None:
