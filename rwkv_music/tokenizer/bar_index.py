@@ -1,125 +1,130 @@
-"""What is in force at every bar line of a piece, found for all bars at once.
+"""What holds at every bar line of a piece, found for all bars at once.
 
 A row of 24 bytes a bar is all that a window needs to begin there; a token store keeps the rows of
-its pieces, so that no piece is searched again.
+its pieces, so that no piece is read twice.
 """
 
-from functools import cache
-
 import numpy as np
-from jaxtyping import Int, Shaped, UInt8, UInt16
+from jaxtyping import Bool, Int, Int64, Shaped, UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.vocabulary import TokenType, Vocabulary
+from rwkv_music.tokenizer.events import EventTable, EventType
+from rwkv_music.tokenizer.reader import read_events
+from rwkv_music.tokenizer.vocabulary import Vocabulary
+from rwkv_music.tokenizer.writer import signature_tokens, tempo_tokens
 
 Ids = UInt16[np.ndarray, " _"]
-Places = Int[np.ndarray, " _"]
+Indices = Int[np.ndarray, " _"]
 
 BAR_ROW = np.dtype([
     ("bar", "<u4"),  # index of the BAR token
     ("first_sound", "<u4"),  # index of the first note or pedal switch from the bar's own tokens on
-    ("pedals", "<u4"),  # bit s is set if the pedal of slot s is down
-    ("tempo", "<u2"), ("tempo_fraction", "<u2"),  # ids in force; fraction 0 (PAD) if there is none
+    ("pedals", "<u4"),  # bit p is set if the pedal of part p is down
+    ("tempo", "<u2"), ("tempo_fraction", "<u2"),  # current ids; fraction 0 (PAD) if there is none
     ("numerator", "<u2"), ("denominator", "<u2"),
-    ("skipped", "u1"),  # tokens behind BAR that the header and the pedals say already
-    ("part", "u1"),  # the slot of the first sound
+    ("skipped", "u1"),  # tokens behind BAR that the header and the pedals of a window state
+    ("part", "u1"),  # the part of the first sound
     ("states_part", "u1"),  # whether a PART stands directly before it
     ("spare", "u1"),
 ])  # fmt: skip
-"""One bar line: indexes count from the beginning of the piece."""
+"""One bar line; indices count from the beginning of the piece."""
 
 BarRows = Shaped[np.ndarray, " bars"]
 
-# Classes of ids; those of what sounds come last.
-_CLASSES = (
-    TokenType.PART,
-    TokenType.TEMPO,
-    TokenType.TEMPO_FRACTION,
-    TokenType.NUM,
-    TokenType.PED,
-    TokenType.PITCH,
-    TokenType.DRUM,
-)
-_BAR, _PART, _TEMPO, _TEMPO_FRACTION, _NUM, _PED = range(1, 7)
-_BEHIND = np.zeros(4, dtype=np.uint16)  # PAD, so that looking a few tokens ahead is safe
-
-
-@cache
-def _class_table(*ranges: range) -> UInt8[np.ndarray, " ids"]:
-    """The class of every id that 16 bits can hold; 0 for all that is of no interest here."""
-    table = np.zeros(1 << 16, dtype=np.uint8)
-    table[TokenType.BAR] = _BAR
-    for number, span in enumerate(ranges, start=_PART):
-        table[span.start : span.stop] = number
-    return table
-
 
 def index_bars(ids: Ids, vocabulary: Vocabulary) -> BarRows:
-    """The rows of all bars.
+    """Return a `BAR_ROW` for each bar.
 
     Args:
-        ids: A whole piece as `Tokenizer.encode` gives it.
+        ids: A whole piece as `Tokenizer.encode` returns it.
         vocabulary: Of the tokenizer that made it.
 
     Raises:
         InputError: If the ids do not begin with a header.
     """
-    table = _class_table(*(vocabulary.ranges[kind] for kind in _CLASSES))
-    classes = table[np.append(ids, _BEHIND)]
-    bars, slots, tempos, signatures, switches = (
-        np.flatnonzero(classes == kind) for kind in (_BAR, _PART, _TEMPO, _NUM, _PED)
-    )
-    if not len(bars) or ids[0] != vocabulary.BOS or not len(slots) or slots[0] > bars[0]:
-        raise InputError("the ids are no piece: they need BOS, a header and a bar")
-    places = _behind_what_is_in_force(bars + 1, classes, any_pedal=len(switches) > 0)
+    table = read_events(ids, vocabulary)
+    if table is None or not table.header.programs or EventType.BAR not in table.types:
+        raise InputError("the ids are not a piece: they need BOS, a header and a bar")
+    assert table.tokens is not None  # they were read
+    return _rows(table, table.tokens, len(ids), vocabulary)
+
+
+def _rows(table: EventTable, tokens: Indices, num_tokens: int, vocabulary: Vocabulary) -> BarRows:
+    types, times = table.types, table.times
+    bars = (types == EventType.BAR).nonzero()[0]
+    first = _first_behind_state(types, times, bars)
     rows = np.zeros(len(bars), dtype=BAR_ROW)
-    rows["bar"] = bars
-    rows["skipped"] = places - bars - 1
-    tempo = _last_before(places, tempos)
-    rows["tempo"] = ids[tempo]
-    rows["tempo_fraction"] = ids[tempo + 1] * (classes[tempo + 1] == _TEMPO_FRACTION)
-    signature = _last_before(places, signatures)
-    rows["numerator"], rows["denominator"] = ids[signature], ids[signature + 1]
-    if len(switches):
-        rows["pedals"] = _pedals_down(places, switches, slots, ids, vocabulary)
-    sounds = np.append(np.flatnonzero(classes >= _PED), len(ids))
-    sound = sounds[np.searchsorted(sounds, places)]
-    rows["first_sound"] = sound
-    rows["part"] = ids[_last_before(sound, slots)] - vocabulary.part.start
-    rows["states_part"] = classes[sound - 1] == _PART
+    rows["bar"] = tokens[bars]
+    rows["skipped"] = _end_of_event(table, tokens, first - 1) - tokens[bars] - 1
+    _add_tempos(rows, table, first, vocabulary)
+    _add_signatures(rows, table, bars, vocabulary)
+    sounds = (types >= EventType.PEDAL_UP).nonzero()[0]
+    if (types[sounds] < EventType.NOTE).any():
+        rows["pedals"] = _pedals_down(table, first)
+    next_sound = sounds.searchsorted(first)
+    rows["first_sound"] = np.append(tokens[sounds], num_tokens)[next_sound]
+    parts = table.parts[sounds]
+    rows["part"] = np.append(parts, parts[-1:])[next_sound]
+    states = np.append(np.append(True, parts[1:] != parts[:-1]), False)
+    rows["states_part"] = states[next_sound]
     return rows
 
 
-def _behind_what_is_in_force(
-    places: Places, classes: UInt8[np.ndarray, " _"], *, any_pedal: bool
-) -> Places:
-    """Indexes behind the signature, tempo and pedal switches that stand at a bar's beginning."""
-    places = places + 2 * (classes[places] == _NUM)
-    places += classes[places] == _TEMPO
-    places += classes[places] == _TEMPO_FRACTION
-    while any_pedal:
-        behind = places + (classes[places] == _PART)
-        is_pedal = classes[behind] == _PED
-        if not is_pedal.any():
-            break
-        places = np.where(is_pedal, behind + 1, places)
-    return places
+def _first_behind_state(
+    types: Int64[np.ndarray, " events"], times: Int64[np.ndarray, " events"], bars: Indices
+) -> Indices:
+    """For each bar the first event behind the tempo and pedals at its beginning.
+
+    It may be the index behind the last event.
+    """
+    bar_times = times[bars].repeat(np.diff(bars, append=len(types)))
+    states = (types >= EventType.TEMPO) & (types <= EventType.PEDAL_DOWN)
+    states &= times == np.concatenate([times[: bars[0]] - 1, bar_times])
+    others = np.append((~states).nonzero()[0], len(types))
+    first: Indices = others[others.searchsorted(bars, side="right")]
+    return first
 
 
-def _pedals_down(
-    places: Places, switches: Places, slots: Places, ids: Ids, vocabulary: Vocabulary
-) -> Places:
-    """For each place, the slots whose last switch before it was down, as bits."""
-    down = np.zeros(len(places), dtype=np.int64)
-    of_slot = ids[_last_before(switches, slots)] - vocabulary.part.start
-    for slot in np.unique(of_slot).tolist():
-        mine = switches[of_slot == slot]
-        states = np.append(ids[mine] == vocabulary.pedal[1], False)  # the last for "none before"
-        down |= states[np.searchsorted(mine, places) - 1].astype(np.int64) << slot
+def _end_of_event(table: EventTable, tokens: Indices, events: Indices) -> Indices:
+    """Index behind the last token of bars, tempos and pedal switches."""
+    has_two_more = (table.third_tokens[events] != 0) & (table.types[events] == EventType.BAR)
+    has_one_more = (table.second_tokens[events] != 0) & (table.types[events] == EventType.TEMPO)
+    ends: Indices = tokens[events] + 1 + 2 * has_two_more + has_one_more
+    return ends
+
+
+def _add_tempos(rows: BarRows, table: EventTable, first: Indices, vocabulary: Vocabulary) -> None:
+    """Add the ids of the tempo that holds at each bar."""
+    changes = (table.types == EventType.TEMPO).nonzero()[0]
+    tempo, *fraction = tempo_tokens(table.header.tempo, vocabulary)
+    current = changes.searchsorted(first)
+    tempos = vocabulary.tempo.start + table.tempos[changes]
+    rows["tempo"] = np.append(tempo, tempos)[current]
+    fractions = table.second_tokens[changes]
+    rows["tempo_fraction"] = np.append(fraction or [vocabulary.PAD], fractions)[current]
+
+
+def _add_signatures(
+    rows: BarRows, table: EventTable, bars: Indices, vocabulary: Vocabulary
+) -> None:
+    """Add the ids of each bar's time signature."""
+    header = table.header
+    num, den = signature_tokens(header.numerator, header.denominator, vocabulary)
+    nums, dens = table.second_tokens[bars], table.third_tokens[bars]
+    states: Bool[np.ndarray, " bars"] = nums != 0
+    current = states.cumsum()
+    rows["numerator"] = np.append(num, nums[states])[current]
+    rows["denominator"] = np.append(den, dens[states])[current]
+
+
+def _pedals_down(table: EventTable, first: Indices) -> Int64[np.ndarray, " bars"]:
+    """For each bar, the parts whose last switch before `first` is down, as bits."""
+    types, parts = table.types, table.parts
+    switches = ((types == EventType.PEDAL_UP) | (types == EventType.PEDAL_DOWN)).nonzero()[0]
+    down = np.zeros(len(first), dtype=np.int64)
+    of_part = parts[switches]
+    for part in np.unique(of_part).tolist():
+        own = switches[of_part == part]
+        states = np.append(types[own] == EventType.PEDAL_DOWN, False)  # the last for "none before"
+        down |= states[np.searchsorted(own, first) - 1].astype(np.int64) << part
     return down
-
-
-def _last_before(places: Places, among: Places) -> Places:
-    """For each place, the last of some sorted indexes before it."""
-    found: Places = among[among.searchsorted(places) - 1]
-    return found

@@ -1,60 +1,41 @@
-"""Look-up tables of one vocabulary, and the 64-bit keys in which events are sorted.
-
-Every event of a score is one key; the order of keys is the order of the stream:
-
-    time 24 bits | rank 3 | slot 5 | pitch 7 | second token 12 | third token 12
-
-The first token of an event follows from rank, slot and pitch. A tempo keeps its whole part in the
-twelve bits of slot and pitch; the second and third tokens are ids as they will be written, 0 where
-there is none.
-"""
+"""Look-up tables for reading and writing the token ids of one vocabulary."""
 
 from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int32, Int64, UInt8, UInt16
+from jaxtyping import Bool, Int8, Int32, Int64, UInt8, UInt16, UInt32
 
+from rwkv_music.tokenizer.events import PITCH_SHIFT, TOKEN_BITS, TYPE_SHIFT, EventType
 from rwkv_music.tokenizer.grammar import FOLLOWERS
 from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
     FASTEST_TEMPO,
     MAX_BEATS,
+    MAX_PARTS,
     SLOWEST_TEMPO,
     TEMPO_FRACTIONS,
+    TokenType,
     Vocabulary,
     tempo_microseconds,
 )
 
-# Ranks of what can stand at one moment. A cut belongs to the bar before the bar line; drums are
-# the last slots, so that notes come by slot.
-CUT, BAR, TEMPO, PEDAL_UP, PEDAL_DOWN, NOTE, DRUM = range(7)
-
-TOKEN_BITS = 12
-PITCH_SHIFT = 2 * TOKEN_BITS
-PART_SHIFT = PITCH_SHIFT + 7
-RANK_SHIFT = PART_SHIFT + 5
-TIME_SHIFT = RANK_SHIFT + 3
-TOKEN_MASK = (1 << TOKEN_BITS) - 1
-FIRST_MASK = (1 << (TIME_SHIFT - PITCH_SHIFT)) - 1
-LAST_TIME = (1 << (63 - TIME_SHIFT)) - 1
-
 
 class EncodingTables(NamedTuple):
-    """What the encoder looks up."""
+    """What encoding looks up."""
 
+    velocity: Int64[np.ndarray, " velocities"]
+    """Velocity -> VEL as bits of a key."""
+    duration: Int64[np.ndarray, " lengths"]
+    """Length as `_duration_tokens` counts it -> DUR."""
+    steps: Int64[np.ndarray, " durations"]
+    """Index of a DUR in its range -> grid steps."""
     first: UInt16[np.ndarray, " codes"]
-    """Rank, slot and pitch -> the event's first token; 0 for a cut."""
+    """Type, part and pitch of an event -> its first token; 0 for a cut."""
     beat: UInt16[np.ndarray, " steps"]
     """Grid steps since the bar line -> BEAT."""
-    sub: UInt16[np.ndarray, " steps"]
+    subbeat: UInt16[np.ndarray, " steps"]
     """Grid steps since the bar line -> SUBBEAT."""
-    velocity: Int64[np.ndarray, " velocities"]
-    """Velocity -> VEL, at its place in a key."""
-    duration: Int64[np.ndarray, " lengths"]
-    """A length as `_duration_tokens` counts it -> DUR."""
-    lengths: Int64[np.ndarray, " durations"]
-    """Place of a DUR in its range -> grid steps."""
     first_duration: int
     """The first DUR."""
     exact_steps: int
@@ -63,24 +44,24 @@ class EncodingTables(NamedTuple):
 
 @lru_cache
 def encoding_tables(vocabulary: Vocabulary) -> EncodingTables:
-    """Made once for a vocabulary."""
-    first = np.zeros((7, 1 << (RANK_SHIFT - PITCH_SHIFT)), dtype=np.uint16)
-    first[BAR] = vocabulary.BAR
-    first[TEMPO, : len(vocabulary.tempo)] = vocabulary.tempo
-    first[PEDAL_UP], first[PEDAL_DOWN] = vocabulary.pedal
-    first[NOTE] = np.tile(vocabulary.pitch, 32)
-    first[DRUM] = np.tile(vocabulary.drum, 32)
-    grid = vocabulary.steps_per_quarter
+    """Return the tables of a vocabulary, made once."""
+    first = np.zeros((len(EventType), 1 << (TYPE_SHIFT - PITCH_SHIFT)), dtype=np.uint16)
+    first[EventType.BAR] = vocabulary.BAR
+    first[EventType.TEMPO, : len(vocabulary.tempo)] = vocabulary.tempo
+    first[EventType.PEDAL_UP], first[EventType.PEDAL_DOWN] = vocabulary.pedal
+    first[EventType.NOTE] = np.tile(vocabulary.pitch, MAX_PARTS)
+    first[EventType.DRUM] = np.tile(vocabulary.drum, MAX_PARTS)
+    steps_per_quarter = vocabulary.steps_per_quarter
     velocity = np.arange(128)
     return EncodingTables(
-        first=first.ravel(),
-        beat=np.repeat(vocabulary.beat, grid).astype(np.uint16),
-        sub=np.tile(vocabulary.subbeat, MAX_BEATS).astype(np.uint16),
         velocity=(vocabulary.velocity.start + vocabulary.velocity_level(velocity)) << TOKEN_BITS,
         duration=_duration_tokens(vocabulary),
-        lengths=vocabulary.durations,
+        steps=vocabulary.durations,
+        first=first.ravel(),
+        beat=np.repeat(vocabulary.beat, steps_per_quarter).astype(np.uint16),
+        subbeat=np.tile(vocabulary.subbeat, MAX_BEATS).astype(np.uint16),
         first_duration=vocabulary.duration.start,
-        exact_steps=grid // 2,
+        exact_steps=steps_per_quarter // 2,
     )
 
 
@@ -98,48 +79,95 @@ def _duration_tokens(vocabulary: Vocabulary) -> Int64[np.ndarray, " lengths"]:
 
 
 class DecodingTables(NamedTuple):
-    """What the decoder looks up; all but the last two by id."""
+    """What decoding looks up; all but the last by token id."""
 
-    kinds: UInt8[np.ndarray, " vocab"]
+    types: UInt8[np.ndarray, " vocab"]
     values: Int64[np.ndarray, " vocab"]
     """Index in the type's range; NUM and DEN as numbers, SUBBEAT and BEAT in grid steps."""
+    bits: Int64[np.ndarray, " vocab"]
+    """What the token adds to the key of its event."""
+    opens: Bool[np.ndarray, " vocab"]
+    """Whether the token is the first one of an event: BAR, TEMPO, PED, PITCH or DRUM."""
+    has_part: Bool[np.ndarray, " vocab"]
+    """Whether it is PED, PITCH or DRUM."""
+    second_bits: Int64[np.ndarray, " vocab"]
+    """What VEL and TEMPO_FRACTION add, 0 for all others."""
+    third_bits: Int64[np.ndarray, " vocab"]
+    """What DUR adds, 0 for all others."""
+    moves: Bool[np.ndarray, " vocab"]
+    """Whether the token is BEAT, SUBBEAT or BAR."""
+    in_skeleton: Bool[np.ndarray, " vocab"]
+    """Whether it is neither VEL nor DUR."""
+    type_bits: UInt32[np.ndarray, " vocab"]
+    """1 << type."""
+    follower_bits: UInt32[np.ndarray, " vocab"]
+    """The types that may follow, as bits."""
     durations: Int32[np.ndarray, " vocab"]
     """DUR -> grid steps."""
-    pitches: Int8[np.ndarray, " vocab"]
-    """PITCH or DRUM -> pitch."""
     velocities: Int8[np.ndarray, " vocab"]
     """VEL -> velocity."""
-    follows: Bool[np.ndarray, " pairs"]
-    """Whether a kind may be followed by another, at place `32 * kind + other`."""
+    followers: Bool[np.ndarray, " pairs"]
+    """Whether a type may be followed by another, at index `32 * type + other`."""
 
 
 @lru_cache
 def decoding_tables(vocabulary: Vocabulary) -> DecodingTables:
-    """Made once for a vocabulary."""
-    size = vocabulary.size
+    """Return the tables of a vocabulary, made once."""
     values = vocabulary.values.astype(np.int64)
-    values[vocabulary.beat.start : vocabulary.beat.stop] *= vocabulary.steps_per_quarter
-    values[vocabulary.numerator.start : vocabulary.numerator.stop] += 1
-    values[vocabulary.denominator.start : vocabulary.denominator.stop] = DENOMINATORS
-    durations = np.zeros(size, dtype=np.int32)
-    durations[vocabulary.duration.start : vocabulary.duration.stop] = vocabulary.durations
-    pitches = np.zeros(size, dtype=np.int8)
-    for span in (vocabulary.pitch, vocabulary.drum):
-        pitches[span.start : span.stop] = np.arange(128)
-    velocities = np.zeros(size, dtype=np.int8)
+    values[_slice(vocabulary.beat)] *= vocabulary.steps_per_quarter
+    values[_slice(vocabulary.numerator)] += 1
+    values[_slice(vocabulary.denominator)] = DENOMINATORS
+    durations = np.zeros(vocabulary.size, dtype=np.int32)
+    durations[_slice(vocabulary.duration)] = vocabulary.durations
+    velocities = np.zeros(vocabulary.size, dtype=np.int8)
     levels = np.arange(vocabulary.velocities)
-    velocities[levels + vocabulary.velocity.start] = vocabulary.velocity_value(levels)
-    follows = np.zeros((32, 32), dtype=bool)
-    for kind, followers in FOLLOWERS.items():
-        follows[kind, list(followers)] = True
+    velocities[_slice(vocabulary.velocity)] = vocabulary.velocity_value(levels)
+    followers = np.zeros((32, 32), dtype=bool)
+    for token_type, following in FOLLOWERS.items():
+        followers[token_type, list(following)] = True
+    types, bits = vocabulary.types, _key_bits(vocabulary)
+    has_part = np.isin(types, (TokenType.PED, TokenType.PITCH, TokenType.DRUM))
     return DecodingTables(
-        kinds=vocabulary.types.astype(np.uint8),
+        types=types.astype(np.uint8),
         values=values,
+        bits=bits,
+        opens=has_part | np.isin(types, (TokenType.BAR, TokenType.TEMPO)),
+        has_part=has_part,
+        second_bits=bits * np.isin(types, (TokenType.VEL, TokenType.TEMPO_FRACTION)),
+        third_bits=bits * (types == TokenType.DUR),
+        moves=np.isin(types, (TokenType.BEAT, TokenType.SUBBEAT, TokenType.BAR)),
+        in_skeleton=~np.isin(types, (TokenType.VEL, TokenType.DUR)),
+        type_bits=np.uint32(1) << types.astype(np.uint32),
+        follower_bits=(followers << np.arange(32, dtype=np.uint32)).sum(1, dtype=np.uint32)[types],
         durations=durations,
-        pitches=pitches,
         velocities=velocities,
-        follows=follows.ravel(),
+        followers=followers.ravel(),
     )
+
+
+def _key_bits(vocabulary: Vocabulary) -> Int64[np.ndarray, " vocab"]:
+    """What each token adds to its event's key."""
+    bits = np.zeros(vocabulary.size, dtype=np.int64)
+    bits[vocabulary.BAR] = EventType.BAR << TYPE_SHIFT
+    bits[list(vocabulary.pedal)] = (
+        EventType.PEDAL_UP << TYPE_SHIFT,
+        EventType.PEDAL_DOWN << TYPE_SHIFT,
+    )
+    for event_type, ids in (
+        (EventType.TEMPO, vocabulary.tempo),
+        (EventType.NOTE, vocabulary.pitch),
+        (EventType.DRUM, vocabulary.drum),
+    ):
+        bits[_slice(ids)] = (event_type << TYPE_SHIFT) | (np.arange(len(ids)) << PITCH_SHIFT)
+    for ids in (vocabulary.tempo_fraction, vocabulary.numerator, vocabulary.velocity):
+        bits[_slice(ids)] = np.array(ids) << TOKEN_BITS
+    for ids in (vocabulary.denominator, vocabulary.duration):
+        bits[_slice(ids)] = ids
+    return bits
+
+
+def _slice(ids: range) -> slice:
+    return slice(ids.start, ids.stop)
 
 
 @cache

@@ -141,7 +141,7 @@ class Tokenizer:
         Raises:
             InputError: If the ids are no such stream.
         """
-        from rwkv_music.tokenizer.decode import token_times
+        from rwkv_music.tokenizer.reader import token_times
 
         return token_times(np.asarray(ids), self.vocabulary)
 

@@ -10,6 +10,7 @@
 #include "squared_relu.h"
 #include "time_mixing_backward.h"
 #include "token_shift.h"
+#include "tokenizer.h"
 #include "wkv7.h"
 
 using namespace rwkv_music;
@@ -70,3 +71,31 @@ RM_EXPORT void rwkv_music_products_forward(const MatrixProducts* x) { products_f
 RM_EXPORT void rwkv_music_products_backward(const MatrixProductsBackward* x) { products_backward(*x); }
 
 RM_EXPORT void rwkv_music_decode_step(const DecodeStep* x) { decode_step(*x); }
+
+RM_EXPORT int64_t rwkv_music_note_keys(
+    const EncodingTables* tables, const NoteColumns* notes, int64_t* keys, int64_t* last) {
+  return note_keys(*tables, *notes, keys, last);
+}
+
+RM_EXPORT int64_t rwkv_music_pedal_keys(const ControlColumns* controls, int64_t* keys) {
+  return pedal_keys(*controls, keys);
+}
+
+RM_EXPORT int64_t rwkv_music_write_events(
+    const EncodingTables* tables, const int64_t* keys, int64_t count, uint16_t* out) {
+  return write_events(*tables, keys, count, out);
+}
+
+RM_EXPORT int64_t rwkv_music_read_events(
+    const DecodingTables* tables, const void* ids, int64_t id_bytes, int64_t count, int64_t* keys,
+    int32_t* tokens, StreamSummary* summary) {
+  if (id_bytes == 2)
+    return read_events(*tables, static_cast<const uint16_t*>(ids), count, keys, tokens, summary);
+  return read_events(*tables, static_cast<const int64_t*>(ids), count, keys, tokens, summary);
+}
+
+RM_EXPORT int64_t rwkv_music_split_events(
+    const DecodingTables* tables, const int64_t* keys, int64_t count, const StreamSummary* summary,
+    EventColumns* columns) {
+  return split_events(*tables, keys, count, *summary, columns);
+}
