@@ -13,7 +13,6 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from benchmarks.fidelity import Fidelity, compare, in_figures, wrong_cuts
 from benchmarks.measuring import machine, rounded, write_report
 from rwkv_music.environment import temporary_env_var
 from rwkv_music.errors import InputError
+from rwkv_music.native import load_library
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.tokenizer.compiled import VARIABLE
+from rwkv_music.tokenizer.native import VARIABLE
 
 SETS = ("pop909", "freedoom", "groove")
 TIMED = ("pop909", "freedoom")
@@ -43,7 +43,7 @@ def main() -> None:
     scores = {name: read_set(given.data / name, given.every_file) for name in SETS}
     timed = {name: scores[name][:: given.every_timed] for name in TIMED}
     report = {
-        "machine": machine("symusic", "miditok", *(["numba"] if has_numba() else [])),
+        "machine": machine("symusic", "miditok"),
         "settings": {
             **tokenizer.settings, "turns": given.turns, "every_timed": given.every_timed,
             "cuts": given.cuts, "seed": given.seed, "quick": given.quick,
@@ -74,11 +74,6 @@ def arguments() -> argparse.Namespace:
     if given.quick:
         given.every_file, given.every_timed, given.turns, given.cuts = 50, 10, 1, 20
     return given
-
-
-def has_numba() -> bool:
-    """Whether the compiled loops can be measured."""
-    return util.find_spec("numba") is not None
 
 
 def read_set(folder: Path, every: int) -> list[symusic.Score]:
@@ -139,7 +134,7 @@ def remi() -> Any:  # noqa: ANN401 - miditok's class
 
 
 loops_forced = partial(temporary_env_var, VARIABLE)
-"""Have our tokenizer use numpy or numba inside."""
+"""Set the loops of the tokenizer, "numpy" or "native", inside a `with` block."""
 
 
 def speed(
@@ -147,7 +142,7 @@ def speed(
 ) -> list[dict[str, Any]]:
     """Times of encoding and decoding by set and pooled, for each contestant."""
     peer = remi()
-    contestants = [PEER, "numpy", *(["numba"] if has_numba() else [])]
+    contestants = [PEER, "numpy", *(["native"] if load_library().functions else [])]
     seconds = {
         name: {
             **in_turns("encode", contestants, scores, scores, tokenizer, peer, turns),
@@ -196,7 +191,7 @@ def in_turns(
     for turn in range(turns + 1):
         for who in contestants:
             work: Callable[[Any], object] = getattr(peer if who == PEER else tokenizer, way)
-            with loops_forced("numba" if who == "numba" else "numpy"):
+            with loops_forced("numpy" if who == PEER else who):
                 for place, given in enumerate(theirs if who == PEER else ours):
                     began = time.process_time()
                     work(given)

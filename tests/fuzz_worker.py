@@ -16,13 +16,14 @@ import symusic
 from benchmarks.memory import peak_memory
 from rwkv_music.data.doctor.file_report import examine_score
 from rwkv_music.errors import InputError, ScoreFileError
+from rwkv_music.native import load_library
 from rwkv_music.score import TempoMap, num_bars
 from rwkv_music.score.files import TEXT_FORMATS
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.midi.midi_reader import read_midi
 from rwkv_music.score.worker import read_notation
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
+from rwkv_music.tokenizer.native import VARIABLE
 from tests.fuzz import hostile_file
 from tests.music import tune
 
@@ -41,7 +42,7 @@ def main() -> None:
     if resource is not None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     tokenizer = Tokenizer()
-    loops = ("numpy", "numba") if has_numba() else ("numpy",)
+    loops = ("numpy", "native") if load_library().functions else ("numpy",)
     for each in loops:  # loaded and compiled here, outside the measured time
         os.environ[VARIABLE] = each
         examine_score("", LoadedScore(tune(bars=2), ()), tokenizer=tokenizer)

@@ -142,7 +142,7 @@ def _version_text(*, verbose: bool) -> str:
         from rwkv_music.cache import cache_folder
         from rwkv_music.devices import choose_device
         from rwkv_music.ops.backends import available_backends, describe_backends
-        from rwkv_music.tokenizer.compiled import describe_loops
+        from rwkv_music.tokenizer.native import describe_loops
 
         lines += [
             f"python {platform.python_version()}, torch {metadata.version('torch')}",

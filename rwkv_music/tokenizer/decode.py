@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int32, Int64, Integer, UInt8
 
-from rwkv_music.score.instruments import SUSTAIN_PEDAL
+from rwkv_music.score.instruments import SUSTAIN_PEDAL, program_name
 from rwkv_music.tokenizer.events import (
     LAST_TIME,
     PART_MASK,
@@ -79,15 +79,13 @@ def score_of(table: EventTable, vocabulary: Vocabulary) -> "symusic.Score":
     """Return the score of a table; parts without events are left out."""
     import symusic
 
-    from rwkv_music.score.instruments import program_name
-
     columns = columns_of(table, vocabulary)
     score = symusic.Score(vocabulary.steps_per_quarter)
     tempos = tempo_microseconds_table().take(columns.tempo_steps - SLOWEST_TEMPO_STEPS)
     score.tempos = symusic.core.TempoTickList.from_numpy(columns.tempo_time, tempos)
     score.time_signatures = symusic.core.TimeSignatureTickList.from_numpy(*_signatures(columns))
     tracks = score.tracks
-    numbers = np.full(len(columns.pedal_time), SUSTAIN_PEDAL, dtype=np.uint8)
+    numbers = np.full(int(columns.pedal_ends[-1]), SUSTAIN_PEDAL, dtype=np.uint8)
     note_ends, pedal_ends = columns.note_ends.tolist(), columns.pedal_ends.tolist()
     for part, program in enumerate(table.header.programs):
         notes = slice(note_ends[part], note_ends[part + 1])
@@ -95,17 +93,23 @@ def score_of(table: EventTable, vocabulary: Vocabulary) -> "symusic.Score":
         has_notes, has_pedals = notes.start < notes.stop, pedals.start < pedals.stop
         if not (has_notes or has_pedals):
             continue
-        is_drum = program == DRUM_PROGRAM
-        program = 0 if is_drum else program
-        track = symusic.core.TrackTick(program_name(program, is_drum=is_drum), program, is_drum)
+        track = _track(program)
         if has_notes:
-            own = [column[notes] for column in columns[:4]]
+            own = (column[notes] for column in columns[:4])
             track.notes = symusic.core.NoteTickList.from_numpy(*own)
         if has_pedals:
-            own = (columns.pedal_time[pedals], numbers[pedals], columns.pedal_value[pedals])
+            own = (column[pedals] for column in (columns.pedal_time, numbers, columns.pedal_value))
             track.controls = symusic.core.ControlChangeTickList.from_numpy(*own)
         tracks.append(track)
     return score
+
+
+def _track(program: int) -> "symusic.Track":
+    import symusic
+
+    is_drum = program == DRUM_PROGRAM
+    program = 0 if is_drum else program
+    return symusic.core.TrackTick(program_name(program, is_drum=is_drum), program, is_drum)
 
 
 def _signatures(columns: EventColumns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

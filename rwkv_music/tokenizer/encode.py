@@ -8,6 +8,7 @@ from jaxtyping import UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.bars import bar_keys, signature_segments
 from rwkv_music.tokenizer.events import LAST_TIME, TIME_SHIFT, EventTable, Header
+from rwkv_music.tokenizer.native import native_loops
 from rwkv_music.tokenizer.parts import parts_of
 from rwkv_music.tokenizer.quantize import (
     ControlColumns,
@@ -56,7 +57,10 @@ def events_of(score: "symusic.Score", vocabulary: Vocabulary) -> EventTable:
     segments = signature_segments(score, grid.round_one)
     bars = bar_keys(segments, vocabulary, last_event)
     keys = np.concatenate([notes, pedals, tempo_keys(times, values, vocabulary), bars])
-    keys.sort()
+    if loops := native_loops():
+        loops.sort(keys)
+    else:
+        keys.sort()
     programs = tuple(part.program for part in parts)
     header = Header(tempo, segments[0].numerator, segments[0].denominator, programs)
     return EventTable(header, keys)

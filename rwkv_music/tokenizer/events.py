@@ -35,7 +35,7 @@ LAST_TIME = (1 << (63 - TIME_SHIFT)) - 1
 """The last grid step that an event can have."""
 DEFAULT_TEMPO = 120 * TEMPO_FRACTIONS
 
-Keys = Int64[np.ndarray, " events"]
+Keys = Int64[np.ndarray, " _"]
 
 
 class EventType(IntEnum):
@@ -144,14 +144,6 @@ class EventColumns(NamedTuple):
     signature_time: Int32[np.ndarray, " signatures"]
     numerator: UInt8[np.ndarray, " signatures"]
     denominator: UInt8[np.ndarray, " signatures"]
-
-    def cut(self, tempos: int, signatures: int) -> "EventColumns":
-        """Return the columns with so many tempos and signatures."""
-        return EventColumns(
-            *self[:8],
-            *(column[:tempos] for column in self[8:10]),
-            *(column[:signatures] for column in self[10:]),
-        )
 
 
 def note_type(program: int) -> EventType:

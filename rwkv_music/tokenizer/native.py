@@ -6,85 +6,28 @@ installed; `RWKV_MUSIC_TOKENIZER=numpy` or `=native` forces one of them.
 
 import ctypes
 import os
-from functools import cache, lru_cache
-from typing import Any, ClassVar
+from functools import cache
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Integer, Shaped, UInt8, UInt16
+from jaxtyping import Int64, Integer, UInt8, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.native import load_library
-from rwkv_music.tokenizer import tables as numpy_tables
-from rwkv_music.tokenizer.events import DEFAULT_TEMPO, EventColumns, EventTable, EventType, Header
-from rwkv_music.tokenizer.vocabulary import MAX_PARTS, SLOWEST_TEMPO, Vocabulary
+from rwkv_music.tokenizer import native_arguments as arguments
+from rwkv_music.tokenizer.events import DEFAULT_TEMPO, EventColumns, EventTable, Header, Keys
+from rwkv_music.tokenizer.native_arguments import (
+    Number,
+    Pointer,
+    address_of,
+    native_decoding_tables,
+    native_encoding_tables,
+    typed,
+)
+from rwkv_music.tokenizer.vocabulary import Vocabulary
 
 VARIABLE = "RWKV_MUSIC_TOKENIZER"
 """The environment variable that forces "numpy" or "native"."""
-Array = Shaped[np.ndarray, "..."]
-Pointer = ctypes.c_void_p
-Number = ctypes.c_int64
-
-
-class _EncodingTables(ctypes.Structure):
-    """`EncodingTables` of tokenizer.h."""
-
-    _fields_: ClassVar = [
-        *((name, Pointer) for name in ("velocity", "duration", "steps", "first", "beat", "subbeat")),
-        *((name, Number) for name in ("lengths", "durations", "bar_steps", "first_duration")),
-        *((name, Number) for name in ("exact_steps", "steps_per_quarter", "first_part")),
-    ]
-
-
-class _DecodingTables(ctypes.Structure):
-    """`DecodingTables` of tokenizer.h."""
-
-    _fields_: ClassVar = [
-        *((name, Pointer) for name in ("types", "values", "bits", "followers")),
-        *((name, Pointer) for name in ("durations", "velocities")),
-        *((name, Number) for name in ("size", "steps_per_quarter", "slowest_tempo")),
-    ]
-
-
-class _NoteColumns(ctypes.Structure):
-    """`NoteColumns` of tokenizer.h."""
-
-    _fields_: ClassVar = [
-        *((name, Pointer) for name in ("time", "duration", "pitch", "velocity")),
-        *((name, Pointer) for name in ("part_bits", "ends")),
-        *((name, Number) for name in ("parts", "ticks")),
-    ]
-
-
-class _ControlColumns(ctypes.Structure):
-    """`ControlColumns` of tokenizer.h."""
-
-    _fields_: ClassVar = [
-        *((name, Pointer) for name in ("number", "value", "time", "part_bits", "ends")),
-        *((name, Number) for name in ("parts", "ticks", "steps")),
-    ]
-
-
-class _Summary(ctypes.Structure):
-    """`StreamSummary` of tokenizer.h."""
-
-    _fields_: ClassVar = [
-        *((name, Number) for name in ("tempo", "numerator", "denominator", "programs")),
-        ("is_complete", Number),
-        ("counts", Number * len(EventType)),
-        ("program", ctypes.c_uint8 * MAX_PARTS),
-    ]
-
-
-class _EventColumns(ctypes.Structure):
-    """`EventColumns` of tokenizer.h."""
-
-    _fields_: ClassVar = [
-        *((name, Pointer) for name in ("note_time", "note_duration", "note_pitch")),
-        *((name, Pointer) for name in ("note_velocity", "pedal_time", "pedal_value", "note_ends")),
-        *((name, Pointer) for name in ("pedal_ends", "tempo_time", "tempo_steps")),
-        *((name, Pointer) for name in ("signature_time", "numerator", "denominator")),
-        *((name, Number) for name in ("notes", "pedals", "tempos", "bars", "signatures")),
-    ]
 
 
 def native_loops() -> "NativeLoops | None":
@@ -137,6 +80,7 @@ class NativeLoops:
     def __init__(self, functions: ctypes.CDLL) -> None:
         self._note_keys = _declared(functions, "note_keys", 4)
         self._pedal_keys = _declared(functions, "pedal_keys", 2)
+        self._sort_keys = _declared(functions, "sort_keys", 1, Number, Pointer)
         self._write_events = _declared(functions, "write_events", 2, Number, Pointer)
         self._read_events = _declared(
             functions, "read_events", 2, Number, Number, Pointer, Pointer, Pointer
@@ -167,13 +111,13 @@ class NativeLoops:
         keys = np.empty(len(time), dtype=np.int64)
         last = np.empty(2, dtype=np.int64)
         given = (
-            _typed(time, np.int32), _typed(duration, np.int32), _typed(pitch, np.int8),
-            _typed(velocity, np.int8), part_bits, ends,
+            typed(time, np.int32), typed(duration, np.int32), typed(pitch, np.int8),
+            typed(velocity, np.int8), part_bits, ends,
         )  # fmt: skip
-        notes = _NoteColumns(*map(_address, given), len(ends), ticks_per_quarter)
-        tables = _encoding_tables(vocabulary)
+        notes = arguments.NoteColumns(*map(address_of, given), len(ends), ticks_per_quarter)
+        tables = native_encoding_tables(vocabulary)
         count = self._note_keys(
-            tables.address, ctypes.addressof(notes), _address(keys), _address(last)
+            tables.address, ctypes.addressof(notes), address_of(keys), address_of(last)
         )
         return None if count < 0 else (keys, int(last[0]), int(last[1]))
 
@@ -194,14 +138,19 @@ class NativeLoops:
         """
         keys = np.empty(len(number), dtype=np.int64)
         given = (
-            _typed(number, np.uint8), _typed(value, np.uint8), _typed(time, np.int32), part_bits,
+            typed(number, np.uint8), typed(value, np.uint8), typed(time, np.int32), part_bits,
             ends,
         )  # fmt: skip
-        controls = _ControlColumns(
-            *map(_address, given), len(ends), ticks_per_quarter, steps_per_quarter
+        controls = arguments.ControlColumns(
+            *map(address_of, given), len(ends), ticks_per_quarter, steps_per_quarter
         )
-        count = self._pedal_keys(ctypes.addressof(controls), _address(keys))
+        count = self._pedal_keys(ctypes.addressof(controls), address_of(keys))
         return None if count < 0 else keys[:count]
+
+    def sort(self, keys: Keys) -> None:
+        """Sort keys in place."""
+        scratch = np.empty(len(keys), dtype=np.int64)
+        self._sort_keys(address_of(keys), len(keys), address_of(scratch))
 
     def write_events(
         self, table: EventTable, header: list[int], vocabulary: Vocabulary
@@ -209,10 +158,10 @@ class NativeLoops:
         """Return the ids of a table; None if its keys are not those of a sorted table."""
         out = np.empty(len(header) + 6 * len(table.keys) + 1, dtype=np.uint16)
         out[: len(header)] = header
-        tables = _encoding_tables(vocabulary)
-        keys = _typed(table.keys, np.int64)
+        tables = native_encoding_tables(vocabulary)
+        keys = typed(table.keys, np.int64)
         count = self._write_events(
-            tables.address, _address(keys), len(keys), _address(out) + 2 * len(header)
+            tables.address, address_of(keys), len(keys), address_of(out) + 2 * len(header)
         )
         if count < 0:
             return None
@@ -230,17 +179,17 @@ class NativeLoops:
             return None
         if ids.dtype == np.uint64:  # which int64 may not hold
             ids = np.minimum(ids, vocabulary.size)
-        ids = _typed(ids, np.uint16 if ids.dtype == np.uint16 else np.int64)
+        ids = typed(ids, np.uint16 if ids.dtype == np.uint16 else np.int64)
         keys = np.empty(len(ids), dtype=np.int64)
         tokens = np.empty(len(ids), dtype=np.int32)
-        summary = _Summary()
+        summary = arguments.StreamSummary()
         count = self._read_events(
-            _decoding_tables(vocabulary).address,
-            _address(ids),
+            native_decoding_tables(vocabulary).address,
+            address_of(ids),
             ids.itemsize,
             len(ids),
-            _address(keys),
-            _address(tokens),
+            address_of(keys),
+            address_of(tokens),
             ctypes.addressof(summary),
         )
         if count < 0:
@@ -259,56 +208,42 @@ class NativeLoops:
         Returns:
             None if a key holds an id beyond the vocabulary.
         """
-        header, keys = table.header, _typed(table.keys, np.int64)
+        header, keys = table.header, typed(table.keys, np.int64)
         parts, size = len(header.programs), len(keys)
-        columns = EventColumns(
-            *(np.empty(size, dtype) for dtype in (np.int32, np.int32, np.int8, np.int8)),
-            *(np.empty(size, dtype) for dtype in (np.int32, np.uint8)),
-            *(np.empty(parts + 1, np.int64) for _ in range(2)),
-            *(np.empty(size + 1, dtype) for dtype in (np.int32, np.int64)),
-            *(np.empty(size, dtype) for dtype in (np.int32, np.uint8, np.uint8)),
+        ints = np.empty((5, size + 1), dtype=np.int32)
+        octets = np.empty((5, size + 1), dtype=np.uint8)
+        longs = np.empty(2 * (parts + 1) + size + 1, dtype=np.int64)
+        ints_at, octets_at, longs_at = address_of(ints), address_of(octets), address_of(longs)
+        note_time, note_duration, pedal_time, tempo_time, signature_time = (
+            ints_at + row * ints.strides[0] for row in range(5)
         )
-        summary = _Summary(header.tempo, header.numerator, header.denominator, parts)
-        out = _EventColumns(*map(_address, columns), size, size, size + 1, size)
+        note_pitch, note_velocity, pedal_value, numerator, denominator = (
+            octets_at + row * octets.strides[0] for row in range(5)
+        )
+        ends = parts + 1
+        out = arguments.EventColumns(
+            note_time, note_duration, note_pitch, note_velocity, pedal_time, pedal_value,
+            longs_at, longs_at + 8 * ends, tempo_time, longs_at + 16 * ends, signature_time,
+            numerator, denominator, size, size, size + 1, size,
+        )  # fmt: skip
+        summary = arguments.StreamSummary(header.tempo, header.numerator, header.denominator, parts)
         result = self._split_events(
-            _decoding_tables(vocabulary).address,
-            _address(keys),
+            native_decoding_tables(vocabulary).address,
+            address_of(keys),
             size,
             ctypes.addressof(summary),
             ctypes.addressof(out),
         )
-        return None if result < 0 else columns.cut(out.tempos, out.signatures)
-
-
-class _Tables:
-    """A structure of pointers, and the arrays that they point to."""
-
-    def __init__(self, arrays: tuple[Array, ...], structure: ctypes.Structure) -> None:
-        self._kept = (arrays, structure)
-        self.address = ctypes.addressof(structure)
-
-
-@lru_cache
-def _encoding_tables(vocabulary: Vocabulary) -> _Tables:
-    tables = numpy_tables.encoding_tables(vocabulary)
-    arrays = tuple(map(np.ascontiguousarray, tables[:6]))
-    numbers = (
-        len(tables.duration), len(tables.steps), len(tables.beat), tables.first_duration,
-        tables.exact_steps, vocabulary.steps_per_quarter, vocabulary.part.start,
-    )  # fmt: skip
-    return _Tables(arrays, _EncodingTables(*map(_address, arrays), *numbers))
-
-
-@lru_cache
-def _decoding_tables(vocabulary: Vocabulary) -> _Tables:
-    tables = numpy_tables.decoding_tables(vocabulary)
-    arrays = (
-        tables.types, tables.values, tables.bits, tables.followers, tables.durations,
-        tables.velocities,
-    )  # fmt: skip
-    arrays = tuple(map(np.ascontiguousarray, arrays))
-    numbers = (vocabulary.size, vocabulary.steps_per_quarter, SLOWEST_TEMPO)
-    return _Tables(arrays, _DecodingTables(*map(_address, arrays), *numbers))
+        if result < 0:
+            return None
+        signed = octets.view(np.int8)
+        tempos, signatures = out.tempos, out.signatures
+        return EventColumns(
+            ints[0], ints[1], signed[0], signed[1], ints[2], octets[2],
+            longs[:ends], longs[ends : 2 * ends],
+            ints[3, :tempos], longs[2 * ends : 2 * ends + tempos],
+            ints[4, :signatures], octets[3, :signatures], octets[4, :signatures],
+        )  # fmt: skip
 
 
 def _declared(functions: ctypes.CDLL, name: str, pointers: int, *others: Any) -> Any:  # noqa: ANN401
@@ -317,15 +252,3 @@ def _declared(functions: ctypes.CDLL, name: str, pointers: int, *others: Any) ->
     function.argtypes = [Pointer] * pointers + list(others)
     function.restype = Number
     return function
-
-
-def _typed(array: Array, dtype: Any) -> Array:  # noqa: ANN401 - whatever numpy takes
-    """Return the array as contiguous numbers of a type."""
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def _address(array: Array) -> int:
-    """Return where an array's numbers begin; four times as fast as `array.ctypes.data`."""
-    if array.size and array.flags.writeable:
-        return ctypes.addressof(ctypes.c_char.from_buffer(array))
-    return int(array.ctypes.data)

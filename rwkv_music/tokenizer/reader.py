@@ -96,7 +96,7 @@ def read_with_numpy(ids: Ids, vocabulary: Vocabulary) -> EventTable | None:
     parts = _current_parts(skeleton).take(events)
     parts *= tables.has_part.take(opening)
     keys |= parts << PART_SHIFT
-    if len(bars.numerators) > 1:
+    if len(bars.bars) and bars.numerators[-1:].max(initial=0) > bars.bars[0]:
         _state_signatures(keys, opening == vocabulary.BAR, skeleton, bars)
     is_complete = bool(types[-1] == TokenType.EOS)
     return EventTable(_header(skeleton, bars), keys, is_complete, skeleton.indices.take(events))
@@ -133,7 +133,8 @@ class _Skeleton(NamedTuple):
     @property
     def is_whole(self) -> bool:
         """Whether the stream does not end within a note."""
-        return self.types[-1] not in (_PITCH, _DRUM) or self.indices[-1] + 3 == len(self.stream)
+        is_note = self.types[-1] in (_PITCH, _DRUM)
+        return not is_note or int(self.indices[-1]) + 3 == len(self.stream)
 
     def further_bits(self, events: Ids) -> Int64[np.ndarray, " events"]:
         """What the tokens behind the first one add to the keys of notes and tempos.

@@ -40,7 +40,13 @@ def write_events(table: EventTable, vocabulary: Vocabulary) -> Tokens:
         InputError: If an event lies outside its bar.
     """
     loops = native_loops()
-    if loops and (tokens := loops.write_events(table, header_tokens(table.header, vocabulary), vocabulary)) is not None:
+    if (
+        loops
+        and (
+            tokens := loops.write_events(table, header_tokens(table.header, vocabulary), vocabulary)
+        )
+        is not None
+    ):
         return tokens
     return write_with_numpy(table, vocabulary)
 

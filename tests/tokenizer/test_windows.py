@@ -131,7 +131,7 @@ def test_bars_that_are_not_there_are_refused() -> None:
         index.window(3, 5)
     with pytest.raises(InputError, match=r"the seam must be in \[0, 2\], got bar 3"):
         index.window(0, 2, seam=3)
-    with pytest.raises(InputError, match="the ids are no piece"):
+    with pytest.raises(InputError, match="the ids are not a piece"):
         BarIndex(np.array([V.BAR], dtype=np.uint16), TOKENIZER)
 
 

@@ -5,7 +5,6 @@ What concerns several files (copies, the split) is in `folder_report`.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from rwkv_music.data.near_duplicates import Fingerprint, fingerprint
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.tokenizer.compiled import VARIABLE
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM
 
 if TYPE_CHECKING:
@@ -139,7 +137,6 @@ class Examiner:
         import symusic
 
         self.__dict__.update(state)
-        os.environ.setdefault(VARIABLE, "numpy")
         score = symusic.Score(96)
         track = symusic.Track("", 0, False)
         track.notes.append(symusic.Note(0, 96, 60, 64))

@@ -1,7 +1,6 @@
 """Prepare a token store from a folder of music files."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -19,10 +18,7 @@ from rwkv_music.data.worker_pool import Progress, TaskResult, map_in_workers
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.bar_index import index_bars
-from rwkv_music.tokenizer.compiled import VARIABLE, has_numba
 from rwkv_music.worker_process import Failure
-
-_FEWEST_FOR_NUMBA = 20_000
 
 
 @dataclass
@@ -47,13 +43,11 @@ class FileEncoder:
     Args:
         folder: Folder that names are relative to.
         tokenizer: Tokenizer to encode with.
-        loops: "numpy" or "numba", unless the environment sets it.
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer, *, loops: str = "numpy") -> None:
+    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
         self._folder = folder
         self._settings = tokenizer.settings
-        self._loops = loops
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -64,7 +58,6 @@ class FileEncoder:
         import symusic
 
         self.__dict__.update(state)
-        os.environ.setdefault(VARIABLE, self._loops)
         for ticks in (96, 480):
             score = symusic.Score(ticks)
             track = symusic.Track("", 0, False)
@@ -134,7 +127,7 @@ def prepare_store(
     with StoreWriter(Path(store), StoreInfo.of(tokenizer, valid_fraction)) as writer:
         result = PrepareResult(writer.info)
         results = map_in_workers(
-            FileEncoder(folder, tokenizer, loops=_loops_for(total - len(writer.done))),
+            FileEncoder(folder, tokenizer),
             _files_to_do(scan_folder(folder, shard), writer, result),
             workers=workers,
             seconds=lambda file: seconds_for(file.name),
@@ -155,11 +148,6 @@ def prepare_store(
             f"{first}"
         )
     return result
-
-
-def _loops_for(files: int) -> str:
-    """Return "numba" where it saves more time than each worker takes to load it."""
-    return "numba" if files >= _FEWEST_FOR_NUMBA and has_numba() else "numpy"
 
 
 def _no_music_error(folder: Path, shard: Shard | None) -> InputError:

@@ -81,6 +81,10 @@ RM_EXPORT int64_t rwkv_music_pedal_keys(const ControlColumns* controls, int64_t*
   return pedal_keys(*controls, keys);
 }
 
+RM_EXPORT void rwkv_music_sort_keys(int64_t* keys, int64_t count, int64_t* scratch) {
+  sort_keys(keys, count, scratch);
+}
+
 RM_EXPORT int64_t rwkv_music_write_events(
     const EncodingTables* tables, const int64_t* keys, int64_t count, uint16_t* out) {
   return write_events(*tables, keys, count, out);

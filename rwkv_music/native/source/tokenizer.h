@@ -5,7 +5,9 @@
 // path, which names the problem. The results are those of the numpy path, bit for bit.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "arguments.h"
 
@@ -52,10 +54,37 @@ struct DecodingTables {
   int64_t size, steps_per_quarter, slowest_tempo;
 };
 
-// The nearest grid step to a tick; halfway goes up.
-inline int64_t to_grid(int64_t tick, int64_t ticks, int64_t steps) {
-  return (2 * tick * steps + ticks) / (2 * ticks);
-}
+// Division of numbers from 0 to 2^52 by one divisor, several times as fast as the instruction.
+class Divider {
+ public:
+  explicit Divider(int64_t divisor) : divisor_(divisor), inverse_(1.0 / divisor) {}
+
+  int64_t operator()(int64_t number) const {
+    int64_t quotient = static_cast<int64_t>(static_cast<double>(number) * inverse_);
+    const int64_t rest = number - quotient * divisor_;
+    quotient += rest >= divisor_;  // the product is off by one at most
+    return quotient - (rest < 0);
+  }
+
+ private:
+  int64_t divisor_;
+  double inverse_;
+};
+
+// Rounds ticks to the nearest grid step; halfway goes up. Ticks are below 2^32, and steps a quarter
+// below 2^10.
+class Grid {
+ public:
+  Grid(int64_t ticks, int64_t steps) : ticks_(ticks), steps_(steps), divide_(2 * ticks) {}
+
+  int64_t operator()(int64_t tick) const {
+    return ticks_ == steps_ ? tick : divide_(2 * tick * steps_ + ticks_);
+  }
+
+ private:
+  int64_t ticks_, steps_;
+  Divider divide_;
+};
 
 // The columns of all notes, part by part.
 struct NoteColumns {
@@ -70,6 +99,8 @@ struct NoteColumns {
 inline int64_t note_keys(
     const EncodingTables& t, const NoteColumns& notes, int64_t* keys, int64_t* last) {
   const int64_t ticks = notes.ticks, steps = t.steps_per_quarter;
+  const Grid to_grid(ticks, steps);
+  const Divider by_ticks(ticks);
   int64_t note = 0, last_onset = 0, last_offset = 0;
   for (int64_t part = 0; part < notes.parts; ++part) {
     const int64_t part_bits = notes.part_bits[part];
@@ -77,10 +108,10 @@ inline int64_t note_keys(
       const int64_t time = notes.time[note], duration = notes.duration[note];
       const int64_t pitch = notes.pitch[note], velocity = notes.velocity[note];
       if ((time | duration | pitch | velocity) < 0) return -1;
-      const int64_t onset = to_grid(time, ticks, steps);
-      int64_t length = to_grid(time + duration, ticks, steps) - onset;
+      const int64_t onset = to_grid(time);
+      int64_t length = to_grid(time + duration) - onset;
       if (length > t.exact_steps) {
-        length = (2 * duration * steps + ticks * (t.exact_steps + 1) - 1) / ticks;
+        length = by_ticks(2 * duration * steps + ticks * (t.exact_steps + 1) - 1);
         length = length < t.lengths ? length : t.lengths - 1;
       }
       const int64_t token = t.duration[length], index = token - t.first_duration;
@@ -109,6 +140,7 @@ struct ControlColumns {
 // more than three switches in one step an even number is left out. Returns the number of switches,
 // or -1 if times are below 0 or not in order.
 inline int64_t pedal_keys(const ControlColumns& controls, int64_t* keys) {
+  const Grid to_grid(controls.ticks, controls.steps);
   int64_t count = 0, message = 0;
   for (int64_t part = 0; part < controls.parts; ++part) {
     int64_t latest = -1, moment = -1, placed = -1, switches = 0;
@@ -131,7 +163,7 @@ inline int64_t pedal_keys(const ControlColumns& controls, int64_t* keys) {
       latest = tick;
       const bool down = controls.value[message] >= 64;
       if (down == is_down) continue;
-      const int64_t now = to_grid(tick, controls.ticks, controls.steps);
+      const int64_t now = to_grid(tick);
       if (now != moment) write_moment();
       moment = now;
       is_down = down;
@@ -140,6 +172,30 @@ inline int64_t pedal_keys(const ControlColumns& controls, int64_t* keys) {
     write_moment();
   }
   return count;
+}
+
+// Sorts keys, none of them below 0: by time in steps of 12 bits, then the few of each moment.
+inline void sort_keys(int64_t* keys, int64_t count, int64_t* scratch) {
+  constexpr int kDigit = 12, kDigits = 2;
+  constexpr int64_t kMask = (1 << kDigit) - 1;
+  int64_t *from = keys, *to = scratch;
+  for (int digit = 0; digit < kDigits; ++digit) {
+    const int shift = kTimeShift + digit * kDigit;
+    int64_t places[kMask + 1] = {};
+    for (int64_t i = 0; i < count; ++i) ++places[from[i] >> shift & kMask];
+    for (int64_t value = 0, place = 0; value <= kMask; ++value) {
+      const int64_t number = places[value];
+      places[value] = place;
+      place += number;
+    }
+    for (int64_t i = 0; i < count; ++i) to[places[from[i] >> shift & kMask]++] = from[i];
+    std::swap(from, to);
+  }
+  static_assert(kDigits % 2 == 0 && kDigits * kDigit == 63 - kTimeShift);
+  for (int64_t begin = 0, end; begin < count; begin = end) {
+    for (end = begin + 1; end < count && keys[end] >> kTimeShift == keys[begin] >> kTimeShift;) ++end;
+    std::sort(keys + begin, keys + end);
+  }
 }
 
 // Writes sorted events as tokens, at most six for each. Returns the number of tokens, or -1 if a
@@ -200,7 +256,7 @@ int64_t read_events(
   std::memset(out, 0, sizeof *out);
   out->numerator = out->denominator = 4;
   int64_t events = 0, bars = 0, start = 0, length = 0, beat = 0, subbeat = 0;
-  int64_t part = -1, before = -1, pending = 0;
+  int64_t part = -1, before = -1;
   int64_t numerator = 0, denominator = 0, stated = 0;  // `stated` as bits of a BAR's key
   const auto type_at = [&](int64_t i) -> int64_t {  // -1 behind the end
     if (i >= count) return -1;
@@ -244,15 +300,17 @@ int64_t read_events(
           out->program[out->programs++] = static_cast<uint8_t>(value);
         break;
       case kPitchToken:
-      case kDrumToken:
-      case kVelToken:
-        pending |= t.bits[id];
-        break;
-      case kDurToken: {
-        const int64_t key = pending | t.bits[id] | (part < 0 ? 0 : part << kPartShift);
-        const bool is_drum = (key >> kTypeShift & kTypeMask) == kDrum;
-        if (!add(key, is_drum ? kDrum : kNote, i - 2)) return -1;
-        pending = 0;
+      case kDrumToken: {
+        // Only VEL may follow, and then only DUR; the stream may end before.
+        if (i + 1 < count && type_at(i + 1) != kVelToken) return -1;
+        if (i + 2 < count && type_at(i + 2) != kDurToken) return -1;
+        if (i + 2 < count) {
+          const int64_t key = t.bits[id] | t.bits[ids[i + 1]] | t.bits[ids[i + 2]] |
+                              (part < 0 ? 0 : part << kPartShift);
+          if (!add(key, type == kDrumToken ? kDrum : kNote, i)) return -1;
+        }
+        before = i + 2 < count ? kDurToken : kVelToken;
+        i += 2;
         break;
       }
       case kPedToken: {

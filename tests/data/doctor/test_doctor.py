@@ -1,9 +1,7 @@
 """The doctor reports every file with the right verdict, and what to do."""
 
-import copy
 import itertools
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,6 @@ import symusic
 from rwkv_music.data import split_corpus
 from rwkv_music.data.corpora.folders import folder_corpus
 from rwkv_music.data.doctor.file_report import (
-    Examiner,
     FileReport,
     examine_file,
     examine_score,
@@ -35,7 +32,6 @@ from rwkv_music.errors import InputError
 from rwkv_music.score import load_score, save_score, transpose
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.tokenizer.compiled import VARIABLE
 from tests.data import crashing
 from tests.music import BAR, tune
 
@@ -303,14 +299,6 @@ def test_a_file_that_crashes_its_reader_is_named_and_affects_no_other(tmp_path: 
     assert len(report.usable) == 5
     assert "bug of ours" in aside["bug.mid"]
     assert "\n" not in aside["crash.mid"]
-
-
-def test_a_worker_compiles_no_loops_in_the_time_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "")  # so that it is taken away again
-    monkeypatch.delenv(VARIABLE)
-    examiner = copy.copy(Examiner(TOKENIZER))  # made anew, as by pickle
-    assert os.environ[VARIABLE] == "numpy"
-    assert examiner("nowhere.mid").verdict == "skipped"
 
 
 def test_onset_errors_do_not_use_the_tempo_map_of_the_library() -> None:

@@ -1,0 +1,126 @@
+"""What the native library takes from the tokenizer: the structures of `tokenizer.h`, for ctypes."""
+
+import ctypes
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Shaped
+
+from rwkv_music.tokenizer import tables as numpy_tables
+from rwkv_music.tokenizer.events import EventType
+from rwkv_music.tokenizer.vocabulary import MAX_PARTS, SLOWEST_TEMPO, Vocabulary
+
+Array = Shaped[np.ndarray, "..."]
+Pointer = ctypes.c_void_p
+Number = ctypes.c_int64
+
+
+class EncodingTables(ctypes.Structure):
+    """`EncodingTables` of tokenizer.h."""
+
+    _fields_: ClassVar = [
+        *(
+            (name, Pointer)
+            for name in ("velocity", "duration", "steps", "first", "beat", "subbeat")
+        ),
+        *((name, Number) for name in ("lengths", "durations", "bar_steps", "first_duration")),
+        *((name, Number) for name in ("exact_steps", "steps_per_quarter", "first_part")),
+    ]
+
+
+class DecodingTables(ctypes.Structure):
+    """`DecodingTables` of tokenizer.h."""
+
+    _fields_: ClassVar = [
+        *((name, Pointer) for name in ("types", "values", "bits", "followers")),
+        *((name, Pointer) for name in ("durations", "velocities")),
+        *((name, Number) for name in ("size", "steps_per_quarter", "slowest_tempo")),
+    ]
+
+
+class NoteColumns(ctypes.Structure):
+    """`NoteColumns` of tokenizer.h."""
+
+    _fields_: ClassVar = [
+        *((name, Pointer) for name in ("time", "duration", "pitch", "velocity")),
+        *((name, Pointer) for name in ("part_bits", "ends")),
+        *((name, Number) for name in ("parts", "ticks")),
+    ]
+
+
+class ControlColumns(ctypes.Structure):
+    """`ControlColumns` of tokenizer.h."""
+
+    _fields_: ClassVar = [
+        *((name, Pointer) for name in ("number", "value", "time", "part_bits", "ends")),
+        *((name, Number) for name in ("parts", "ticks", "steps")),
+    ]
+
+
+class StreamSummary(ctypes.Structure):
+    """`StreamSummary` of tokenizer.h."""
+
+    _fields_: ClassVar = [
+        *((name, Number) for name in ("tempo", "numerator", "denominator", "programs")),
+        ("is_complete", Number),
+        ("counts", Number * len(EventType)),
+        ("program", ctypes.c_uint8 * MAX_PARTS),
+    ]
+
+
+class EventColumns(ctypes.Structure):
+    """`EventColumns` of tokenizer.h."""
+
+    _fields_: ClassVar = [
+        *((name, Pointer) for name in ("note_time", "note_duration", "note_pitch")),
+        *((name, Pointer) for name in ("note_velocity", "pedal_time", "pedal_value", "note_ends")),
+        *((name, Pointer) for name in ("pedal_ends", "tempo_time", "tempo_steps")),
+        *((name, Pointer) for name in ("signature_time", "numerator", "denominator")),
+        *((name, Number) for name in ("notes", "pedals", "tempos", "bars", "signatures")),
+    ]
+
+
+class NativeTables:
+    """A structure of pointers, and the arrays that they point to."""
+
+    def __init__(self, arrays: tuple[Array, ...], structure: ctypes.Structure) -> None:
+        self._kept = (arrays, structure)
+        self.address = ctypes.addressof(structure)
+
+
+@lru_cache
+def native_encoding_tables(vocabulary: Vocabulary) -> NativeTables:
+    """Return the tables for encoding, made once."""
+    tables = numpy_tables.encoding_tables(vocabulary)
+    arrays = tuple(map(np.ascontiguousarray, tables[:6]))
+    numbers = (
+        len(tables.duration), len(tables.steps), len(tables.beat), tables.first_duration,
+        tables.exact_steps, vocabulary.steps_per_quarter, vocabulary.part.start,
+    )  # fmt: skip
+    return NativeTables(arrays, EncodingTables(*map(address_of, arrays), *numbers))
+
+
+@lru_cache
+def native_decoding_tables(vocabulary: Vocabulary) -> NativeTables:
+    """Return the tables for decoding, made once."""
+    tables = numpy_tables.decoding_tables(vocabulary)
+    given: tuple[Array, ...] = (
+        tables.types, tables.values, tables.bits, tables.followers, tables.durations,
+        tables.velocities,
+    )  # fmt: skip
+    arrays = tuple(map(np.ascontiguousarray, given))
+    numbers = (vocabulary.size, vocabulary.steps_per_quarter, SLOWEST_TEMPO)
+    return NativeTables(arrays, DecodingTables(*map(address_of, arrays), *numbers))
+
+
+def typed(array: Array, dtype: Any) -> Array:  # noqa: ANN401 - whatever numpy takes
+    """Return the array as contiguous numbers of a type."""
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def address_of(array: Array) -> int:
+    """Return where an array's numbers begin; four times as fast as `array.ctypes.data`."""
+    if array.size and array.flags.writeable:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array.data))
+    return int(array.ctypes.data)
