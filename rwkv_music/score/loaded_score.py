@@ -17,8 +17,8 @@ class LoadedScore(NamedTuple):
     notes_in_source: int | None = None
     """Sounding notes of the file, counted independently of the reader; None if not counted.
 
-    Rests, grace notes, cue notes and the continuations of tied notes are not counted. With
-    unfolded repeats the notes are counted once for each time they are played.
+    Rests, grace notes, cue notes and the continuations of tied notes are not counted. Nor is
+    anything if repeats are unfolded.
     """
     has_repeats: bool = False
     """Whether the file has repeats, endings or jumps that were not unfolded."""

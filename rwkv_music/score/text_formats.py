@@ -11,9 +11,11 @@ from rwkv_music.errors import InputError
 from rwkv_music.score.humdrum.kern_reader import read_kern
 from rwkv_music.score.interop.music21_streams import from_music21
 from rwkv_music.score.loaded_score import LoadedScore
-from rwkv_music.score.musicxml.decoding import decode_text, decode_xml, is_zip, unzip
+from rwkv_music.score.musicxml.decoding import decode_xml, is_zip, unzip
 from rwkv_music.score.musicxml.facts import prepared
 from rwkv_music.score.musicxml.musicxml_reader import read_musicxml
+from rwkv_music.score.notation.source_count import count_kern_notes, count_musicxml_notes
+from rwkv_music.score.text_decoding import decode_text
 
 MAX_NOTATION_BYTES = 32 << 20
 _MAX_REASON_LENGTH = 200
@@ -25,9 +27,7 @@ class Request(NamedTuple):
     content: bytes
     """The whole file."""
     text_format: str
-    """"musicxml" (compressed or not), "abc" or "humdrum"."""
-    seconds: float
-    """Time limit of programs started to read it."""
+    """"musicxml" (compressed or not) or "humdrum"."""
     unfold_repeats: bool = False
     """Whether to play repeats, endings and jumps."""
 
@@ -38,24 +38,23 @@ def parse_request(request: Request) -> LoadedScore:
     Raises:
         InputError: If no reader can read the file, or it holds no notes.
     """
+    unfold = request.unfold_repeats
     if request.text_format == "humdrum":
         humdrum = decode_text(request.content)
-        return _first_success(
-            (
-                lambda: read_kern(humdrum, unfold_repeats=request.unfold_repeats),
-                lambda: _music21(humdrum, "humdrum"),
-            )
+        loaded = _first_success(
+            lambda: read_kern(humdrum, unfold_repeats=unfold),
+            lambda: _music21(humdrum, "humdrum"),
         )
+        return loaded._replace(notes_in_source=None if unfold else count_kern_notes(humdrum))
     content = request.content
     text = decode_xml(unzip(content) if is_zip(content) else content)
-    readers = (
-        lambda: read_musicxml(text, unfold_repeats=request.unfold_repeats),
-        lambda: _music21(text, "musicxml"),
+    loaded = _first_success(
+        lambda: read_musicxml(text, unfold_repeats=unfold), lambda: _music21(text, "musicxml")
     )
-    return _first_success(readers)
+    return loaded._replace(notes_in_source=None if unfold else count_musicxml_notes(text))
 
 
-def _first_success(readers: tuple[Callable[[], LoadedScore], ...]) -> LoadedScore:
+def _first_success(*readers: Callable[[], LoadedScore]) -> LoadedScore:
     """The result of the first reader that does not fail; an `InputError` is final."""
     reasons = []
     for reader in readers:

@@ -1,4 +1,4 @@
-"""Read notation files (MusicXML, ABC, Humdrum) in a worker process.
+"""Read MusicXML and Humdrum files in a worker process.
 
 The process starts with the first file and is kept for later ones. It is killed if it takes too
 long, needs too much memory or crashes; the next file starts a new one. A process that is itself a
@@ -30,7 +30,7 @@ def read_notation(
 
     Args:
         content: The whole file.
-        text_format: "musicxml" (compressed or not), "abc" or "humdrum".
+        text_format: "musicxml" (compressed or not) or "humdrum".
         name: What to call the file in an error.
         seconds: Processor time limit.
         unfold_repeats: Play repeats, endings and jumps of MusicXML and Humdrum.
@@ -44,14 +44,14 @@ def read_notation(
         raise ScoreFileError(
             name, f"has {len(content)} bytes, at most {MAX_NOTATION_BYTES} are read: split it"
         )
-    return _ask_worker(Request(content, text_format, seconds, unfold_repeats), name)
+    return _ask_worker(Request(content, text_format, unfold_repeats), seconds, name)
 
 
 _lock = threading.Lock()
 _workers: list[WorkerProcess] = []
 
 
-def _ask_worker(request: Request, name: str | Path) -> LoadedScore:
+def _ask_worker(request: Request, seconds: float, name: str | Path) -> LoadedScore:
     if in_worker():
         try:
             return parse_request(request)
@@ -59,7 +59,7 @@ def _ask_worker(request: Request, name: str | Path) -> LoadedScore:
             raise ScoreFileError(name, str(error)) from error
     with _lock:
         try:
-            result = _worker().ask(request, request.seconds)
+            result = _worker().ask(request, seconds)
         except WorkerEndedError as error:
             _workers.clear()
             result = error.failure

@@ -3,7 +3,7 @@
 import re
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.notation.repeats import (
+from rwkv_music.score.notation.playing_order import (
     MAX_PLAYED_MEASURES,
     has_repeats,
     playing_order,

@@ -71,13 +71,6 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     return content
 
 
-def decode_text(content: bytes) -> str:
-    """Decode text in UTF-8, UTF-16 with a byte order mark, or else Windows-1252 or Latin-1."""
-    if content[:2] in _UTF16:
-        return content.decode("utf-16", errors="replace")
-    return _first_that_fits(content, _FALLBACKS)
-
-
 def decode_xml(content: bytes) -> str:
     """Decode an XML document by its byte order mark, its declaration, or else as UTF-8.
 

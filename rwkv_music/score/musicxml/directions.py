@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
 from rwkv_music.score.musicxml.note_reader import velocity_of
-from rwkv_music.score.notation.repeats import MeasureMarks
+from rwkv_music.score.notation.playing_order import MeasureMarks
 
 _PEDAL_VALUES = {
     "start": (127,), "resume": (127,), "change": (0, 127), "stop": (0,), "discontinue": (0,),

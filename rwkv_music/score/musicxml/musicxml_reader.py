@@ -15,7 +15,7 @@ from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.musicxml.part_list import PartEntry, read_part_list
 from rwkv_music.score.musicxml.part_reader import PartReader
 from rwkv_music.score.notation.assembly import assemble_score
-from rwkv_music.score.notation.repeats import has_repeats, playing_order
+from rwkv_music.score.notation.playing_order import has_repeats, playing_order
 from rwkv_music.score.notation.written import WrittenMeasure, WrittenPiece
 
 _MAX_UNITS = 1 << 40

@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rwkv_music.score.notation.repeats import MeasureMarks
+from rwkv_music.score.notation.playing_order import MeasureMarks
 
 
 class WrittenNote(NamedTuple):
