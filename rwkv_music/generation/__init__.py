@@ -1,4 +1,4 @@
-"""A prompt goes in, continuations come out: prefill, recurrent steps, grammar-masked sampling."""
+"""Continue scores: prefill, recurrent steps, sampling under the grammar's mask, sessions."""
 
 from rwkv_music.generation.continuation import Continuation, continue_score
 from rwkv_music.generation.sampling import SamplingSettings, sample_tokens

@@ -1,6 +1,6 @@
-"""`continue_score`: a score in, several continuations out.
+"""`continue_score`: add bars to a score, in several versions.
 
-The prompt is sacred: its notes return untouched, and the new bars are spliced on at a bar line.
+The prompt's notes are returned unchanged; the new bars begin at a bar line.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import symusic
 
 _OVERHANG_QUARTERS = 0.25
-"""A last note may sound this far into the next bar without making it a bar of the prompt."""
+"""A last note may sound this far into the next bar before that bar belongs to the prompt."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,17 @@ class Continuation:
     """One continuation of a prompt."""
 
     score: "symusic.Score"
-    """Prompt and new bars."""
+    """The prompt followed by the new bars."""
     new: "symusic.Score"
-    """The new bars alone; tick 0 is the seam."""
+    """The new bars alone, beginning at tick 0."""
     continuation_start: int
-    """Where the new bars begin in `score`."""
+    """Tick at which the new bars begin in `score`."""
     nats: float
-    """Sum of -ln p over the new tokens, under the bare model."""
+    """Sum of -ln p over the new tokens, without mask and temperature."""
     tokens: UInt16[np.ndarray, " tokens"]
-    """The new tokens, from the BAR at the seam on."""
+    """The new tokens, beginning with BAR."""
     seed: int
-    """With this seed and one candidate, the same call makes this continuation again."""
+    """The same call with this seed and `candidates=1` reproduces this continuation."""
 
 
 def continue_score(
@@ -59,30 +59,30 @@ def continue_score(
     """Continue a score by whole bars.
 
     Args:
-        model: With its tokenizer's settings, as `load_model` gives it.
+        model: A model with known tokenizer settings, such as `load_model` returns.
         score: The prompt: a score, a path, a pretty_midi object or a music21 stream. If it ends
             inside a bar, the continuation begins at the next bar line.
-        bars: Bars to add.
-        candidates: Continuations to make, all in one batch.
-        temperature: Below 1 is safer, above 1 is wilder, 0 takes the likeliest token each time.
-        top_p: Sample from the likeliest tokens that add up to this probability.
-        top_k: Sample from this many of the likeliest tokens only.
-        seed: The first candidate's; the others' follow from it. A candidate does not depend on how
-            many there are.
-        precision: Of the model's matrices while decoding: "float32", or "bfloat16" or "int8",
-            which are faster and change the model a little (see `Decoder`). With these, rounding
-            may make a candidate depend on how many there are.
-        style: What the model is to begin with, from `load_style`; its strength is set with
-            `style.scaled`. None leaves the model as it is.
-        on_bar: Told how many new bars every candidate has completed.
-        should_stop: Asked at each token; True ends early, with what there is so far.
+        bars: Number of bars to add.
+        candidates: Number of continuations, generated in one batch.
+        temperature: Logits are divided by it; 0 takes the most likely token each time.
+        top_p: Sample from the most likely tokens that add up to this probability.
+        top_k: Sample from this many of the most likely tokens; from all when None.
+        seed: Seed of the first candidate; the others count up from it. A candidate does not depend
+            on the number of candidates.
+        precision: Precision of the model's matrices while decoding: "float32", or the faster
+            "bfloat16" and "int8", which change the logits slightly (see `Decoder`). Their rounding
+            may make a candidate depend on the number of candidates.
+        style: Initial state from `load_style`; `style.scaled` sets its strength.
+        on_bar: Called after each step with the number of new bars that every candidate has
+            completed.
+        should_stop: Called after each token; True ends generation with the tokens so far.
 
     Returns:
         The candidates, in order of their seeds.
 
     Raises:
-        InputError: If a number is out of range, the prompt cannot be read, or the model does not
-            say which tokenizer it needs.
+        InputError: If a number is out of range, the prompt cannot be read, or the model's tokenizer
+            is unknown.
 
     Example:
         >>> for piece in continue_score(load_model("bach"), "prompt.mid", bars=2):
@@ -103,7 +103,7 @@ def continue_score(
         prompt.ids,
         prompt.grammar,
         bars=bars,
-        seeds=[candidate_seed(seed, place) for place in range(candidates)],
+        seeds=[candidate_seed(seed, index) for index in range(candidates)],
         settings=settings,
         start=None if style is None else style.state(model),
         on_bar=on_bar,
@@ -113,25 +113,25 @@ def continue_score(
 
 
 class _Prompt:
-    """A prompt as tokens up to the seam, and how new tokens become music behind it."""
+    """A prompt as tokens, and the conversion of new tokens into the bars after it."""
 
     def __init__(self, score: "symusic.Score", tokenizer: Tokenizer) -> None:
         self.score = score
         self.tokenizer = tokenizer
         whole = tokenizer.encode(score)[:-1]
-        bars, self.continuation_start = _seam(score, tokenizer.num_bars(whole))
+        bars, self.continuation_start = _continuation_start(score, tokenizer.num_bars(whole))
         empty = [tokenizer.vocabulary.BAR] * (bars - tokenizer.num_bars(whole))
         self.ids = np.concatenate([whole, np.array(empty, dtype=np.uint16)])
         self.grammar: Grammar = tokenizer.grammar()
         self.grammar.feed(self.ids)
-        self._order = tokenizer.part_order(score)
+        self._track_order = tokenizer.part_order(score)
 
     def continued_by(self, candidate: Candidate) -> Continuation:
-        """The candidate's tokens as music behind the prompt."""
+        """Return the prompt continued by a candidate's tokens."""
         from rwkv_music.score import splice
 
         tokens = np.array(candidate.tokens, dtype=np.uint16)
-        new = self._new_bars(tokens, last_line=candidate.grammar.bar_end)
+        new = self._new_bars(tokens, end=candidate.grammar.bar_end)
         return Continuation(
             score=splice(self.score, new, self.continuation_start),
             new=new,
@@ -141,76 +141,78 @@ class _Prompt:
             seed=candidate.seed,
         )
 
-    def _new_bars(self, tokens: UInt16[np.ndarray, " new"], *, last_line: int) -> "symusic.Score":
-        """The new bars at the prompt's ticks; notes end at the last bar line at the latest."""
+    def _new_bars(self, tokens: UInt16[np.ndarray, " new"], *, end: int) -> "symusic.Score":
+        """Return the new bars in the prompt's ticks; notes end at step `end` at the latest."""
         import symusic
 
-        seam = self.grammar.bar_end
+        start = self.grammar.bar_end
         decoded = self.tokenizer.decode(np.concatenate([self.ids, tokens]))
         new = symusic.Score(self.score.ticks_per_quarter)
-        self._add_timing(new, decoded, seam)
-        for own in self.score.tracks:
-            new.tracks.append(symusic.Track(own.name, own.program, own.is_drum))
-        for place, track in zip(self._order, decoded.tracks, strict=True):
-            target = new.tracks[place]
+        self._add_timing(new, decoded, start)
+        for track in self.score.tracks:
+            new.tracks.append(symusic.Track(track.name, track.program, track.is_drum))
+        for track_index, track in zip(self._track_order, decoded.tracks, strict=True):
+            target = new.tracks[track_index]
             for note in track.notes:
-                if note.time >= seam:
-                    onset = self._ticks(note.time - seam)
-                    offset = self._ticks(min(note.time + note.duration, last_line) - seam)
+                if note.time >= start:
+                    onset = self._ticks(note.time - start)
+                    offset = self._ticks(min(note.time + note.duration, end) - start)
                     duration = max(1, offset - onset)
                     target.notes.append(symusic.Note(onset, duration, note.pitch, note.velocity))
             for control in track.controls:
-                if control.time >= seam:
-                    tick = self._ticks(control.time - seam)
+                if control.time >= start:
+                    tick = self._ticks(control.time - start)
                     target.controls.append(
                         symusic.ControlChange(tick, control.number, control.value)
                     )
         return new
 
     def _ticks(self, steps: int) -> int:
-        """Grid steps as ticks of the prompt, to the nearest."""
-        own, grid = self.score.ticks_per_quarter, self.tokenizer.vocabulary.steps_per_quarter
-        return round(float(steps * own / grid))
+        """Convert grid steps to ticks of the prompt, rounded to the nearest."""
+        steps_per_quarter = self.tokenizer.vocabulary.steps_per_quarter
+        return round(float(steps * self.score.ticks_per_quarter / steps_per_quarter))
 
-    def _add_timing(self, new: "symusic.Score", decoded: "symusic.Score", seam: int) -> None:
-        """State the tempo and signature in force at the seam, then what changes behind it."""
+    def _add_timing(self, new: "symusic.Score", decoded: "symusic.Score", start: int) -> None:
+        """Add the tempo and time signature at step `start`, then all later changes."""
         import symusic
 
-        # The prompt's own tempo is exact; the decoded one was rounded to the vocabulary's.
-        micro = _in_force_at(self.score.tempos, self.continuation_start)
-        new.tempos.append(symusic.Tempo(0, mspq=micro.mspq if micro else 500_000))
-        sign = _in_force_at(decoded.time_signatures, seam)
-        numerator, denominator = (sign.numerator, sign.denominator) if sign else (4, 4)
+        # The prompt's tempo is exact; the decoded one is rounded to the vocabulary.
+        tempo = _last_event(self.score.tempos, self.continuation_start)
+        new.tempos.append(symusic.Tempo(0, mspq=tempo.mspq if tempo else 500_000))
+        signature = _last_event(decoded.time_signatures, start)
+        numerator, denominator = (
+            (signature.numerator, signature.denominator) if signature else (4, 4)
+        )
         new.time_signatures.append(symusic.TimeSignature(0, numerator, denominator))
         for tempo in decoded.tempos:
-            if tempo.time > seam:
-                tick = self._ticks(tempo.time - seam)
+            if tempo.time > start:
+                tick = self._ticks(tempo.time - start)
                 new.tempos.append(symusic.Tempo(tick, mspq=tempo.mspq))
-        for sign in decoded.time_signatures:
-            if sign.time > seam:
-                tick = self._ticks(sign.time - seam)
+        for signature in decoded.time_signatures:
+            if signature.time > start:
+                tick = self._ticks(signature.time - start)
                 new.time_signatures.append(
-                    symusic.TimeSignature(tick, sign.numerator, sign.denominator)
+                    symusic.TimeSignature(tick, signature.numerator, signature.denominator)
                 )
 
 
-def _in_force_at(events: Any, tick: int) -> Any:  # noqa: ANN401 - symusic's event lists
-    """The last event at or before a tick; None if there is none."""
+def _last_event(events: Any, tick: int) -> Any:  # noqa: ANN401 - symusic's event lists
+    """Return the last event at or before a tick; None if there is none."""
     before = [event for event in events if event.time <= tick]
     return max(before, key=lambda event: event.time) if before else None
 
 
-def _seam(score: "symusic.Score", bars_with_onsets: int) -> tuple[int, int]:
-    """The bar at which the continuation begins, and its tick.
+def _continuation_start(score: "symusic.Score", bars_with_onsets: int) -> tuple[int, int]:
+    """Return the index of the bar at which the continuation begins, and its tick.
 
-    It is the bar after the last onset, or after the last sound if that is later by more than an
-    overhang.
+    It is the bar after the last onset, or after the last sound if that ends more than
+    `_OVERHANG_QUARTERS` later.
     """
     from rwkv_music.score import bar_starts
     from rwkv_music.score.timing import last_offset
 
-    lines = bar_starts(score)
+    starts = bar_starts(score)
     end = last_offset(score) - int(_OVERHANG_QUARTERS * score.ticks_per_quarter)
-    bar = max(bars_with_onsets, int(np.searchsorted(lines, end)))
-    bar = min(bar, len(lines) - 1)
-    return bar, int(lines[bar])
+    bar = max(bars_with_onsets, int(np.searchsorted(starts, end)))
+    bar = min(bar, len(starts) - 1)
+    return bar, int(starts[bar])

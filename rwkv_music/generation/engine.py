@@ -1,6 +1,6 @@
-"""Token by token: the prompt is read at once, then each candidate grows by recurrent steps.
+"""Generation: read the prompt in parallel, then sample candidates token by token, in one batch.
 
-The state has one size whatever its past, so that time and memory per token are constant.
+The recurrent state has a fixed size, so that time and memory per token are constant.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from rwkv_music.tokenizer import Grammar
 
 PREFILL_CHUNK = 1024
 MAX_TOKENS_PER_BAR = 1024
-"""A bar longer than this is closed as soon as the grammar allows it, so that nothing hangs."""
+"""A longer bar is ended as soon as the grammar allows it, so that generation terminates."""
 
 
 @dataclass
 class Candidate:
-    """One continuation while it grows."""
+    """One continuation while it is generated."""
 
     grammar: Grammar
     generator: torch.Generator
@@ -39,18 +39,18 @@ def prefill(
     """Read a prompt of any length in chunks.
 
     Args:
-        decoder: Of the model.
+        decoder: Decoder of the model.
         ids: The prompt.
-        start: The state before it, of one sequence: a style's, or nothing when None.
+        start: State of one sequence before the prompt, such as a style's; zeros when None.
 
     Returns:
-        Logits of the token after it, and the state.
+        Logits of the token after the prompt, and the state.
 
     Raises:
         InputError: If the prompt has no tokens.
     """
     if not len(ids):
-        raise InputError("the prompt has no tokens: give one with at least a header")
+        raise InputError("the prompt has no tokens: it needs at least a header")
     tokens = torch.from_numpy(ids.astype(np.int64)).unsqueeze(0)
     state = decoder.new_state() if start is None else DecoderState.from_model_state(start)
     for chunk in tokens.split(PREFILL_CHUNK, dim=1):
@@ -58,9 +58,9 @@ def prefill(
     return logits, state
 
 
-def candidate_seed(seed: int, place: int) -> int:
-    """The seed of candidate number `place`; the first one has the seed itself."""
-    return seed + place
+def candidate_seed(seed: int, index: int) -> int:
+    """Return the seed of a candidate; index 0 has `seed` itself."""
+    return seed + index
 
 
 @torch.inference_mode()
@@ -76,59 +76,59 @@ def generate(
     on_bar: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Candidate]:
-    """Continue a prompt by whole bars, several candidates at once.
+    """Continue a prompt by whole bars, in several candidates at once.
 
-    Each candidate gets the first BAR as given, and ends where the BAR after its last bar, or EOS,
-    would come: that token is not part of it. Its nats are those of the bare model, without mask and
-    temperature.
+    Each candidate begins with a BAR and ends before the BAR after its last bar, or before EOS. Its
+    nats are those of the model without mask and temperature.
 
     Args:
-        decoder: Of the model.
-        prompt: Token ids up to the seam.
-        grammar: The state after the prompt; it is not changed.
-        bars: Bars to add.
+        decoder: Decoder of the model.
+        prompt: Token ids of the prompt.
+        grammar: State of the grammar after the prompt; not changed.
+        bars: Number of bars to add.
         seeds: One per candidate.
-        settings: How to sample.
-        start: The state before the prompt, of one sequence; nothing when None.
-        on_bar: Told, after each step, how many new bars every candidate has completed.
-        should_stop: Asked at each step; True leaves the candidates as they are.
+        settings: Temperature, top-p, top-k.
+        start: State of one sequence before the prompt; zeros when None.
+        on_bar: Called after each step with the number of new bars that every candidate has
+            completed.
+        should_stop: Called after each step; True ends generation.
     """
     vocabulary = grammar.vocabulary
     logits, state = prefill(decoder, prompt, start)
-    everyone = [
+    candidates = [
         Candidate(grammar.copy(), torch.Generator().manual_seed(seed), seed) for seed in seeds
     ]
-    growing = list(everyone)
-    last = grammar.bars + bars
-    logits, state = logits.expand(len(growing), -1), state.select([0] * len(growing))
-    chosen = [vocabulary.BAR] * len(growing)
-    while growing:
-        _take(growing, chosen, logits)
+    active = list(candidates)
+    last_bar = grammar.bars + bars
+    logits, state = logits.expand(len(active), -1), state.select([0] * len(active))
+    chosen = [vocabulary.BAR] * len(active)
+    while active:
+        _append(active, chosen, logits)
         logits = decoder.step(torch.tensor(chosen), state)
         if should_stop is not None and should_stop():
             break
-        masks = torch.from_numpy(np.stack([logits_mask(each, last) for each in growing]))
-        drawn = sample_tokens(logits, masks, settings, [each.generator for each in growing])
+        masks = torch.from_numpy(np.stack([logits_mask(each, last_bar) for each in active]))
+        drawn = sample_tokens(logits, masks, settings, [each.generator for each in active])
         chosen = drawn.tolist()
-        stays = [
+        kept_rows = [
             row
-            for row, (each, token) in enumerate(zip(growing, chosen, strict=True))
+            for row, (each, token) in enumerate(zip(active, chosen, strict=True))
             if token != vocabulary.EOS
-            and not (token == vocabulary.BAR and each.grammar.bars == last)
+            and not (token == vocabulary.BAR and each.grammar.bars == last_bar)
         ]
         if on_bar is not None:
-            on_bar(min(each.grammar.bars for each in everyone) - grammar.bars - 1)
-        if len(stays) < len(growing):
-            growing = [growing[row] for row in stays]
-            chosen = [chosen[row] for row in stays]
-            logits, state = logits[stays], state.select(stays)
-    return everyone
+            on_bar(min(each.grammar.bars for each in candidates) - grammar.bars - 1)
+        if len(kept_rows) < len(active):
+            active = [active[row] for row in kept_rows]
+            chosen = [chosen[row] for row in kept_rows]
+            logits, state = logits[kept_rows], state.select(kept_rows)
+    return candidates
 
 
-def _take(growing: list[Candidate], chosen: list[int], logits: Tensor) -> None:
-    """Give each candidate its token, and count what the bare model thought of it."""
+def _append(active: list[Candidate], chosen: list[int], logits: Tensor) -> None:
+    """Append its chosen token to each candidate, and add the model's nats for it."""
     log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-    for row, (candidate, token) in enumerate(zip(growing, chosen, strict=True)):
+    for row, (candidate, token) in enumerate(zip(active, chosen, strict=True)):
         candidate.grammar.advance(token)
         candidate.tokens.append(token)
         candidate.nats -= float(log_probabilities[row, token])
@@ -137,7 +137,7 @@ def _take(growing: list[Candidate], chosen: list[int], logits: Tensor) -> None:
 
 
 def logits_mask(candidate: Candidate, last_bar: int) -> np.ndarray:
-    """What may come next: the piece's end only in the last bar, a bar's end if it is too long."""
+    """Return the allowed next tokens: EOS only in the last bar, only BAR in a bar too long."""
     vocabulary = candidate.grammar.vocabulary
     allowed = candidate.grammar.allowed()
     allowed[vocabulary.EOS] &= candidate.grammar.bars == last_bar

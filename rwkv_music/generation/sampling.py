@@ -1,4 +1,4 @@
-"""Drawing the next token: temperature, top-k, top-p, under a mask of what is allowed.
+"""Sample the next token with temperature, top-k and top-p, under a mask of allowed tokens.
 
 B candidates, V vocabulary entries.
 """
@@ -15,14 +15,14 @@ from rwkv_music.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How wild a choice may be, checked when it is made."""
+    """Temperature, top-p and top-k, checked on construction."""
 
     temperature: float = 1.0
-    """Logits are divided by it: below 1 is safer, above 1 is wilder, 0 takes the likeliest."""
+    """Logits are divided by it; 0 takes the most likely token."""
     top_p: float = 0.95
-    """Keep the likeliest tokens that together reach this probability."""
+    """Keep the most likely tokens that together reach this probability."""
     top_k: int | None = None
-    """Keep this many of the likeliest tokens; all when None."""
+    """Keep this many of the most likely tokens; all when None."""
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0:
@@ -39,20 +39,20 @@ def sample_tokens(
     settings: SamplingSettings,
     generators: Sequence[torch.Generator],
 ) -> Int[Tensor, " B"]:
-    """One allowed token per candidate, each drawn with the candidate's own generator.
+    """Sample one allowed token per candidate, each with its own generator.
 
     Args:
-        logits: Of the model; they are read in float32.
+        logits: Logits of the model, converted to float32.
         allowed: At least one True per row.
         settings: Temperature, top-p, top-k.
-        generators: One per row, so that a candidate's choices do not depend on the others.
+        generators: One per row, so that a candidate does not depend on the others.
     """
     masked = logits.float().cpu().masked_fill(~allowed.cpu(), -torch.inf)
     if settings.temperature == 0:
         return masked.argmax(-1)
     probabilities = torch.softmax(masked / settings.temperature, dim=-1)
     ordered, ids = probabilities.sort(dim=-1, descending=True, stable=True)
-    # A token stays while those before it have not yet reached top_p: the first always does.
+    # Keep a token while those before it have not reached top_p; the first is always kept.
     kept = ordered.cumsum(-1) - ordered < settings.top_p
     if settings.top_k is not None:
         kept[:, settings.top_k :] = False

@@ -1,7 +1,7 @@
-"""A session of prompting and continuing: a tree in which nothing is ever lost.
+"""A session: the tree of a prompt, its continuations, and their continuations.
 
-Each node is a score that was kept; its children are the continuations made of it. Undo goes to the
-parent and leaves the branch where it is.
+Each node holds a score; its children are continuations of that score. Undo moves to the parent and
+keeps the branch.
 """
 
 import json
@@ -23,7 +23,7 @@ _FILE = "session.json"
 
 @dataclass(frozen=True)
 class SessionNode:
-    """A score in the tree, with how it was made."""
+    """A score in the tree, with the settings that produced it."""
 
     id: int
     parent: int | None
@@ -32,14 +32,14 @@ class SessionNode:
     """Where the newest bars begin; None for the first prompt."""
     new: "symusic.Score | None" = None
     settings: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the call that made it, its seed and nats."""
+    """Arguments of the call that generated it, its seed and nats."""
 
 
 class Session:
-    """The tree, and the node that is the prompt now.
+    """A tree of scores, one of which is the current prompt.
 
     Args:
-        prompt: Where everything begins.
+        prompt: The first score.
 
     Example:
         session = Session(load_score("prompt.mid"))
@@ -54,35 +54,39 @@ class Session:
 
     @property
     def current(self) -> SessionNode:
-        """The node whose score is the prompt now."""
+        """The node whose score is the current prompt."""
         return self.nodes[self._current]
 
     def add(self, continuations: Sequence[Continuation], **settings: Any) -> list[SessionNode]:  # noqa: ANN401
-        """Put continuations of the current node into the tree; the prompt stays the same.
+        """Add continuations of the current node as its children; the current node stays the same.
 
         Args:
-            continuations: As `continue_score` made them.
+            continuations: Results of `continue_score`.
             settings: Arguments of that call, to be shown and saved.
 
         Returns:
-            Their nodes, in the same order.
+            The new nodes, in the same order.
         """
         added = []
-        for piece in continuations:
+        for continuation in continuations:
             node = SessionNode(
                 id=len(self.nodes),
                 parent=self._current,
-                score=piece.score,
-                continuation_start=piece.continuation_start,
-                new=piece.new,
-                settings={**settings, "seed": piece.seed, "nats": round(piece.nats, 4)},
+                score=continuation.score,
+                continuation_start=continuation.continuation_start,
+                new=continuation.new,
+                settings={
+                    **settings,
+                    "seed": continuation.seed,
+                    "nats": round(continuation.nats, 4),
+                },
             )
             self.nodes.append(node)
             added.append(node)
         return added
 
     def keep(self, node_id: int) -> SessionNode:
-        """Make a node the prompt.
+        """Make a node the current prompt.
 
         Raises:
             InputError: If there is no such node.
@@ -95,27 +99,27 @@ class Session:
         return self.current
 
     def undo(self) -> SessionNode:
-        """Go back to the parent; at the first prompt nothing changes."""
+        """Move to the parent node; do nothing at the first prompt."""
         if self.current.parent is not None:
             self._current = self.current.parent
         return self.current
 
     def children(self, node_id: int) -> list[SessionNode]:
-        """Continuations of a node, in the order they were made."""
+        """Return the continuations of a node, in the order in which they were added."""
         return [node for node in self.nodes if node.parent == node_id]
 
     def export(self, path: str | Path, *, part: Literal["all", "new"] = "all") -> Path:
         """Save the current score as MIDI; an existing file is never overwritten.
 
         Args:
-            path: Where to; if it is taken, -2, -3 and so on is put before the ending.
-            part: The whole score, or the newest bars only.
+            path: The file to write; if it exists, -2, -3 and so on is added to its stem.
+            part: The whole score, or only the newest bars.
 
         Returns:
             The path written.
 
         Raises:
-            InputError: If there are no new bars yet, or the place cannot be written to.
+            InputError: If there are no new bars yet, or the file cannot be written.
         """
         return self.export_node(self._current, path, part=part)
 
@@ -127,12 +131,12 @@ class Session:
 
         node = self.nodes[node_id]
         if part == "new" and node.new is None:
-            raise InputError("nothing has been continued yet: there are no new bars to export")
+            raise InputError("there are no new bars to export: generate a continuation first")
         score = node.new if part == "new" and node.new is not None else node.score
         return save_score(score, unused_path(Path(path)))
 
     def save(self, folder: str | Path) -> Path:
-        """Write the tree as one JSON file and a MIDI file per node."""
+        """Write the tree as one JSON file and one MIDI file per node."""
         from rwkv_music.score import save_score
 
         folder = Path(folder)
@@ -152,10 +156,10 @@ class Session:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Session":
-        """Read a tree that `save` wrote.
+        """Read a session that `save` wrote.
 
         Raises:
-            InputError: If the folder holds none.
+            InputError: If the folder holds no session.
         """
         from rwkv_music.score import bar_starts, load_score, take_bars
 
@@ -165,24 +169,21 @@ class Session:
         stored = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         stored["nodes"] = [renamed(row, SESSION_NODES) for row in stored["nodes"]]
         session = cls(load_score(folder / "node-0.mid"))
-        for place, row in enumerate(stored["nodes"][1:], start=1):
-            score = load_score(folder / f"node-{place}.mid")
-            lines = bar_starts(score).tolist()
-            seam = row["continuation_start"]
-            new = (
-                take_bars(score, lines.index(seam), len(lines) - 1) if seam in lines[:-1] else None
-            )
-            node = SessionNode(place, row["parent"], score, seam, new, row["settings"])
+        for node_id, row in enumerate(stored["nodes"][1:], start=1):
+            score = load_score(folder / f"node-{node_id}.mid")
+            starts, tick = bar_starts(score).tolist(), row["continuation_start"]
+            has_new = tick in starts[:-1]
+            new = take_bars(score, starts.index(tick), len(starts) - 1) if has_new else None
+            node = SessionNode(node_id, row["parent"], score, tick, new, row["settings"])
             session.nodes.append(node)
         session.keep(stored["current"])
         return session
 
 
 def unused_path(path: Path) -> Path:
-    """The path, or with the smallest number from 2 on that makes it a new file."""
-    number = 2
-    free = path
-    while free.exists():
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    """Return the path, with the smallest number from 2 that makes it unused if it exists."""
+    unused, number = path, 2
+    while unused.exists():
+        unused = path.with_name(f"{path.stem}-{number}{path.suffix}")
         number += 1
-    return free
+    return unused

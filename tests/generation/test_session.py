@@ -1,5 +1,6 @@
-"""The tree of a session: nothing is lost, nothing is overwritten."""
+"""The tree of a session: nodes stay, files are never overwritten."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,14 @@ def continuation(seed: int) -> Continuation:
     )
 
 
-def grown() -> Session:
+def continued_session() -> Session:
     session = Session(tune(bars=2))
     session.add([continuation(1), continuation(2)], bars=1)
     return session
 
 
-def test_adding_leaves_the_prompt_and_keeping_moves_it() -> None:
-    session = grown()
+def test_adding_keeps_the_current_prompt_and_keep_changes_it() -> None:
+    session = continued_session()
     assert session.current.id == 0
     assert [node.settings["seed"] for node in session.children(0)] == [1, 2]
     kept = session.keep(2)
@@ -40,8 +41,8 @@ def test_adding_leaves_the_prompt_and_keeping_moves_it() -> None:
     assert kept.settings == {"bars": 1, "seed": 2, "nats": 1.5}
 
 
-def test_undo_goes_back_and_loses_empty_batch() -> None:
-    session = grown()
+def test_undo_moves_to_the_parent_and_keeps_every_node() -> None:
+    session = continued_session()
     session.keep(1)
     session.add([continuation(3)])
     assert session.undo().id == 0
@@ -50,14 +51,14 @@ def test_undo_goes_back_and_loses_empty_batch() -> None:
     assert session.keep(3).parent == 1
 
 
-def test_a_node_that_is_not_there_is_refused() -> None:
+def test_a_missing_node_is_refused() -> None:
     with pytest.raises(InputError, match="there is no node 9: choose one of 0 to 2"):
-        grown().keep(9)
+        continued_session().keep(9)
 
 
 def test_export_never_overwrites(tmp_path: Path) -> None:
-    session = grown()
-    with pytest.raises(InputError, match="nothing has been continued yet"):
+    session = continued_session()
+    with pytest.raises(InputError, match="there are no new bars to export: generate"):
         session.export(tmp_path / "x.mid", part="new")
     session.keep(1)
     paths = [session.export(tmp_path / "x.mid") for _ in range(3)]
@@ -69,8 +70,8 @@ def test_export_never_overwrites(tmp_path: Path) -> None:
     assert unused_path(tmp_path / "y.mid") == tmp_path / "y.mid"
 
 
-def test_a_saved_session_comes_back_whole(tmp_path: Path) -> None:
-    session = grown()
+def test_a_saved_session_loads_unchanged(tmp_path: Path) -> None:
+    session = continued_session()
     session.keep(2)
     back = Session.load(session.save(tmp_path / "session"))
     assert back.current.id == 2
@@ -84,3 +85,12 @@ def test_a_saved_session_comes_back_whole(tmp_path: Path) -> None:
     assert notes_of(back.nodes[1].new) == notes_of(session.nodes[1].new)
     with pytest.raises(InputError, match="holds no session"):
         Session.load(tmp_path)
+
+
+def test_a_session_of_version_0_1_0_still_loads(tmp_path: Path) -> None:
+    folder = continued_session().save(tmp_path / "session")
+    stored = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+    for row in stored["nodes"]:
+        row["seam"] = row.pop("continuation_start")
+    (folder / "session.json").write_text(json.dumps(stored), encoding="utf-8")
+    assert Session.load(folder).nodes[1].continuation_start == 2 * BAR
