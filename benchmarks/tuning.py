@@ -21,12 +21,10 @@ from rwkv_music.errors import InputError
 from rwkv_music.evaluation import HeldOut
 from rwkv_music.model import MusicModel, Style, load_model
 from rwkv_music.score import load_score, num_bars
-from rwkv_music.training.finetuning.tuning import (
-    tune_state,
-    tune_weights,
-    tuning_windows,
-)
+from rwkv_music.training.finetuning.state_tuning import tune_state
+from rwkv_music.training.finetuning.tuning import tuning_windows
 from rwkv_music.training.finetuning.tuning_config import TuningConfig
+from rwkv_music.training.finetuning.weight_tuning import tune_weights
 
 SIZES = (1, 5, 20)
 METHODS = ("state", "lora")

@@ -53,6 +53,15 @@ STORE_FILES = {
 }
 """Files of a token store."""
 
+CHECKPOINT_FACTS = {"best": "early_stopping", "look_is_due": "evaluation_is_due"}
+"""Values that a training file holds besides its tensors."""
+
+EARLY_STOPPING = {"looks_since": "evaluations_since_best"}
+"""Values of `early_stopping` in a training file."""
+
+STEP_METRICS = {"scored_share": "scored_fraction", "padding_share": "padding_fraction"}
+"""Keys of the lines of metrics.jsonl."""
+
 
 def renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, Value]:
     """Return the values under today's names.

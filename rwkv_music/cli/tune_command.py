@@ -57,12 +57,10 @@ def run(given: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from rwkv_music.model import load_model
-    from rwkv_music.training.finetuning.tuning import (
-        TuningReport,
-        tune_state,
-        tune_weights,
-        tuning_windows,
-    )
+    from rwkv_music.training.finetuning.state_tuning import tune_state
+    from rwkv_music.training.finetuning.tuning import tuning_windows
+    from rwkv_music.training.finetuning.weight_tuning import tune_weights
+    from rwkv_music.training.trainer import StepMetrics
 
     config = TuningConfig(**given_settings(given, tuning_settings().values()))
     _refuse_contradictions(given, config)
@@ -74,8 +72,8 @@ def run(given: argparse.Namespace) -> int:
     before = _nats_per_note(model, held_out)
     with tqdm(total=config.steps, desc="tuning", unit="step") as bar:
 
-        def on_step(report: TuningReport) -> None:
-            bar.set_postfix_str(f"loss {report.loss:.3f}")
+        def on_step(metrics: StepMetrics) -> None:
+            bar.set_postfix_str(f"loss {metrics.loss_train:.3f}")
             bar.update()
 
         if config.method == "state":

@@ -1,9 +1,10 @@
-"""The model and its loss as one module, so that whoever wraps it sees each forward and backward."""
+"""The model and its loss as one module, so that DDP and FSDP can wrap forward and backward."""
 
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from rwkv_music.data import Batch
 from rwkv_music.model import RWKV7, ModelState
@@ -11,38 +12,48 @@ from rwkv_music.ops.cross_entropy import Objective, completion_objective
 from rwkv_music.training.config import TrainingConfig
 
 
-class Outcome(NamedTuple):
-    """What became of a batch."""
+class LossOutput(NamedTuple):
+    """Loss of a batch, and the state behind it."""
 
     objective: Objective
-    after: ModelState
-    """After the last token, with its history."""
+    state: ModelState
+    """After the last token, with its autograd history."""
 
 
 class CompletionLoss(nn.Module):
-    """What to descend, of a batch.
+    """Cross entropy of the scored tokens of a batch.
 
     Args:
-        model: Whose parameters are trained.
-        config: Precision, label smoothing and logit penalty are read from it.
+        model: The model to train.
+        config: Sets precision, label smoothing and logit penalty.
+        initial_wkv: WKV matrices that each sequence starts from, one per layer; zeros when None.
     """
 
-    def __init__(self, model: RWKV7, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        model: RWKV7,
+        config: TrainingConfig,
+        *,
+        initial_wkv: Float[Tensor, "L H N N"] | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self._config = config
+        self._initial_wkv = initial_wkv
 
-    def forward(self, batch: Batch, before: ModelState | None, divide_by: float) -> Outcome:
-        """The batch's objective and state.
+    def forward(self, batch: Batch, state: ModelState | None, divide_by: float) -> LossOutput:
+        """Return the loss of a batch and the state after it.
 
         Args:
             batch: On the model's device.
-            before: The state it goes on from.
-            divide_by: What the sum over its scored tokens is divided by.
+            state: The state to continue from; the initial one when None.
+            divide_by: Divisor of the sum over the scored tokens.
         """
-        is_narrow = self._config.hardware.precision == "bfloat16"
-        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=is_narrow):
-            hidden, after = self.model.hidden(batch.tokens, before, resets=batch.resets)
+        if state is None and self._initial_wkv is not None:
+            state = self._initial_state(len(batch.tokens))
+        uses_bfloat16 = self._config.hardware.precision == "bfloat16"
+        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=uses_bfloat16):
+            hidden, after = self.model.hidden(batch.tokens, state, resets=batch.resets)
             objective = completion_objective(
                 hidden,
                 self.model.head.weight,
@@ -52,4 +63,9 @@ class CompletionLoss(nn.Module):
                 logit_penalty=self._config.optimizer.logit_penalty,
                 divide_by=divide_by,
             )
-        return Outcome(objective, after)
+        return LossOutput(objective, after)
+
+    def _initial_state(self, batch_size: int) -> ModelState:
+        assert self._initial_wkv is not None
+        dtype = self.model.emb.weight.dtype
+        return ModelState.beginning(self._initial_wkv, self.model.config, batch_size, dtype=dtype)

@@ -13,12 +13,15 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
 from rwkv_music.training.config import OPTIMIZERS
 
+ParameterGroup = dict[str, Any]
+"""A group of parameters with options, as torch's optimizers take it."""
+
 _BETAS = (0.9, 0.99)
 _EPS = 1e-18
 _FAST = 2.0
 
 
-def parameter_groups(model: RWKV7, *, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(model: RWKV7, *, weight_decay: float) -> list[ParameterGroup]:
     """Every parameter in exactly one group; a group's `lr_scale` multiplies the learning rate.
 
     Args:

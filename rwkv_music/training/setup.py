@@ -1,9 +1,8 @@
-"""What each process of a run trains with: music, its share of the batches, and a trainer."""
+"""What each process of a run trains with: data, its shard of the batches, and a trainer."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from rwkv_music.training.data_module import DataModule, open_loader
 from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
 from rwkv_music.training.initial_weights import load_initial
 from rwkv_music.training.memory import StepWorkload, free_memory, require_memory
-from rwkv_music.training.run.checkpoints import Stored
+from rwkv_music.training.run.checkpoints import CheckpointFacts, SavedState
 from rwkv_music.training.trainer import Trainer
 
 _SAMPLED_BATCHES = 64
@@ -32,13 +31,13 @@ _SAMPLED_BATCHES = 64
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """All that steps are taken with."""
+    """Data, loader and trainer of one process of a run."""
 
     data: DataModule
-    stream: PrefetchLoader
+    loader: PrefetchLoader
     trainer: Trainer
-    facts: dict[str, Any] | None
-    """What a checkpoint says, when the run goes on from one."""
+    resumed: CheckpointFacts | None
+    """The facts of the checkpoint that the run resumes from; None for a new run."""
 
 
 def set_up(
@@ -46,25 +45,25 @@ def set_up(
     group: ProcessGroup,
     *,
     progress: Progress | None = None,
-    newest: Callable[[DataModule], Stored | None] = lambda _: None,
+    load_checkpoint: Callable[[DataModule], SavedState | None] = lambda _: None,
 ) -> TrainingSetup:
-    """Prepare one process of a run; all of them do it together.
+    """Set up one process of a run (collective).
 
     Args:
         config: The settings.
-        group: The processes.
-        progress: Told of each piece, where this process reads them.
-        newest: The checkpoint to go on from, or None to begin; the leader alone is asked.
+        group: The processes that train.
+        progress: Called for each piece, in the process that reads them.
+        load_checkpoint: Called in the main process: the checkpoint to resume from, or None.
 
     Raises:
         InputError: If the corpus cannot be used, or there is too little memory.
     """
     group.validate(config)
     device = choose_device(config.hardware.device)
-    data = DataModule.from_corpus(_load(config, group, progress), config)
+    data = DataModule.from_corpus(_load_corpus(config, group, progress), config)
     torch.manual_seed(config.run.seed)
     model = _new_model(config, data, device, group)
-    stream = open_loader(
+    loader = open_loader(
         data.train_pieces,
         data.train,
         config,
@@ -72,43 +71,41 @@ def set_up(
         device=device,
         shard=group.shard,
     )
-    stored: Stored | None = None
+    saved: SavedState | None = None
 
-    def read() -> tuple[int, dict[str, Any]] | None:
-        nonlocal stored
-        stored = newest(data)
-        if stored is not None:
-            model.load_state_dict(stored.snapshot.model.state_dict())
-            return stored.step, stored.facts
+    def load_weights() -> CheckpointFacts | None:
+        nonlocal saved
+        saved = load_checkpoint(data)
+        if saved is not None:
+            model.load_state_dict(saved.model.state_dict())
+            return saved.facts
         if config.model.init:
-            begun = load_initial(config.model.init, model.config, data.tokenizer.settings)
-            model.load_state_dict(begun.state_dict())
+            initial = load_initial(config.model.init, model.config, data.tokenizer.settings)
+            model.load_state_dict(initial.state_dict())
         return None
 
-    place = group.run_on_main(read)
+    facts = group.run_on_main(load_weights)
     if group.world_size > 1:
-        weights = group.broadcast(model.state_dict() if group.is_main else None)
-        model.load_state_dict(weights)
-    trainer = Trainer(model, stream, config, vocabulary=data.tokenizer.vocabulary, group=group)
-    if place is None:
-        return TrainingSetup(data, stream, trainer, None)
-    step, facts = place
-    stream.seek(facts["stream"])
-    trainer.restore(group.broadcast(None if stored is None else stored.snapshot.tensors), step=step)
-    return TrainingSetup(data, stream, trainer, facts)
+        model.load_state_dict(group.broadcast(model.state_dict() if group.is_main else None))
+    trainer = Trainer(model, loader, config, vocabulary=data.tokenizer.vocabulary, group=group)
+    if facts is not None:
+        loader.seek(facts.loader_position)
+        tensors = group.broadcast(None if saved is None else saved.tensors)
+        trainer.state.load_state_dict(tensors, step=facts.step)
+    return TrainingSetup(data, loader, trainer, facts)
 
 
-def _load(config: TrainingConfig, group: ProcessGroup, progress: Progress | None) -> Corpus:
-    """A store is opened by each process; other music is read once and handed to the others."""
-    if group.run_on_main(lambda: config.data.corpus != "bach" and is_store(config.data.corpus)):
-        return load_corpus(config.data.corpus)
-    return group.run_on_main(lambda: load_corpus(config.data.corpus, progress=progress))
+def _load_corpus(config: TrainingConfig, group: ProcessGroup, progress: Progress | None) -> Corpus:
+    """Open a store in each process; read other corpora once and send them to the others."""
+    corpus = config.data.corpus
+    if group.run_on_main(lambda: corpus != "bach" and is_store(corpus)):
+        return load_corpus(corpus)
+    return group.run_on_main(lambda: load_corpus(corpus, progress=progress))
 
 
 def _new_model(config: TrainingConfig, data: DataModule, device: str, group: ProcessGroup) -> RWKV7:
-    tokenizer = data.tokenizer
     sizes = ModelConfig(
-        vocab_size=tokenizer.vocab_size,
+        vocab_size=data.tokenizer.vocab_size,
         num_layers=config.model.num_layers,
         dim=config.model.dim,
         dropout=config.model.dropout,
@@ -127,7 +124,7 @@ def check_memory(
     device: str,
     group: ProcessGroup | None = None,
 ) -> None:
-    """Refuse a run whose largest batch, or this process's share of it, will not fit into memory.
+    """Refuse a run whose largest batch, or this process's shard of it, does not fit into memory.
 
     Raises:
         InputError: As `require_memory`.
@@ -137,8 +134,8 @@ def check_memory(
         rows = config.data.batch_size // group.world_size
         positions = scored = rows * config.data.context_length
     else:
-        positions, scored, rows = _largest(windows, config, group.shard)
-    load = StepWorkload(
+        positions, scored, rows = _largest_batch(windows, config, group.shard)
+    workload = StepWorkload(
         positions, scored, rows,
         backend=available_backends(device)[0],
         has_amx=has_amx(),
@@ -146,21 +143,26 @@ def check_memory(
         num_shards=group.world_size if config.hardware.sharding == "fsdp" else 1,
     )  # fmt: skip
     free = free_memory(device) // (group.local_world_size if device == "cpu" else 1)
-    require_memory(model, config, load, free=free)
+    require_memory(model, config, workload, free=free)
 
 
-def _largest(windows: Windows, config: TrainingConfig, share: ProcessShard) -> tuple[int, int, int]:
-    """Positions, scored ones and rows of the largest batch that a run is likely to meet.
+def _largest_batch(
+    windows: Windows, config: TrainingConfig, shard: ProcessShard
+) -> tuple[int, int, int]:
+    """Estimate positions, scored positions and rows of the largest batch of a run.
 
-    A batch is a sum over windows drawn at random, so that its size is nearly normal, and the
-    largest of n lies about sqrt(2 ln n) deviations above the mean.
+    A batch is a sum over windows drawn at random, so its size is nearly normal, and the largest of
+    n lies about sqrt(2 ln n) standard deviations above the mean.
     """
-    stream = WindowLoader(
-        windows, batch_size=config.data.batch_size, seed=config.run.seed, shard=share
+    loader = WindowLoader(
+        windows, batch_size=config.data.batch_size, seed=config.run.seed, shard=shard
     )
-    batches = [next(stream) for _ in range(_SAMPLED_BATCHES)]
-    sizes = np.array([[each.tokens.numel(), each.num_scored, len(each.tokens)] for each in batches])
-    far = math.sqrt(2 * math.log(config.run.steps * config.optimizer.gradient_accumulation_steps))
-    likely = np.ceil(sizes.mean(axis=0) + far * sizes.std(axis=0))
+    batches = [next(loader) for _ in range(_SAMPLED_BATCHES)]
+    sizes = np.array(
+        [[batch.tokens.numel(), batch.num_scored, len(batch.tokens)] for batch in batches]
+    )
+    num_batches = config.run.steps * config.optimizer.gradient_accumulation_steps
+    deviations = math.sqrt(2 * math.log(num_batches))
+    likely = np.ceil(sizes.mean(axis=0) + deviations * sizes.std(axis=0))
     positions, scored, rows = np.maximum(likely, sizes.max(axis=0)).astype(int).tolist()
     return positions, scored, rows

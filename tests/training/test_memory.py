@@ -91,8 +91,8 @@ def test_what_layers_keep_for_the_backward_is_what_was_told(
         initialize(model, seed=0)
         trainer = Trainer(model.train(), iter(()), settings)
         batch = random_batch(64, 1024, 2, seed=0)
-        trainer.objective(batch, divide_by=1)  # what the first call leaves behind is not its own
-        held[layers] = held_bytes(lambda t=trainer, b=batch: t.objective(b, divide_by=1))
+        trainer.loss(batch, divide_by=1)  # what the first call leaves behind is not its own
+        held[layers] = held_bytes(lambda t=trainer, b=batch: t.loss(b, divide_by=1))
         guess = estimate_memory(sizes, settings, StepWorkload(1024, 512, 2, has_amx=has_amx()))
         told[layers] = guess.activations + guess.weights - 4 * count_parameters(sizes)
     if held[2] is None:

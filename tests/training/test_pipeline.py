@@ -160,7 +160,7 @@ def test_ctrl_c_finishes_the_step_and_saves(tunes: Path, tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         train(config(tunes, tmp_path / "run"), resume=True, callbacks=Callbacks(on_step=twice))
     assert run.status()["state"] == "stopped"
-    assert "interrupted; the last good checkpoint" in run.status()["message"]
+    assert "interrupted; the last checkpoint" in run.status()["message"]
 
 
 def test_a_run_ends_early_when_the_held_out_loss_no_longer_falls(
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_named
     broken = config(tunes, tmp_path / "run", learning_rate=1e30, warmup_steps=0, save_every=1)
     with pytest.raises(
         TrainingFailedError,
-        match=r"is (nan|inf) at step \d+; lower --learning-rate \(now 1e\+30\); the last good "
+        match=r"is (nan|inf) at step \d+: lower `learning_rate` \(now 1e\+30\); the last "
         r"checkpoint, .*step-0000\d\d\.safetensors, is kept",
     ) as failure:
         train(broken)
@@ -219,7 +219,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_named
     assert run.status()["message"] == str(failure.value)
     assert "\n" not in str(failure.value)
     assert "FloatingPointError" in run.directory.log_path.read_text(encoding="utf-8")
-    with pytest.raises(TrainingFailedError, match="is kept: go on from it with --resume"):
+    with pytest.raises(TrainingFailedError, match="is kept: resume from it"):
         run.wait()
 
 

@@ -1,4 +1,4 @@
-"""The life of a process that does not lead: it does what the leader says, and writes nothing."""
+"""The loop of a process that is not the main one: it runs commands and writes nothing."""
 
 import contextlib
 import os
@@ -13,36 +13,35 @@ from rwkv_music.training.run.failures import explained
 from rwkv_music.training.setup import set_up
 
 
-def follow(config: TrainingConfig, group: ProcessGroup) -> None:
-    """Prepare, and take part in all that the leader begins, until it says that it is over.
+def worker_loop(config: TrainingConfig, group: ProcessGroup) -> None:
+    """Set up, then run the main process's commands until the run ends.
 
     Raises:
-        InputError: If this process cannot go on, or the leader is gone; says which process it is.
+        InputError: If this process cannot continue, or the main process has ended; names the rank.
     """
     try:
         setup = set_up(config, group)
-        with _interrupts_are_the_leaders(), setup.stream:
-            while (word := group.receive_command()) != END:
-                setup.trainer.obey(word)
+        with _interrupts_ignored(), setup.loader:
+            while (command := group.receive_command()) != END:
+                setup.trainer.run_command(command)
     except Exception as error:
-        who = f"process {group.rank} of {group.world_size}"
-        failure = explained(error, config, kept="what the leader has written is kept")
+        failure = explained(error, config, kept="what the main process has written is kept")
         if failure is None:
             raise
         kind = OtherProcessError if isinstance(error, OtherProcessError) else InputError
-        raise kind(f"{who}: {failure}") from error
+        raise kind(f"process {group.rank} of {group.world_size}: {failure}") from error
 
 
 @contextlib.contextmanager
-def _interrupts_are_the_leaders() -> Iterator[None]:
-    """Ctrl-C and SIGTERM reach every process; the leader decides, saves, and says when it ends."""
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM, which reach every process: the main process saves and ends."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     signals = [signal.SIGINT] if os.name == "nt" else [signal.SIGINT, signal.SIGTERM]
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in signals}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import MissingExtraError
+from rwkv_music.settings import settings_text
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.distributed.process_group import ProcessGroup
 from rwkv_music.training.run.directory import RunDirectory
@@ -17,10 +18,10 @@ from rwkv_music.training.run.directory import RunDirectory
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-_FEATURE = {"tensorboard": "--logger tensorboard", "wandb": "--logger wandb"}
+_FEATURE = {name: settings_text(logger=name) for name in ("tensorboard", "wandb")}
 
 
-class Tracker:
+class MetricsLogger:
     """Tells one tracker each line of the metrics; or nobody.
 
     Args:
@@ -41,7 +42,7 @@ class Tracker:
             self._tracker.finish()
 
 
-def chosen_tracker(config: TrainingConfig, group: ProcessGroup) -> str:
+def chosen_logger(config: TrainingConfig, group: ProcessGroup) -> str:
     """The tracker that a run has: "none", "tensorboard" or "wandb".
 
     Raises:
@@ -59,9 +60,9 @@ def chosen_tracker(config: TrainingConfig, group: ProcessGroup) -> str:
     return config.run.logger
 
 
-def open_tracker(
+def open_logger(
     config: TrainingConfig, group: ProcessGroup, run: RunDirectory, *, step: int
-) -> Tracker:
+) -> MetricsLogger:
     """The tracker of a run.
 
     Args:
@@ -73,9 +74,9 @@ def open_tracker(
     Raises:
         MissingExtraError: If a package for it is missing.
     """
-    name = chosen_tracker(config, group)
+    name = chosen_logger(config, group)
     if name == "none":
-        return Tracker()
+        return MetricsLogger()
     from accelerate import PartialState
     from accelerate.tracking import TensorBoardTracker, WandBTracker
 
@@ -88,15 +89,15 @@ def open_tracker(
             "rwkv-music",
             name=run.path.name,
             dir=str(run.path),
-            id=_identity(run),
+            id=_run_id(run),
             resume="allow",
             config=config.to_dict(),
         )
     tracker.start()
-    return Tracker(tracker)
+    return MetricsLogger(tracker)
 
 
-def _identity(run: RunDirectory) -> str:
+def _run_id(run: RunDirectory) -> str:
     """The same each time the run is taken up again, and no other run's."""
     told = f"{run.path.name} {run.config()['sessions'][0]['started']}"
     return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The same held-out prompts, completed at every look: progress one can hear and see."""
+"""Completions of the same held-out prompts at every evaluation: progress to hear and see."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,10 @@ _SAMPLE_BARS = 4
 
 @dataclass(frozen=True)
 class HeldOutPrompt:
-    """Bars of a held-out piece, from where all its parts have entered, and how it goes on."""
+    """A prompt from a held-out piece, and the composer's own continuation."""
 
     name: str
-    """The piece it comes from."""
+    """Name of the piece."""
     prompt: "symusic.Score"
     original: "symusic.Score"
     """The prompt and the composer's own next bars, as far as there are any."""
@@ -32,7 +32,7 @@ class HeldOutPrompt:
 
     @classmethod
     def of(cls, piece: Piece, tokenizer: Tokenizer, prompt_bars: int) -> "HeldOutPrompt":
-        """The first bars of a piece in which every part plays; it has at least two bars."""
+        """Take the first bars of a piece in which every part plays; it has at least two bars."""
         from rwkv_music.score import bar_starts, num_bars, take_bars
 
         score = tokenizer.decode(piece.ids)
@@ -47,11 +47,11 @@ class HeldOutPrompt:
 
 
 class HeldOutSamples:
-    """Prompts from the validation pieces, and how they are completed.
+    """Prompts from the validation pieces, and their completions.
 
     Args:
-        prompts: At least one, or none at all for a run without samples.
-        seed: The same at every step, so that differences come from the model.
+        prompts: May be empty, for a run without samples.
+        seed: The same at every evaluation, so that differences come from the model.
     """
 
     def __init__(self, prompts: list[HeldOutPrompt], *, seed: int) -> None:
@@ -59,70 +59,75 @@ class HeldOutSamples:
         self.seed = seed
 
     @classmethod
-    def of(cls, windows: Windows, *, number: int, seed: int) -> "HeldOutSamples":
-        """Prompts from the longest validation pieces, in the order of their lengths."""
+    def of(cls, windows: Windows, *, num_prompts: int, seed: int) -> "HeldOutSamples":
+        """Take prompts from the longest validation pieces, the longest first."""
         tokenizer = windows.tokenizer
-        by_length = sorted(windows.pieces, key=lambda each: -tokenizer.num_bars(each.ids))
+        by_length = sorted(windows.pieces, key=lambda piece: -tokenizer.num_bars(piece.ids))
         return cls(
-            [HeldOutPrompt.of(each, tokenizer, windows.prompt_bars) for each in by_length[:number]],
+            [
+                HeldOutPrompt.of(piece, tokenizer, windows.prompt_bars)
+                for piece in by_length[:num_prompts]
+            ],
             seed=seed,
         )
 
     def description(self) -> list[dict[str, Any]]:
-        """What config.json says of each: where the completion begins, and whose piece it is."""
+        """Return the samples section of config.json."""
         return [
             {
-                "piece": each.name,
-                "seam_tick": each.continuation_start,
-                "ticks_per_quarter": each.prompt.ticks_per_quarter,
+                "piece": prompt.name,
+                "seam_tick": prompt.continuation_start,
+                "ticks_per_quarter": prompt.prompt.ticks_per_quarter,
                 "bars": _SAMPLE_BARS,
                 "seed": self.seed,
             }
-            for each in self.prompts
+            for prompt in self.prompts
         ]
 
     def write_prompts(self, folder: Path) -> None:
-        """Save the prompts alone, as prompt-1.mid and so on."""
+        """Save the prompts as prompt-1.mid and so on."""
         from rwkv_music.score import save_score
 
-        for number, each in enumerate(self.prompts, start=1):
-            save_score(each.prompt, folder / f"prompt-{number}.mid")
+        for index, prompt in enumerate(self.prompts, start=1):
+            save_score(prompt.prompt, folder / f"prompt-{index}.mid")
 
     def complete(self, model: MusicModel, paths: list[Path]) -> "list[symusic.Score]":
-        """Complete each prompt with the model as it is now; a MIDI file and a picture of each.
+        """Complete each prompt with the current model and save a MIDI file and a picture of each.
 
         Args:
-            model: Put in evaluation mode for the time.
-            paths: Of the MIDI files, one a prompt; the pictures stand beside them as .png.
+            model: Put into evaluation mode meanwhile.
+            paths: Of the MIDI files, one per prompt; each picture is saved beside it as .png.
 
         Returns:
-            Prompts and completions.
+            Prompts with their completions.
         """
         from rwkv_music.score import save_piano_roll, save_score
 
         was_training = model.network.training
         model.network.eval()
         scores = []
-        for each, path in zip(self.prompts, paths, strict=True):
-            made = continue_score(
-                model, each.prompt, bars=_SAMPLE_BARS, candidates=1, seed=self.seed
+        for prompt, path in zip(self.prompts, paths, strict=True):
+            candidate = continue_score(
+                model, prompt.prompt, bars=_SAMPLE_BARS, candidates=1, seed=self.seed
             )[0]
-            save_score(made.score, path)
+            save_score(candidate.score, path)
             save_piano_roll(
-                made.score, path.with_suffix(".png"), continuation_start=each.continuation_start
+                candidate.score,
+                path.with_suffix(".png"),
+                continuation_start=prompt.continuation_start,
             )
-            scores.append(made.score)
+            scores.append(candidate.score)
         model.network.train(was_training)
         return scores
 
     def longest_copied_run(self, detector: CopyDetector, scores: "list[symusic.Score]") -> int:
-        """The longest run of notes behind a seam that stands in a training piece."""
+        """Return the longest run of continued notes that is found in a training piece."""
         runs = [
-            detector.longest_run(score, each.continuation_start)
-            for each, score in zip(self.prompts, scores, strict=True)
+            detector.longest_run(score, prompt.continuation_start)
+            for prompt, score in zip(self.prompts, scores, strict=True)
         ]
         return max(runs, default=0)
 
     def originals(self) -> "list[symusic.Score]":
-        """How the prompts really go on."""
-        return [each.original for each in self.prompts]
+        """Return the prompts with the composers' own continuations."""
+        return [prompt.original for prompt in self.prompts]

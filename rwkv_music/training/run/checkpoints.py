@@ -1,13 +1,13 @@
-"""Checkpoints of a run: two files a step, written so that a crash at any moment leaves whole ones.
+"""Checkpoints of a run: two files a step, written so that a crash never leaves half of one.
 
-    step-000150.training.safetensors  what is needed to go on: optimizer, random numbers, places
+    step-000150.training.safetensors  what else is needed to resume: optimizer, random numbers
     step-000150.safetensors           the model, as `load_model` reads it
-    last.safetensors                  the newest model, under a name that stays
+    last.safetensors                  the newest model
     best.safetensors                  the model with the lowest held-out loss
 
-Each is written aside, forced to the disk and renamed. The training file comes first: where there is
-a step's model, the step is whole. `last` and `best` are further names of the same files (or copies,
-where the file system knows no hard links).
+Each file is written beside its place, flushed to the disk and renamed. The training file comes
+first: a step is complete once its model exists. `last` and `best` are hard links (or copies, where
+the file system has no hard links).
 """
 
 import json
@@ -15,27 +15,68 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from rwkv_music.errors import CheckpointError
-from rwkv_music.model import MusicModel, load_checkpoint, save_checkpoint
+from rwkv_music.model import RWKV7, MusicModel, load_checkpoint, save_checkpoint
 from rwkv_music.model.tensor_files import checkpoint_aside
-from rwkv_music.training.distributed.train_state import Snapshot
+from rwkv_music.old_names import CHECKPOINT_FACTS, EARLY_STOPPING, renamed
 
-_OF_A_STEP = re.compile(r"step-(\d+)(\.training)?\.safetensors")
+_STEP_FILE = re.compile(r"step-(\d+)(\.training)?\.safetensors")
 
 
-class Stored(NamedTuple):
-    """A step's checkpoint, read."""
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """Plain values that are saved with a checkpoint."""
 
     step: int
-    snapshot: Snapshot
-    facts: dict[str, Any]
-    """What was saved with it."""
+    loader_position: dict[str, Any]
+    """`position()` of the loader."""
+    early_stopping: dict[str, Any]
+    """`EarlyStopping.to_dict()`."""
+    evaluation_is_due: bool
+    """Whether the run was stopped before an evaluation that was due."""
+    elapsed_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as they are written."""
+        return {
+            "stream": self.loader_position,
+            "early_stopping": self.early_stopping,
+            "evaluation_is_due": self.evaluation_is_due,
+            "elapsed_seconds": self.elapsed_seconds,
+        }
+
+    @classmethod
+    def from_dict(cls, step: int, values: Mapping[str, Any]) -> "CheckpointFacts":
+        """Return the facts from what `to_dict` or an earlier version wrote.
+
+        Raises:
+            KeyError: If a value is missing.
+        """
+        values = renamed(values, CHECKPOINT_FACTS)
+        return cls(
+            step=step,
+            loader_position=values["stream"],
+            early_stopping=renamed(values["early_stopping"], EARLY_STOPPING),
+            evaluation_is_due=values["evaluation_is_due"],
+            elapsed_seconds=values["elapsed_seconds"],
+        )
+
+
+class SavedState(NamedTuple):
+    """A checkpoint that was read."""
+
+    model: RWKV7
+    tensors: dict[str, Tensor]
+    """Optimizer, random numbers and carried state."""
+    facts: CheckpointFacts
 
 
 class Checkpoints:
@@ -43,72 +84,69 @@ class Checkpoints:
 
     Args:
         folder: Made when the first one is written.
-        keep: Newest ones to keep.
+        keep: Number of newest checkpoints to keep.
     """
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder = folder
         self._keep = keep
 
-    def path(self, which: str) -> Path:
-        """The model called "best" or "last"."""
-        return self.folder / f"{which}.safetensors"
+    def path(self, name: str) -> Path:
+        """Return the path of the model "best" or "last"."""
+        return self.folder / f"{name}.safetensors"
 
     def model_path(self, step: int) -> Path:
-        """The model of a step."""
+        """Return the path of a step's model."""
         return self.folder / f"step-{step:06d}.safetensors"
 
     def training_path(self, step: int) -> Path:
-        """What else is needed to go on from a step."""
+        """Return the path of a step's training file."""
         return self.folder / f"step-{step:06d}.training.safetensors"
 
     def steps(self) -> list[int]:
-        """Steps one can go on from, ascending."""
-        steps = sorted({step for step, _ in self._of_steps()})
+        """Return the steps that have a complete checkpoint, ascending."""
         return [
             step
-            for step in steps
+            for step in sorted({step for step, _ in self._step_files()})
             if self.model_path(step).exists() and self.training_path(step).exists()
         ]
 
     def models(self) -> list[str]:
-        """Names of the files that `load_model` reads, whether one can go on from them or not."""
-        found = {self.model_path(step) for step, _ in self._of_steps()}
-        found |= {self.path(which) for which in ("best", "last")}
-        return sorted(path.name for path in found if path.exists())
+        """Return the names of the models, whether a run can resume from them or not."""
+        paths = {self.model_path(step) for step, _ in self._step_files()}
+        paths |= {self.path(name) for name in ("best", "last")}
+        return sorted(path.name for path in paths if path.exists())
+
+    def newest_in_words(self) -> str:
+        """Return what there is to resume from, as the end of a sentence."""
+        steps = self.steps()
+        if not steps:
+            return "no checkpoint had been written"
+        return f"the last checkpoint, {self.model_path(steps[-1])}, is kept: resume from it"
 
     def save(
-        self,
-        step: int,
-        snapshot: Snapshot,
-        *,
-        tokenizer_settings: Mapping[str, int],
-        facts: Mapping[str, Any],
-        metadata: Mapping[str, Any],
+        self, model: MusicModel, tensors: Mapping[str, Tensor], facts: CheckpointFacts
     ) -> None:
-        """Write a step's checkpoint, call it the last one, and drop what is too old.
+        """Write a step's checkpoint, link it as the last one, and remove the oldest.
 
         Args:
-            step: The step after which it is taken.
-            snapshot: The model, and the tensors needed to resume.
-            tokenizer_settings: Of the tokenizer whose ids the model reads.
-            facts: Anything JSON can hold that is needed to go on.
-            metadata: What the model file itself should tell.
+            model: With tokenizer settings and metadata.
+            tensors: The other tensors needed to resume.
+            facts: The values needed to resume.
 
         Raises:
-            CheckpointError: If there is no room; older checkpoints stay as they are.
+            CheckpointError: If the files cannot be written; older checkpoints stay as they are.
         """
-        header = {"step": str(step), "facts": json.dumps(dict(facts))}
-        with checkpoint_aside(self.training_path(step)) as partial:
-            save_file(snapshot.tensors, partial, metadata=header)
-        model = MusicModel(snapshot.model, tokenizer_settings, {"step": step, **metadata})
-        save_checkpoint(model, self.model_path(step))
-        self.name("last", step)
+        header = {"step": str(facts.step), "facts": json.dumps(facts.to_dict())}
+        with checkpoint_aside(self.training_path(facts.step)) as partial:
+            save_file(dict(tensors), partial, metadata=header)
+        save_checkpoint(model, self.model_path(facts.step))
+        self.link("last", facts.step)
         for old in self.steps()[: -self._keep]:
             self._remove(old)
 
-    def read(self, step: int, *, tokenizer_settings: Mapping[str, int]) -> Stored:
-        """What is kept of a step.
+    def read(self, step: int, *, tokenizer_settings: Mapping[str, int]) -> SavedState:
+        """Read a step's checkpoint.
 
         Raises:
             CheckpointError: If a file is missing or damaged.
@@ -117,33 +155,34 @@ class Checkpoints:
         path = self.training_path(step)
         try:
             with safe_open(path, framework="pt") as stored:
-                facts = json.loads((stored.metadata() or {})["facts"])
+                values = json.loads((stored.metadata() or {})["facts"])
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            facts = CheckpointFacts.from_dict(step, values)
         except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
             raise CheckpointError(
-                f"{path} is not a whole file ({error}): delete this step's files to go on from the "
-                "one before"
+                f"{path} is damaged ({error}): delete this step's files to resume from the one "
+                "before"
             ) from error
-        return Stored(step, Snapshot(model.network, tensors), facts)
+        return SavedState(model.network, tensors, facts)
 
-    def name(self, which: str, step: int) -> None:
-        """Give a step's model another name, at once and for good: "last" or "best"."""
-        with checkpoint_aside(self.path(which)) as partial:
+    def link(self, name: str, step: int) -> None:
+        """Give a step's model another name, "last" or "best", atomically."""
+        with checkpoint_aside(self.path(name)) as partial:
             try:
                 os.link(self.model_path(step), partial)
             except OSError:
                 shutil.copyfile(self.model_path(step), partial)
 
-    def tidy(self, *, after: int) -> None:
-        """Remove every step later than the one a run goes on from."""
-        for step, path in self._of_steps():
-            if step > after:
+    def remove_after(self, step: int) -> None:
+        """Remove every checkpoint of a later step."""
+        for later, path in self._step_files():
+            if later > step:
                 path.unlink()
 
-    def _of_steps(self) -> list[tuple[int, Path]]:
-        """The files written here for a step; a copy that somebody has named alike is none."""
-        found = [(_OF_A_STEP.fullmatch(path.name), path) for path in self.folder.glob("step-*")]
-        return [(int(match[1]), path) for match, path in found if match]
+    def _step_files(self) -> list[tuple[int, Path]]:
+        """Return the files of all steps; a user's copy with a similar name is not one of them."""
+        matches = [(_STEP_FILE.fullmatch(path.name), path) for path in self.folder.glob("step-*")]
+        return [(int(match[1]), path) for match, path in matches if match]
 
     def _remove(self, step: int) -> None:
         self.model_path(step).unlink(missing_ok=True)

@@ -125,7 +125,7 @@ def test_the_loss_of_spans_equals_that_of_one_long_forward() -> None:
     read = []
     while stream.position()["rows"][0][0] < 2:
         batch = next(stream)
-        read.append((batch, trainer.objective(batch, divide_by=1).nats))
+        read.append((batch, trainer.loss(batch, divide_by=1).nats))
     stretched = torch.cat([nats for _, nats in read])
     start = 0
     order = [0, 1] if read[0][0].tokens[0, 0] == int(music[0].ids[0]) else [1, 0]
@@ -138,18 +138,18 @@ def test_the_loss_of_spans_equals_that_of_one_long_forward() -> None:
             stretched[start : start + len(alone)], alone.detach(), rtol=1e-10, atol=1e-12
         )
         start += len(alone)
-    assert trainer.carried is not None
-    assert not trainer.carried.layers[0].wkv.requires_grad
+    assert trainer.state.carried is not None
+    assert not trainer.state.carried.layers[0].wkv.requires_grad
 
 
 def test_without_the_carried_state_the_loss_differs() -> None:
     trainer = Trainer(MODEL, iter(()), TrainingConfig(corpus="", out="", dropout=0.0))
     stream = LongContextLoader(pieces([60]), batch_size=1, context_length=20, seed=0)
-    trainer.objective(next(stream), divide_by=1)
+    trainer.loss(next(stream), divide_by=1)
     second = next(stream)
-    carried = trainer.objective(second, divide_by=1).objective.item()
-    trainer.carried = None
-    assert abs(trainer.objective(second, divide_by=1).objective.item() - carried) > 1e-4
+    carried = trainer.loss(second, divide_by=1).objective.item()
+    trainer.state.carried = None
+    assert abs(trainer.loss(second, divide_by=1).objective.item() - carried) > 1e-4
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -79,17 +79,15 @@ def result(trainer: Trainer, reports: list[StepMetrics]) -> dict[str, Any]:
     }
     told = [asdict(report) for report in reports]
     for each in told:
-        del each["tokens_per_second"], each["processes"], each["padding_share"]
+        del each["tokens_per_second"], each["processes"], each["padding_fraction"]
         del each["scored_fraction"]
     found: dict[str, Any] = {"reports": told, "gradients": gradients}
     if not group.is_main:
-        trainer.obey(group.receive_command())
+        trainer.run_command(group.receive_command())
     else:
-        snapshot = trainer.snapshot()
-        found["weights"] = dict(snapshot.model.state_dict())
-        found["state"] = {
-            name: value for name, value in snapshot.tensors.items() if "random/" not in name
-        }
+        model, tensors = trainer.state_dict()
+        found["weights"] = dict(model.state_dict())
+        found["state"] = {name: value for name, value in tensors.items() if "random/" not in name}
     return found
 
 
@@ -109,7 +107,7 @@ def stretches_of(group: ProcessGroup) -> dict[str, Any]:
         reports = list(trainer)
     else:
         for _ in range(STEPS):
-            trainer.obey(group.receive_command())
+            trainer.run_command(group.receive_command())
         reports = []
     return result(trainer, reports)
 
@@ -161,16 +159,16 @@ def runs(group: ProcessGroup, folder: Path, corpus: str) -> None:
 
 def fall(group: ProcessGroup, folder: Path, corpus: str) -> None:
     """Process 1 is killed when it is about to take its third step."""
-    real = Trainer.obey
+    real = Trainer.run_command
     heard = [0]
 
-    def obey(trainer: Trainer, word: str) -> None:
+    def run_command(trainer: Trainer, command: str) -> None:
         heard[0] += 1
         if heard[0] == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        real(trainer, word)
+        real(trainer, command)
 
-    Trainer.obey = obey
+    Trainer.run_command = run_command
     train(run_config(corpus, folder / "run", save_every=1), group=group)
 
 

@@ -19,7 +19,7 @@ from rwkv_music.training.distributed.process_group import (
     init_process_group,
     single_process,
 )
-from rwkv_music.training.monitoring.loggers import chosen_tracker
+from rwkv_music.training.monitoring.loggers import chosen_logger
 from rwkv_music.training.run.directory import RunDirectory
 from tests.training.curves import curve
 from tests.training.distributed.group_worker import SCORED, batches_of, measured, run_config
@@ -143,7 +143,7 @@ def test_when_a_process_is_killed_the_others_end_and_say_so(tunes: Path, tmp_pat
     assert killed == -signal.SIGKILL
     assert code == 2
     assert "another process of this run has ended" in output
-    assert "step-000001.safetensors, is kept: go on from it with --resume" in output
+    assert "step-000001.safetensors, is kept: resume from it" in output
     assert RunDirectory(tmp_path / "run").status()["state"] == "failed"
 
 
@@ -200,12 +200,12 @@ def config(**settings: Any) -> TrainingConfig:
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
     several = OfSeveral(0, 3)
     with pytest.raises(InputError, match=r"cannot be divided among 3.*try `batch_size=6`"):
-        several.require_fit(config(batch_size=8))
-    several.require_fit(config(batch_size=9))
+        several.validate(config(batch_size=8))
+    several.validate(config(batch_size=9))
     with pytest.raises(InputError, match="shards a model over several processes, and there is one"):
-        single_process().require_fit(config(sharding="fsdp"))
+        single_process().validate(config(sharding="fsdp"))
     with pytest.raises(InputError, match="needs `optimizer='adamw'`: adafactor needs whole"):
-        several.require_fit(config(batch_size=9, sharding="fsdp", optimizer="adafactor"))
+        several.validate(config(batch_size=9, sharding="fsdp", optimizer="adafactor"))
 
 
 def test_several_processes_without_accelerate_are_told_what_to_install(
@@ -227,13 +227,13 @@ def test_a_tracker_is_chosen_by_what_is_asked_for_and_there(
         "rwkv_music.training.monitoring.loggers.find_spec",
         lambda name: name if name in there else None,
     )
-    assert chosen_tracker(config(), single_process()) == "none"
-    assert chosen_tracker(config(), several) == "tensorboard"
-    assert chosen_tracker(config(logger="none"), several) == "none"
-    assert chosen_tracker(config(logger="tensorboard"), single_process()) == "tensorboard"
-    with pytest.raises(MissingExtraError, match=r"--logger wandb needs wandb.*music\[wandb\]"):
-        chosen_tracker(config(logger="wandb"), single_process())
+    assert chosen_logger(config(), single_process()) == "none"
+    assert chosen_logger(config(), several) == "tensorboard"
+    assert chosen_logger(config(logger="none"), several) == "none"
+    assert chosen_logger(config(logger="tensorboard"), single_process()) == "tensorboard"
+    with pytest.raises(MissingExtraError, match=r"logger='wandb'` needs wandb.*music\[wandb\]"):
+        chosen_logger(config(logger="wandb"), single_process())
     there.remove("tensorboard")
-    assert chosen_tracker(config(), several) == "none"
+    assert chosen_logger(config(), several) == "none"
     with pytest.raises(MissingExtraError, match=r"needs tensorboard.*music\[cluster\]"):
-        chosen_tracker(config(logger="tensorboard"), single_process())
+        chosen_logger(config(logger="tensorboard"), single_process())

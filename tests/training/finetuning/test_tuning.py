@@ -13,13 +13,12 @@ from rwkv_music.generation import continue_score
 from rwkv_music.model import RWKV7, ModelConfig, MusicModel, Style, fingerprint, initialize
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
-from rwkv_music.training.finetuning.tuning import (
-    TuningReport,
-    tune_state,
-    tune_weights,
-    tuning_windows,
-)
+from rwkv_music.training.finetuning.state_tuning import tune_state
+from rwkv_music.training.finetuning.tuning import training_config, tuning_windows
 from rwkv_music.training.finetuning.tuning_config import TuningConfig
+from rwkv_music.training.finetuning.weight_tuning import tune_weights
+from rwkv_music.training.loss import CompletionLoss
+from rwkv_music.training.trainer import StepMetrics
 from tests.music import tune
 
 LARGE = ("att.receptance", "att.key", "att.value", "att.output", "ffn.key", "ffn.value")
@@ -61,7 +60,7 @@ def test_a_style_lowers_the_nats_of_what_it_learnt_and_leaves_the_model_alone(
     model: MusicModel, files: list[Path]
 ) -> None:
     before = copy.deepcopy(model.network.state_dict())
-    reports: list[TuningReport] = []
+    reports: list[StepMetrics] = []
     settings = config("state", steps=15)
     style = tune_state(
         model, tuning_windows(model, files, settings), settings, on_step=reports.append
@@ -81,7 +80,6 @@ def test_the_state_s_gradient_is_that_of_central_differences(
     model: MusicModel, files: list[Path]
 ) -> None:
     from rwkv_music.data import collate
-    from rwkv_music.training.finetuning.tuning import _loss
 
     settings = config("state")
     batch = collate(list(tuning_windows(model, files, settings))[:2])
@@ -90,10 +88,16 @@ def test_the_state_s_gradient_is_that_of_central_differences(
     start = torch.randn(2, 1, 64, 64, generator=generator, dtype=torch.float64)
     direction = torch.randn(start.shape, generator=generator, dtype=torch.float64)
     leaf = start.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(_loss(exact, batch, leaf, settings), leaf)
+    trained = training_config(settings, torch.device("cpu"))
+
+    def loss(wkv: torch.Tensor) -> torch.Tensor:
+        module = CompletionLoss(exact, trained, initial_wkv=wkv)
+        return module(batch, None, batch.num_scored).objective.objective
+
+    (gradient,) = torch.autograd.grad(loss(leaf), leaf)
     step = 1e-5
-    up = _loss(exact, batch, start + step * direction, settings)
-    down = _loss(exact, batch, start - step * direction, settings)
+    up = loss(start + step * direction)
+    down = loss(start - step * direction)
     slope = float((up - down) / (2 * step))
     assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-6)
 
@@ -147,7 +151,9 @@ def test_a_loss_that_is_no_number_ends_with_a_remedy(model: MusicModel, files: l
     broken = copy.deepcopy(model)
     with torch.no_grad():
         broken.network.ln_out.weight.fill_(float("nan"))
-    with pytest.raises(InputError, match=r"the loss is nan at step 1 .*lower it"):
+    with pytest.raises(
+        InputError, match=r"the loss is nan at step 1: lower `learning_rate`.*e\.g\. to"
+    ):
         tune_weights(broken, tuning_windows(model, files, settings), settings)
 
 

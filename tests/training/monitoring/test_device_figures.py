@@ -1,13 +1,11 @@
-"""What a line of metrics says of the device: all that the device tells, and None for the rest."""
-
-from dataclasses import fields
+"""The device's figures in a line of metrics."""
 
 from rwkv_music.devices import DeviceReading, DeviceSampler
-from rwkv_music.training.loop import device_figures
+from rwkv_music.training.run_hooks import device_figures
 
 
 class FakeSampler(DeviceSampler):
-    """A device that has been looked at."""
+    """A sampler with a given reading."""
 
     def __init__(self, reading: DeviceReading | None) -> None:
         super().__init__()
@@ -20,16 +18,39 @@ class FakeSampler(DeviceSampler):
         return 97.5
 
 
-def test_every_figure_of_a_reading_is_logged() -> None:
-    reading = DeviceReading("cuda", "GPU", 90.0, 3 * 2**29, 2**34)
-    told = device_figures(FakeSampler(reading))
-    assert (told["device_busy_percent"], told["memory_gib"]) == (97.5, 1.5)
-    known = {"kind", "name", "busy_percent", "memory_used", "memory_total"}
-    others = {each.name for each in fields(DeviceReading)} - known
-    assert {f"device_{name}" for name in others} <= set(told)
+def test_every_figure_of_a_reading_is_logged_under_its_documented_key() -> None:
+    reading = DeviceReading(
+        kind="cuda",
+        name="GPU",
+        busy_percent=90.0,
+        memory_used=3 * 2**29,
+        memory_total=2**34,
+        power_watts=212.5,
+        temperature_celsius=61.0,
+    )
+    assert device_figures(FakeSampler(reading)) == {
+        # The mean since the last step, not the latest reading.
+        "device_busy_percent": 97.5,
+        "memory_gib": 1.5,
+        "device_power_watts": 212.5,
+        "device_temperature_celsius": 61.0,
+    }
 
 
-def test_a_device_that_nobody_has_looked_at_is_unknown() -> None:
-    told = device_figures(FakeSampler(None))
-    assert told.pop("device_busy_percent") == 97.5
-    assert set(told.values()) == {None}
+def test_figures_that_a_device_does_not_tell_are_none() -> None:
+    reading = DeviceReading("cpu", "CPU", 50.0, None, 2**34, temperature_celsius=40.0)
+    assert device_figures(FakeSampler(reading)) == {
+        "device_busy_percent": 97.5,
+        "memory_gib": None,
+        "device_power_watts": None,
+        "device_temperature_celsius": 40.0,
+    }
+
+
+def test_without_a_reading_only_the_mean_is_known() -> None:
+    assert device_figures(FakeSampler(None)) == {
+        "device_busy_percent": 97.5,
+        "memory_gib": None,
+        "device_power_watts": None,
+        "device_temperature_celsius": None,
+    }

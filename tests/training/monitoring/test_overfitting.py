@@ -12,13 +12,13 @@ from tests.music import BAR, piece, tune
 TOKENIZER = Tokenizer()
 
 
-def test_the_best_is_remembered_and_a_rise_of_two_looks_is_told() -> None:
+def test_the_best_is_remembered_and_a_rise_over_two_evaluations_gives_a_warning() -> None:
     best = EarlyStopping()
-    assert best.look(10, 2.0)
-    assert best.look(20, 1.5)
-    assert not best.look(30, 1.6)
+    assert best.update(10, 2.0)
+    assert best.update(20, 1.5)
+    assert not best.update(30, 1.6)
     assert best.warning(1.6) is None
-    assert not best.look(40, 1.6)
+    assert not best.update(40, 1.6)
     said = best.warning(1.6)
     assert said is not None
     assert said.startswith(
@@ -27,7 +27,7 @@ def test_the_best_is_remembered_and_a_rise_of_two_looks_is_told() -> None:
     # Hardly above the best is no rise.
     assert best.warning(1.501) is None
     assert EarlyStopping(**best.to_dict()) == best
-    assert best.look(50, 1.4)
+    assert best.update(50, 1.4)
     assert best.evaluations_since_best == 0
 
 
@@ -56,13 +56,13 @@ def test_prompts_are_the_longest_pieces_and_know_how_they_go_on() -> None:
         prompt_bars=4,
         completion_bars=2,
     )
-    samples = HeldOutSamples.of(windows, number=3, seed=0)
+    samples = HeldOutSamples.of(windows, num_prompts=3, seed=0)
     assert [each.name for each in samples.prompts] == ["tune-9-9", "tune-6-6", "tune-3-3"]
     # Four bars given, or one less than there are; up to four of the composer's own behind.
     assert [each.continuation_start for each in samples.prompts] == [4 * BAR, 4 * BAR, 2 * BAR]
     ends = [int(np.ceil(score.end() / BAR)) for score in samples.originals()]
     assert ends == [8, 6, 3]
-    assert len(HeldOutSamples.of(windows, number=9, seed=0).prompts) == 4
+    assert len(HeldOutSamples.of(windows, num_prompts=9, seed=0).prompts) == 4
 
 
 def test_a_prompt_begins_where_the_last_part_enters() -> None:
@@ -72,7 +72,7 @@ def test_a_prompt_begins_where_the_last_part_enters() -> None:
     assert late.notes
     entering = Piece("late", TOKENIZER.encode(score), "late")
     windows = Windows([entering], TOKENIZER, prompt_bars=4, completion_bars=2)
-    prompt = HeldOutSamples.of(windows, number=1, seed=0).prompts[0].prompt
+    prompt = HeldOutSamples.of(windows, num_prompts=1, seed=0).prompts[0].prompt
     expected = take_bars(score, 9, 13)
     assert [track.notes[0].pitch for track in prompt.tracks] == [
         track.notes[0].pitch for track in expected.tracks
@@ -86,7 +86,7 @@ def test_a_prompt_leaves_the_bars_that_are_to_be_completed() -> None:
     assert late.notes
     entering = Piece("late", TOKENIZER.encode(score), "late")
     windows = Windows([entering], TOKENIZER, prompt_bars=4, completion_bars=2)
-    sample = HeldOutSamples.of(windows, number=1, seed=0).prompts[0]
+    sample = HeldOutSamples.of(windows, num_prompts=1, seed=0).prompts[0]
     # Two bars without the late part, four to give, four to complete: all of the ten.
     assert sample.continuation_start == 4 * BAR
     assert int(np.ceil(sample.original.end() / BAR)) == 8

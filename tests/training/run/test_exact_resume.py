@@ -156,7 +156,7 @@ def refused_for_want_of_room(
     assert "cannot write the checkpoint" in found.stdout
     assert "free some space" in found.stdout
     assert "the last good checkpoint" in found.stdout
-    assert "step-000008.safetensors, is kept: go on from it with --resume" in found.stdout
+    assert "step-000008.safetensors, is kept: resume from it" in found.stdout
     assert run.status()["state"] == "failed"
     message, last_step = found.stdout.splitlines()
     assert (run.status()["message"], last_step) == (message, "8")
@@ -200,7 +200,7 @@ def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(new_config: NewC
     message, last_step = found.stdout.splitlines()
     assert "cannot write the checkpoint" in message
     assert "No space left" in message
-    assert "step-000003.safetensors, is kept: go on from it with --resume" in message
+    assert "step-000003.safetensors, is kept: resume from it" in message
     assert last_step == "3"
 
 
@@ -258,8 +258,8 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     notes: list[str] = []
     train(config, resume=True, callbacks=Callbacks(on_note=notes.append))
     assert "the checkpoint of step 10 is passed over" in notes[0]
-    assert "goes on from step 9" in notes[1]
-    assert "1 lines of metrics.jsonl behind that step were dropped" in notes[2]
+    assert "resumes from step 9" in notes[1]
+    assert "1 lines of metrics.jsonl after that step are dropped" in notes[2]
     assert curve(run) == curve(expected)
 
 
