@@ -204,17 +204,17 @@ def declared_settings(group: type, name: str = "") -> tuple[Setting, ...]:
     """
     hints = get_type_hints(group)
     declared = []
-    for each in fields(group):
-        declaration: _Declaration = each.metadata[_KEY]
-        arguments = get_args(hints[each.name])
+    for entry in fields(group):
+        declaration: _Declaration = entry.metadata[_KEY]
+        arguments = get_args(hints[entry.name])
         types = [argument for argument in arguments if argument is not type(None)]
-        is_required = each.default is MISSING
+        is_required = entry.default is MISSING
         declared.append(
             Setting(
-                name=each.name,
-                type=types[0] if types else hints[each.name],
+                name=entry.name,
+                type=types[0] if types else hints[entry.name],
                 is_optional=type(None) in arguments,
-                default=None if is_required else each.default,
+                default=None if is_required else entry.default,
                 is_required=is_required,
                 help=declaration.help,
                 group=name,

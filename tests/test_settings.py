@@ -24,13 +24,13 @@ class Oven(SettingsGroup):
 
 
 def test_a_declaration_holds_all_about_a_setting() -> None:
-    declared = {each.name: each for each in declared_settings(Oven, "oven")}
+    declared = {entry.name: entry for entry in declared_settings(Oven, "oven")}
     assert list(declared) == ["recipe", "degrees", "minutes", "trays", "fan", "heat"]
     assert (declared["recipe"].is_required, declared["recipe"].default) == (True, None)
     assert (declared["minutes"].type, declared["minutes"].is_optional) == (int, True)
     assert (declared["degrees"].type, str(declared["degrees"].limits)) == (float, "in (0, 300]")
     assert str(declared["trays"].limits) == "at least 2 and a multiple of 2"
-    assert {each.group for each in declared.values()} == {"oven"}
+    assert {entry.group for entry in declared.values()} == {"oven"}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_values_get_the_declared_type() -> None:
 
 
 def test_text_is_parsed_as_the_declared_type() -> None:
-    declared = {each.name: each for each in declared_settings(Oven)}
+    declared = {entry.name: entry for entry in declared_settings(Oven)}
     assert declared["degrees"].parse("1e2") == 100.0
     assert declared["minutes"].parse("7") == 7
     with pytest.raises(InputError, match=r"`minutes` must be a whole number, got '7\.5'"):

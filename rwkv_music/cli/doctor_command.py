@@ -44,19 +44,19 @@ def run(given: argparse.Namespace) -> int:
     from rwkv_music.data.scanning import find_files
 
     tokenizer = tokenizer_of(given)
-    found = find_files(given.folder)
+    files = find_files(given.folder)
     _check_outputs(given)
-    done = []
+    reports = []
     code = 0
     try:
         with file_bar("examining") as on_file:
-            for file in examine_files(given.folder, found.music, tokenizer=tokenizer):
-                done.append(file)
-                on_file(len(done), len(found.music), file.name)
+            for file_report in examine_files(given.folder, files.music, tokenizer=tokenizer):
+                reports.append(file_report)
+                on_file(len(reports), len(files.music), file_report.name)
     except KeyboardInterrupt:
         print_message("stopped by Ctrl-C; this is what is known so far")
         code = EXIT_INTERRUPTED
-    report = folder_report(given.folder, found, done)
+    report = folder_report(given.folder, files, reports)
     print_result(f"{table_text(report)}\n")
     print_result(summary_text(report))
     _write(report, given)

@@ -139,7 +139,7 @@ def _report(store: Path, info: "StoreInfo") -> None:
     )
     print_result(f"{store}: {sides}")
     if not info.pieces["valid"]:
-        print_result("of so few none is held out yet: training chooses one, more files change that")
+        print_result("too few pieces to hold one out: training will choose one; add more files")
     if info.copies:
         print_result(f"{info.copies:,} of them have the same content as another one")
     if info.repaired:
@@ -148,5 +148,5 @@ def _report(store: Path, info: "StoreInfo") -> None:
         print_result(f"{_files(info.skipped)} skipped, listed in {store / SKIPPED_NAME}")
 
 
-def _files(number: int) -> str:
-    return f"{number:,} file{'' if number == 1 else 's'}"
+def _files(count: int) -> str:
+    return f"{count:,} file{'' if count == 1 else 's'}"

@@ -49,12 +49,12 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         description = f"{title} {_SEVERAL_PROCESSES}" if name == "hardware" else title
         add_settings(
             parser.add_argument_group(f"{name} settings", description),
-            (each for each in _optional_settings() if each.group == name),
+            (declared for declared in _optional_settings() if declared.group == name),
         )
 
 
 def _optional_settings() -> Iterable[Setting]:
-    return (each for each in training_settings().values() if not each.is_required)
+    return (declared for declared in training_settings().values() if not declared.is_required)
 
 
 def _config(given: argparse.Namespace) -> TrainingConfig:
@@ -77,8 +77,8 @@ def _config(given: argparse.Namespace) -> TrainingConfig:
 
 
 def _preset_settings(preset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return all that a preset decides, with the given settings in their place."""
-    defaults = {each.name: each.default for each in _optional_settings()}
+    """Return every setting that presets change: as given, as in this preset, or the default."""
+    defaults = {declared.name: declared.default for declared in _optional_settings()}
     decided = {name: defaults[name] for values in PRESETS.values() for name in values}
     merged = {**decided, **PRESETS[preset], **settings}
     if "steps" in settings and "warmup_steps" not in settings:
@@ -134,8 +134,8 @@ def run(given: argparse.Namespace) -> int:
 def _report_skipped(directory: "RunDirectory") -> None:
     """Name the first pieces that were not trained on; config.json lists all of them."""
     corpus = directory.config()["corpus"]
-    reasons = [f"left out: {name} has fewer than 2 bars" for name in corpus["too_short"]]
-    reasons += [f"set aside: {reason}" for reason in corpus["set_aside"].values()]
+    reasons = [f"skipped: {name} has fewer than 2 bars" for name in corpus["too_short"]]
+    reasons += [f"skipped: {reason}" for reason in corpus["set_aside"].values()]
     for line in reasons[:_MAX_REASONS]:
         print_message(line)
     if len(reasons) > _MAX_REASONS:

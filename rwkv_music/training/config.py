@@ -232,9 +232,9 @@ class TrainingConfig:
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401
         declared = training_settings()
         _require_known(settings)
-        for missing in (each.name for each in declared.values() if each.is_required):
-            if missing not in settings:
-                raise InputError(f"`{missing}` is required: {declared[missing].help}")
+        for name, declaration in declared.items():
+            if declaration.is_required and name not in settings:
+                raise InputError(f"`{name}` is required: {declaration.help}")
         for name, group in _GROUPS.items():
             values = {key: settings[key] for key in settings if declared[key].group == name}
             object.__setattr__(self, name, group(**values))
@@ -282,8 +282,8 @@ class TrainingConfig:
     def flat(self) -> dict[str, Any]:
         """Return every setting by its name, without the groups."""
         return {
-            each.name: getattr(getattr(self, each.group), each.name)
-            for each in training_settings().values()
+            name: getattr(getattr(self, declared.group), name)
+            for name, declared in training_settings().items()
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -317,14 +317,17 @@ _GROUPS: dict[str, type[SettingsGroup]] = {
     "run": RunConfig,
     "hardware": HardwareConfig,
 }
-assert list(_GROUPS) == [each.name for each in fields(TrainingConfig)]
+assert list(_GROUPS) == [group.name for group in fields(TrainingConfig)]
 
 
 @cache
 def training_settings() -> Mapping[str, Setting]:
     """Return the declaration of every training setting by its name."""
-    declared = [each for name in _GROUPS for each in declared_settings(_GROUPS[name], name)]
-    return {each.name: each for each in declared}
+    return {
+        declared.name: declared
+        for name, group in _GROUPS.items()
+        for declared in declared_settings(group, name)
+    }
 
 
 def group_titles() -> dict[str, str]:

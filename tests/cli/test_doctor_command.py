@@ -17,12 +17,12 @@ from tests.music import tune
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "music"
+    folder = tmp_path / "music"
     for seed in range(3):
-        save_score(tune(bars=4, seed=seed), place / f"{seed}.mid")
-    (place / "broken.mid").write_bytes(b"no music")
-    (place / "words.txt").write_text("none")
-    return place
+        save_score(tune(bars=4, seed=seed), folder / f"{seed}.mid")
+    (folder / "broken.mid").write_bytes(b"no music")
+    (folder / "words.txt").write_text("none")
+    return folder
 
 
 def test_the_table_the_summary_and_the_files(
@@ -31,12 +31,12 @@ def test_the_table_the_summary_and_the_files(
     report, pictures = tmp_path / "out" / "report.json", tmp_path / "pictures"
     arguments = ["doctor", str(folder), "--json", str(report), "--pictures", str(pictures)]
     assert main(arguments) == 0
-    said = capsys.readouterr()
-    assert "skipped" in said.out
-    assert "Can I train on this?\n  Yes, but it is little: 3 different pieces" in said.out
-    assert "not examined: 1 .txt" in said.out
-    assert "examining" in said.err
-    assert "examining" not in said.out
+    output = capsys.readouterr()
+    assert "skipped" in output.out
+    assert "Can I train on this?\n  Yes, but it is little: 3 different pieces" in output.out
+    assert "not examined: 1 .txt" in output.out
+    assert "examining" in output.err
+    assert "examining" not in output.out
     stored = json.loads(report.read_text(encoding="utf-8"))
     assert [file["name"] for file in stored["files"]] == ["0.mid", "1.mid", "2.mid", "broken.mid"]
     assert len(list(pictures.glob("*.png"))) == 4
@@ -53,7 +53,7 @@ def test_the_tokenizer_can_be_chosen_as_it_is_for_training(
         report = tmp_path / f"{steps}.json"
         asked = ["doctor", str(folder), "--steps-per-quarter", steps, "--json", str(report)]
         assert main(asked) == 0
-        files = {each["name"]: each for each in json.loads(report.read_text())["files"]}
+        files = {file["name"]: file for file in json.loads(report.read_text())["files"]}
         moved[steps] = files["fine.mid"]["onset_max_ms"]
     # At 100 quarters per minute half a step of 48 is 6.25 ms.
     assert moved["48"] == pytest.approx(6.25, abs=0.01)
@@ -63,41 +63,41 @@ def test_the_tokenizer_can_be_chosen_as_it_is_for_training(
     assert "velocities must be" in capsys.readouterr().err
 
 
-def test_a_folder_that_is_none_is_refused_in_one_line(
+def test_a_folder_that_does_not_exist_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["doctor", str(tmp_path / "nowhere")]) == 2
     assert "is not a folder: give a folder of music files" in capsys.readouterr().err
 
 
-def test_a_wrong_place_is_known_before_the_work_is_done(
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").touch()
-    for option, place, reason in (
+    for option, path, reason in (
         ("--json", tmp_path, "is a folder: give --json a file"),
         ("--json", tmp_path / "taken" / "a.json", "cannot be written"),
         ("--pictures", tmp_path / "taken", "cannot be written"),
     ):
-        assert main(["doctor", str(folder), option, str(place)]) == 2
-        said = capsys.readouterr()
-        assert reason in said.err
-        assert "examining" not in said.err
-        assert not said.out
+        assert main(["doctor", str(folder), option, str(path)]) == 2
+        output = capsys.readouterr()
+        assert reason in output.err
+        assert "examining" not in output.err
+        assert not output.out
 
 
 def test_ctrl_c_prints_what_is_known_so_far(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(
-        place: Path, files: list[FoundFile], **_settings: object
+        root: Path, files: list[FoundFile], **_settings: object
     ) -> Iterator[FileReport]:
-        yield examine_file(place / files[0].name, tokenizer=Tokenizer()).with_name("0.mid")
+        yield examine_file(root / files[0].name, tokenizer=Tokenizer()).with_name("0.mid")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(folder_report, "examine_files", interrupted)
     assert main(["doctor", str(folder)]) == 130
-    said = capsys.readouterr()
-    assert "stopped by Ctrl-C; this is what is known so far" in said.err
-    assert "0.mid" in said.out
-    assert "3 files are not examined because of the interruption." in said.out
+    output = capsys.readouterr()
+    assert "stopped by Ctrl-C; this is what is known so far" in output.err
+    assert "0.mid" in output.out
+    assert "3 files are not examined because of the interruption." in output.out

@@ -29,19 +29,19 @@ def test_shards_are_prepared_and_merged(
 ) -> None:
     whole, merged = tmp_path / "whole", tmp_path / "merged"
     assert main(["prepare", str(folder), "-o", str(whole), "--workers", "1"]) == 0
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     info = Store(whole).info
-    assert said.out.splitlines() == [
+    assert output.out.splitlines() == [
         f"{whole}: {info.pieces['train']} pieces and {info.tokens['train']:,} tokens to train on, "
         f"{info.pieces['valid']} pieces and {info.tokens['valid']:,} tokens to hold out",
         "5 of them have the same content as another one",
         f"1 file skipped, listed in {whole / 'skipped.txt'}",
     ]
-    assert "preparing: 100%" in said.err
-    assert "30/30" in said.err
-    stores = [str(tmp_path / f"shard-{number}") for number in range(2)]
-    for number, store in enumerate(stores):
-        assert main(["prepare", str(folder), "-o", store, "--shard", f"{number}/2"]) == 0
+    assert "preparing: 100%" in output.err
+    assert "30/30" in output.err
+    stores = [str(tmp_path / f"shard-{shard}") for shard in range(2)]
+    for shard, store in enumerate(stores):
+        assert main(["prepare", str(folder), "-o", store, "--shard", f"{shard}/2"]) == 0
     assert main(["merge", *stores, "-o", str(merged)]) == 0
     assert "merging: 100%" in capsys.readouterr().err
     assert tables_of(merged) == tables_of(whole)
@@ -54,9 +54,9 @@ def test_a_second_run_says_what_was_there_and_what_has_changed(
     assert main(arguments) == 0
     (folder / "b" / "1.mid").write_bytes(b"changed")
     assert main(arguments) == 0
-    said = capsys.readouterr().err
-    assert "30 files already in the store" in said
-    assert "changed since it was encoded, kept as it was: b/1.mid" in said
+    error = capsys.readouterr().err
+    assert "30 files already in the store" in error
+    assert "changed since it was encoded, kept as it was: b/1.mid" in error
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_a_shard_that_does_not_exist_is_refused(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["prepare", str(folder), "-o", "store", "--shard", "3/3"])
-    said = capsys.readouterr().err
-    assert "shard 3/3 does not exist: i counts from 0, so it must be below 3" in said
-    assert len(said.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert "shard 3/3 does not exist: i counts from 0, so it must be below 3" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_a_store_of_other_settings_is_trained_on_and_not_taken_for_another(
@@ -110,20 +110,20 @@ def test_a_store_of_other_settings_is_trained_on_and_not_taken_for_another(
     RunDirectory(run).write_status("stopped", step=2, steps=2, device="cpu", session=1)
     capsys.readouterr()
     assert main(["train", "--resume", "--out", str(run)]) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
+    error = capsys.readouterr().err.splitlines()[-1]
     assert (
-        "has a tokenizer of steps_per_quarter 96, velocities 32, max_parts 32, the run in" in said
+        "has a tokenizer of steps_per_quarter 96, velocities 32, max_parts 32, the run in" in error
     )
-    assert "began with one of steps_per_quarter 192, velocities 64, max_parts 32: bring" in said
+    assert "began with one of steps_per_quarter 192, velocities 64, max_parts 32: bring" in error
 
 
 def test_a_folder_is_not_taken_for_a_store(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "--store", str(folder), "--out", "run"]) == 2
-    said = capsys.readouterr().err
-    assert "is not a token store: make one with rwkv-music prepare FOLDER -o" in said
-    assert len(said.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert "is not a token store: make one with rwkv-music prepare FOLDER -o" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
@@ -131,13 +131,13 @@ def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
     assert main(["prepare", str(folder), "-o", str(store), "--workers", "1"]) == 0
     given = build_parser().parse_args(["train", "--store", str(store), "--out", "run"])
     config = TrainingConfig.preset("tiny", corpus=given.store, out=given.out)
-    found = DataModule.from_config(config).summary()
-    assert found["name"] == str(store)
-    assert found["valid_pieces"] == [
-        piece.name for piece in Store(store).valid if piece.name not in found["too_short"]
+    summary = DataModule.from_config(config).summary()
+    assert summary["name"] == str(store)
+    assert summary["valid_pieces"] == [
+        piece.name for piece in Store(store).valid if piece.name not in summary["too_short"]
     ]
-    assert list(found["set_aside"]) == ["broken.mid"]
-    assert found["content_sha256"] == load_corpus(store, Tokenizer()).content_hash
+    assert list(summary["set_aside"]) == ["broken.mid"]
+    assert summary["content_sha256"] == load_corpus(store, Tokenizer()).content_hash
 
 
 @pytest.mark.parametrize("how", [[], ["--carry-state", "--context-length", "40"]])
@@ -175,5 +175,5 @@ def test_a_handful_of_which_none_is_held_out_is_told(
     music = write_tunes(tmp_path / "music", 2)
     arguments = ["--valid-fraction", "0.000001", "--workers", "1"]
     assert main(["prepare", str(music), "-o", str(tmp_path / "store"), *arguments]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert said[1] == "of so few none is held out yet: training chooses one, more files change that"
+    output = capsys.readouterr().out.splitlines()
+    assert output[1] == "too few pieces to hold one out: training will choose one; add more files"

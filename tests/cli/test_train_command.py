@@ -32,7 +32,7 @@ def test_the_first_ten_skipped_pieces_are_listed_and_the_rest_counted(
     arguments = ["--preset", "tiny", "--steps", "2"]
     assert main(["train", "--store", str(store), "--out", str(out), *arguments]) == 0
     lines = capsys.readouterr().err.splitlines()
-    skipped = [line for line in lines if line.startswith("set aside")]
+    skipped = [line for line in lines if line.startswith("skipped: broken")]
     assert [line.split(":")[1] for line in skipped] == [f" broken-{n:02}.mid" for n in range(10)]
     assert f"and 2 more pieces, see {out / 'config.json'}" in lines
     corpus = json.loads((out / "config.json").read_text())["corpus"]

@@ -71,7 +71,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_tuning(
 ) -> None:
     monkeypatch.setattr(HeldOut, "likelihood", lambda *_, **__: pytest.fail("it measures"))
     files = [str(trained.parent / "tunes" / f"{seed}.mid") for seed in (1, 2)]
-    arguments = ["tune", "--model", str(trained), "--files", files[0], "--withheld", files[1]]
+    arguments = ["tune", "--model", str(trained), "--files", files[0], "--held-out", files[1]]
     assert main([*arguments, "-o", str(prompt.parent / output)]) == 2
     error = capsys.readouterr().err
     assert "is a folder: give -o a file" in error or "cannot be written (" in error

@@ -17,12 +17,12 @@ from rwkv_music.training.config import training_settings
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_survives_config_json(name: str) -> None:
+def test_every_preset_is_read_back_from_config_json(name: str) -> None:
     config = TrainingConfig.preset(name, corpus="bach", out="runs/x", seed=3)
     assert TrainingConfig.from_dict(config.to_dict()) == config
 
 
-def test_a_setting_of_none_leaves_the_preset_its_own() -> None:
+def test_a_setting_of_none_keeps_the_value_of_the_preset() -> None:
     config = TrainingConfig.preset("tiny", corpus="bach", out="x", steps=None, dim=128)
     assert (config.run.steps, config.model.dim) == (PRESETS["tiny"]["steps"], 128)
 
@@ -124,8 +124,8 @@ def test_a_sized_preset_has_the_parameters_it_is_named_after(name: str) -> None:
                 dim=config.model.dim,
             )
         )
-    told = float(name[:-1]) * {"m": 1e6, "b": 1e9}[name[-1]]
-    assert sum(each.numel() for each in model.parameters()) == pytest.approx(told, rel=0.1)
+    expected = float(name[:-1]) * {"m": 1e6, "b": 1e9}[name[-1]]
+    assert sum(weight.numel() for weight in model.parameters()) == pytest.approx(expected, rel=0.1)
 
 
 def test_sized_presets_run_from_one_million_to_three_billion() -> None:

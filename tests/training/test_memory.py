@@ -44,21 +44,21 @@ def estimate(**settings: Any) -> MemoryEstimate:
     return estimate_memory(SIZES, config(**settings), BATCH)
 
 
-def test_weights_gradients_and_moments_take_four_bytes_a_number() -> None:
+def test_weights_gradients_and_moments_take_four_bytes_each() -> None:
     # 2 V C + 4 C + L (19 C + 12 C^2 + 2 C (D_w + D_a + D_v + D_g)), and no v0, v1, v2 in layer 0.
     width, inner = 768, 64 + 64 + 32 + 128
     layer = 19 * width + 12 * width**2 + 2 * width * inner
     expected = 2 * 2048 * width + 4 * width + 12 * layer - width - 2 * width * 32
     assert count_parameters(SIZES) == expected
-    found = estimate()
-    assert (found.weights, found.gradients, found.optimizer) == (
+    plain = estimate()
+    assert (plain.weights, plain.gradients, plain.optimizer) == (
         4 * expected,
         4 * expected,
         8 * expected,
     )
 
 
-def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
+def test_each_saving_saves_and_memory_grows_with_the_batch() -> None:
     plain = estimate()
     for leaner in (
         {"precision": "bf16"},
@@ -79,28 +79,28 @@ def test_each_saving_saves_and_batches_cost_in_proportion() -> None:
 )
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_what_layers_keep_for_the_backward_is_what_was_told(
+def test_the_estimate_of_saved_activations_is_what_layers_save(
     precision: str, checkpointing: bool
 ) -> None:
     # The forward alone: what a backward holds for moments is known from whole processes only.
     settings = config(precision=precision, activation_checkpointing=checkpointing)
-    held, told = {}, {}
+    measured, estimated = {}, {}
     for layers in (2, 4):
         sizes = ModelConfig(vocab_size=64, num_layers=layers, dim=128, dropout=0.1)
         model = RWKV7(sizes)
         initialize(model, seed=0)
         trainer = Trainer(model.train(), iter(()), settings)
         batch = random_batch(64, 1024, 2, seed=0)
-        trainer.loss(batch, divide_by=1)  # what the first call leaves behind is not its own
-        held[layers] = held_bytes(lambda t=trainer, b=batch: t.loss(b, divide_by=1))
+        trainer.loss(batch, divide_by=1)  # what the first call keeps is not per batch
+        measured[layers] = held_bytes(lambda t=trainer, b=batch: t.loss(b, divide_by=1))
         guess = estimate_memory(sizes, settings, StepWorkload(1024, 512, 2, has_amx=has_amx()))
-        told[layers] = guess.activations + guess.weights - 4 * count_parameters(sizes)
-    if held[2] is None:
+        estimated[layers] = guess.activations + guess.weights - 4 * count_parameters(sizes)
+    if measured[2] is None:
         pytest.skip("this system's C library does not tell how much memory is in use")
-    assert told[4] - told[2] == pytest.approx(held[4] - held[2], rel=0.15)
+    assert estimated[4] - estimated[2] == pytest.approx(measured[4] - measured[2], rel=0.15)
 
 
-def test_a_sharded_model_takes_a_part_of_its_parameters_memory_and_all_of_its_activations() -> None:
+def test_sharding_divides_the_memory_of_parameters_and_not_of_activations() -> None:
     whole = estimate_memory(SIZES, config(), BATCH)
     part = estimate_memory(SIZES, config(), replace(BATCH, num_shards=4))
     assert part.gradients == whole.gradients // 4
@@ -108,7 +108,7 @@ def test_a_sharded_model_takes_a_part_of_its_parameters_memory_and_all_of_its_ac
     assert (part.activations, part.head) == (whole.activations, whole.head)
 
 
-def test_a_run_that_does_not_fit_is_told_what_would() -> None:
+def test_a_run_that_does_not_fit_is_refused_with_settings_that_do() -> None:
     needed = estimate().total
     assert require_memory(SIZES, config(), BATCH, free=needed).total == needed
     for settings in (
@@ -117,18 +117,18 @@ def test_a_run_that_does_not_fit_is_told_what_would() -> None:
         {"precision": "bfloat16", "activation_checkpointing": True},
     ):
         free = estimate(**settings).total
-        told = (
+        message = (
             f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB are free: "
             f"try {settings_text(**settings)}, "
         )
         with pytest.raises(InputError) as refused:
             require_memory(SIZES, config(), BATCH, free=free)
-        assert str(refused.value).removeprefix(told) in {f"or preset {each}" for each in PRESETS}
+        assert str(refused.value).removeprefix(message) in {f"or preset {name}" for name in PRESETS}
     with pytest.raises(InputError, match="use a machine with more memory"):
         require_memory(SIZES, config(), BATCH, free=1000)
 
 
-def test_what_is_set_already_is_no_remedy_and_the_last_ones_take_smaller_batches() -> None:
+def test_remedies_leave_out_what_is_set_and_reduce_the_batch_last() -> None:
     given = config(precision="bf16", batch_size=6, gradient_accumulation_steps=2)
     smaller = [
         {"batch_size": size, "gradient_accumulation_steps": steps}
@@ -145,7 +145,7 @@ def test_what_is_set_already_is_no_remedy_and_the_last_ones_take_smaller_batches
     assert sharded == [bfloat16, checkpointing, bfloat16 | checkpointing]
 
 
-def test_every_remedy_is_a_setting_with_which_the_run_needs_less() -> None:
+def test_every_remedy_needs_less_memory() -> None:
     given = config(batch_size=4)
     for changes in remedies(given):
         changed = given.replace(**changes)
@@ -154,14 +154,14 @@ def test_every_remedy_is_a_setting_with_which_the_run_needs_less() -> None:
         assert needed < estimate().total, changes
 
 
-def test_a_full_memory_is_answered_with_what_a_new_run_could_do() -> None:
+def test_running_out_of_memory_is_reported_with_settings_for_a_new_run() -> None:
     assert advice_when_full(config(batch_size=1)) == (
         "out of memory: end other programs, or start a new run with "
         "`precision='bfloat16', activation_checkpointing=True` or with a smaller preset"
     )
 
 
-def test_the_largest_batch_of_a_run_is_foreseen_from_a_few(new_config: NewConfig) -> None:
+def test_the_largest_batch_of_a_run_is_estimated_from_a_few(new_config: NewConfig) -> None:
     settings = new_config(steps=400, batch_size=4)
     data = DataModule.from_config(settings)
     stream = WindowLoader(
@@ -179,9 +179,9 @@ def test_the_estimate_is_within_15_percent_of_every_measured_peak() -> None:
     report = json.loads((RESULTS / "step_memory.json").read_text(encoding="utf-8"))
     assert {row["preset"] for row in report["rows"]} == {"5m", "12m", "25m", "43m", "94m"}
     for row in report["rows"]:
-        told = estimate_of(row["preset"], row["form"], report["settings"]).total
-        assert told == pytest.approx(row["peak_bytes"], rel=0.15), (row["preset"], row["form"])
+        total = estimate_of(row["preset"], row["form"], report["settings"]).total
+        assert total == pytest.approx(row["peak_bytes"], rel=0.15), (row["preset"], row["form"])
 
 
-def test_this_machine_has_some_memory() -> None:
+def test_the_free_memory_of_this_machine_is_known() -> None:
     assert free_memory("cpu") > 2**20
