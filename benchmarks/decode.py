@@ -49,7 +49,7 @@ from benchmarks.music_loss import music_losses
 from rwkv_music.gpu_benchmark.accuracy import relative_error
 from rwkv_music.model import RWKV7, ModelConfig, MusicModel, save_pth
 from rwkv_music.ops import use_backend
-from rwkv_music.ops.decoding import in_one_block
+from rwkv_music.ops.decoding import contiguous_copies
 
 Key = tuple[str, str]
 """A contestant's name and the precision of its weights."""
@@ -193,7 +193,7 @@ def readings(contestants: dict[Key, Contestant], tokens: int) -> dict[Key, Calla
 
 def memory_of(size: int) -> Float[Tensor, " numbers"]:
     """So many bytes of zeros, in pages as large as those of the decoders' matrices."""
-    return in_one_block({"numbers": torch.zeros(size // 4)})["numbers"]
+    return contiguous_copies({"numbers": torch.zeros(size // 4)})["numbers"]
 
 
 def read_again(memory: Tensor, times: int) -> Tensor:

@@ -12,9 +12,9 @@ from rwkv_music.ops.decoding import (
     NativeLayer,
     NativeModel,
     PackedMatrix,
-    in_one_block,
+    contiguous_copies,
+    dequantized,
     pack,
-    rounded,
 )
 
 _LARGE_OF_TIME_MIXING = ("receptance", "key", "value", "output")
@@ -32,9 +32,9 @@ def rounded_model(model: RWKV7, precision: str) -> RWKV7:
     for name, kept_as in _matrices(model, precision):
         # Quantisation scales the rows that make one output each: a low-rank matrix's columns.
         if _is_low_rank(name):
-            weights[name] = rounded(weights[name].mT, kept_as).mT.contiguous()
+            weights[name] = dequantized(weights[name].mT, kept_as).mT.contiguous()
         else:
-            weights[name] = rounded(weights[name], kept_as)
+            weights[name] = dequantized(weights[name], kept_as)
     copy.load_state_dict(weights)
     return copy.eval().requires_grad_(requires_grad=False)
 
@@ -45,7 +45,7 @@ def native_model(model: RWKV7, precision: str) -> NativeModel:
     for name, kept_as in _matrices(model, precision):
         weight = model.get_parameter(name)
         packed[name] = pack(weight.mT if _is_low_rank(name) else weight, kept_as)
-    panels = in_one_block({name: each.panels for name, each in packed.items()})
+    panels = contiguous_copies({name: each.panels for name, each in packed.items()})
     packed = {name: replace(each, panels=panels[name]) for name, each in packed.items()}
     first = model.blocks[0]
     assert isinstance(first, Block)
@@ -97,8 +97,8 @@ def _native_layer(model: RWKV7, number: int, packed: dict[str, PackedMatrix]) ->
         parameters=_vector(parameters),
         **large,
         **low_rank,
-        share1=packed.get(f"{att}.v1"),
-        share2=packed.get(f"{att}.v2"),
+        residual1=packed.get(f"{att}.v1"),
+        residual2=packed.get(f"{att}.v2"),
         channel_key=packed[f"blocks.{number}.ffn.key.weight"],
         channel_value=packed[f"blocks.{number}.ffn.value.weight"],
     )

@@ -27,7 +27,7 @@ from rwkv_music.ops.fused_layers import (
     fused_time_mixing,
     has_fused_layers,
 )
-from rwkv_music.ops.recompute import plainly, recomputed
+from rwkv_music.ops.recompute import recompute_disabled, recomputed
 from rwkv_music.ops.wkv7 import wkv7
 
 LAYER_NORM_EPS = 1e-5
@@ -262,7 +262,10 @@ class Block(nn.Module):
 def checkpointed(block: nn.Module) -> Callable[..., Any]:
     """The layer, of which only inputs and outputs stay in memory; random choices are repeated."""
     return partial(
-        checkpoint, block, use_reentrant=False, context_fn=lambda: (plainly(), plainly())
+        checkpoint,
+        block,
+        use_reentrant=False,
+        context_fn=lambda: (recompute_disabled(), recompute_disabled()),
     )
 
 

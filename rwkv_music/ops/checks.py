@@ -1,4 +1,4 @@
-"""Refusals that the operators share: wrong shapes, and numbers that are none."""
+"""Input checks shared by the operators: shapes and finite values."""
 
 from torch import Tensor
 
@@ -6,29 +6,29 @@ from rwkv_music.errors import InputError
 
 
 def check_shape(name: str, tensor: Tensor | None, *shape: int) -> None:
-    """Refuse a tensor of another shape; the native library would read past its end.
+    """Check the shape of a tensor, since the native library would read past its end.
 
     Raises:
-        InputError: Names the tensor and both shapes.
+        InputError: If the shape differs; the message has the name and both shapes.
     """
     if tensor is not None and tuple(tensor.shape) != shape:
         raise InputError(
-            f"{name} must be {list(shape)} to go with the other tensors, got {list(tensor.shape)}"
+            f"{name} must be {list(shape)} to match the other tensors, got {list(tensor.shape)}"
         )
 
 
 def check_finite(tensors: dict[str, Tensor]) -> None:
-    """Refuse numbers that are none.
+    """Check that all values are finite.
 
     Raises:
-        InputError: Names the first tensor that holds a NaN or an infinity, and where.
+        InputError: If a tensor contains NaN or infinity; the message has its name and the index.
     """
     for name, tensor in tensors.items():
         finite = tensor.isfinite()
         if not finite.all():
-            place = tuple((~finite).nonzero()[0].tolist())
+            index = tuple((~finite).nonzero()[0].tolist())
             raise InputError(
-                f"{name} holds {tensor[place].item()} at {list(place)} "
-                f"({int((~finite).sum())} of {tensor.numel()} numbers are not finite): look at "
-                "what computed it, and lower the learning rate if this came up while training"
+                f"{name} holds {tensor[index].item()} at {list(index)} "
+                f"({int((~finite).sum())} of {tensor.numel()} values are not finite): check what "
+                "computed it; in training, lower the learning rate"
             )

@@ -1,6 +1,6 @@
-"""The structures handed to the native library: the same as in source/*.h.
+"""Structures passed to the native library, equal to those in `rwkv_music/native/source/*.h`.
 
-Sequences are passed as they lie in memory, with their strides; only channels must lie side by side.
+Sequences are passed with their strides; only their channels must be contiguous.
 """
 
 import ctypes
@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
-"""What the native library can read and write."""
+"""Codes of the dtypes that the native library reads and writes."""
 
 
 class Sequence(ctypes.Structure):
-    """A tensor [batch, step, head, channel]; strides count numbers."""
+    """A tensor [batch, step, head, channel]; strides count elements."""
 
     _fields_: ClassVar = [
         ("data", ctypes.c_void_p),
@@ -25,7 +25,7 @@ class Sequence(ctypes.Structure):
 
 
 class Sizes(ctypes.Structure):
-    """What an operator over sequences must know of them."""
+    """Sizes, dtype and number of threads of an operator over sequences."""
 
     _fields_: ClassVar = [
         ("batch", ctypes.c_int64),
@@ -36,32 +36,32 @@ class Sizes(ctypes.Structure):
     ]
 
 
-_WORTH_A_THREAD = 64
+_STEPS_PER_THREAD = 64
 """Steps of a head that take about as long as starting a thread."""
 
 
 def sizes_of(x: Tensor) -> Sizes:
-    """Of [batch, step, head, channel], with as many threads as torch uses and the work is worth."""
+    """Return sizes of [batch, step, head, channel] and a number of threads (at most torch's)."""
     batch, steps, heads, _ = x.shape
-    threads = min(torch.get_num_threads(), max(1, batch * steps * heads // _WORTH_A_THREAD))
+    threads = min(torch.get_num_threads(), max(1, batch * steps * heads // _STEPS_PER_THREAD))
     return Sizes(batch, steps, heads, DTYPE_CODES[x.dtype], threads)
 
 
 def sequence(x: Tensor) -> Sequence:
-    """A view of a tensor whose last dimension is contiguous (see `channels_together`)."""
+    """Describe a tensor whose last dimension is contiguous (see `contiguous_channels`)."""
     return Sequence(x.data_ptr(), x.stride(0), x.stride(1), x.stride(2))
 
 
-def channels_together(x: Tensor) -> Tensor:
-    """The tensor itself if its channels lie side by side, or else a copy of it."""
+def contiguous_channels(x: Tensor) -> Tensor:
+    """Return the tensor if its channels are contiguous, or a contiguous copy."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def address(x: Tensor | None) -> int | None:
-    """Where a contiguous tensor's numbers begin; None is a null pointer."""
+    """Return the address of a contiguous tensor's data; None is a null pointer."""
     return None if x is None else x.data_ptr()
 
 
 def contiguous(x: Tensor | None) -> Tensor | None:
-    """The tensor without gaps, if there is one."""
+    """Return a contiguous tensor, or None for None."""
     return None if x is None else x.contiguous()

@@ -1,4 +1,4 @@
-"""max(x, 0)^2, the nonlinearity of RWKV's channel mixing, in one pass forward and one backward."""
+"""max(x, 0)^2, the activation of RWKV's channel mixing, in one pass forward and one backward."""
 
 import ctypes
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ class _Arguments(ctypes.Structure):
 
 
 def squared_relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The square of the positive part of each number."""
+    """Return max(x, 0)^2."""
     if choose_backend(x, HEAD_SIZE) == "native":
         squared: Tensor = torch.ops.rwkv_music.squared_relu(x)
         return squared

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, Decoder, DecoderState, ModelConfig, initialize
 from rwkv_music.native import load_library
-from rwkv_music.ops.decoding import PRECISIONS, pack, rounded
+from rwkv_music.ops.decoding import PRECISIONS, dequantized, pack
 
 VOCABULARY = 61  # not a multiple of 16: the last panel of the head is not full
 CONFIG = ModelConfig(vocab_size=VOCABULARY, num_layers=3, dim=128)
@@ -212,9 +212,9 @@ def test_int8_has_one_scale_a_row_and_at_most_half_a_step_of_error() -> None:
     weight = torch.tensor([[1.27, -0.5, 0.004], [0.0, 0.0, 0.0], [-25.4, 12.6, 0.1]])
     # Scales 0.01 and 0.2: 0.004 is nearest to 0, 12.6 to 63 x 0.2, 0.1 lies between 0 and 0.2.
     expected = torch.tensor([[1.27, -0.5, 0.0], [0.0, 0.0, 0.0], [-25.4, 12.6, 0.0]])
-    torch.testing.assert_close(rounded(weight, "int8"), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(dequantized(weight, "int8"), expected, atol=1e-6, rtol=0)
     large = torch.randn(33, 70, generator=torch.Generator().manual_seed(0))
-    error = (rounded(large, "int8") - large).abs() / (large.abs().amax(1, keepdim=True) / 127)
+    error = (dequantized(large, "int8") - large).abs() / (large.abs().amax(1, keepdim=True) / 127)
     assert 0.4 < float(error.max()) <= 0.5 + 1e-4
 
 

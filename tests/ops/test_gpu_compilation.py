@@ -23,7 +23,7 @@ REGISTERS = 65_536
 def fitting(arch: int) -> list[int]:
     """The splits of a head that a chip has shared memory for."""
     room = 1024 * SHARED_MEMORY[arch]
-    return [rows for rows in cuda.ROWS if 4 * cuda.shared_numbers(rows, backward=True) <= room]
+    return [rows for rows in cuda.ROWS if 4 * cuda.shared_elements(rows, backward=True) <= room]
 
 
 EVERY = [(arch, dtype, rows) for arch in SHARED_MEMORY for dtype in (torch.float32, torch.bfloat16)
@@ -50,7 +50,7 @@ def compiled(arch: int, dtype: torch.dtype, rows: int) -> tuple[bytes, dict[str,
         nvrtc.load_nvrtc()
     except KernelUnavailable as error:
         pytest.skip(str(error))
-    options = (f"-DIO={cuda.NUMBERS[dtype]}", f"-DROWS={rows}", "--ptxas-options=-v")
+    options = (f"-DIO={cuda.DTYPE_CODES[dtype]}", f"-DROWS={rows}", "--ptxas-options=-v")
     found = nvrtc.compile_source(cuda.source_text(), f"sm_{arch}", options)
     assert "warning" not in found.log, found.log
     usage = {

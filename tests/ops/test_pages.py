@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rwkv_music.ops.decoding import in_one_block
+from rwkv_music.ops.decoding import contiguous_copies
 
 LARGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 SHAPES = st.lists(st.lists(st.integers(0, 5), max_size=3), max_size=6)
@@ -21,7 +21,7 @@ def test_copies_hold_the_same_numbers_and_lie_in_order_each_at_a_cache_line(
     shapes: list[list[int]], dtype: torch.dtype
 ) -> None:
     originals = {str(number): torch.randn(shape).to(dtype) for number, shape in enumerate(shapes)}
-    copies = in_one_block(originals)
+    copies = contiguous_copies(originals)
     torch.testing.assert_close(copies, originals, rtol=0, atol=0)
     assert list(copies) == list(originals)
     there = [each for each in copies.values() if each.numel()]
@@ -31,15 +31,15 @@ def test_copies_hold_the_same_numbers_and_lie_in_order_each_at_a_cache_line(
 
 
 def test_a_copy_outlives_the_others() -> None:
-    kept = in_one_block({"first": torch.zeros(2**20), "kept": torch.arange(2**20)})["kept"]
-    other = in_one_block({"other": torch.full((2**21,), 7.0)})
+    kept = contiguous_copies({"first": torch.zeros(2**20), "kept": torch.arange(2**20)})["kept"]
+    other = contiguous_copies({"other": torch.full((2**21,), 7.0)})
     torch.testing.assert_close(kept, torch.arange(2**20))
     assert other["other"][-1] == 7
 
 
 @pytest.mark.skipif(not LARGE_PAGES.exists(), reason="this system has no transparent large pages")
 def test_a_large_block_asks_linux_for_large_pages() -> None:
-    copy = in_one_block({"weights": torch.ones(2**20)})["weights"]
+    copy = contiguous_copies({"weights": torch.ones(2**20)})["weights"]
     flags = ""
     for mapping in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text()):
         first, last = (int(each, 16) for each in mapping.split()[0].split("-"))

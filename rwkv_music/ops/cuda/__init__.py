@@ -1,8 +1,8 @@
-"""CUDA kernels compiled where they run: no compiler, no headers and no build step at the user's.
+"""CUDA kernels compiled at run time: users need no compiler, headers or build step.
 
-`nvrtc` turns source into machine code, `cubins` keeps it, `driver` loads and launches it, and `gpu`
-puts them together for the device a tensor is on. Both libraries are called through their C
-interfaces, which NVIDIA keeps stable; torch's own way to NVRTC is private and keeps nothing.
+`nvrtc` compiles source to machine code, `cubins` caches it, `driver` loads and launches it, and
+`gpu` combines them for the device of a tensor. Both NVIDIA libraries are called through their
+stable C interfaces; torch's own NVRTC interface is private and has no cache.
 """
 
 from rwkv_music.ops.cuda.errors import KernelUnavailable

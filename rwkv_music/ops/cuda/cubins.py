@@ -1,4 +1,4 @@
-"""Compiled kernels on disk: compiled once per machine, checked whenever they are read."""
+"""Cache of compiled kernels on disk, with a checksum verified at every read."""
 
 import hashlib
 import warnings
@@ -12,44 +12,46 @@ _DIGEST = hashlib.sha256
 _DIGEST_SIZE = _DIGEST().digest_size
 
 
-def cached(name: str, key: str, make: Callable[[], bytes], *, anew: bool = False) -> bytes:
-    """What `make` returns, from the cache where it is there and whole.
+def cached(
+    name: str, key: str, compile_kernel: Callable[[], bytes], *, refresh: bool = False
+) -> bytes:
+    """Return a compiled kernel from the cache, compiling it if it is missing or damaged.
 
-    A folder that cannot be written costs a compilation in every process, and a warning.
+    If the cache folder cannot be written, a warning says that every process compiles again.
 
     Args:
-        name: Begins the file's name.
-        key: Everything the content depends on.
-        make: Called if nothing usable is there.
-        anew: Whether to make it again although it is there.
+        name: First part of the file name.
+        key: Everything the machine code depends on.
+        compile_kernel: Returns the machine code.
+        refresh: Compile again even if the cache has it.
     """
     try:
         path = cache_folder() / "cubins" / f"{name}-{_DIGEST(key.encode()).hexdigest()[:24]}"
-        found = None if anew else _read(path)
+        cached_code = None if refresh else _read(path)
     except OSError as error:
-        return _without_cache(error, make())
-    if found is not None:
-        return found
-    made = make()
+        return _warn_no_cache(error, compile_kernel())
+    if cached_code is not None:
+        return cached_code
+    code = compile_kernel()
     try:
-        write_atomic(path, _DIGEST(made).digest() + made)
+        write_atomic(path, _DIGEST(code).digest() + code)
     except OSError as error:
-        return _without_cache(error, made)
-    return made
+        return _warn_no_cache(error, code)
+    return code
 
 
-def _without_cache(error: OSError, made: bytes) -> bytes:
+def _warn_no_cache(error: OSError, code: bytes) -> bytes:
     warnings.warn(
-        f"compiled GPU kernels cannot be kept ({error}) and are compiled in every process: let "
-        "RWKV_MUSIC_CACHE name a folder that can be written",
+        f"compiled GPU kernels cannot be cached ({error}), so every process compiles them: set "
+        "RWKV_MUSIC_CACHE to a writable folder",
         RuntimeWarning,
         stacklevel=2,
     )
-    return made
+    return code
 
 
 def _read(path: Path) -> bytes | None:
-    """The content; None if there is none or it is not what was written."""
+    """Return the content, or None if the file is missing or damaged."""
     if not path.exists():
         return None
     data = path.read_bytes()

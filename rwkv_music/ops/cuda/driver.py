@@ -1,4 +1,4 @@
-"""NVIDIA's driver: loading machine code and launching its functions, through the C interface."""
+"""The NVIDIA driver's C interface: load machine code and launch its functions."""
 
 import ctypes
 import functools
@@ -6,26 +6,26 @@ import sys
 
 from rwkv_music.ops.cuda.errors import KernelUnavailable
 
-_LARGEST_SHARED_MEMORY = 8
+_MAX_DYNAMIC_SHARED_SIZE = 8
 """CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""
-_FREE_SHARED_MEMORY = 48 * 1024
-"""What a launch may have without asking."""
+_DEFAULT_SHARED_MEMORY = 48 * 1024
+"""Bytes of shared memory that a launch may use without setting an attribute."""
 _OUT_OF_MEMORY = 2
 _REMEDIES = {
-    _OUT_OF_MEMORY: "the GPU's memory is full; lower the batch size, or end other programs on it",
-    100: "the driver sees no GPU",
-    200: "the driver does not take this machine code; update the NVIDIA driver",
+    _OUT_OF_MEMORY: "the GPU is out of memory; reduce the batch size, or end other programs on it",
+    100: "the driver finds no GPU",
+    200: "the driver does not accept this machine code; update the NVIDIA driver",
     209: "the machine code is not for this GPU; empty the folder cubins in rwkv-music's cache",
     218: "the driver could not translate PTX; update the NVIDIA driver",
     222: "the driver is older than the compiler; update the NVIDIA driver",
     701: "the kernel needs more registers or shared memory than the GPU has",
-    803: "the driver's parts are of different versions; restart the machine",
+    803: "the versions of the driver's components differ; restart the machine",
 }
-"""By the driver's error number."""
+"""Remedies by CUresult code."""
 
 
 class DriverError(KernelUnavailable):
-    """The driver refused; the message has its own name for why, and a remedy where we know one."""
+    """A failed driver call, with the name of the error and a remedy."""
 
     def __init__(self, call: str, code: int) -> None:
         self.code = code
@@ -35,10 +35,10 @@ class DriverError(KernelUnavailable):
 
 @functools.cache
 def load_driver() -> ctypes.CDLL:
-    """The driver's library.
+    """Load the driver's library.
 
     Raises:
-        KernelUnavailable: If there is none.
+        KernelUnavailable: If it is not installed.
     """
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
@@ -50,9 +50,9 @@ def load_driver() -> ctypes.CDLL:
 
 
 def ensure_context(index: int) -> None:
-    """Give this thread the context that torch uses on a GPU, unless it has one.
+    """Make torch's context of a GPU current in this thread if it has none.
 
-    A thread of torch's backward may not have called CUDA yet.
+    Autograd threads may not have called CUDA yet.
     """
     context, device = ctypes.c_void_p(), ctypes.c_int()
     _call("cuCtxGetCurrent", ctypes.byref(context))
@@ -66,10 +66,10 @@ class Module:
     """Machine code loaded into the context of the current GPU.
 
     Args:
-        image: A cubin or PTX.
+        image: A cubin, or PTX.
 
     Raises:
-        DriverError: If the driver does not take it.
+        DriverError: If the driver does not accept it.
     """
 
     def __init__(self, image: bytes) -> None:
@@ -81,15 +81,15 @@ class Module:
         self, name: str, arguments: ctypes.Structure, *, blocks: int, threads: int, shared: int,
         stream: int,
     ) -> None:  # fmt: skip
-        """Start a function whose one parameter is a structure; returns before it is done.
+        """Launch a function whose only parameter is a structure; returns before it is finished.
 
         Args:
-            name: Of the function.
-            arguments: Copied before this returns.
-            blocks: In a row.
-            threads: Of a block.
-            shared: Bytes of dynamic shared memory of a block.
-            stream: The driver's handle.
+            name: Name of the function.
+            arguments: The structure, copied before this returns.
+            blocks: Number of blocks (one dimension).
+            threads: Threads per block.
+            shared: Bytes of dynamic shared memory per block.
+            stream: Handle of the stream.
 
         Raises:
             DriverError: If the driver refuses the launch.
@@ -102,14 +102,16 @@ class Module:
         )  # fmt: skip
 
     def _function(self, name: str, shared: int) -> ctypes.c_void_p:
-        found = self._functions.get((name, shared))
-        if found is None:
-            found = ctypes.c_void_p()
-            _call("cuModuleGetFunction", ctypes.byref(found), self._module, name.encode())
-            if shared > _FREE_SHARED_MEMORY:
-                _call("cuFuncSetAttribute", found, _LARGEST_SHARED_MEMORY, ctypes.c_int(shared))
-            self._functions[name, shared] = found
-        return found
+        function = self._functions.get((name, shared))
+        if function is None:
+            function = ctypes.c_void_p()
+            _call("cuModuleGetFunction", ctypes.byref(function), self._module, name.encode())
+            if shared > _DEFAULT_SHARED_MEMORY:
+                _call(
+                    "cuFuncSetAttribute", function, _MAX_DYNAMIC_SHARED_SIZE, ctypes.c_int(shared)
+                )
+            self._functions[name, shared] = function
+        return function
 
 
 def _call(name: str, *arguments: object) -> None:
@@ -119,6 +121,6 @@ def _call(name: str, *arguments: object) -> None:
 
 
 def _name(code: int) -> str:
-    found = ctypes.c_char_p()
-    load_driver().cuGetErrorName(code, ctypes.byref(found))
-    return found.value.decode() if found.value else f"error {code}"
+    name = ctypes.c_char_p()
+    load_driver().cuGetErrorName(code, ctypes.byref(name))
+    return name.value.decode() if name.value else f"error {code}"

@@ -1,7 +1,7 @@
-"""What keeps a GPU kernel from running."""
+"""Errors of GPU kernels."""
 
 from rwkv_music.errors import InputError
 
 
 class KernelUnavailable(InputError):  # noqa: N818 - a fact about the machine, not a mistake
-    """Why a kernel cannot run on this machine, in one sentence with what helps."""
+    """A kernel cannot run on this machine; the message has the reason and the remedy."""

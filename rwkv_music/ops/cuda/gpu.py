@@ -1,4 +1,4 @@
-"""A GPU as its kernels see it: what it is, and source text ready to be launched on it."""
+"""A GPU: its properties, and kernels compiled and loaded for it."""
 
 import ctypes
 import functools
@@ -14,18 +14,18 @@ from rwkv_music.ops.cuda.driver import DriverError, Module, ensure_context
 from rwkv_music.ops.cuda.errors import KernelUnavailable
 
 _BROKEN_IMAGE = (200, 209, 300)
-"""What the driver says of machine code that it cannot make sense of."""
+"""Driver errors for invalid machine code."""
 
 
 @runtime_checkable
 class Kernels(Protocol):
-    """Functions that can be launched."""
+    """A set of functions that can be launched."""
 
     def launch(
         self, name: str, arguments: ctypes.Structure, *, blocks: int, threads: int, shared: int,
         stream: int,
     ) -> None:  # fmt: skip
-        """See `Module.launch`; to be called inside `Gpu.current`."""
+        """See `Module.launch`; call inside `Gpu.current`."""
         ...
 
 
@@ -38,16 +38,16 @@ class Gpu:
     """Compute capability times ten."""
     multiprocessors: int
     shared_memory: int
-    """Bytes that one block may have."""
+    """Maximum bytes per block."""
 
     def stream(self) -> int:
-        """The driver's handle of torch's current stream."""
+        """Return the handle of torch's current stream."""
         return int(torch.cuda.current_stream(self.index).cuda_stream)
 
     def kernels(self, name: str, source: str, options: Sequence[str]) -> Kernels:
-        """Compile a source for this GPU, or take it from the cache, and load it.
+        """Compile a source for this GPU, or read it from the cache, and load it.
 
-        Machine code of the cache that the driver does not take is compiled once more.
+        Cached machine code that the driver does not accept is compiled again.
 
         Raises:
             KernelUnavailable: If it cannot be compiled or loaded.
@@ -55,25 +55,25 @@ class Gpu:
         target = nvrtc.target_of(self.capability)
         key = "\n".join([source, target, *options, str(nvrtc.nvrtc_version())])
 
-        def image(*, anew: bool) -> bytes:
+        def image(*, refresh: bool) -> bytes:
             return cubins.cached(
                 f"{name}-{target}",
                 key,
                 lambda: nvrtc.compile_source(source, target, options).image,
-                anew=anew,
+                refresh=refresh,
             )
 
         with self.current():
             try:
-                return Module(image(anew=False))
+                return Module(image(refresh=False))
             except DriverError as error:
                 if error.code not in _BROKEN_IMAGE:
                     raise
-                return Module(image(anew=True))
+                return Module(image(refresh=True))
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Inside, the driver's calls mean this GPU."""
+        """Make this GPU current for driver calls inside a `with` block."""
         with torch.cuda.device(self.index):
             ensure_context(self.index)
             yield
@@ -81,13 +81,13 @@ class Gpu:
 
 @functools.cache
 def gpu_of(index: int) -> Gpu:
-    """The GPU torch knows by a number.
+    """Return the GPU with an index of torch.
 
     Raises:
-        KernelUnavailable: If it is not one of NVIDIA's.
+        KernelUnavailable: If it is not an NVIDIA GPU.
     """
     if torch.version.hip is not None:
-        raise KernelUnavailable("this torch is for AMD's GPUs, the kernel for NVIDIA's")
+        raise KernelUnavailable("this torch is built for AMD GPUs, the kernel is for NVIDIA GPUs")
     properties = torch.cuda.get_device_properties(index)
     return Gpu(
         index,

@@ -1,6 +1,6 @@
-"""NVIDIA's run-time compiler (NVRTC), through its C interface.
+"""NVIDIA's run-time compiler (NVRTC), called through its C interface.
 
-It comes with every CUDA build of torch; `pip install 'rwkv-music[gpu]'` brings one for any other.
+Every CUDA build of torch includes it; `pip install 'rwkv-music[gpu]'` installs it otherwise.
 """
 
 import ctypes
@@ -13,20 +13,20 @@ from rwkv_music.ops.cuda.errors import KernelUnavailable
 
 @dataclass(frozen=True)
 class Compiled:
-    """What came out of a compilation."""
+    """Result of a compilation."""
 
     image: bytes
-    """Machine code (a cubin), or PTX for a chip newer than the compiler."""
+    """Machine code (a cubin), or PTX for a GPU newer than the compiler."""
     log: str
-    """What the compiler said, registers and spills among it if it was asked with `-v`."""
+    """Output of the compiler; with the option `-v` it lists registers and spills."""
 
 
 @functools.cache
 def load_nvrtc() -> ctypes.CDLL:
-    """The compiler's library.
+    """Load the compiler's library.
 
     Raises:
-        KernelUnavailable: If there is none.
+        KernelUnavailable: If it is not installed.
     """
     try:
         from cuda.pathfinder import load_nvidia_dynamic_lib
@@ -45,7 +45,7 @@ def load_nvrtc() -> ctypes.CDLL:
 
 @functools.cache
 def nvrtc_version() -> tuple[int, int]:
-    """Of CUDA, major and minor."""
+    """Return the CUDA version as (major, minor)."""
     major, minor = ctypes.c_int(), ctypes.c_int()
     _check(load_nvrtc().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
     return major.value, minor.value
@@ -53,41 +53,42 @@ def nvrtc_version() -> tuple[int, int]:
 
 @functools.cache
 def supported_architectures() -> tuple[int, ...]:
-    """Compute capabilities it can make machine code for, times ten: (75, 80, ...)."""
+    """Return the compute capabilities it compiles for, times ten: (75, 80, ...)."""
     count = ctypes.c_int()
     _check(load_nvrtc().nvrtcGetNumSupportedArchs(ctypes.byref(count)))
-    found = (ctypes.c_int * count.value)()
-    _check(load_nvrtc().nvrtcGetSupportedArchs(found))
-    return tuple(sorted(found))
+    architectures = (ctypes.c_int * count.value)()
+    _check(load_nvrtc().nvrtcGetSupportedArchs(architectures))
+    return tuple(sorted(architectures))
 
 
 def target_of(capability: int) -> str:
-    """What to compile for: the chip's own machine code, or PTX that its driver translates.
+    """Return the compilation target: machine code, or PTX for a GPU newer than the compiler.
 
     Args:
-        capability: The chip's compute capability times ten.
+        capability: Compute capability of the GPU, times ten.
 
     Raises:
-        KernelUnavailable: If the chip is older than all that this compiler knows.
+        KernelUnavailable: If the GPU is older than all targets of this compiler.
     """
-    known = supported_architectures()
-    if capability in known:
+    supported = supported_architectures()
+    if capability in supported:
         return f"sm_{capability}"
-    older = [each for each in known if each < capability]
+    older = [target for target in supported if target < capability]
     if not older:
         version = ".".join(map(str, nvrtc_version()))
         raise KernelUnavailable(
-            f"the GPU has compute capability {capability / 10:.1f}, and NVRTC {version} begins at "
-            f"{known[0] / 10:.1f}: install a torch of an older CUDA, or use the backend chunked"
+            f"the GPU has compute capability {capability / 10:.1f}, but NVRTC {version} supports "
+            f"{supported[0] / 10:.1f} and newer: install torch for an older "
+            "CUDA, or use the backend chunked"
         )
     return f"compute_{older[-1]}"
 
 
 def compile_source(source: str, target: str, options: Sequence[str] = ()) -> Compiled:
-    """Compile CUDA C++ that includes nothing.
+    """Compile CUDA C++ source without includes.
 
     Args:
-        source: The program.
+        source: The source code.
         target: "sm_90" for machine code, "compute_90" for PTX.
         options: More options of NVRTC, such as "-DNAME=1".
 
@@ -102,35 +103,35 @@ def compile_source(source: str, target: str, options: Sequence[str] = ()) -> Com
         )
     )
     try:
-        words = [f"--gpu-architecture={target}", "--std=c++17", *options]
-        given = (ctypes.c_char_p * len(words))(*(word.encode() for word in words))
-        code = nvrtc.nvrtcCompileProgram(program, len(words), given)
-        log = _text(program, "ProgramLog").decode(errors="replace").rstrip("\0")
+        arguments = [f"--gpu-architecture={target}", "--std=c++17", *options]
+        encoded = (ctypes.c_char_p * len(arguments))(*(x.encode() for x in arguments))
+        code = nvrtc.nvrtcCompileProgram(program, len(arguments), encoded)
+        log = _read_output(program, "ProgramLog").decode(errors="replace").rstrip("\0")
         if code:
             errors = [line for line in log.splitlines() if "error" in line] or [_name(code)]
             raise KernelUnavailable(
                 f"NVRTC {'.'.join(map(str, nvrtc_version()))} did not compile the kernel for "
                 f"{target}: {errors[0].strip()}"
             )
-        return Compiled(_text(program, "CUBIN" if target.startswith("sm_") else "PTX"), log)
+        return Compiled(_read_output(program, "CUBIN" if target.startswith("sm_") else "PTX"), log)
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
 
-def _text(program: ctypes.c_void_p, what: str) -> bytes:
+def _read_output(program: ctypes.c_void_p, kind: str) -> bytes:
     size = ctypes.c_size_t()
-    _check(getattr(load_nvrtc(), f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
-    found = ctypes.create_string_buffer(size.value)
-    _check(getattr(load_nvrtc(), f"nvrtcGet{what}")(program, found))
-    return found.raw
+    _check(getattr(load_nvrtc(), f"nvrtcGet{kind}Size")(program, ctypes.byref(size)))
+    output = ctypes.create_string_buffer(size.value)
+    _check(getattr(load_nvrtc(), f"nvrtcGet{kind}")(program, output))
+    return output.raw
 
 
 def _check(code: int) -> None:
     if code:
-        raise KernelUnavailable(f"NVRTC refused: {_name(code)}")
+        raise KernelUnavailable(f"NVRTC failed: {_name(code)}")
 
 
 def _name(code: int) -> str:
-    ask = load_nvrtc().nvrtcGetErrorString
-    ask.restype = ctypes.c_char_p
-    return bytes(ask(code)).decode()
+    get_error_string = load_nvrtc().nvrtcGetErrorString
+    get_error_string.restype = ctypes.c_char_p
+    return bytes(get_error_string(code)).decode()

@@ -1,21 +1,21 @@
-"""One token through a whole model in the native library: what generation repeats.
+"""One decoding step of a whole model in the native library.
 
-Called token by token, PyTorch spends its time on dispatching some sixty small operators a layer.
-Here a step is one call, and weights may be narrower than float32, since reading them is what a
-larger model waits for.
+For single tokens, PyTorch spends its time dispatching about sixty small operators per layer. Here a
+step is one call, and weights may be narrower than float32, since larger models are limited by
+reading them.
 """
 
 from rwkv_music.ops.decoding.native import NativeLayer, NativeModel, decode_step
-from rwkv_music.ops.decoding.pages import in_one_block
-from rwkv_music.ops.decoding.weights import PRECISIONS, PackedMatrix, pack, rounded
+from rwkv_music.ops.decoding.pages import contiguous_copies
+from rwkv_music.ops.decoding.weights import PRECISIONS, PackedMatrix, dequantized, pack
 
 __all__ = [
     "PRECISIONS",
     "NativeLayer",
     "NativeModel",
     "PackedMatrix",
+    "contiguous_copies",
     "decode_step",
-    "in_one_block",
+    "dequantized",
     "pack",
-    "rounded",
 ]

@@ -1,4 +1,4 @@
-"""A model as the native library sees it: structures that point into packed weights."""
+"""Structures of the native library for decoding: a model as pointers to packed weights."""
 
 import ctypes
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ class _Matrix(ctypes.Structure):
 
 @dataclass(frozen=True)
 class NativeLayer:
-    """The weights of one layer, in the order of the native library's structure."""
+    """The weights of one layer, in the order of `DecodeLayer` in `decode.h`."""
 
     norm1_weight: Tensor
     norm1_bias: Tensor
     norm2_weight: Tensor
     norm2_bias: Tensor
     mixes: Float[Tensor, "6 C"]
-    """Token shift of receptance, decay, key, value, rate and gate."""
+    """Token-shift weights of receptance, decay, key, value, rate and gate."""
     channel_mix: Float[Tensor, " C"]
     parameters: Float[Tensor, "H 8 N"]
     """`HeadParameters.by_head`."""
@@ -46,21 +46,21 @@ class NativeLayer:
     rate2: PackedMatrix
     gate1: PackedMatrix
     gate2: PackedMatrix
-    share1: PackedMatrix | None
+    residual1: PackedMatrix | None
     """None in the first layer."""
-    share2: PackedMatrix | None
+    residual2: PackedMatrix | None
     channel_key: PackedMatrix
     channel_value: PackedMatrix
 
 
-_VECTORS = 7
-"""So many fields of `NativeLayer` are vectors; matrices follow."""
+_NUM_VECTORS = 7
+"""The first fields of `NativeLayer` are vectors; matrices follow."""
 
 
 class _Layer(ctypes.Structure):
     _fields_: ClassVar = [
-        (each.name, ctypes.c_void_p if place < _VECTORS else _Matrix)
-        for place, each in enumerate(fields(NativeLayer))
+        (field.name, ctypes.c_void_p if index < _NUM_VECTORS else _Matrix)
+        for index, field in enumerate(fields(NativeLayer))
     ]
 
 
@@ -85,13 +85,13 @@ class _Step(ctypes.Structure):
 
 
 class NativeModel:
-    """A whole model, ready for `decode_step`.
+    """A whole model for `decode_step`.
 
     Args:
-        layers: First to last.
-        embedding: [V, C], already through the first layer's ln0.
-        norm_weight: Of the norm before the head.
-        norm_bias: Of the norm before the head.
+        layers: Layers in order.
+        embedding: [V, C], with the first layer's ln0 already applied.
+        norm_weight: Weight of the norm before the head.
+        norm_bias: Bias of the norm before the head.
         head: [V, C].
     """
 
@@ -103,8 +103,8 @@ class NativeModel:
         norm_bias: Float[Tensor, " C"],
         head: PackedMatrix,
     ) -> None:
-        # Structures hold bare addresses: what they point to must live as long as they do.
-        self._kept: Any = (layers, embedding, norm_weight, norm_bias, head)
+        # The structures hold raw addresses: keep the tensors alive.
+        self._tensors: Any = (layers, embedding, norm_weight, norm_bias, head)
         self._layers = (_Layer * len(layers))(*map(_layer_structure, layers))
         self.structure = _Model(
             len(layers),
@@ -116,11 +116,11 @@ class NativeModel:
         matrices = [
             matrix
             for layer in layers
-            for each in fields(layer)
-            if isinstance(matrix := getattr(layer, each.name), PackedMatrix)
+            for field in fields(layer)
+            if isinstance(matrix := getattr(layer, field.name), PackedMatrix)
         ]
-        self.num_bytes = sum(each.num_bytes for each in (*matrices, head))
-        """Memory of the matrices, all of which a step reads."""
+        self.num_bytes = sum(matrix.num_bytes for matrix in (*matrices, head))
+        """Bytes of the matrices, all of which a step reads."""
 
 
 def decode_step(
@@ -130,14 +130,14 @@ def decode_step(
     wkv: Float[Tensor, "L B H N N"],
     logits: Float[Tensor, "B V"],
 ) -> None:
-    """Read one token per sequence.
+    """Process one token per sequence.
 
     Args:
-        model: What to read it with.
-        ids: Must be below V: nothing checks them here.
-        shifts: The last inputs of each layer's time and channel mixing; changed in place.
-        wkv: [layer, batch, head, key, value], the transpose of `LayerState.wkv`; changed in place.
-        logits: Filled.
+        model: The model.
+        ids: Token ids, below V (not checked here).
+        shifts: Last inputs of time mixing and channel mixing of each layer; updated in place.
+        wkv: [layer, batch, head, key, value], the transpose of `LayerState.wkv`; updated in place.
+        logits: Receives the logits.
     """
     arguments = _Step(model.structure, ids.numel(), *map(address, (ids, shifts, wkv, logits)))
     load_library().call("decode_step", arguments)
@@ -145,9 +145,9 @@ def decode_step(
 
 def _layer_structure(layer: NativeLayer) -> _Layer:
     vectors, matrices = [], []
-    for place, each in enumerate(fields(layer)):
-        value = getattr(layer, each.name)
-        if place < _VECTORS:
+    for index, field in enumerate(fields(layer)):
+        value = getattr(layer, field.name)
+        if index < _NUM_VECTORS:
             vectors.append(address(value))
         else:
             matrices.append(_matrix_structure(value))

@@ -1,7 +1,7 @@
-"""One block of memory for all matrices of a model, in large pages where the system has them.
+"""One block of memory for all matrices of a model, in huge pages where the system has them.
 
-A processor looks up where every page lies, and reads ahead to the end of a page only: weights that
-no cache holds come faster in pages of 2 MB than in those of 4 KB (docs/benchmarks.md).
+Address translation and hardware prefetching work per page: weights that do not fit the cache are
+read faster from pages of 2 MB than of 4 KB (docs/benchmarks.md).
 """
 
 import contextlib
@@ -13,41 +13,41 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-_LARGE_PAGE = 2**21
+_HUGE_PAGE = 2**21
 """Bytes, on x86-64 and on most ARM64."""
 _CACHE_LINE = 64
-"""Bytes; every tensor begins with one."""
+"""Bytes; every tensor is aligned to it."""
 
 
-def in_one_block(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies that lie one behind the other, in the order given.
+def contiguous_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors into one block of memory, in the given order.
 
     Args:
-        tensors: Of any dtype and shape, on the CPU.
+        tensors: CPU tensors of any dtype and shape.
 
     Example:
-        >>> in_one_block({"first": torch.ones(2), "second": torch.zeros(3)})["first"]
+        >>> contiguous_copies({"first": torch.ones(2), "second": torch.zeros(3)})["first"]
         tensor([1., 1.])
     """
-    sizes = [each.nbytes + -each.nbytes % _CACHE_LINE for each in tensors.values()]
-    *places, size = accumulate(sizes, initial=0)
+    sizes = [x.nbytes + -x.nbytes % _CACHE_LINE for x in tensors.values()]
+    *offsets, size = accumulate(sizes, initial=0)
     block = _block(size)
     copies = {}
-    for place, (name, tensor) in zip(places, tensors.items(), strict=True):
-        room = block[place : place + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-        copies[name] = room.copy_(tensor)
+    for offset, (name, tensor) in zip(offsets, tensors.items(), strict=True):
+        target = block[offset : offset + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+        copies[name] = target.copy_(tensor)
     return copies
 
 
 def _block(size: int) -> UInt8[Tensor, " size"]:
-    """Memory that begins with a page; lives as long as a tensor that shows some of it."""
-    if size < _LARGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        room = torch.empty(size + _CACHE_LINE, dtype=torch.uint8)
-        start = -room.data_ptr() % _CACHE_LINE
+    """Return page-aligned memory, which is freed with the last tensor that uses it."""
+    if size < _HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        memory_block = torch.empty(size + _CACHE_LINE, dtype=torch.uint8)
+        start = -memory_block.data_ptr() % _CACHE_LINE
     else:
-        memory = mmap.mmap(-1, size + _LARGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        with contextlib.suppress(OSError):  # a kernel without large pages: small ones serve as well
+        memory = mmap.mmap(-1, size + _HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel without huge pages uses small ones
             memory.madvise(mmap.MADV_HUGEPAGE)
-        room = torch.frombuffer(memory, dtype=torch.uint8)
-        start = -room.data_ptr() % _LARGE_PAGE
-    return room[start : start + size]
+        memory_block = torch.frombuffer(memory, dtype=torch.uint8)
+        start = -memory_block.data_ptr() % _HUGE_PAGE
+    return memory_block[start : start + size]

@@ -1,4 +1,4 @@
-"""Weight matrices in the three precisions of decoding, and as the native library lays them out."""
+"""Weight matrices in the three precisions of decoding, packed for the native library."""
 
 from dataclasses import dataclass
 
@@ -9,63 +9,66 @@ from torch import Tensor
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 _PANEL = 16
-"""Rows that lie interleaved, as in matrix.h."""
+"""Interleaved rows, as in `matrix.h`."""
 _LARGEST_INT8 = 127
 
 
 @dataclass(frozen=True)
 class PackedMatrix:
-    """A matrix for the native library."""
+    """A matrix packed for the native library."""
 
     panels: Tensor
-    """[ceil(rows / 16), columns, 16], or narrow ones [ceil(rows / 16), ceil(columns / 2), 16, 2];
-    missing rows and columns are zeros."""
+    """[ceil(rows / 16), columns, 16], or for bfloat16 and int8
+    [ceil(rows / 16), ceil(columns / 2), 16, 2].
+    Padded with zeros."""
     scales: Float[Tensor, " padded_rows"] | None
-    """What each row of int8 is to be multiplied with."""
+    """Scale of each row, for int8."""
     rows: int
     columns: int
     precision: str
 
     @property
     def num_bytes(self) -> int:
-        """Memory that a step reads."""
+        """Bytes that a step reads."""
         scales = 0 if self.scales is None else self.scales.nbytes
         return self.panels.nbytes + scales
 
 
 def pack(weight: Float[Tensor, "rows columns"], precision: str) -> PackedMatrix:
-    """Lay a matrix out for y = W x.
+    """Pack a matrix for y = W x.
 
     Args:
         weight: As in `torch.nn.Linear`.
         precision: One of `PRECISIONS`.
     """
     rows, columns = weight.shape
-    together = 1 if precision == "float32" else 2
-    padded = F.pad(weight.detach().float(), (0, -columns % together, 0, -rows % _PANEL))
+    group = 1 if precision == "float32" else 2
+    padded = F.pad(weight.detach().float(), (0, -columns % group, 0, -rows % _PANEL))
     scales = None
     if precision == "int8":
         padded, scales = quantize(padded)
     elif precision == "bfloat16":
         padded = padded.bfloat16()
-    panels = padded.view(len(padded) // _PANEL, _PANEL, -1, together).transpose(1, 2).contiguous()
+    panels = padded.view(len(padded) // _PANEL, _PANEL, -1, group).transpose(1, 2).contiguous()
     return PackedMatrix(panels, scales, rows, columns, precision)
 
 
 def quantize(
     weight: Float[Tensor, "rows columns"],
 ) -> tuple[Int8[Tensor, "rows columns"], Float[Tensor, " rows"]]:
-    """Whole numbers from -127 to 127 and one scale per row, so that weight = number x scale."""
+    """Return integers from -127 to 127 and one scale per row, with weight = integer x scale."""
     scales = weight.abs().amax(dim=1) / _LARGEST_INT8
     divisor = torch.where(scales > 0, scales, 1.0)
     return (weight / divisor.unsqueeze(1)).round().to(torch.int8), scales
 
 
-def rounded(weight: Float[Tensor, "rows columns"], precision: str) -> Float[Tensor, "rows columns"]:
-    """The matrix that `pack` represents, in float32: what a PyTorch twin computes with."""
+def dequantized(
+    weight: Float[Tensor, "rows columns"], precision: str
+) -> Float[Tensor, "rows columns"]:
+    """Return the matrix that `pack` represents in float32, for the PyTorch implementation."""
     if precision == "int8":
-        numbers, scales = quantize(weight.detach().float())
-        return numbers.float() * scales.unsqueeze(1)
+        integers, scales = quantize(weight.detach().float())
+        return integers.float() * scales.unsqueeze(1)
     if precision == "bfloat16":
         return weight.detach().bfloat16().float()
     return weight.detach().float()

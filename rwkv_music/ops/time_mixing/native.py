@@ -14,8 +14,8 @@ from rwkv_music.ops.native_arguments import (
     Sequence,
     Sizes,
     address,
-    channels_together,
     contiguous,
+    contiguous_channels,
     sequence,
     sizes_of,
 )
@@ -98,7 +98,7 @@ def _mix_heads(
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Outputs, final state, and with `keep` what the backward needs."""
-    sequences = [channels_together(each) for each in sequences]
+    sequences = [contiguous_channels(each) for each in sequences]
     results = _empty_results(sequences, state, keep=keep)
     arguments = _forward_arguments(sequences, parameters, state, resets, results)
     load_library().call("time_mixing_forward", arguments)
@@ -166,8 +166,8 @@ def _mix_heads_backward(
     y: Tensor,
 ) -> list[Tensor]:
     """Gradients of the sequences, then of the parameters and of the initial state."""
-    sequences = [channels_together(each) for each in sequences]
-    d_out, d_final_state = channels_together(d_out), d_final_state.contiguous()
+    sequences = [contiguous_channels(each) for each in sequences]
+    d_out, d_final_state = contiguous_channels(d_out), d_final_state.contiguous()
     gradients = [each.new_empty(each.shape) for each in sequences]
     shares = parameters.new_empty(d_out.shape[0], *parameters.shape)
     d_state = torch.empty_like(d_final_state)

@@ -1,11 +1,10 @@
 """The WKV recurrence in chunks: matrix products instead of a loop over steps.
 
-Inside a chunk the state's changes are written with the decay factored out, which turns the
-recurrence into a unit lower-triangular system (README.md in this folder has the derivation). The
-systems of all chunks are solved at once; only a short loop carries the state from chunk to chunk.
-Autograd differentiates through it.
+Within a chunk the decay is factored out, which turns the recurrence into a unit lower-triangular
+system (derived in README.md in this folder). The systems of all chunks are solved at once; only a
+short loop passes the state from chunk to chunk. Autograd differentiates through it.
 
-Exact in real arithmetic. Dividing by the decay inside a chunk stays in float32's range, since a
+Exact in real arithmetic. Dividing by the decay within a chunk stays in float32's range, since a
 decay is never below 0.545.
 """
 
@@ -33,55 +32,54 @@ def wkv7_chunked(
     *,
     chunk: int = CHUNK,
 ) -> tuple[Sequence, State]:
-    """Outputs of all steps and the final state; the same as the reference up to rounding.
+    """Return the outputs of all steps and the final state; equal to the reference up to rounding.
 
-    Takes what `wkv7` takes, all in one precision, and `chunk`, the steps of a chunk: at most 128 in
-    float32, where 0.545 ** -chunk comes near its largest number.
+    Takes the arguments of `wkv7`, all in one dtype, and `chunk`, the steps of a chunk: at most 128
+    in float32, where 0.545 ** -chunk is near the largest value.
     """
     steps = r.shape[1]
-    if steps == 1:  # as when generating: a chunk of one would be all overhead
+    if steps == 1:  # as in generation: a chunk of one step would be slower
         if resets is not None:
             state = state * (~resets).view(-1, 1, 1, 1)
         sequences = (r, log_decay(decay_logit).exp(), k, v, alpha, beta)
-        y, state = recurrence_step(state, *(each.squeeze(1) for each in sequences))
+        y, state = recurrence_step(state, *(x.squeeze(1) for x in sequences))
         return y.unsqueeze(1), state
     length = min(chunk, steps)
     decay_log = _in_chunks(log_decay(decay_logit), length)
-    r, k, v, alpha, beta = (_in_chunks(each, length) for each in (r, k, v, alpha, beta))
+    r, k, v, alpha, beta = (_in_chunks(x, length) for x in (r, k, v, alpha, beta))
 
-    # Everything relative to the state at the chunk's beginning.
-    until = decay_log.cumsum(-2)
-    growth = torch.exp(-until)
-    alpha, r = alpha * torch.exp(until - decay_log), r * until.exp()
-    beta, k = beta * growth, k * growth
+    # Sequences relative to the state at the beginning of the chunk.
+    cumulative_decay = decay_log.cumsum(-2)
+    inverse_decay = torch.exp(-cumulative_decay)
+    alpha, r = alpha * torch.exp(cumulative_decay - decay_log), r * cumulative_decay.exp()
+    beta, k = beta * inverse_decay, k * inverse_decay
 
-    # What step t removes is U_t = of_state_t S^T + of_values_t, with (I - removal) as its system.
-    pieces = _Pieces.of(resets, length)
+    # U_t = from_state_t S^T + from_values_t, the solution of a system with the matrix I - removal.
+    pieces = _Pieces.from_resets(resets, length)
     removal = pieces.within((alpha @ beta.mT).tril(-1))
     identity = torch.eye(length, dtype=r.dtype, device=r.device)
     solution = torch.linalg.solve_triangular(
         identity - removal, identity.expand_as(removal), upper=False, unitriangular=True
     )
-    of_state = solution @ pieces.first(alpha)
-    of_values = solution @ (pieces.within((alpha @ k.mT).tril(-1)) @ v)
+    from_state = solution @ pieces.first(alpha)
+    from_values = solution @ (pieces.within((alpha @ k.mT).tril(-1)) @ v)
 
-    # Everything relative to the state at the chunk's end.
-    whole_decay = until.narrow(-2, length - 1, 1).exp()
+    # Keys relative to the state at the end of the chunk.
+    whole_decay = cumulative_decay.narrow(-2, length - 1, 1).exp()
     beta_end = pieces.last(beta * whole_decay)
     added = v.mT @ pieces.last(k * whole_decay)
     whole_decay = pieces.throughout(whole_decay)
 
-    # Taken apart with unbind, whose gradients are put together in one step; the gradient of each
-    # slice by index would be a whole tensor of zeros with the slice filled in.
-    of_chunk = (of_state, of_values, beta_end, added, whole_decay)
+    # unbind has one gradient for all slices; indexing would allocate a tensor of zeros per slice.
+    per_chunk = (from_state, from_values, beta_end, added, whole_decay)
     starts, removals = [], []
-    for of_start, of_value, beta_here, new, decay in zip(
-        *(each.unbind() for each in of_chunk), strict=True
+    for from_start, from_value, beta_chunk, added_chunk, decay in zip(
+        *(x.unbind() for x in per_chunk), strict=True
     ):
-        removed = of_value + of_start @ state.mT
+        removed = from_value + from_start @ state.mT
         starts.append(state)
         removals.append(removed)
-        state = state * decay + removed.mT @ beta_here + new
+        state = state * decay + removed.mT @ beta_chunk + added_chunk
 
     y = pieces.first(r) @ torch.stack(starts).mT
     y = y + pieces.within((r @ beta.mT).tril()) @ torch.stack(removals)
@@ -90,60 +88,60 @@ def wkv7_chunked(
 
 
 class _Pieces:
-    """Which steps of a chunk belong together when sequences begin anew inside it.
+    """The pieces of a chunk between resets.
 
     Args:
-        number: [chunks, B, 1, length], how many resets came in the chunk up to each step; None
-            without resets, where everything belongs together.
+        piece_index: Resets in the chunk up to each step, [chunks, B, 1, length]; None without
+            resets.
     """
 
-    def __init__(self, number: Float[Tensor, "chunks B 1 length"] | None) -> None:
-        self._number = number
+    def __init__(self, piece_index: Float[Tensor, "chunks B 1 length"] | None) -> None:
+        self._piece_index = piece_index
 
     @classmethod
-    def of(cls, resets: Bool[Tensor, "B T"] | None, length: int) -> "_Pieces":
+    def from_resets(cls, resets: Bool[Tensor, "B T"] | None, length: int) -> "_Pieces":
         if resets is None:
             return cls(None)
         marks = _in_chunks(resets.float()[:, :, None, None], length).squeeze(-1)
         return cls(marks.cumsum(-1))
 
     def within(self, matrix: Tensor) -> Tensor:
-        """Only what a step has from steps of its own piece."""
-        if self._number is None:
+        """Keep only entries between steps of one piece."""
+        if self._piece_index is None:
             return matrix
-        return matrix * (self._number.unsqueeze(-1) == self._number.unsqueeze(-2))
+        return matrix * (self._piece_index.unsqueeze(-1) == self._piece_index.unsqueeze(-2))
 
     def first(self, rows: Tensor) -> Tensor:
-        """Only the steps that see the state before the chunk."""
-        return rows if self._number is None else rows * (self._number == 0).unsqueeze(-1)
+        """Keep only steps that depend on the state before the chunk."""
+        return rows if self._piece_index is None else rows * (self._piece_index == 0).unsqueeze(-1)
 
     def last(self, rows: Tensor) -> Tensor:
-        """Only the steps that the state behind the chunk knows of."""
-        if self._number is None:
+        """Keep only steps that the state after the chunk depends on."""
+        if self._piece_index is None:
             return rows
-        return rows * (self._number == self._number[..., -1:]).unsqueeze(-1)
+        return rows * (self._piece_index == self._piece_index[..., -1:]).unsqueeze(-1)
 
     def throughout(self, rows: Tensor) -> Tensor:
-        """Zeros for chunks through which no state passes."""
-        if self._number is None:
+        """Keep only chunks without a reset; zeros for the others."""
+        if self._piece_index is None:
             return rows
-        return rows * (self._number[..., -1:] == 0).unsqueeze(-1)
+        return rows * (self._piece_index[..., -1:] == 0).unsqueeze(-1)
 
 
 def _in_chunks(sequence: Tensor, length: int) -> Tensor:
-    """[B, T, H, N] -> [chunks, B, H, length, N]; a ragged end is filled with zeros.
+    """[B, T, H, N] -> [chunks, B, H, length, N]; an incomplete chunk is padded with zeros.
 
-    A step of zeros changes nothing: it removes and adds nothing, and a log decay of zero keeps all.
+    A step of zeros leaves the state unchanged: its log decay is zero.
     """
-    batch, steps, heads, width = sequence.shape
-    missing = -steps % length
-    if missing:
-        sequence = F.pad(sequence, (0, 0, 0, 0, 0, missing))
-    shape = (batch, -1, length, heads, width)
+    batch, steps, heads, head_size = sequence.shape
+    padding = -steps % length
+    if padding:
+        sequence = F.pad(sequence, (0, 0, 0, 0, 0, padding))
+    shape = (batch, -1, length, heads, head_size)
     return sequence.reshape(shape).permute(1, 0, 3, 2, 4).contiguous()
 
 
 def _out_of_chunks(chunks: Tensor) -> Tensor:
     """[chunks, B, H, length, N] -> [B, T, H, N]."""
-    number, batch, heads, length, width = chunks.shape
-    return chunks.permute(1, 0, 3, 2, 4).reshape(batch, number * length, heads, width)
+    num_chunks, batch, heads, length, head_size = chunks.shape
+    return chunks.permute(1, 0, 3, 2, 4).reshape(batch, num_chunks * length, heads, head_size)

@@ -1,8 +1,8 @@
-"""The WKV recurrence on an NVIDIA GPU, by the CUDA kernels in `cuda_kernel.cu`.
+"""The WKV recurrence on NVIDIA GPUs, with the CUDA kernels in `cuda_kernel.cu`.
 
-The rows of a head's state are independent of one another but for five sums in the backward, so that
-a head can be split over 1, 2, 4 or 8 blocks: a small model fills a big GPU. The state and all sums
-are float32; sequences are read and written in float32 or bfloat16.
+The rows of a head's state are independent except for five sums in the backward pass, so that a
+head can be split over 1, 2, 4 or 8 blocks and a small model fills a large GPU. The state and all
+sums are float32; sequences are float32 or bfloat16.
 """
 
 import ctypes
@@ -15,18 +15,18 @@ import torch
 from torch import Tensor
 
 from rwkv_music.ops.cuda import Gpu, Kernels, KernelUnavailable, gpu_of
-from rwkv_music.ops.native_arguments import Sequence, address, channels_together, sequence
+from rwkv_music.ops.native_arguments import Sequence, address, contiguous_channels, sequence
 from rwkv_music.ops.wkv7.operators import Kept, Results, define_operators
 
 N = 64
 CHUNK = 16
-"""Steps between two stored states, as in the source."""
+"""Steps between stored states, as in the CUDA source."""
 ROWS = (64, 32, 16, 8)
-"""Value rows of a head that a block may walk."""
-NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
-"""IO in the source; float64 is for tests on the CPU."""
+"""Numbers of value rows of a head that a block can compute."""
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
+"""The macro IO of the source; float64 is for tests on the CPU."""
 SOURCES = tuple(Path(__file__).with_name(f"cuda_{name}.cu") for name in ("kernel", "backward"))
-"""One text in two files."""
+"""One source in two files."""
 _INPUTS = ("r", "logit", "k", "v", "alpha", "beta")
 _FINISH_BLOCKS, _FINISH_THREADS = 4096, 256
 
@@ -54,40 +54,40 @@ class _Backward(ctypes.Structure):
             for name in ("resets", "starts", "removed", "d_final_state", "d_state", "d_v")
         ),
         ("d_columns", ctypes.c_void_p * 5),
-        ("parts", ctypes.c_void_p),
+        ("partial_sums", ctypes.c_void_p),
     ]
 
 
 def threads_of(rows: int) -> int:
-    """Threads of a block that walks so many rows."""
+    """Return the threads of a block for a number of rows."""
     return rows * (8 if rows == 8 else 4)
 
 
-def shared_numbers(rows: int, *, backward: bool) -> int:
-    """Numbers of shared memory of a block."""
+def shared_elements(rows: int, *, backward: bool) -> int:
+    """Return the elements of shared memory of a block."""
     if not backward:
         stage = 4 if rows == 16 else 8
         return 2 * stage * (5 * N + rows + 1)
-    walk = min(CHUNK, 256 // rows)
-    return CHUNK * (5 * N + 3 * rows + 1) + 2 * rows + walk * rows * N
+    history_steps = min(CHUNK, 256 // rows)
+    return CHUNK * (5 * N + 3 * rows + 1) + 2 * rows + history_steps * rows * N
 
 
 def rows_for(heads: int, gpu: Gpu) -> int:
-    """Rows of a block: as many as leave every multiprocessor two blocks.
+    """Return the rows per block: the most that still give every multiprocessor two blocks.
 
     Args:
-        heads: Of all sequences together.
-        gpu: Whose multiprocessors to fill; blocks must fit into its shared memory.
+        heads: Number of heads of all sequences together.
+        gpu: The GPU to fill; a block must fit its shared memory.
     """
     fitting = [
-        rows for rows in ROWS if 4 * shared_numbers(rows, backward=True) <= gpu.shared_memory
+        rows for rows in ROWS if 4 * shared_elements(rows, backward=True) <= gpu.shared_memory
     ]
     filling = (rows for rows in fitting if heads * (N // rows) >= 2 * gpu.multiprocessors)
     return next(filling, fitting[-1] if fitting else ROWS[-1])
 
 
 def load_kernels(device: torch.device, dtype: torch.dtype, rows: int) -> Kernels:
-    """The kernels for a GPU, compiled and loaded once in a process.
+    """Return the kernels for a GPU, compiled and loaded once in a process.
 
     Raises:
         KernelUnavailable: If they cannot run there.
@@ -96,14 +96,14 @@ def load_kernels(device: torch.device, dtype: torch.dtype, rows: int) -> Kernels
 
 
 def source_text() -> str:
-    """The CUDA source, whole."""
+    """Return the complete CUDA source."""
     return "".join(path.read_text(encoding="utf-8") for path in SOURCES)
 
 
 @functools.cache
 def _loaded(index: int, dtype: torch.dtype, rows: int) -> Kernels:
-    options = (f"-DIO={NUMBERS[dtype]}", f"-DROWS={rows}")
-    return gpu_of(index).kernels(f"wkv7-{NUMBERS[dtype]}-{rows}", source_text(), options)
+    options = (f"-DIO={DTYPE_CODES[dtype]}", f"-DROWS={rows}")
+    return gpu_of(index).kernels(f"wkv7-{DTYPE_CODES[dtype]}-{rows}", source_text(), options)
 
 
 def _index(device: torch.device) -> int:
@@ -111,7 +111,7 @@ def _index(device: torch.device) -> int:
 
 
 class _Launcher:
-    """Launches on the GPU that tensors lie on, split as suits their sizes."""
+    """Launches kernels on the GPU of a tensor, with a split chosen for its sizes."""
 
     def __init__(self, r: Tensor) -> None:
         self.gpu = gpu_of(_index(r.device))
@@ -124,13 +124,13 @@ class _Launcher:
     def splits(self) -> int:
         return N // self.rows
 
-    def walk(self, name: str, arguments: ctypes.Structure, *, backward: bool) -> None:
-        """A block for every part of every head."""
-        shared = self._size * shared_numbers(self.rows, backward=backward)
+    def run(self, name: str, arguments: ctypes.Structure, *, backward: bool) -> None:
+        """Launch one block for every part of every head."""
+        shared = self._size * shared_elements(self.rows, backward=backward)
         self._launch(name, arguments, self.heads * self.splits, threads_of(self.rows), shared)
 
     def finish(self, arguments: "_Backward", total: int) -> None:
-        """Add up what the parts of a head found."""
+        """Add the partial sums of the parts of a head."""
         blocks = min(_FINISH_BLOCKS, -(-total // _FINISH_THREADS))
         self._launch("wkv7_finish", arguments, blocks, _FINISH_THREADS, 0)
 
@@ -145,26 +145,26 @@ class _Launcher:
 
 
 def _aligned(state: Tensor) -> Tensor:
-    """The state itself where its rows can be read four numbers at a time, or else a copy."""
+    """Return the state if its rows can be read four elements at a time, or an aligned copy."""
     return state if state.data_ptr() % (4 * state.element_size()) == 0 else state.clone()
 
 
 def _views(tensors: Iterable[Tensor]) -> list[Sequence]:
-    return [sequence(each) for each in tensors]
+    return [sequence(x) for x in tensors]
 
 
 def _forward(
     sequences: list[Tensor], state: Tensor, resets: Tensor | None, results: Results
 ) -> None:
-    ready = [channels_together(each) for each in sequences]
+    inputs = [contiguous_channels(x) for x in sequences]
     state = _aligned(state)
-    steps, heads = ready[0].shape[1:3]
-    starts, removed = (each if each.numel() else None for each in results.kept)
+    steps, heads = inputs[0].shape[1:3]
+    starts, removed = (x if x.numel() else None for x in results.kept)
     arguments = _Forward(
-        steps, heads, *_views(ready), address(resets), address(state), address(results.y),
+        steps, heads, *_views(inputs), address(resets), address(state), address(results.y),
         address(results.final_state), address(starts), address(removed),
     )  # fmt: skip
-    _Launcher(ready[0]).walk("wkv7_forward", arguments, backward=False)
+    _Launcher(inputs[0]).run("wkv7_forward", arguments, backward=False)
 
 
 def _backward(
@@ -176,39 +176,39 @@ def _backward(
     gradients: list[Tensor],
     d_state: Tensor,
 ) -> None:
-    ready = [channels_together(each) for each in (*sequences, dy)]
-    r = ready[0]
+    inputs = [contiguous_channels(x) for x in (*sequences, dy)]
+    r = inputs[0]
     launcher = _Launcher(r)
     d_r, d_logit, d_k, d_v, d_alpha, d_beta = gradients
     columns = (d_r, d_k, d_beta, d_alpha, d_logit)
     d_final_state = None if d_final_state is None else _aligned(d_final_state)
-    parts = None
+    partial_sums = None
     if launcher.splits > 1:
-        parts = d_state.new_empty(launcher.splits * len(columns) * r.numel())
+        partial_sums = d_state.new_empty(launcher.splits * len(columns) * r.numel())
     arguments = _Backward(
-        *r.shape[1:3], r.numel(), *_views(ready), address(resets), *map(address, kept),
+        *r.shape[1:3], r.numel(), *_views(inputs), address(resets), *map(address, kept),
         address(d_final_state), address(d_state), address(d_v),
-        (ctypes.c_void_p * 5)(*map(address, columns)), address(parts),
+        (ctypes.c_void_p * 5)(*map(address, columns)), address(partial_sums),
     )  # fmt: skip
-    launcher.walk("wkv7_backward", arguments, backward=True)
-    if parts is not None:
+    launcher.run("wkv7_backward", arguments, backward=True)
+    if partial_sums is not None:
         launcher.finish(arguments, r.numel())
 
 
 wkv7_cuda = define_operators("wkv7_cuda", _forward, _backward, chunk=CHUNK)
-"""Outputs in the dtype of the sequences, and the final state. Takes what `wkv7` takes."""
+"""Takes the arguments of `wkv7`; returns outputs (dtype of the sequences) and the final state."""
 
 
 def require(index: int, dtype: torch.dtype) -> None:
-    """Compile and load the kernels for a GPU, split as every GPU can; other splits when needed.
+    """Compile and load the kernels for a GPU with the smallest blocks; others are compiled on use.
 
     Raises:
-        KernelUnavailable: Why they do not run there.
+        KernelUnavailable: If they do not run there; the message says why.
     """
     limit = gpu_of(index).shared_memory
-    if limit < 4 * shared_numbers(ROWS[-1], backward=True):
+    if limit < 4 * shared_elements(ROWS[-1], backward=True):
         raise KernelUnavailable(
-            f"a block of this GPU has {limit} bytes of shared memory, and "
-            f"{4 * shared_numbers(ROWS[-1], backward=True)} are needed"
+            f"a block of this GPU has {limit} bytes of shared memory, but "
+            f"{4 * shared_elements(ROWS[-1], backward=True)} are needed"
         )
     _loaded(index, dtype, ROWS[-1])

@@ -1,12 +1,13 @@
-// The WKV recurrence of RWKV-7 on a GPU, forward and backward; README.md in this folder explains it.
+// The WKV recurrence of RWKV-7 on a GPU, forward and backward; see README.md in this folder.
 //
-// Compiled at run time, without any header, and given
-//   IO    what sequences are read and written in: 0 float, 1 bfloat16, 2 double
-//   ROWS  value rows of a head that one block walks: 64, 32, 16 or 8
-// The tests compile the same text for the CPU, where a block's threads run in lock step.
+// Compiled at run time, without any header, with the macros
+//   IO    dtype of sequences in memory: 0 float, 1 bfloat16, 2 double
+//   ROWS  value rows of a head that one block computes: 64, 32, 16 or 8
+// The tests compile the same source for the CPU and run the threads of a block one after the other
+// between barriers.
 //
-// A thread holds OWN numbers of each matrix. In the layout by rows, LANES neighbouring threads share
-// a row of the state (a value channel); in the layout by columns, SHARE of them share a column.
+// A thread holds PER_THREAD elements of each matrix. In the layout by rows, ROW_THREADS adjacent
+// threads share a row of the state (a value channel); in the layout by columns, COLUMN_THREADS share a column.
 
 #if IO == 2
 typedef double Real;
@@ -20,25 +21,25 @@ typedef Real Io;
 #endif
 
 constexpr int N = 64;
-constexpr int STAGE = ROWS == 16 ? 4 : 8;  // steps that the forward reads ahead
+constexpr int STAGE = ROWS == 16 ? 4 : 8;  // steps that the forward pass prefetches
 constexpr int CHUNK = 16;                  // steps between two stored states
 constexpr int SPLITS = N / ROWS;
-constexpr int LANES = ROWS == 8 ? 8 : 4;
-constexpr int THREADS = ROWS * LANES;
-constexpr int SHARE = THREADS / N;
-constexpr int OWN = N / LANES;
-constexpr int WALK = 256 / ROWS < CHUNK ? 256 / ROWS : CHUNK;  // states that shared memory holds
-// Blocks on a multiprocessor for which registers must suffice; older chips have shared memory for one.
+constexpr int ROW_THREADS = ROWS == 8 ? 8 : 4;
+constexpr int THREADS = ROWS * ROW_THREADS;
+constexpr int COLUMN_THREADS = THREADS / N;
+constexpr int PER_THREAD = N / ROW_THREADS;
+constexpr int HISTORY_STEPS = 256 / ROWS < CHUNK ? 256 / ROWS : CHUNK;  // states kept in shared memory
+// Blocks per multiprocessor that registers must allow; older GPUs have shared memory for one.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 constexpr int BLOCKS = ROWS == 64 ? 2 : 1;
 #else
 constexpr int BLOCKS = 1;
 #endif
-static_assert(ROWS / SHARE == OWN, "both layouts give a thread as many numbers");
+static_assert(ROWS / COLUMN_THREADS == PER_THREAD, "equal elements per thread");
 
-constexpr Real RATE = Real(0.60653065971263342);  // exp(-1/2)
+constexpr Real DECAY_RATE = Real(0.60653065971263342);  // exp(-1/2)
 
-struct Sequence {  // [batch, step, head, channel]; strides count numbers
+struct Sequence {  // [batch, step, head, channel]; strides count elements
   const Io* data;
   long long batch, step, head;
 };
@@ -50,12 +51,12 @@ struct Forward {
   const Real* state;            // [batch, head, value, key], as is final_state
   Io* y;                        // [batch, step, head, value]
   Real* final_state;
-  Real* starts;   // [batch, head, chunk, value, key]: the state before every CHUNK-th step, or null
-  Real* removed;  // [batch, head, step, value]: S alpha of every step, or null
+  Real* starts;   // [batch, head, chunk, value, key]: the state before each chunk, or null
+  Real* removed;  // [batch, head, step, value]: S alpha, or null
 };
 
 struct Backward {
-  long long steps, heads, total;  // total: numbers of a sequence
+  long long steps, heads, total;  // total: elements of a sequence
   Sequence r, logit, k, v, alpha, beta, dy;
   const unsigned char* resets;
   const Real* starts;
@@ -64,11 +65,11 @@ struct Backward {
   Real* d_state;
   Io* d_v;
   Io* d_columns[5];  // d_r, d_k, d_beta, d_alpha, d_logit
-  Real* parts;       // [split, 5, total]: the sums over the rows of a block, unless there is one split
+  Real* partial_sums;       // [split, 5, total]: sums over the rows of a block; unused with one split
 };
 
-struct alignas(4 * sizeof(Real)) Four {
-  Real at[4];
+struct alignas(4 * sizeof(Real)) Vec4 {
+  Real lane[4];
 };
 
 __device__ inline Real to_real(Io x) {
@@ -91,39 +92,39 @@ __device__ inline Io to_io(Real x) {
 
 __device__ inline Real sigmoid(Real x) { return Real(1) / (Real(1) + exp(-x)); }
 
-// 1 - d: a decay near 1 would lose the digits that it consists of.
-__device__ inline Real forgotten(Real logit) { return -expm1(-RATE * sigmoid(logit)); }
+// 1 - d, without cancellation at decays near 1.
+__device__ inline Real forget_amount(Real logit) { return -expm1(-DECAY_RATE * sigmoid(logit)); }
 
-// Its derivative; 1 - sigmoid(x) instead of sigmoid(-x) would lose digits as well.
-__device__ inline Real slope(Real logit) {
-  return RATE * (Real(1) - forgotten(logit)) * sigmoid(logit) * sigmoid(-logit);
+// Its derivative; uses sigmoid(-x), since 1 - sigmoid(x) would cancel.
+__device__ inline Real forget_slope(Real logit) {
+  return DECAY_RATE * (Real(1) - forget_amount(logit)) * sigmoid(logit) * sigmoid(-logit);
 }
 
-// Where number e of a thread lies in a row (or column) that COUNT threads share, this being the
-// p-th: fours of neighbouring threads lie side by side, in different banks of shared memory.
+// Index of element e of thread p in a row (or column) shared by COUNT threads. Groups of four elements
+// of adjacent threads are adjacent, so that they are in different banks of shared memory.
 template <int COUNT>
-__device__ inline int place(int e, int p) {
+__device__ inline int element_index(int e, int p) {
   return (e / 4) * (4 * COUNT) + 4 * p + e % 4;
 }
 
 template <int COUNT>
-__device__ inline void take(Real (&own)[OWN], const Real* from, int p) {
+__device__ inline void load_values(Real (&values)[PER_THREAD], const Real* from, int p) {
 #pragma unroll
-  for (int e = 0; e < OWN; e += 4) {
-    const Four four = *reinterpret_cast<const Four*>(from + place<COUNT>(e, p));
+  for (int e = 0; e < PER_THREAD; e += 4) {
+    const Vec4 vec = *reinterpret_cast<const Vec4*>(from + element_index<COUNT>(e, p));
 #pragma unroll
-    for (int i = 0; i < 4; ++i) own[e + i] = four.at[i];
+    for (int i = 0; i < 4; ++i) values[e + i] = vec.lane[i];
   }
 }
 
-__device__ inline Real product(const Real (&a)[OWN], const Real (&b)[OWN]) {
+__device__ inline Real product(const Real (&a)[PER_THREAD], const Real (&b)[PER_THREAD]) {
   Real sums[4] = {};
 #pragma unroll
-  for (int e = 0; e < OWN; ++e) sums[e % 4] += a[e] * b[e];
+  for (int e = 0; e < PER_THREAD; ++e) sums[e % 4] += a[e] * b[e];
   return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
-// The sum over COUNT neighbouring threads, known to all of them.
+// The sum over COUNT adjacent threads, returned to each of them.
 template <int COUNT>
 __device__ inline Real sum_over(Real x) {
 #pragma unroll
@@ -133,27 +134,27 @@ __device__ inline Real sum_over(Real x) {
   return x;
 }
 
-__device__ inline void clear(Real (&own)[OWN]) {
+__device__ inline void set_zero(Real (&values)[PER_THREAD]) {
 #pragma unroll
-  for (int e = 0; e < OWN; ++e) own[e] = Real(0);
+  for (int e = 0; e < PER_THREAD; ++e) values[e] = Real(0);
 }
 
-// Which part of which head this block walks.
-struct Place {
-  int batch, head, pair, split;  // pair counts heads of all sequences
-  __device__ explicit Place(long long heads) {
+// The head, and the part of its rows, that this block computes.
+struct BlockPosition {
+  int batch, head, pair, split;  // pair: index over the heads of all sequences
+  __device__ explicit BlockPosition(long long heads) {
     split = blockIdx.x % SPLITS;
     pair = blockIdx.x / SPLITS;
     batch = pair / static_cast<int>(heads);
     head = pair % static_cast<int>(heads);
   }
 
-  // Where a row of a state begins.
+  // Offset of a row of a state.
   __device__ long long state_row(int value) const {
     return (static_cast<long long>(pair) * N + value) * N;
   }
 
-  // Where a row of the state before a chunk begins.
+  // Offset of a row of the state before a chunk.
   __device__ long long start_row(long long steps, int step, int value) const {
     const long long chunks = (steps + CHUNK - 1) / CHUNK;
     return ((pair * chunks + step / CHUNK) * N + value) * N;
@@ -164,116 +165,117 @@ extern __shared__ __align__(4 * sizeof(Real)) Real shared[];
 
 // ---- forward ----
 
-constexpr int FETCHED = STAGE * N / THREADS;
+constexpr int FETCHED_VALUES = STAGE * N / THREADS;
 constexpr int FETCHED_ROWS = STAGE * ROWS / THREADS;
-// Shared memory of one stage, in numbers from its beginning.
-constexpr int R_AHEAD = 0, F_AHEAD = STAGE * N, K_AHEAD = 2 * F_AHEAD, ALPHA_AHEAD = 3 * F_AHEAD;
-constexpr int BETA_AHEAD = 4 * F_AHEAD, V_AHEAD = 5 * F_AHEAD;
-constexpr int RESET_AHEAD = V_AHEAD + STAGE * ROWS, STAGE_SIZE = RESET_AHEAD + STAGE;
+// Layout of one stage in shared memory, in elements.
+constexpr int STAGE_R = 0, STAGE_F = STAGE * N, STAGE_K = 2 * STAGE_F, STAGE_ALPHA = 3 * STAGE_F;
+constexpr int STAGE_BETA = 4 * STAGE_F, STAGE_V = 5 * STAGE_F;
+constexpr int STAGE_RESET = STAGE_V + STAGE * ROWS, STAGE_SIZE = STAGE_RESET + STAGE;
 
-// One stage of a head's sequences, on its way from global memory to shared memory.
+// One stage of a head's sequences, held in registers between global and shared memory.
 struct Stage {
-  Io r[FETCHED], logit[FETCHED], k[FETCHED], alpha[FETCHED], beta[FETCHED], v[FETCHED_ROWS];
+  Io r[FETCHED_VALUES], logit[FETCHED_VALUES], k[FETCHED_VALUES];
+  Io alpha[FETCHED_VALUES], beta[FETCHED_VALUES], v[FETCHED_ROWS];
   bool reset;
 
-  __device__ void fetch(const Forward& a, const Place& at, int first) {
+  __device__ void fetch(const Forward& a, const BlockPosition& block, int first) {
     const int t = first + threadIdx.x / N;
     const int channel = threadIdx.x % N;
-    read<N>(r, a.r, a, at, t, channel);
-    read<N>(logit, a.logit, a, at, t, channel);
-    read<N>(k, a.k, a, at, t, channel);
-    read<N>(alpha, a.alpha, a, at, t, channel);
-    read<N>(beta, a.beta, a, at, t, channel);
-    const int value = at.split * ROWS + threadIdx.x % ROWS;
-    read<ROWS>(v, a.v, a, at, first + threadIdx.x / ROWS, value);
-    const int own = first + threadIdx.x;
-    reset = a.resets && threadIdx.x < STAGE && own < a.steps
-                ? a.resets[at.batch * a.steps + own]
+    read<N>(r, a.r, a, block, t, channel);
+    read<N>(logit, a.logit, a, block, t, channel);
+    read<N>(k, a.k, a, block, t, channel);
+    read<N>(alpha, a.alpha, a, block, t, channel);
+    read<N>(beta, a.beta, a, block, t, channel);
+    const int value = block.split * ROWS + threadIdx.x % ROWS;
+    read<ROWS>(v, a.v, a, block, first + threadIdx.x / ROWS, value);
+    const int values = first + threadIdx.x;
+    reset = a.resets && threadIdx.x < STAGE && values < a.steps
+                ? a.resets[block.batch * a.steps + values]
                 : false;
   }
 
-  // Every THREADS-th number of so many channels a step, from step t on.
+  // Reads every THREADS-th element of CHANNELS channels per step, from step t on.
   template <int CHANNELS, int COUNT>
-  __device__ static void read(Io (&into)[COUNT], const Sequence& s, const Forward& a,
-                              const Place& at, int t, int channel) {
-    const Io* from = s.data + at.batch * s.batch + t * s.step + at.head * s.head + channel;
+  __device__ static void read(Io (&to)[COUNT], const Sequence& s, const Forward& a,
+                              const BlockPosition& block, int t, int channel) {
+    const Io* from = s.data + block.batch * s.batch + t * s.step + block.head * s.head + channel;
 #pragma unroll
     for (int n = 0; n < COUNT; ++n) {
-      const int later = n * (THREADS / CHANNELS);
-      into[n] = t + later < a.steps ? from[later * s.step] : Io(0);
+      const int steps_ahead = n * (THREADS / CHANNELS);
+      to[n] = t + steps_ahead < a.steps ? from[steps_ahead * s.step] : Io(0);
     }
   }
 
-  // Steps past the end neither forget nor remove nor add.
-  __device__ void put(Real* into, long long left) const {
+  // Steps past the end leave the state unchanged.
+  __device__ void store(Real* to, long long steps_left) const {
     const int thread = threadIdx.x;
 #pragma unroll
-    for (int n = 0; n < FETCHED; ++n) {
-      const int number = n * THREADS + thread;
-      into[R_AHEAD + number] = to_real(r[n]);
-      into[F_AHEAD + number] = number / N < left ? forgotten(to_real(logit[n])) : Real(0);
-      into[K_AHEAD + number] = to_real(k[n]);
-      into[ALPHA_AHEAD + number] = to_real(alpha[n]);
-      into[BETA_AHEAD + number] = to_real(beta[n]);
+    for (int n = 0; n < FETCHED_VALUES; ++n) {
+      const int index = n * THREADS + thread;
+      to[STAGE_R + index] = to_real(r[n]);
+      to[STAGE_F + index] = index / N < steps_left ? forget_amount(to_real(logit[n])) : Real(0);
+      to[STAGE_K + index] = to_real(k[n]);
+      to[STAGE_ALPHA + index] = to_real(alpha[n]);
+      to[STAGE_BETA + index] = to_real(beta[n]);
     }
 #pragma unroll
     for (int n = 0; n < FETCHED_ROWS; ++n) {
-      into[V_AHEAD + n * THREADS + thread] = to_real(v[n]);
+      to[STAGE_V + n * THREADS + thread] = to_real(v[n]);
     }
-    if (thread < STAGE) into[RESET_AHEAD + thread] = reset;
+    if (thread < STAGE) to[STAGE_RESET + thread] = reset;
   }
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) wkv7_forward(const Forward a) {
-  const Place at(a.heads);
-  const int lane = threadIdx.x % LANES, row = threadIdx.x / LANES;
-  const int value = at.split * ROWS + row;
+  const BlockPosition block(a.heads);
+  const int lane = threadIdx.x % ROW_THREADS, row = threadIdx.x / ROW_THREADS;
+  const int value = block.split * ROWS + row;
 
-  Real s[OWN];
-  take<LANES>(s, a.state + at.state_row(value), lane);
-  Stage ahead;
-  ahead.fetch(a, at, 0);
+  Real s[PER_THREAD];
+  load_values<ROW_THREADS>(s, a.state + block.state_row(value), lane);
+  Stage next_stage;
+  next_stage.fetch(a, block, 0);
   for (int first = 0; first < a.steps; first += STAGE) {
-    Real* now = shared + first / STAGE % 2 * STAGE_SIZE;
-    ahead.put(now, a.steps - first);
+    Real* stage = shared + first / STAGE % 2 * STAGE_SIZE;
+    next_stage.store(stage, a.steps - first);
     __syncthreads();
-    ahead.fetch(a, at, first + STAGE);
+    next_stage.fetch(a, block, first + STAGE);
     if (a.starts && first % CHUNK == 0) {
-      Real* start = a.starts + at.start_row(a.steps, first, value);
+      Real* start_rows = a.starts + block.start_row(a.steps, first, value);
 #pragma unroll
-      for (int e = 0; e < OWN; e += 4) {
-        *reinterpret_cast<Four*>(start + place<LANES>(e, lane)) =
-            Four{{s[e], s[e + 1], s[e + 2], s[e + 3]}};
+      for (int e = 0; e < PER_THREAD; e += 4) {
+        *reinterpret_cast<Vec4*>(start_rows + element_index<ROW_THREADS>(e, lane)) =
+            Vec4{{s[e], s[e + 1], s[e + 2], s[e + 3]}};
       }
     }
 #pragma unroll 1
     for (int step = 0; step < STAGE; ++step) {
-      const Real* rows = now + step * N;
-      Real own[OWN];
-      if (now[RESET_AHEAD + step] != Real(0)) clear(s);
-      take<LANES>(own, rows + ALPHA_AHEAD, lane);
-      const Real removed = sum_over<LANES>(product(s, own));
-      take<LANES>(own, rows + F_AHEAD, lane);
+      const Real* rows = stage + step * N;
+      Real values[PER_THREAD];
+      if (stage[STAGE_RESET + step] != Real(0)) set_zero(s);
+      load_values<ROW_THREADS>(values, rows + STAGE_ALPHA, lane);
+      const Real removed = sum_over<ROW_THREADS>(product(s, values));
+      load_values<ROW_THREADS>(values, rows + STAGE_F, lane);
 #pragma unroll
-      for (int e = 0; e < OWN; ++e) s[e] -= s[e] * own[e];
-      take<LANES>(own, rows + BETA_AHEAD, lane);
+      for (int e = 0; e < PER_THREAD; ++e) s[e] -= s[e] * values[e];
+      load_values<ROW_THREADS>(values, rows + STAGE_BETA, lane);
 #pragma unroll
-      for (int e = 0; e < OWN; ++e) s[e] += removed * own[e];
-      take<LANES>(own, rows + K_AHEAD, lane);
-      const Real v = now[V_AHEAD + step * ROWS + row];
+      for (int e = 0; e < PER_THREAD; ++e) s[e] += removed * values[e];
+      load_values<ROW_THREADS>(values, rows + STAGE_K, lane);
+      const Real v = stage[STAGE_V + step * ROWS + row];
 #pragma unroll
-      for (int e = 0; e < OWN; ++e) s[e] += v * own[e];
-      take<LANES>(own, rows + R_AHEAD, lane);
-      const Real y = sum_over<LANES>(product(s, own));
+      for (int e = 0; e < PER_THREAD; ++e) s[e] += v * values[e];
+      load_values<ROW_THREADS>(values, rows + STAGE_R, lane);
+      const Real y = sum_over<ROW_THREADS>(product(s, values));
       const int t = first + step;
       if (t < a.steps) {
-        if (lane == 0) a.y[((at.batch * a.steps + t) * a.heads + at.head) * N + value] = to_io(y);
-        if (lane == 1 && a.removed) a.removed[(at.pair * a.steps + t) * N + value] = removed;
+        if (lane == 0) a.y[((block.batch * a.steps + t) * a.heads + block.head) * N + value] = to_io(y);
+        if (lane == 1 && a.removed) a.removed[(block.pair * a.steps + t) * N + value] = removed;
       }
     }
   }
 #pragma unroll
-  for (int e = 0; e < OWN; ++e) {
-    a.final_state[at.state_row(value) + place<LANES>(e, lane)] = s[e];
+  for (int e = 0; e < PER_THREAD; ++e) {
+    a.final_state[block.state_row(value) + element_index<ROW_THREADS>(e, lane)] = s[e];
   }
 }

@@ -1,4 +1,4 @@
-"""The decay of RWKV-7: one number per key channel and step, strictly between 0.545 and 1."""
+"""The decay of RWKV-7: one factor per key channel and step, strictly between 0.545 and 1."""
 
 import math
 
@@ -7,17 +7,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 DECAY_RATE = math.exp(-0.5)
-"""The log decay lies in (-exp(-1/2), 0): a channel forgets at most 45 % in one step."""
+"""The log decay is in (-exp(-1/2), 0): a channel forgets at most 45 % per step."""
 
 
 def log_decay(decay_logit: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Ln d = -exp(-1/2) sigmoid(logit); a large logit forgets fast."""
+    """Return ln d = -exp(-1/2) sigmoid(logit); a large logit forgets fast."""
     return -DECAY_RATE * torch.sigmoid(decay_logit)
 
 
 def log_decay_gradient(decay_logit: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """d(ln d) / d(logit).
+    """Return d(ln d) / d(logit).
 
-    Written with sigmoid(x) sigmoid(-x): at a large logit, 1 - sigmoid(x) would lose its digits.
+    Uses sigmoid(x) sigmoid(-x), since 1 - sigmoid(x) would cancel at a large logit.
     """
     return -DECAY_RATE * torch.sigmoid(decay_logit) * torch.sigmoid(-decay_logit)

@@ -1,11 +1,11 @@
-"""The WKV recurrence in the native library, as one torch operator with its backward.
+"""The WKV recurrence in the native library, as a torch operator with its backward.
 
-The kernel walks over time with the state in the processor's cache, each head on its own. For the
-backward it keeps the state before every 32nd step and S alpha of every step, and computes the
-states between again: dividing by the decay to step backwards would amplify rounding errors.
+The kernel runs over time for each head with the state in the processor's cache. For the backward
+pass it stores the state before every 32nd step and S alpha of every step, and recomputes the states
+in between: stepping back by dividing by the decay would amplify rounding errors.
 
-It computes in float32 (float64 for float64 inputs); sequences may be float32 or bfloat16. Torch
-sees opaque operators with shapes and gradients, so that `torch.compile` keeps its graph whole.
+It computes in float32 (float64 for float64 inputs); sequences may be float32 or bfloat16. The
+operators are opaque to torch, with shapes and gradients, so that `torch.compile` gets one graph.
 """
 
 import ctypes
@@ -20,14 +20,14 @@ from rwkv_music.ops.native_arguments import (
     Sequence,
     Sizes,
     address,
-    channels_together,
+    contiguous_channels,
     sequence,
     sizes_of,
 )
 from rwkv_music.ops.wkv7.operators import Kept, Results, define_operators
 
 CHUNK = 32
-"""Steps between two stored states."""
+"""Steps between stored states."""
 
 
 class _Forward(ctypes.Structure):
@@ -55,7 +55,7 @@ class _Backward(ctypes.Structure):
 def _forward(
     sequences: list[Tensor], state: Tensor, resets: Tensor | None, results: Results
 ) -> None:
-    sequences = [channels_together(each) for each in sequences]
+    sequences = [contiguous_channels(x) for x in sequences]
     arguments = _forward_arguments(sequences, state, resets, results.y, results.kept)
     arguments.final_state = address(results.final_state)
     load_library().call("wkv7_forward", arguments)
@@ -70,7 +70,7 @@ def _forward_arguments(
         address(resets),
         address(state),
         None,
-        *(address(each) if each.numel() else None for each in kept),
+        *(address(x) if x.numel() else None for x in kept),
     )
 
 
@@ -83,8 +83,8 @@ def _backward(
     gradients: list[Tensor],
     d_state: Tensor,
 ) -> None:
-    sequences = [channels_together(each) for each in sequences]
-    dy = channels_together(dy)
+    sequences = [contiguous_channels(x) for x in sequences]
+    dy = contiguous_channels(dy)
     if d_final_state is None:
         d_final_state = torch.zeros_like(d_state)
     arguments = _Backward(
@@ -97,24 +97,24 @@ def _backward(
 
 
 wkv7_native = define_operators("wkv7", _forward, _backward, chunk=CHUNK)
-"""Outputs in the dtype of the sequences, and the final state. Takes what `wkv7` takes."""
+"""Takes the arguments of `wkv7`; returns outputs (dtype of the sequences) and the final state."""
 
 
 def _under_autocast(
     r: Tensor, decay_logit: Tensor, k: Tensor, v: Tensor, alpha: Tensor, beta: Tensor,
     state: Tensor, resets: Tensor | None, keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Sequences in the widest dtype among them; the state in what is computed in, never less."""
+    """Convert sequences to the widest of their dtypes and the state to the compute dtype."""
     sequences = (r, decay_logit, k, v, alpha, beta)
-    widest = reduce(torch.promote_types, (each.dtype for each in sequences))
-    computed_in = torch.float64 if widest == torch.float64 else torch.float32
+    widest = reduce(torch.promote_types, (x.dtype for x in sequences))
+    compute_dtype = torch.float64 if widest == torch.float64 else torch.float32
     with torch.autocast("cpu", enabled=False):
-        found: tuple[Tensor, Tensor, Tensor, Tensor] = torch.ops.rwkv_music.wkv7(
-            *(each.to(widest) for each in sequences), state.to(computed_in), resets, keep
+        results: tuple[Tensor, Tensor, Tensor, Tensor] = torch.ops.rwkv_music.wkv7(
+            *(x.to(widest) for x in sequences), state.to(compute_dtype), resets, keep
         )
-    return found
+    return results
 
 
-# `register_autocast` would cast the state as well.
+# `register_autocast` would convert the state as well.
 _LIBRARY = torch.library.Library("rwkv_music", "FRAGMENT")
 _LIBRARY.impl("wkv7", _under_autocast, "AutocastCPU")

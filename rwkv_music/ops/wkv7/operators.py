@@ -1,7 +1,7 @@
-"""A kernel of the recurrence as torch operators, with shapes and gradients.
+"""Registration of a recurrence kernel as torch operators with shapes and gradients.
 
-What every kernel that keeps states for its backward has in common, so that autograd and
-`torch.compile` treat it as torch's own.
+This is common to all kernels that store states for their backward pass; autograd and
+`torch.compile` treat the result like torch's own operators.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from torch import Tensor
 
 
 class Kept(NamedTuple):
-    """What a forward leaves for its backward."""
+    """Tensors stored by the forward pass for the backward pass."""
 
     starts: Tensor
-    """The states before every chunk: [B, H, chunks, N, N]."""
+    """State before each chunk: [B, H, chunks, N, N]."""
     removed: Tensor
-    """S alpha of every step: [B, H, T, N]."""
+    """S alpha at each step: [B, H, T, N]."""
 
 
 class Results(NamedTuple):
-    """Where a forward writes; nothing is kept where `kept` has no numbers."""
+    """Output tensors of the forward pass; nothing is stored if `kept` is empty."""
 
     y: Tensor
     final_state: Tensor
@@ -29,12 +29,12 @@ class Results(NamedTuple):
 
 
 Forward = Callable[[list[Tensor], Tensor, Tensor | None, Results], None]
-"""Six sequences, state, resets, and where to write."""
+"""Arguments: six sequences, state, resets, output tensors."""
 Backward = Callable[
     [list[Tensor], Tensor | None, Kept, Tensor, Tensor | None, list[Tensor], Tensor], None
 ]
-"""Six sequences, resets, what was kept, dy, the final state's gradient or None for zeros, and where
-to write: gradients of the six sequences, and of the state."""
+"""Arguments: six sequences, resets, stored tensors, dy, gradient of the final state (None for
+zeros), and output tensors: gradients of the six sequences and of the state."""
 
 
 def define_operators(
@@ -43,13 +43,13 @@ def define_operators(
     """Register `rwkv_music::NAME` and its backward.
 
     Args:
-        name: Of the operator.
+        name: Name of the operator.
         forward: Fills the results.
         backward: Fills the gradients.
-        chunk: Steps between two states that are kept.
+        chunk: Steps between stored states.
 
     Returns:
-        The recurrence: takes the six sequences, the state and resets, as `wkv7` does.
+        The recurrence as a function of the six sequences, the state and resets.
     """
 
     def results_like(r: Tensor, state: Tensor, *, keep: bool) -> Results:
@@ -103,7 +103,7 @@ def define_operators(
     ) -> list[Tensor]:  # fmt: skip
         return gradients_like(r, starts[:, :, 0])
 
-    def keep_for_backward(
+    def save_for_backward(
         ctx: Any,  # noqa: ANN401 - torch's
         inputs: tuple[Any, ...],
         output: tuple[Tensor, ...],
@@ -111,7 +111,7 @@ def define_operators(
         *sequences, _, resets, _ = inputs
         _, _, starts, removed = output
         ctx.mark_non_differentiable(starts, removed)
-        ctx.set_materialize_grads(False)  # else it fills tensors of zeros for what is kept
+        ctx.set_materialize_grads(False)  # or it allocates zeros for the stored tensors
         ctx.save_for_backward(*sequences, resets, starts, removed)
 
     def gradients_of(
@@ -122,20 +122,20 @@ def define_operators(
     ) -> tuple[Tensor | None, ...]:
         *sequences, resets, starts, removed = ctx.saved_tensors
         dy = torch.zeros_like(sequences[0]) if dy is None else dy
-        found = backward_operator(
+        gradients = backward_operator(
             dy,
             None if d_final_state is None else d_final_state.contiguous(),
             *sequences, resets, starts, removed,
         )  # fmt: skip
-        return (*found, None, None)
+        return (*gradients, None, None)
 
-    operator.register_autograd(gradients_of, setup_context=keep_for_backward)
+    operator.register_autograd(gradients_of, setup_context=save_for_backward)
 
     def recurrence(*inputs: Tensor | None) -> tuple[Tensor, Tensor]:
         *sequences, state, resets = inputs
         differentiable = [*sequences, state]
         keep = torch.is_grad_enabled() and any(
-            each.requires_grad for each in differentiable if each is not None
+            x.requires_grad for x in differentiable if x is not None
         )
         assert state is not None
         y, final_state, _, _ = operator(

@@ -1,7 +1,7 @@
-"""The WKV recurrence in Triton: where the CUDA kernel cannot run, on AMD's and Intel's GPUs too.
+"""The WKV recurrence in Triton, for GPUs without the CUDA kernel, including AMD and Intel.
 
-The same algorithm as `cuda_kernel.cu`, with the states of a chunk in a buffer of their own. It is
-what can be carried everywhere, not what is fastest.
+The same algorithm as `cuda_kernel.cu`, with the states of a chunk in a separate buffer. It is
+portable rather than fast.
 """
 
 import torch
@@ -15,7 +15,7 @@ N = 64
 CHUNK = 16
 """Steps between two stored states."""
 ROWS = 16
-"""Value rows of a head that one program walks."""
+"""Value rows of a head that one program computes."""
 _SPLITS = N // ROWS
 
 
@@ -24,7 +24,7 @@ def _forward(
 ) -> None:
     from rwkv_music.ops.wkv7 import triton_kernels
 
-    ready = [each.contiguous() for each in sequences]
+    ready = [x.contiguous() for x in sequences]
     r = ready[0]
     batch, steps, heads, _ = r.shape
     keep = bool(results.kept.starts.numel())
@@ -46,41 +46,41 @@ def _backward(
 ) -> None:
     from rwkv_music.ops.wkv7 import triton_kernels
 
-    ready = [each.contiguous() for each in (*sequences, dy)]
+    ready = [x.contiguous() for x in (*sequences, dy)]
     r, logit = ready[:2]
     batch, steps, heads, _ = r.shape
     d_r, d_logit, d_k, d_v, d_alpha, d_beta = gradients
     programs = batch * heads * _SPLITS
-    parts = d_state.new_empty(_SPLITS, 5, *r.shape)
+    partial_sums = d_state.new_empty(_SPLITS, 5, *r.shape)
     history = d_state.new_empty(programs, CHUNK, ROWS, N)
     with _on_device(r):
         triton_kernels.backward[(programs,)](
             *ready, r if resets is None else resets, *kept,
-            r if d_final_state is None else d_final_state, d_state, d_v, parts, history, steps,
-            heads, r.numel(), resets is not None, d_final_state is not None, ROWS, N, CHUNK,
+            r if d_final_state is None else d_final_state, d_state, d_v, partial_sums, history,
+            steps, heads, r.numel(), resets is not None, d_final_state is not None, ROWS, N, CHUNK,
         )  # fmt: skip
-    sums = parts.sum(0)
-    for gradient, found in zip((d_r, d_k, d_beta, d_alpha), sums, strict=False):
-        gradient.copy_(found)
+    sums = partial_sums.sum(0)
+    for gradient, total in zip((d_r, d_k, d_beta, d_alpha), sums, strict=False):
+        gradient.copy_(total)
     x = logit.to(sums.dtype)
     slope = DECAY_RATE * log_decay(x).exp() * torch.sigmoid(x) * torch.sigmoid(-x)
     d_logit.copy_(sums[4] * slope)
 
 
 def _on_device(x: Tensor) -> torch.cuda.device:
-    """Triton launches on the current GPU; a CPU is number -1, which changes nothing."""
+    """Make the GPU of `x` current, where Triton launches; -1, for a CPU, changes nothing."""
     return torch.cuda.device(x.get_device() if x.is_cuda else -1)
 
 
 wkv7_triton = define_operators("wkv7_triton", _forward, _backward, chunk=CHUNK)
-"""Outputs in the dtype of the sequences, and the final state. Takes what `wkv7` takes."""
+"""Takes the arguments of `wkv7`; returns outputs (dtype of the sequences) and the final state."""
 
 
 def require(index: int, dtype: torch.dtype) -> None:
-    """Compile and run the kernels on a GPU.
+    """Compile and run the kernels once on a GPU.
 
     Raises:
-        KernelUnavailable: Why they do not run there.
+        KernelUnavailable: If they do not run there; the message says why.
     """
     try:
         import triton  # noqa: F401
@@ -93,9 +93,9 @@ def require(index: int, dtype: torch.dtype) -> None:
     try:
         wkv7_triton(x, x, x, x, x, x, state, None)[0].sum().backward()
         torch.cuda.synchronize(index)
-    except Exception as error:  # whatever its tools raise
+    except Exception as error:  # Triton's tools raise many types
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise KernelUnavailable(
-            f"Triton could not compile it ({lines[-1].strip()}); install a C compiler if it says "
-            "that there is none"
+            f"Triton could not compile the kernel ({lines[-1].strip()}); if it reports a missing C "
+            "compiler, install one"
         ) from error
