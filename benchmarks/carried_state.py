@@ -83,7 +83,7 @@ def measure(way: str, seed: int, given: argparse.Namespace) -> list[dict[str, An
             for name, value in asdict(row).items()
         }
         | {name: rounded(last[name], 4) for name in TOLD}
-        for row in long_context(model, texts, lengths=given.lengths, stretch=given.context_length)
+        for row in long_context(model, texts, lengths=given.lengths, segment=given.context_length)
     ]
 
 

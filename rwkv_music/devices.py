@@ -1,7 +1,7 @@
-"""Which device to compute on, and how busy it is.
+"""Choice of the device to compute on, and its load.
 
-A GPU is asked through NVML, a CPU through the operating system. Each figure is None where the
-machine does not tell it: one that is missing never hides the others.
+GPUs are read through NVML, the CPU through the operating system. A figure is None if the machine
+does not report it.
 """
 
 import ctypes
@@ -17,49 +17,49 @@ import psutil
 from rwkv_music.errors import InputError
 
 TORCH_ENVIRONMENT = {
-    # Waiting OpenMP threads that spin slow a shared machine down many times over.
+    # Spinning OpenMP threads slow a shared machine down many times over.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-"""What torch should find in the environment when it is loaded, where the user says nothing else:
-set in processes of our own, and not in a notebook's, whose other libraries it would change too."""
+"""Environment variables for torch, set in processes that this library starts unless the user set
+them. They are not set in a notebook's process, where they would affect other libraries."""
 
-_KEPT_BYTES = 2**31 - 1
-"""The most that mallopt can be told."""
-_LARGEST_HEAP_BLOCK = 32 * 2**20
-"""Bytes; the most that glibc takes for its threshold of mmap."""
+_MAX_TRIM_THRESHOLD = 2**31 - 1
+"""Largest value of mallopt."""
+_MAX_MMAP_THRESHOLD = 32 * 2**20
+"""Bytes; largest mmap threshold of glibc."""
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _SAMPLES_PER_SECOND = 16
-"""Ten at the least, also where waking up takes its time."""
+"""At least ten are needed; the margin is for late wake-ups."""
 _NVML_TEMPERATURE_GPU = 0
 
 
 @dataclass(frozen=True)
 class DeviceReading:
-    """One look at a device."""
+    """One reading of a device."""
 
     kind: str
     """"cuda", "mps" or "cpu"."""
     name: str
     busy_percent: float | None
-    """GPU: share of time in which a kernel ran. CPU: this process's share of all cores."""
+    """GPU: percentage of time with a running kernel. CPU: percentage of all cores, this process."""
     memory_used: int | None
-    """Bytes in use: of the GPU, or by this process."""
+    """Bytes in use, on the GPU or by this process."""
     memory_total: int | None
-    """Bytes the GPU or the machine has."""
+    """Bytes of the GPU or the machine."""
     power_watts: float | None = None
-    """What the whole GPU board draws."""
+    """Power draw of the GPU board."""
     temperature_celsius: float | None = None
-    """Of the GPU's chip."""
+    """Temperature of the GPU."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The names of the figures that this device does not tell, for a reader."""
-        missing = [each.name for each in fields(self) if getattr(self, each.name) is None]
+        """Names of the figures that this device does not report, for display."""
+        missing = [field.name for field in fields(self) if getattr(self, field.name) is None]
         return tuple(dict.fromkeys(name.partition("_")[0] for name in missing))
 
 
 def busy_label(device: str) -> str:
-    """What `DeviceReading.busy_percent` means on a device, for a reader.
+    """Return what `DeviceReading.busy_percent` means on a device, for display.
 
     Example:
         >>> busy_label("cuda:0"), busy_label("mps"), busy_label("cpu")
@@ -69,77 +69,77 @@ def busy_label(device: str) -> str:
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep the memory it frees, to use it again.
+    """Make this process keep freed memory for reuse.
 
-    A training step on a CPU frees hundreds of megabytes and asks for them again in the next one.
-    glibc gives them back in between, and the system then clears every page anew: a tenth of a step.
-    What a process needs at most stays the same.
+    A training step on a CPU frees hundreds of megabytes and allocates them again in the next step.
+    By default glibc returns them to the system, which then clears every page: a tenth of a step.
+    Peak memory does not change.
 
     Returns:
-        Whether the C library is glibc, which can be told so.
+        Whether it worked; only glibc has this setting.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # no glibc; Windows has no such library at all
+    except (AttributeError, OSError, TypeError):  # not glibc, or Windows
         return False
-    kept = mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK) and kept)
+    trim_set = mallopt(_M_TRIM_THRESHOLD, _MAX_TRIM_THRESHOLD)
+    return bool(mallopt(_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD) and trim_set)
 
 
 def choose_device(name: str = "auto") -> str:
-    """The device to compute on: "cuda", "mps" or "cpu".
+    """Return the device to compute on: "cuda", "mps" or "cpu".
 
     Args:
-        name: One of those, or "auto" for the fastest there is.
+        name: One of these, or "auto" for the fastest available.
 
     Raises:
-        InputError: If the device is unknown or not there.
+        InputError: If the device is unknown or not available.
     """
     import torch
 
-    present = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available(),
         "cpu": True,
     }
     if name == "auto":
-        return next(each for each, there in present.items() if there)
-    if not present.get(name, False):
-        usable = ", ".join(each for each, there in present.items() if there)
+        return next(device for device, is_available in available.items() if is_available)
+    if not available.get(name, False):
+        usable = ", ".join(device for device, is_available in available.items() if is_available)
         raise InputError(f"the device '{name}' is not available here: choose auto or {usable}")
     return name
 
 
 class DeviceMonitor:
-    """Looks at a device.
+    """Reads the load of a device.
 
     Args:
         kind: "cuda", "mps" or "cpu".
-        process_id: Whose share of a CPU to tell; this process's when None.
+        process_id: Process to measure on a CPU; this process when None.
     """
 
     def __init__(self, kind: str = "cpu", *, process_id: int | None = None) -> None:
         self.kind = kind
         self._process = psutil.Process(process_id)
-        self._process.cpu_percent()  # the first call only begins the measurement
+        self._process.cpu_percent()  # the first call starts the measurement
         self._cores = psutil.cpu_count() or 1
         self._memory_total = int(psutil.virtual_memory().total)
         self._nvml = _Nvml.open() if kind == "cuda" else None
 
     def sample(self) -> DeviceReading:
-        """How busy the device has been since the last look."""
+        """Return the load of the device since the last reading."""
         if self._nvml is not None:
             return self._nvml.sample()
         if self.kind == "cpu":
-            share = self._process.cpu_percent() / self._cores
+            percent = self._process.cpu_percent() / self._cores
             used = int(self._process.memory_info().rss)
-            return DeviceReading("cpu", "CPU", share, used, self._memory_total)
+            return DeviceReading("cpu", "CPU", percent, used, self._memory_total)
         return self._torch_reading()
 
     def _torch_reading(self) -> DeviceReading:
-        """What torch knows of a GPU without NVML: its memory only.
+        """Return what torch reports about a GPU without NVML: its memory only.
 
-        Metal tells neither how busy an Apple GPU is, nor its power or temperature.
+        Metal reports neither the load of an Apple GPU, nor its power or temperature.
         """
         import torch
 
@@ -152,18 +152,18 @@ class DeviceMonitor:
 
 
 class _Nvml:
-    """The first GPU torch uses, seen through NVML."""
+    """The current GPU of torch, read through NVML."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:  # noqa: ANN401 - pynvml has no types
         self._nvml = nvml
         self._handle = handle
-        self._name = str(self._ask("nvmlDeviceGetName") or "GPU")
+        self._name = str(self._query("nvmlDeviceGetName") or "GPU")
 
     @classmethod
     def open(cls) -> "_Nvml | None":
-        """NVML and the current GPU by its UUID, since NVML numbers GPUs in its own order.
+        """Return a reader for the current GPU, or None if NVML is missing or fails.
 
-        None where NVML is not installed or does not answer.
+        The GPU is found by its UUID, since NVML numbers GPUs in its own order.
         """
         try:
             import pynvml
@@ -176,13 +176,13 @@ class _Nvml:
             return None
 
     def sample(self) -> DeviceReading:
-        """Every figure NVML gives; None for one it refuses."""
-        memory = self._ask("nvmlDeviceGetMemoryInfo")
-        utilization = self._ask("nvmlDeviceGetUtilizationRates")
-        milliwatts = self._ask("nvmlDeviceGetPowerUsage")
-        celsius = self._ask("nvmlDeviceGetTemperatureV", _NVML_TEMPERATURE_GPU)
-        if celsius is None:  # a driver older than that question
-            celsius = self._ask("nvmlDeviceGetTemperature", _NVML_TEMPERATURE_GPU)
+        """Return every figure of NVML; None for one that fails."""
+        memory = self._query("nvmlDeviceGetMemoryInfo")
+        utilization = self._query("nvmlDeviceGetUtilizationRates")
+        milliwatts = self._query("nvmlDeviceGetPowerUsage")
+        celsius = self._query("nvmlDeviceGetTemperatureV", _NVML_TEMPERATURE_GPU)
+        if celsius is None:  # not supported by older drivers
+            celsius = self._query("nvmlDeviceGetTemperature", _NVML_TEMPERATURE_GPU)
         return DeviceReading(
             kind="cuda",
             name=self._name,
@@ -193,13 +193,13 @@ class _Nvml:
             temperature_celsius=None if celsius is None else float(celsius),
         )
 
-    def _ask(self, name: str, *more: int) -> Any:  # noqa: ANN401
-        """None where the driver, or this version of its Python package, does not know it."""
-        question: Callable[..., Any] | None = getattr(self._nvml, name, None)
-        if question is None:
+    def _query(self, name: str, *arguments: int) -> Any:  # noqa: ANN401
+        """Return the result of an NVML function, or None if it is missing or fails."""
+        function: Callable[..., Any] | None = getattr(self._nvml, name, None)
+        if function is None:
             return None
         try:
-            return question(self._handle, *more)
+            return function(self._handle, *arguments)
         except self._nvml.NVMLError:
             return None
 
@@ -211,13 +211,13 @@ def _current_uuid() -> str:
 
 
 class DeviceSampler:
-    """Looks at a device at least ten times a second in a thread of its own.
+    """Reads a device at least ten times per second in a thread.
 
-    A look takes about a tenth of a millisecond, so that the thread costs well under 1 % of a core;
-    `processor_share` tells what it was.
+    A reading takes about 0.1 ms, so that the thread uses well under 1 % of a core (measured by
+    `core_fraction`).
 
     Args:
-        monitor: What to look with; one for the CPU and this process when None.
+        monitor: Monitor to read; one for this process on the CPU when None.
 
     Example:
         with DeviceSampler() as sampler:
@@ -261,22 +261,22 @@ class DeviceSampler:
                     self._busy.append(reading.busy_percent)
 
     def samples_per_second(self) -> float:
-        """How often it has looked, so far."""
+        """Return the readings per second so far."""
         with self._lock:
             return self._samples / (time.perf_counter() - self._began)
 
-    def processor_share(self) -> float:
-        """The share of one core that this thread has taken, so far."""
+    def core_fraction(self) -> float:
+        """Return the fraction of one core that this thread has used so far."""
         with self._lock:
             return self._processor_seconds / (time.perf_counter() - self._began)
 
     def latest(self) -> DeviceReading | None:
-        """The newest reading; None before the first."""
+        """Return the latest reading, or None before the first."""
         with self._lock:
             return self._latest
 
     def mean_busy_percent(self) -> float | None:
-        """Mean since the last call; the newest value if none came since, None if none at all."""
+        """Return the mean since the last call, or the latest value; None without any."""
         with self._lock:
             if self._busy:
                 mean = sum(self._busy) / len(self._busy)

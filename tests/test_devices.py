@@ -144,7 +144,7 @@ def test_the_sampler_counts_its_own_looks_and_cost() -> None:
         while sampler._samples < first + 10:
             pass
     # Asked for: one hundredth of a core. Processor time, so that a busy machine changes little.
-    assert 0 < sampler.processor_share() < 0.02
+    assert 0 < sampler.core_fraction() < 0.02
 
 
 def test_a_device_that_does_not_tell_has_no_mean() -> None:

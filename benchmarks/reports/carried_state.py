@@ -23,7 +23,7 @@ def tables(report: Report) -> list[str]:
         lines.append([
             f"{way}, {seed}",
             *(f"{row['carried']:.3f}" for row in by_length),
-            f"{last['begun_anew']:.3f}",
+            f"{last['reset']:.3f}",
             f"{last['loss_valid']:.3f}",
             f"{last['loss_valid_everything']:.3f}",
         ])  # fmt: skip

@@ -11,8 +11,8 @@ def tables(report: Report) -> list[str]:
             f"{row['model']}, {row['length']:,} tokens",
             str(row["pieces"]),
             f"{row['carried']:.3f}",
-            f"{row['begun_anew']:.3f}",
-            f"{row['carried'] / row['begun_anew'] - 1:+.1%}",
+            f"{row['reset']:.3f}",
+            f"{row['carried'] / row['reset'] - 1:+.1%}",
         ]
         for row in report["rows"]
     ]

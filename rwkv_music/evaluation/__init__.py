@@ -1,4 +1,4 @@
-"""How good the music is: likelihood of held-out music, baselines, statistics, copying."""
+"""Evaluation of models: likelihood of held-out music, baselines, statistics, copying."""
 
 from rwkv_music.evaluation.held_out import NGRAM_ORDER, HeldOut, baselines
 from rwkv_music.evaluation.likelihood import Likelihood, Measured

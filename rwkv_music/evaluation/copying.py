@@ -1,8 +1,8 @@
-"""How much of a piece stands in other pieces, note for note.
+"""Detection of copied music: runs of notes that occur in other pieces.
 
-A part is a line of notes; two lines agree over a run when their pitch intervals and the times from
-onset to onset do, in any key. The longest run that also stands in the training pieces tells a model
-that quotes from one that composes, beside the same figure for held-out pieces.
+A part is a line of notes. Two lines match over a run if their pitch intervals and inter-onset times
+are equal, in any key. The longest run that also occurs in the training pieces, compared with the
+same figure for held-out pieces, shows whether a model copies.
 """
 
 from collections.abc import Iterable
@@ -20,10 +20,10 @@ Line = Int[np.ndarray, " moves"]
 
 
 class CopyIndex:
-    """The lines of some scores, searchable for runs.
+    """Index of the lines of some scores, to search for runs.
 
     Args:
-        scores: E.g. the training pieces.
+        scores: Scores to index, e.g. the training pieces.
     """
 
     def __init__(self, scores: "Iterable[symusic.Score]") -> None:
@@ -31,35 +31,35 @@ class CopyIndex:
         self._runs: dict[int, set[bytes]] = {}
 
     def longest_shared_run(self, score: "symusic.Score", *, start_tick: int = 0) -> int:
-        """Notes in the longest run of a part that also stands in one of the indexed scores.
+        """Return the length of the longest run of a part that occurs in an indexed score.
 
         Args:
-            score: What to look for.
-            start_tick: Only notes from here on count.
+            score: The score to search for.
+            start_tick: Only notes from this tick on are used.
 
         Returns:
-            The number of notes; 0 if not even two follow each other so.
+            Number of notes in the run; 0 if no two notes in a row match.
         """
         lines = lines_of(score, start_tick=start_tick)
         longest = 0
-        while any(self._stands_here(line, longest + 1) for line in lines):
+        while any(self._contains(line, longest + 1) for line in lines):
             longest += 1
         return longest + 1 if longest else 0
 
-    def _stands_here(self, line: Line, length: int) -> bool:
+    def _contains(self, line: Line, length: int) -> bool:
         return not self._indexed(length).isdisjoint(_runs(line, length))
 
     def _indexed(self, length: int) -> set[bytes]:
-        """All runs of a length, collected once."""
+        """Return all runs of a length, computed once."""
         if length not in self._runs:
             self._runs[length] = {run for line in self._lines for run in _runs(line, length)}
         return self._runs[length]
 
 
 def lines_of(score: "symusic.Score", *, start_tick: int = 0) -> list[Line]:
-    """Each pitched part as moves from note to note: interval and time, packed into one number.
+    """Return each pitched part as moves between notes: interval and time packed into one number.
 
-    Of notes struck together in one part the highest counts.
+    Of simultaneous notes in a part, the highest is used.
     """
     lines = []
     for track in score.tracks:

@@ -1,4 +1,4 @@
-"""Held-out windows, read once, and what a model or a baseline gives them."""
+"""Held-out windows, and their likelihood under a model or a baseline."""
 
 import itertools
 import math
@@ -27,11 +27,11 @@ _BASELINE_TOKENS = 8_000_000
 
 
 class HeldOut:
-    """Windows to measure on.
+    """Windows to evaluate on.
 
     Args:
         examples: The windows; at least one.
-        tokenizer: The one that made them.
+        tokenizer: The tokenizer that made them.
 
     Raises:
         InputError: If there is no window.
@@ -47,25 +47,25 @@ class HeldOut:
     def likelihood(
         self, model: MusicModel, *, batch_size: int = 16, style: Style | None = None
     ) -> Measured:
-        """What a model gives the windows, each begun with a style where one is given."""
+        """Return the likelihood of the windows under a model, optionally with a style."""
         return self._sum(model_nats(model, self.examples, batch_size=batch_size, style=style))
 
     def likelihood_unless(
         self, model: MusicModel, should_stop: Callable[[], bool], *, batch_size: int = 16
     ) -> Measured | None:
-        """The same, or None as soon as `should_stop` says so between two windows."""
+        """Return the likelihood, or None if `should_stop` returned True between two windows."""
         windows = model_nats(model, self.examples, batch_size=batch_size)
         kept = list(itertools.takewhile(lambda _window: not should_stop(), windows))
         return self._sum(kept) if len(kept) == len(self.examples) else None
 
     def ngram_likelihood(self, model: NGramModel | RepetitionModel) -> Measured:
-        """What a model that counts gives the same tokens, each window by itself."""
+        """Return the likelihood under an n-gram model, each window separately."""
         return self._sum(
             _window_nats(example, model.nats(example.ids)[1:]) for example in self.examples
         )
 
     def uniform_likelihood(self) -> Measured:
-        """What knowing nothing but the ids in use gives."""
+        """Return the likelihood under the uniform distribution over the ids in use."""
         nats = math.log(self.tokenizer.vocabulary.num_used)
         return self._sum(
             _window_nats(example, np.full(len(example.ids) - 1, nats)) for example in self.examples
@@ -88,50 +88,51 @@ def _window_nats(example: Example, nats: np.ndarray) -> WindowNats:
 
 
 class WindowSeconds(NamedTuple):
-    """How long a window's music takes, whole bars, at its own tempo."""
+    """Duration of a window in whole bars, at its own tempo."""
 
     completion: float
-    """From the seam to the last bar line."""
+    """From the completion_bar to the last bar line."""
     everything: float
     """From the first bar line to the last."""
 
 
 def window_seconds(example: Example, tokenizer: Tokenizer) -> WindowSeconds:
-    """How long a window and its completion take, whole bars."""
+    """Return the duration of a window and of its completion, in whole bars."""
     from rwkv_music.score import TempoMap
     from rwkv_music.score.timing import bar_line
 
     score = tokenizer.decode(example.ids)
     bars = tokenizer.num_bars(example.ids)
-    seam = tokenizer.num_bars(example.ids[: example.completion_start])
+    completion_bar = tokenizer.num_bars(example.ids[: example.completion_start])
     tempo = TempoMap(score)
-    at_seam, at_end = tempo.ticks_to_seconds(
-        np.array([bar_line(score, seam), bar_line(score, bars)])
+    start_seconds, end_seconds = tempo.ticks_to_seconds(
+        np.array([bar_line(score, completion_bar), bar_line(score, bars)])
     ).tolist()
-    return WindowSeconds(completion=at_end - at_seam, everything=at_end)
+    return WindowSeconds(completion=end_seconds - start_seconds, everything=end_seconds)
 
 
 def baselines(
     streams: Sequence[Integer[np.ndarray, " _"]], held_out: HeldOut
 ) -> dict[str, dict[str, Any]]:
-    """What one gets without a neural network: uniform, unigram and 5-gram, by name.
+    """Return the figures of baselines without a neural network: uniform, unigram and 5-gram.
 
     Args:
-        streams: Token ids of the training pieces. Of very many, evenly spaced ones are counted.
-        held_out: What to measure on.
+        streams: Token ids of the training pieces. Above 8 million tokens, evenly spaced pieces are
+            used.
+        held_out: Windows to evaluate on.
 
     Returns:
-        The figures of each, with the number of training tokens it has seen.
+        Figures by name, with the number of training tokens used.
     """
     total = sum(len(stream) for stream in streams)
     counted = streams[:: max(1, -(-total // _BASELINE_TOKENS))]
-    seen = sum(len(stream) for stream in counted)
-    found = {"uniform": {**held_out.uniform_likelihood().figures(), "trained_tokens": 0}}
+    counted_tokens = sum(len(stream) for stream in counted)
+    figures = {"uniform": {**held_out.uniform_likelihood().figures(), "trained_tokens": 0}}
     vocab_size = held_out.tokenizer.vocab_size
     for name, order in (("unigram", 1), (f"{NGRAM_ORDER}-gram", NGRAM_ORDER)):
         model = NGramModel(counted, vocab_size=vocab_size, order=order)
-        found[name] = {
+        figures[name] = {
             **held_out.ngram_likelihood(model).figures(),
-            "trained_tokens": seen,
+            "trained_tokens": counted_tokens,
         }
-    return found
+    return figures

@@ -1,10 +1,9 @@
-"""How surprising music is: sums of -ln p, and what to divide them by.
+"""Likelihood of music: sums of -ln p, per token, per note or per second.
 
-A window's nats are counted twice: over its completion (the targets under the completion mask, from
-the bar token that opens it on), and over everything, which is every token but the first. Each sum
-is divided by tokens, by notes, which makes figures of different tokenizers comparable, or by the
-seconds the music takes; and it is split by kind of token. A model and an n-gram model are counted
-by the same lines of code.
+Nats are summed twice: over the completion of a window (targets under the completion mask, from its
+first bar token on), and over everything (every token but the first). Sums are divided by tokens, by
+notes, which makes different tokenizers comparable, or by the duration in seconds, and split by
+token type. The same code evaluates neural and n-gram models.
 """
 
 import math
@@ -28,7 +27,7 @@ Scored = Bool[np.ndarray, " targets"]
 
 @dataclass(frozen=True)
 class Likelihood:
-    """A sum of nats over some music and what to divide it by."""
+    """Sum of nats over some music, with its tokens, notes and seconds."""
 
     nats: float = 0.0
     tokens: int = 0
@@ -39,22 +38,22 @@ class Likelihood:
 
     @property
     def nats_per_token(self) -> float:
-        """Mean nats of a token; its exponential is the perplexity."""
+        """Mean nats per token; its exponential is the perplexity."""
         return self.nats / self.tokens
 
     @property
     def nats_per_note(self) -> float:
-        """Nats divided by the notes they spell; infinite where there is none."""
+        """Nats divided by the number of notes; infinite if there are none."""
         return self.nats / self.notes if self.notes else math.inf
 
     @property
     def bits_per_second(self) -> float:
-        """Bits a second of music takes at its own tempo; infinite where no time passes."""
+        """Bits per second of music at its own tempo; infinite if the duration is 0."""
         return self.nats / math.log(2) / self.seconds if self.seconds else math.inf
 
     @property
     def by_kind(self) -> dict[str, float]:
-        """Nats per token of each kind, e.g. "PITCH", in the order of the vocabulary."""
+        """Nats per token of each token type, e.g. "PITCH", in the order of the vocabulary."""
         return {
             kind.name: self.nats_by_kind[kind.name] / self.tokens_by_kind[kind.name]
             for kind in TokenType
@@ -62,7 +61,7 @@ class Likelihood:
         }
 
     def __add__(self, other: "Likelihood") -> "Likelihood":
-        """The likelihood of the music of both."""
+        """Return the likelihood of both together."""
         return Likelihood(
             nats=self.nats + other.nats,
             tokens=self.tokens + other.tokens,
@@ -73,7 +72,7 @@ class Likelihood:
         )
 
     def figures(self) -> dict[str, Any]:
-        """Every figure, in values that JSON holds; None stands for an infinite one."""
+        """Return all figures as JSON values; None for infinity."""
         ratios = {
             "nats_per_token": self.nats_per_token,
             "nats_per_note": self.nats_per_note,
@@ -93,18 +92,18 @@ def _added(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Measured(NamedTuple):
-    """The likelihood of the same windows, counted over their completions and over everything."""
+    """Likelihood of the same windows: over their completions, and over everything."""
 
     completion: Likelihood
     everything: Likelihood
 
     def figures(self) -> dict[str, Any]:
-        """The completion's figures, and those of everything under that name."""
+        """Return the completion's figures, with those of everything under "everything"."""
         return {**self.completion.figures(), "everything": self.everything.figures()}
 
 
 class WindowNats(NamedTuple):
-    """-ln p of every token of a window but the first, and which of them are scored."""
+    """-ln p of every token of a window except the first, and which of them are scored."""
 
     targets: Integer[np.ndarray, " targets"]
     nats: Nats
@@ -114,25 +113,25 @@ class WindowNats(NamedTuple):
 def count(
     targets: Integer[np.ndarray, " targets"], nats: Nats, vocabulary: Vocabulary, *, seconds: float
 ) -> Likelihood:
-    """The likelihood of some tokens.
+    """Return the likelihood of some tokens.
 
     Args:
         targets: Token ids.
         nats: -ln p of each.
-        vocabulary: To tell kinds apart; a note is counted by its last token, the duration.
-        seconds: How long the music they spell takes.
+        vocabulary: Gives the token types; a note is counted at its last token, the duration.
+        seconds: Duration of the music.
     """
     kinds = vocabulary.types_of(targets)
     sums = np.bincount(kinds, weights=nats, minlength=len(TokenType))
-    numbers = np.bincount(kinds, minlength=len(TokenType))
-    found = [kind for kind in TokenType if numbers[kind]]
+    counts = np.bincount(kinds, minlength=len(TokenType))
+    present = [kind for kind in TokenType if counts[kind]]
     return Likelihood(
         nats=float(nats.sum()),
         tokens=len(targets),
-        notes=int(numbers[TokenType.DUR]),
+        notes=int(counts[TokenType.DUR]),
         seconds=seconds,
-        nats_by_kind={kind.name: float(sums[kind]) for kind in found},
-        tokens_by_kind={kind.name: int(numbers[kind]) for kind in found},
+        nats_by_kind={kind.name: float(sums[kind]) for kind in present},
+        tokens_by_kind={kind.name: int(counts[kind]) for kind in present},
     )
 
 
@@ -143,15 +142,15 @@ def model_nats(
     batch_size: int = 16,
     style: Style | None = None,
 ) -> Iterator[WindowNats]:
-    """What the model gives the tokens of some windows, in their order.
+    """Yield the nats of the tokens of each window under a model, in order.
 
-    The model is in evaluation mode for the time and back in its own mode afterwards.
+    The model is in evaluation mode meanwhile; its mode is restored afterwards.
 
     Args:
-        model: On any device; the batches follow it there.
-        examples: Windows with their completion start, similar lengths together for speed.
-        batch_size: Windows read at once; the result does not depend on it.
-        style: What the model begins each window with; nothing when None.
+        model: A model on any device.
+        examples: Windows, sorted by length for speed.
+        batch_size: Windows per batch; does not change the result.
+        style: Initial state of each window; zeros when None.
     """
     network = model.network
     was_training = network.training

@@ -1,8 +1,8 @@
-"""What the state remembers: perplexity over the first 1,024, 4,096 and 16,384 tokens of a piece.
+"""Use of long context: perplexity over the first 1,024, 4,096 and 16,384 tokens of a piece.
 
-A long piece is read in stretches with the state handed on. If what was heard long ago helps, the
-perplexity over more tokens is lower than over the first ones, and lower than that of a model that
-begins anew at each stretch.
+A long piece is processed in segments, with the state passed from one to the next. If distant
+context helps, perplexity over more tokens is lower than over the first ones, and lower than for a
+model whose state is reset at each segment.
 """
 
 import math
@@ -28,13 +28,13 @@ class LongContext:
     """Perplexity over the first tokens of some pieces."""
 
     length: int
-    """How many tokens of each piece."""
+    """Number of tokens of each piece."""
     pieces: int
-    """Pieces that are that long."""
+    """Number of pieces with that many tokens."""
     carried: float
-    """Perplexity with the state handed on from stretch to stretch."""
-    begun_anew: float
-    """The same where each stretch begins from nothing."""
+    """Perplexity with the state carried from segment to segment."""
+    reset: float
+    """Perplexity with the state reset at each segment."""
 
 
 def long_context(
@@ -42,15 +42,15 @@ def long_context(
     pieces: Iterable[Ids],
     *,
     lengths: Sequence[int] = LENGTHS,
-    stretch: int = 1024,
+    segment: int = 1024,
 ) -> list[LongContext]:
-    """Perplexity over the first tokens of those pieces that have as many.
+    """Return the perplexity over the first tokens of all pieces that are long enough.
 
     Args:
-        model: On any device. It is put in evaluation mode for the time.
-        pieces: Token ids, the longer the better.
-        lengths: Numbers of tokens, ascending; one that no piece reaches is left out.
-        stretch: Tokens read at once; also what a model without memory sees at most.
+        model: A model on any device, in evaluation mode meanwhile.
+        pieces: Token ids of long pieces.
+        lengths: Numbers of tokens, ascending; lengths that no piece has are skipped.
+        segment: Tokens processed at a time, and the context of the model without a carried state.
 
     Raises:
         InputError: If no piece is longer than the smallest number of tokens.
@@ -63,44 +63,44 @@ def long_context(
         raise InputError(
             f"no piece is longer than {lengths[0]} tokens: give longer pieces, or smaller lengths"
         )
-    carried = [read_in_stretches(model, ids[: lengths[-1] + 1], stretch) for ids in usable]
-    anew = [
-        read_in_stretches(model, ids[: lengths[-1] + 1], stretch, carry=False) for ids in usable
-    ]
-    found = []
+    carried = [segment_nats(model, ids[: lengths[-1] + 1], segment) for ids in usable]
+    reset = [segment_nats(model, ids[: lengths[-1] + 1], segment, carry=False) for ids in usable]
+    rows = []
     for length in lengths:
-        both = [[nats[:length] for nats in kind if len(nats) >= length] for kind in (carried, anew)]
+        both = [
+            [nats[:length] for nats in kind if len(nats) >= length] for kind in (carried, reset)
+        ]
         if both[0]:
             with_state, without = (math.exp(np.concatenate(kind).mean()) for kind in both)
-            found.append(LongContext(length, len(both[0]), with_state, without))
-    return found
+            rows.append(LongContext(length, len(both[0]), with_state, without))
+    return rows
 
 
 @torch.no_grad()
-def read_in_stretches(model: MusicModel, ids: Ids, stretch: int, *, carry: bool = True) -> Nats:
-    """-ln p of every token but the first.
+def segment_nats(model: MusicModel, ids: Ids, segment: int, *, carry: bool = True) -> Nats:
+    """Return -ln p of every token except the first.
 
     Args:
         model: See `long_context`.
-        ids: A piece.
-        stretch: Tokens read at once.
-        carry: Whether a stretch goes on from the state in which the one before ended.
+        ids: Token ids of a piece.
+        segment: Tokens processed at a time.
+        carry: Whether a segment starts from the final state of the previous one.
     """
-    if stretch < 1:
-        raise InputError(f"stretch must be at least 1 token, got {stretch}")
+    if segment < 1:
+        raise InputError(f"segment must be at least 1 token, got {segment}")
     network = model.network
     was_training = network.training
     network.eval()
     device = model.device
     tokens = torch.from_numpy(ids.astype("int64")).to(device)[None]
     state: ModelState | None = None
-    found = []
-    for first in range(0, tokens.shape[1] - 1, stretch):
-        read = tokens[:, first : first + stretch + 1]
-        hidden, after = network.hidden(read[:, :-1], state)
-        state = after if carry else None
+    nats_of_segments = []
+    for first in range(0, tokens.shape[1] - 1, segment):
+        read = tokens[:, first : first + segment + 1]
+        hidden, final_state = network.hidden(read[:, :-1], state)
+        state = final_state if carry else None
         mask = torch.ones_like(read[:, 1:], dtype=torch.bool)
-        found.append(completion_nats(hidden, network.head.weight, read[:, 1:], mask))
+        nats_of_segments.append(completion_nats(hidden, network.head.weight, read[:, 1:], mask))
     network.train(was_training)
-    nats: Nats = torch.cat(found).double().cpu().numpy()
+    nats: Nats = torch.cat(nats_of_segments).double().cpu().numpy()
     return nats

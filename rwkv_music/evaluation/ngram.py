@@ -1,4 +1,4 @@
-"""An interpolated n-gram model of token ids: the floor a neural model must clear.
+"""An interpolated n-gram model of token ids: a baseline for neural models.
 
 Probabilities are interpolated from the longest context down to the uniform distribution with
 Witten-Bell weights (Witten and Bell 1991): with h a context seen c(h) times and followed by t(h)
@@ -6,8 +6,8 @@ different tokens, and h' the context one token shorter,
 
     p(x | h) = (c(h x) + t(h) p(x | h')) / (c(h) + t(h)).
 
-The more different tokens have followed a context, the more weight the shorter one gets; an unseen
-context hands everything down. No weight is tuned, so nothing can leak from validation.
+The more different tokens have followed a context, the more weight the shorter context gets; an
+unseen context gives it all the weight. No weight is tuned, so nothing can leak from validation.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ Keys = Int[np.ndarray, " _"]
 
 
 class _Counts(NamedTuple):
-    """What followed the contexts of one length, as sorted keys with their counts."""
+    """Counts of tokens after contexts of one length, as sorted keys."""
 
     pair_keys: np.ndarray
     pair_counts: np.ndarray
@@ -32,16 +32,16 @@ class _Counts(NamedTuple):
 
 
 class NGramModel:
-    """Counts of all n-grams up to an order, over streams that never run into each other.
+    """Counts of all n-grams up to an order, within separate streams.
 
     Args:
         streams: Token ids of each training piece.
         vocab_size: Number of ids; the bottom distribution is uniform over them.
-        order: Longest n-gram: `order - 1` tokens of context. A key packs them into 64 bits, which
-            allows 5 at 2,048 ids.
+        order: Length of the longest n-gram: `order - 1` tokens of context. Keys have 64 bits, which
+            allows 5 for 2,048 ids.
 
     Raises:
-        InputError: If the order does not fit into 64 bits.
+        InputError: If the order does not fit 64 bits.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class NGramModel:
     ) -> None:
         self.vocab_size = vocab_size
         self.order = order
-        # One more than the ids, so that "before the beginning" (0) is a symbol of its own.
+        # One more symbol than ids: 0 means "before the beginning".
         self._bits = vocab_size.bit_length()
         if not 1 <= order <= 63 // self._bits:
             raise InputError(
@@ -59,7 +59,7 @@ class NGramModel:
         self._levels = [self._count(symbols, length) for length in range(order)]
 
     def _count(self, streams: Sequence[Keys], context_length: int) -> _Counts:
-        contexts = np.concatenate([self._contexts(each, context_length) for each in streams])
+        contexts = np.concatenate([self._contexts(symbols, context_length) for symbols in streams])
         following = np.concatenate(streams)
         pair_keys, pair_counts = np.unique((contexts << self._bits) | following, return_counts=True)
         context_of_pair = pair_keys >> self._bits
@@ -73,16 +73,16 @@ class NGramModel:
         )
 
     def _contexts(self, symbols: Keys, length: int) -> Keys:
-        """The `length` symbols before each position, packed; 0 stands before the beginning."""
+        """Return the `length` symbols before each position, packed; 0 before the beginning."""
         keys = np.zeros(len(symbols), dtype=np.int64)
-        for back in range(length, 0, -1):
+        for distance in range(length, 0, -1):
             shifted = np.zeros_like(symbols)
-            shifted[back:] = symbols[:-back]
+            shifted[distance:] = symbols[:-distance]
             keys = (keys << self._bits) | shifted
         return keys
 
     def nats(self, ids: Integer[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
-        """-ln p of every token of one stream, given the tokens before it in that stream."""
+        """Return -ln p of each token of one stream, given the previous tokens."""
         symbols = _symbols(ids)
         probability = np.full(len(symbols), 1.0 / self.vocab_size)
         for length, counts in enumerate(self._levels):
@@ -102,7 +102,7 @@ def _symbols(ids: Integer[np.ndarray, " tokens"]) -> Keys:
     return ids.astype(np.int64) + 1
 
 
-def _look_up(keys: np.ndarray, values: np.ndarray, wanted: Keys) -> np.ndarray:
-    """The value stored under each wanted key; 0 where there is none."""
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[places] == wanted, values[places], 0)
+def _look_up(keys: np.ndarray, values: np.ndarray, queries: Keys) -> np.ndarray:
+    """Return the value of each key, or 0 if it is missing."""
+    indices = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.where(keys[indices] == queries, values[indices], 0)

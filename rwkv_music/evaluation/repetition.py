@@ -1,10 +1,9 @@
-"""A model that expects what it has just heard: the floor for music that repeats itself.
+"""A model that predicts repetition: a baseline for music that repeats itself.
 
-Much music goes on as the bars before did. `RepetitionModel` counts which tokens have followed which
-in the window so far and copies them: the longer the run that stood there before, the surer. What it
-has not heard yet it leaves to an n-gram model of the training pieces. With c(h) the number of times
-that a context h has been followed by a token in this window, and t(h) the different tokens that
-followed it (Witten and Bell 1991, as in `ngram`),
+`RepetitionModel` counts which tokens have followed which contexts in the window so far, and backs
+off to an n-gram model of the training pieces. With c(h) the number of times that a context h has
+been followed by a token in this window, and t(h) the number of different tokens that followed it
+(Witten and Bell 1991, as in `ngram`),
 
     p(x | h) = (c(h x) + t(h) p(x | h')) / (c(h) + t(h)),
 
@@ -20,11 +19,11 @@ from rwkv_music.evaluation.ngram import NGramModel
 
 
 class RepetitionModel:
-    """Copies the bars before, and leaves the rest to an n-gram model.
+    """Predicts repetition within a window and backs off to an n-gram model.
 
     Args:
-        base: Of the training pieces.
-        order: Longest run looked for: `order - 1` tokens and the one that followed them.
+        base: N-gram model of the training pieces.
+        order: Length of the longest n-gram: `order - 1` tokens of context.
     """
 
     def __init__(self, base: NGramModel, *, order: int = 12) -> None:
@@ -32,16 +31,16 @@ class RepetitionModel:
         self.order = order
 
     def nats(self, ids: Integer[np.ndarray, " tokens"]) -> Float[np.ndarray, " tokens"]:
-        """-ln p of every token of one stream, given the tokens before it in that stream."""
+        """Return -ln p of each token of one stream, given the previous tokens."""
         followers: defaultdict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
         probability = np.exp(-self.base.nats(ids))
         tokens = ids.tolist()
-        for place, token in enumerate(tokens):
-            for length in range(1, min(place, self.order - 1) + 1):
-                heard = followers[tuple(tokens[place - length : place])]
-                if heard:
-                    copied = heard[token] + len(heard) * probability[place]
-                    probability[place] = copied / (heard.total() + len(heard))
-                heard[token] += 1
+        for position, token in enumerate(tokens):
+            for length in range(1, min(position, self.order - 1) + 1):
+                counts = followers[tuple(tokens[position - length : position])]
+                if counts:
+                    weighted = counts[token] + len(counts) * probability[position]
+                    probability[position] = weighted / (counts.total() + len(counts))
+                counts[token] += 1
         nats: np.ndarray = -np.log(probability)
         return nats

@@ -1,4 +1,4 @@
-"""Figures of music that cannot flatter: the same for what a model wrote and for real pieces."""
+"""Statistics of music, for generated and real pieces alike."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,34 +20,33 @@ Notes = Int[np.ndarray, "notes 3"]
 
 @dataclass(frozen=True)
 class MusicStatistics:
-    """Figures of one stretch of music."""
+    """Statistics of some bars."""
 
     notes: int
     notes_per_bar: float
     polyphony: float
-    """Mean number of notes that sound at once, over the time in which any does."""
+    """Mean number of simultaneous notes, over the time in which any sounds."""
     scale_consistency: float
-    """Share of notes in the best of the 12 major (or natural minor) scales."""
+    """Fraction of notes in the best of the 12 major (or natural minor) scales."""
     empty_bar_rate: float
-    """Share of bars in which no note begins."""
+    """Fraction of bars in which no note begins."""
     mean_duration_quarters: float
     ends_on_bar_line: bool
-    """Whether no note sounds beyond the last bar line."""
+    """Whether no note sounds past the last bar line."""
 
 
 def music_statistics(
     score: "symusic.Score", *, start_tick: int = 0, num_bars: int | None = None
 ) -> MusicStatistics:
-    """Figures of the bars from a bar line on. Drums are left out.
+    """Return the statistics of the bars from a bar line on, without drums.
 
     Args:
-        score: In ticks.
-        start_tick: A bar line.
-        num_bars: How many bars there should be; as many as there are when None. Bars that the
-            score does not reach count as empty.
+        score: A score in ticks.
+        start_tick: Tick of a bar line.
+        num_bars: Number of bars; up to the end when None. Bars past the end count as empty.
 
     Raises:
-        InputError: If the tick is no bar line, or no note begins in those bars.
+        InputError: If the tick is not a bar line, or no note begins in those bars.
     """
     lines = _lines_from(score, start_tick, num_bars)
     end = int(lines[-1])
@@ -70,7 +69,7 @@ def music_statistics(
 
 
 def mean_statistics(rows: Sequence[MusicStatistics]) -> dict[str, float]:
-    """The mean of each figure over several stretches."""
+    """Return the mean of each statistic."""
     table = [asdict(row) for row in rows]
     return {name: float(np.mean([row[name] for row in table])) for name in table[0]}
 
@@ -80,14 +79,14 @@ def _lines_from(
 ) -> Int[np.ndarray, " lines"]:
     lines = bar_starts(score)
     if start_tick not in lines:
-        raise InputError(f"tick {start_tick} is no bar line of this score")
+        raise InputError(f"tick {start_tick} is not a bar line of this score")
     lines = lines[np.searchsorted(lines, start_tick) :]
     if num_bars is None:
         return lines
     length = int(lines[-1] - lines[-2]) if len(lines) > 1 else 4 * score.ticks_per_quarter
     missing = num_bars + 1 - len(lines)
-    beyond = lines[-1] + length * np.arange(1, max(0, missing) + 1)
-    return np.concatenate([lines, beyond])[: num_bars + 1]
+    extra = lines[-1] + length * np.arange(1, max(0, missing) + 1)
+    return np.concatenate([lines, extra])[: num_bars + 1]
 
 
 def _pitched_notes(score: "symusic.Score") -> Notes:
@@ -105,7 +104,7 @@ def _pitched_notes(score: "symusic.Score") -> Notes:
 
 
 def _polyphony(onsets: Int[np.ndarray, " notes"], offsets: Int[np.ndarray, " notes"]) -> float:
-    """Sounding time of all notes together over the time in which any sounds."""
+    """Return the total duration of notes over the time in which any note sounds."""
     order = np.argsort(onsets)
     latest = np.maximum.accumulate(offsets[order])
     gaps = np.maximum(onsets[order][1:] - latest[:-1], 0).sum()
@@ -115,5 +114,5 @@ def _polyphony(onsets: Int[np.ndarray, " notes"], offsets: Int[np.ndarray, " not
 
 def _scale_consistency(pitches: Int[np.ndarray, " notes"]) -> float:
     classes = np.bincount(pitches % 12, minlength=12)
-    shares = [classes[[(root + step) % 12 for step in _MAJOR_SCALE]].sum() for root in range(12)]
-    return float(max(shares) / len(pitches))
+    counts = [classes[[(root + step) % 12 for step in _MAJOR_SCALE]].sum() for root in range(12)]
+    return float(max(counts) / len(pitches))

@@ -136,7 +136,7 @@ def measure_load(
         while limit.left:
             step()
         busy, reading = sampler.mean_busy_percent(), sampler.latest()
-        samples_per_second, core_fraction = sampler.samples_per_second(), sampler.processor_share()
+        samples_per_second, core_fraction = sampler.samples_per_second(), sampler.core_fraction()
     return {
         "device_busy_percent": busy,
         "kernel_busy_percent": _kernel_busy_percent(step) if device.type == "cuda" else None,

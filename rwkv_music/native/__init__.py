@@ -1,7 +1,7 @@
-"""The native CPU library: one C++ file, compiled for several instruction sets, chosen at load.
+"""The native CPU library: C++ compiled for several instruction sets, one of them loaded.
 
-Wheels carry it; a source install builds it where a compiler is found (`build.py`). Where it is
-missing, everything runs in PyTorch, slower. Nothing is ever compiled at first use.
+Wheels contain it; an installation from source builds it if there is a compiler (`build.py`).
+Without it everything runs in PyTorch, slower. Nothing is compiled at first use.
 """
 
 from rwkv_music.native.loading import NativeLibrary, load_library

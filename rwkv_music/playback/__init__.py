@@ -1,7 +1,7 @@
-"""Sound: a player over pygame, and a synthesizer that needs nothing.
+"""Sound: a player over pygame, and a synthesizer without dependencies.
 
-pygame is imported by the functions that need it. Where there is no sound device, `Player.message`
-says so in one sentence and the notebook plays in the browser instead.
+pygame is imported by the functions that need it. Without a sound device, `Player.message` says why
+and the notebook plays in the browser.
 """
 
 from rwkv_music.playback.player import Player, play_file

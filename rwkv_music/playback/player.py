@@ -1,7 +1,7 @@
-"""The player: play, pause, resume, stop, and where it is.
+"""The player: play, pause, resume, stop, and the playback position.
 
-pygame plays MIDI files whole and cannot seek in them, so that a stretch is cut out of the score
-first. It also "plays" a broken file without a word: whatever is played here was parsed before.
+pygame cannot seek in MIDI files, so excerpts are cut from the score first. It plays broken files
+silently without an error, so everything is parsed before.
 """
 
 import io
@@ -30,11 +30,11 @@ class Player:
     """Plays scores on this computer's sound device.
 
     Args:
-        backend: "auto" does not raise where nothing can sound: `available` is then False and
-            `message` says why in one sentence. "pygame" raises instead.
+        backend: With "auto", `available` is False if playback is impossible and `message` says why.
+            "pygame" raises instead.
 
     Raises:
-        InputError: With "pygame" by name, if there is no sound device or no SoundFont.
+        InputError: With "pygame", if there is no sound device or no SoundFont.
 
     Example:
         player = Player()
@@ -52,7 +52,7 @@ class Player:
         self._is_paused = False
         self._offset_seconds = 0.0
         self.message = ""
-        """Why nothing can sound here; empty if it can."""
+        """Why playback is impossible; empty if it is possible."""
         try:
             self._music = _open_mixer()
         except InputError as error:
@@ -62,7 +62,7 @@ class Player:
 
     @property
     def available(self) -> bool:
-        """Whether this computer can sound."""
+        """Whether playback is possible."""
         return self._music is not None
 
     def play(
@@ -72,51 +72,51 @@ class Player:
         start_tick: int = 0,
         stop_tick: int | None = None,
     ) -> None:
-        """Begin to play and return at once; whatever was playing stops.
+        """Start playback and return immediately; stops what was playing before.
 
         Args:
             music: A score, or the path of a MIDI file.
-            start_tick: Where to begin.
-            stop_tick: Where to end; the end of the piece when None.
+            start_tick: First tick to play.
+            stop_tick: Tick to stop at; the end of the piece when None.
 
         Raises:
-            InputError: If nothing can sound here, or there is no note in that stretch.
+            InputError: If playback is impossible, or the excerpt has no note.
         """
         from rwkv_music.score import TempoMap, to_score
 
         if self._music is None:
             raise InputError(self.message)
         score = to_score(music)
-        stretch = slice_ticks(score, start_tick, stop_tick)
-        if not stretch.note_num():
+        excerpt = slice_ticks(score, start_tick, stop_tick)
+        if not excerpt.note_num():
             raise InputError(
                 f"there is no note from tick {start_tick} on"
                 + (f" to {stop_tick}" if stop_tick is not None else "")
-                + ": choose another stretch"
+                + ": choose another excerpt"
             )
         with self._lock:
             self._music.stop()
-            self._music.load(io.BytesIO(stretch.dumps_midi()), "mid")
+            self._music.load(io.BytesIO(excerpt.dumps_midi()), "mid")
             self._music.play()
             self._is_paused = False
             self._offset_seconds = float(TempoMap(score).ticks_to_seconds(start_tick)[0])
 
     def pause(self) -> None:
-        """Hold; `resume` goes on from there."""
+        """Pause playback; `resume` continues it."""
         with self._lock:
             if self.is_playing:
                 self._music.pause()
                 self._is_paused = True
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         with self._lock:
             if self._is_paused:
                 self._music.unpause()
                 self._is_paused = False
 
     def stop(self) -> None:
-        """End playback."""
+        """Stop playback."""
         with self._lock:
             self._is_paused = False
             if self._music is not None:
@@ -124,19 +124,19 @@ class Player:
 
     @property
     def is_playing(self) -> bool:
-        """Whether something sounds now; False in a pause."""
+        """Whether something is playing; False while paused."""
         return self._music is not None and not self._is_paused and bool(self._music.get_busy())
 
     @property
     def is_paused(self) -> bool:
-        """Whether playback is held."""
+        """Whether playback is paused."""
         return self._is_paused
 
     @property
     def position_seconds(self) -> float | None:
-        """Seconds from the beginning of the piece; None when nothing plays or is held."""
+        """Seconds from the beginning of the piece; None if nothing is playing or paused."""
         with self._lock:
-            # After the end pygame's clock says -1 or worse, so it is asked only while it counts.
+            # After the end pygame's clock is negative.
             if not (self.is_playing or self._is_paused):
                 return None
             return self._offset_seconds + max(0, int(self._music.get_pos())) / 1000
@@ -146,7 +146,7 @@ def play_file(path: str | Path) -> None:
     """Play a MIDI file to its end; Ctrl-C stops it.
 
     Raises:
-        InputError: If the file cannot be read, or nothing can sound here.
+        InputError: If the file cannot be read, or playback is impossible.
     """
     from rwkv_music.score import load_score
 
@@ -161,15 +161,15 @@ def play_file(path: str | Path) -> None:
 
 
 def _open_mixer() -> Any:  # noqa: ANN401 - pygame.mixer.music is a module
-    """Pygame's music player, on an open sound device with a SoundFont."""
+    """Return pygame's music player on an open sound device with a SoundFont."""
     pygame = _import_pygame()
     soundfont = find_soundfont()
     if soundfont is not None:
         os.environ["SDL_SOUNDFONTS"] = str(soundfont)
     elif needs_soundfont():
         raise InputError(
-            "No SoundFont was found, so that MIDI cannot sound: install pretty_midi, which has one,"
-            " or set RWKV_MUSIC_SOUNDFONT to a .sf2 file."
+            "no SoundFont was found, so MIDI cannot be played: install pretty_midi, which has one,"
+            " or set RWKV_MUSIC_SOUNDFONT to a .sf2 file"
         )
     if not pygame.mixer.get_init():
         try:
@@ -177,35 +177,35 @@ def _open_mixer() -> Any:  # noqa: ANN401 - pygame.mixer.music is a module
                 pygame.mixer.init()
         except pygame.error as error:
             raise InputError(
-                "This computer has no sound device: play in the browser, or export the MIDI file."
+                "this computer has no sound device: play in the browser, or export the MIDI file"
             ) from error
     return pygame.mixer.music
 
 
 @contextmanager
 def _quiet_alsa() -> Iterator[None]:
-    """Keep ALSA's own words off the terminal and the notebook: the exception says them too.
+    """Suppress ALSA's messages, which the exception also contains.
 
-    Linux's sound library writes to the file descriptor, past Python.
+    ALSA writes to the file descriptor directly, not through Python.
     """
     if sys.platform != "linux":
         yield
         return
-    kept = os.dup(2)
+    stderr = os.dup(2)
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with Path(os.devnull).open("wb") as null_device:
+            os.dup2(null_device.fileno(), 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _import_pygame() -> Any:  # noqa: ANN401
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         with warnings.catch_warnings():
-            # pygame 2.6 looks for its resources with a part of setuptools that is going away.
+            # pygame 2.6 uses a deprecated part of setuptools.
             warnings.simplefilter("ignore")
             import pygame.mixer
     except ImportError as error:

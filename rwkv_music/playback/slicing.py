@@ -1,4 +1,4 @@
-"""Cutting a stretch out of a score for playback: MIDI players cannot start in the middle."""
+"""Excerpts of a score for playback, since MIDI players cannot start in the middle."""
 
 from typing import TYPE_CHECKING
 
@@ -7,26 +7,26 @@ if TYPE_CHECKING:
 
 
 def slice_ticks(score: "symusic.Score", start: int = 0, stop: int | None = None) -> "symusic.Score":
-    """The music from tick `start` to `stop`, moved to tick 0.
+    """Return the music from tick `start` to `stop`, moved to tick 0.
 
-    Notes that are sounding at the start are struck again there with what is left of them, and notes
-    end at `stop`, as one would hear it. Tempo, and controllers in force are restated.
+    Notes that sound at `start` begin there with their remaining duration, and notes end at `stop`.
+    The current tempo and controllers are repeated at the beginning.
 
     Args:
-        score: In ticks.
-        start: First tick to hear.
-        stop: Where to end; the end of the piece when None.
+        score: A score in ticks.
+        start: First tick to play.
+        stop: Tick to stop at; the end of the piece when None.
     """
     import symusic
 
     end = stop if stop is not None else 2**31 - 1
-    cut = symusic.Score(score.ticks_per_quarter)
-    in_force = [tempo for tempo in score.tempos if tempo.time <= start]
-    if in_force:
-        cut.tempos.append(symusic.Tempo(0, mspq=max(in_force, key=lambda t: t.time).mspq))
+    excerpt = symusic.Score(score.ticks_per_quarter)
+    earlier_tempos = [tempo for tempo in score.tempos if tempo.time <= start]
+    if earlier_tempos:
+        excerpt.tempos.append(symusic.Tempo(0, mspq=max(earlier_tempos, key=lambda t: t.time).mspq))
     for tempo in score.tempos:
         if start < tempo.time < end:
-            cut.tempos.append(symusic.Tempo(tempo.time - start, mspq=tempo.mspq))
+            excerpt.tempos.append(symusic.Tempo(tempo.time - start, mspq=tempo.mspq))
     for track in score.tracks:
         part = symusic.Track(track.name, track.program, track.is_drum)
         for note in track.notes:
@@ -47,5 +47,5 @@ def slice_ticks(score: "symusic.Score", start: int = 0, stop: int | None = None)
                 part.controls.append(
                     symusic.ControlChange(control.time - start, control.number, control.value)
                 )
-        cut.tracks.append(part)
-    return cut
+        excerpt.tracks.append(part)
+    return excerpt

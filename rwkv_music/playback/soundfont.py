@@ -1,4 +1,4 @@
-"""Finding a SoundFont, from which the bundled synthesizer takes its instruments."""
+"""Location of a SoundFont with the instruments for MIDI playback."""
 
 import importlib.util
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rwkv_music.errors import InputError
 
-_SYSTEM_PLACES = (
+_SYSTEM_PATHS = (
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
     "/usr/share/sounds/sf2/default-GM.sf2",
     "/usr/share/soundfonts/FluidR3_GM.sf2",
@@ -15,33 +15,33 @@ _SYSTEM_PLACES = (
     "/opt/homebrew/share/soundfonts/default.sf2",
     "/usr/local/share/soundfonts/default.sf2",
 )
-_CHOSEN_BY = ("RWKV_MUSIC_SOUNDFONT", "SDL_SOUNDFONTS")
+_VARIABLES = ("RWKV_MUSIC_SOUNDFONT", "SDL_SOUNDFONTS")
 
 
 def find_soundfont() -> Path | None:
-    """A General MIDI SoundFont on this machine.
+    """Find a General MIDI SoundFont on this machine.
 
-    Looked for in this order: the file named by the environment variable RWKV_MUSIC_SOUNDFONT, then
-    SDL_SOUNDFONTS, the system's usual places, and the one inside the installed pretty_midi.
+    Search order: the environment variables RWKV_MUSIC_SOUNDFONT and SDL_SOUNDFONTS, the usual
+    system paths, and the SoundFont of the installed pretty_midi.
 
     Returns:
-        Its path; None if there is none.
+        Its path, or None.
 
     Raises:
-        InputError: If an environment variable names a file that is no SoundFont.
+        InputError: If an environment variable names a file that is not a SoundFont.
     """
-    for variable in _CHOSEN_BY:
-        chosen = os.environ.get(variable)
-        if chosen:
-            return _checked(Path(chosen.split(os.pathsep)[0]), variable)
-    for place in (*map(Path, _SYSTEM_PLACES), *_inside_pretty_midi()):
-        if is_soundfont(place):
-            return place
+    for variable in _VARIABLES:
+        value = os.environ.get(variable)
+        if value:
+            return _checked(Path(value.split(os.pathsep)[0]), variable)
+    for path in (*map(Path, _SYSTEM_PATHS), *_inside_pretty_midi()):
+        if is_soundfont(path):
+            return path
     return None
 
 
 def is_soundfont(path: Path) -> bool:
-    """Whether a file begins as a SoundFont does. SDL plays silence from one that does not."""
+    """Return whether a file has a SoundFont header. SDL plays silence from other files."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -50,20 +50,20 @@ def is_soundfont(path: Path) -> bool:
 
 
 def needs_soundfont() -> bool:
-    """Whether pygame needs one here: Windows brings instruments of its own."""
+    """Return whether pygame needs a SoundFont; Windows has its own instruments."""
     return sys.platform != "win32"
 
 
 def _checked(path: Path, variable: str) -> Path:
     if not is_soundfont(path):
         raise InputError(
-            f"{variable} names {path}, which is no SoundFont (.sf2) file: correct or unset it"
+            f"{variable} names {path}, which is not a SoundFont (.sf2) file: correct or unset it"
         )
     return path
 
 
 def _inside_pretty_midi() -> list[Path]:
-    """The copy pretty_midi is installed with, found without importing it."""
+    """Return the SoundFonts in the installed pretty_midi, without importing it."""
     spec = importlib.util.find_spec("pretty_midi")
     if spec is None or spec.origin is None:
         return []

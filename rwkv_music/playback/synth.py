@@ -1,7 +1,7 @@
-"""A small additive synthesizer: a score as sound, the same on every machine.
+"""A small additive synthesizer, with equal results on every machine.
 
-Each note is a handful of partials under an envelope that decays; drums are short bursts of noise.
-It is no match for a SoundFont, but it needs none, and no sound device either.
+Each note is a few partials with a decaying envelope; drums are short bursts of noise. It needs no
+SoundFont and no sound device.
 """
 
 import io
@@ -23,18 +23,18 @@ _RELEASE_SECONDS = 0.12
 _ATTACK_SECONDS = 0.006
 _DECAY_SECONDS = 1.6
 _DRUM_SECONDS = 0.12
-_LONGEST_SECONDS = 3600
+_MAX_SECONDS = 3600
 _PEAK = 0.89
 
 
 def score_to_pcm(
     score: "symusic.Score", sample_rate: int = 22_050
 ) -> Int16[np.ndarray, " samples"]:
-    """The score as mono 16-bit sound.
+    """Render a score as mono 16-bit samples.
 
     Args:
-        score: In ticks, with at least one note.
-        sample_rate: Samples a second.
+        score: A score in ticks with at least one note.
+        sample_rate: Samples per second.
 
     Raises:
         InputError: If there is no note, or the music is longer than an hour.
@@ -42,12 +42,12 @@ def score_to_pcm(
     timing = TempoMap(score)
     notes = [(track, note) for track in score.tracks for note in track.notes]
     if not notes:
-        raise InputError("the score has no notes, at least 1 is needed: nothing would be heard")
+        raise InputError("the score has no notes: at least 1 is needed to render sound")
     last = max(note.time + note.duration for _, note in notes)
     seconds = float(timing.ticks_to_seconds(last)[0]) + _RELEASE_SECONDS + _DRUM_SECONDS
-    if seconds > _LONGEST_SECONDS:
+    if seconds > _MAX_SECONDS:
         raise InputError(
-            f"the music is {seconds:.0f} seconds long, at most {_LONGEST_SECONDS} can be rendered: "
+            f"the music is {seconds:.0f} seconds long, at most {_MAX_SECONDS} can be rendered: "
             "take fewer bars"
         )
     sound = np.zeros(int(np.ceil(seconds * sample_rate)) + 1, dtype=np.float32)
@@ -59,14 +59,14 @@ def score_to_pcm(
             else _tone(note.pitch, float(end - start), sample_rate)
         )
         first = int(start * sample_rate)
-        room = sound[first : first + len(tone)]
-        room += tone[: len(room)] * (note.velocity / 127)
-    loudest = float(np.abs(sound).max())
-    return (sound * (_PEAK / max(loudest, 1.0)) * 32767).astype(np.int16)
+        target = sound[first : first + len(tone)]
+        target += tone[: len(target)] * (note.velocity / 127)
+    peak = float(np.abs(sound).max())
+    return (sound * (_PEAK / max(peak, 1.0)) * 32767).astype(np.int16)
 
 
 def score_to_wav(score: "symusic.Score", sample_rate: int = 22_050) -> bytes:
-    """The score as the bytes of a WAV file, e.g. for a browser."""
+    """Render a score as the bytes of a WAV file, e.g. for a browser."""
     samples = score_to_pcm(score, sample_rate)
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
@@ -81,10 +81,10 @@ def _tone(pitch: int, seconds: float, sample_rate: int) -> Float[np.ndarray, " s
     time = np.arange(int((seconds + _RELEASE_SECONDS) * sample_rate)) / sample_rate
     frequency = 440.0 * 2 ** ((pitch - 69) / 12)
     tone = np.zeros_like(time)
-    for number, strength in _PARTIALS:
-        if number * frequency < sample_rate / 2:
-            decay = np.exp(-time * number / _DECAY_SECONDS)
-            tone += strength * decay * np.sin(2 * np.pi * number * frequency * time)
+    for harmonic, strength in _PARTIALS:
+        if harmonic * frequency < sample_rate / 2:
+            decay = np.exp(-time * harmonic / _DECAY_SECONDS)
+            tone += strength * decay * np.sin(2 * np.pi * harmonic * frequency * time)
     attack = np.minimum(time / _ATTACK_SECONDS, 1)
     release = np.clip(1 - (time - seconds) / _RELEASE_SECONDS, 0, 1)
     return (0.25 * tone * attack * release).astype(np.float32)
@@ -92,7 +92,7 @@ def _tone(pitch: int, seconds: float, sample_rate: int) -> Float[np.ndarray, " s
 
 @cache
 def _drum(pitch: int, sample_rate: int) -> Float[np.ndarray, " samples"]:
-    """A burst of noise: deeper and longer for low drum numbers."""
+    """Return a burst of noise, deeper for low drum numbers."""
     time = np.arange(int(_DRUM_SECONDS * sample_rate)) / sample_rate
     noise = np.random.default_rng(pitch).standard_normal(len(time))
     width = max(1, (60 - min(pitch, 59)) // 4)

@@ -25,4 +25,4 @@ def test_quick_mode_writes_a_row_for_each_length(tmp_path: Path) -> None:
     ]
     assert all(math.isfinite(row["carried"]) for row in report["rows"])
     # Both are shorter than what is read at once: nothing was handed on yet.
-    assert all(row["carried"] == row["begun_anew"] for row in report["rows"])
+    assert all(row["carried"] == row["reset"] for row in report["rows"])

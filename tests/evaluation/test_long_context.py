@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation.long_context import long_context, read_in_stretches
+from rwkv_music.evaluation.long_context import long_context, segment_nats
 from rwkv_music.model import ModelConfig, MusicModel
 from tests.model.test_rwkv7 import perturbed
 
@@ -28,30 +28,30 @@ def truth(ids: "np.ndarray[tuple[int], np.dtype[np.uint16]]") -> torch.Tensor:
 @pytest.mark.parametrize("stretch", [1, 7, 59, 60, 100])
 def test_stretches_give_the_nats_of_one_forward(stretch: int) -> None:
     ids = music(60)
-    found = torch.from_numpy(read_in_stretches(MusicModel(MODEL), ids, stretch))
+    found = torch.from_numpy(segment_nats(MusicModel(MODEL), ids, stretch))
     torch.testing.assert_close(found, truth(ids))
 
 
 def test_begun_anew_each_stretch_is_a_piece_of_its_own() -> None:
     ids = music(21)
-    found = torch.from_numpy(read_in_stretches(MusicModel(MODEL), ids, 10, carry=False))
+    found = torch.from_numpy(segment_nats(MusicModel(MODEL), ids, 10, carry=False))
     torch.testing.assert_close(found, torch.cat([truth(ids[:11]), truth(ids[10:])]))
 
 
 def test_a_length_counts_the_pieces_that_reach_it() -> None:
     long, short = music(90), music(50, seed=1)
     rows = long_context(
-        MusicModel(MODEL), [long, short, music(9)], lengths=(20, 60, 200), stretch=16
+        MusicModel(MODEL), [long, short, music(9)], lengths=(20, 60, 200), segment=16
     )
     assert [(row.length, row.pieces) for row in rows] == [(20, 2), (60, 1)]
     expected = torch.cat([truth(long)[:20], truth(short)[:20]]).mean()
     assert rows[0].carried == pytest.approx(math.exp(expected))
     assert rows[1].carried == pytest.approx(math.exp(truth(long)[:60].mean()))
-    assert rows[1].begun_anew != pytest.approx(rows[1].carried, rel=1e-4)
+    assert rows[1].reset != pytest.approx(rows[1].carried, rel=1e-4)
 
 
 def test_pieces_that_are_all_too_short_and_a_stretch_of_nothing_are_refused() -> None:
     with pytest.raises(InputError, match="no piece is longer than 100 tokens"):
         long_context(MusicModel(MODEL), [music(50)], lengths=(100,))
     with pytest.raises(InputError, match="stretch must be at least 1 token, got 0"):
-        read_in_stretches(MusicModel(MODEL), music(5), 0)
+        segment_nats(MusicModel(MODEL), music(5), 0)

@@ -1,4 +1,4 @@
-"""Compiling, keeping, loading and launching CUDA kernels, with a driver played by the test."""
+"""CUDA kernels: compilation, cache, loading and launching, with a fake driver."""
 
 import contextlib
 import ctypes
@@ -46,7 +46,7 @@ def number(library: ctypes.CDLL, name: str) -> int:
     return ctypes.c_int.in_dll(library, name).value
 
 
-def test_a_launch_hands_over_sizes_stream_and_arguments(fake: ctypes.CDLL) -> None:
+def test_a_launch_passes_sizes_stream_and_arguments(fake: ctypes.CDLL) -> None:
     module = driver.Module(b"code")
     module.launch("kernel", Argument(7**20), blocks=5, threads=64, shared=1024, stream=0x30)
     assert list((ctypes.c_uint * 3).in_dll(fake, "last_launch")) == [5, 64, 1024]
@@ -55,7 +55,7 @@ def test_a_launch_hands_over_sizes_stream_and_arguments(fake: ctypes.CDLL) -> No
     assert number(fake, "attribute_value") == 0
 
 
-def test_more_shared_memory_than_is_free_is_asked_for(fake: ctypes.CDLL) -> None:
+def test_a_launch_requests_shared_memory_above_the_default(fake: ctypes.CDLL) -> None:
     module = driver.Module(b"code")
     module.launch("kernel", Argument(0), blocks=1, threads=1, shared=49152, stream=0)
     assert number(fake, "attribute_value") == 0
@@ -66,12 +66,12 @@ def test_more_shared_memory_than_is_free_is_asked_for(fake: ctypes.CDLL) -> None
 @pytest.mark.parametrize(
     ("code", "sentence"),
     [
-        (2, r"cuLaunchKernel failed with CUDA_ERROR_OUT_OF_MEMORY: .* lower the batch size"),
+        (2, r"cuLaunchKernel failed with CUDA_ERROR_OUT_OF_MEMORY: .* reduce the batch size"),
         (222, r"failed with error 222: the driver is older than the compiler; update the NVIDIA"),
         (999, r"failed with error 999: update the NVIDIA driver if this happens again"),
     ],
 )
-def test_what_the_driver_refuses_is_told_with_a_remedy(
+def test_a_driver_error_has_its_name_and_a_remedy(
     code: int, sentence: str, fake: ctypes.CDLL
 ) -> None:
     module = driver.Module(b"code")
@@ -80,16 +80,16 @@ def test_what_the_driver_refuses_is_told_with_a_remedy(
         module.launch("kernel", Argument(0), blocks=1, threads=1, shared=0, stream=0)
 
 
-def test_a_thread_without_a_context_gets_the_one_of_its_gpu(fake: ctypes.CDLL) -> None:
+def test_a_thread_without_a_context_gets_that_of_its_gpu(fake: ctypes.CDLL) -> None:
     context = ctypes.c_void_p.in_dll(fake, "context")
     context.value = None
     driver.ensure_context(2)
     assert context.value == 42
     driver.ensure_context(3)
-    assert context.value == 42, "a context that is there already was replaced"
+    assert context.value == 42, "an existing context was replaced"
 
 
-def test_a_function_that_is_not_there_is_told(fake: ctypes.CDLL) -> None:
+def test_a_missing_function_is_an_error(fake: ctypes.CDLL) -> None:
     with pytest.raises(driver.DriverError, match="cuModuleGetFunction failed with error 500"):
         driver.Module(b"code").launch("other", Argument(0), blocks=1, threads=1, shared=0, stream=0)
 
@@ -110,12 +110,12 @@ def test_machine_code_is_compiled_once_and_checked_when_read(
         made.append(b"code")
         return made[-1]
 
-    def ask(key: str = "key") -> bytes:
+    def get_code(key: str = "key") -> bytes:
         return cubins.cached("kernel", key, make)
 
-    assert ask() == ask() == b"code"
+    assert get_code() == get_code() == b"code"
     assert len(made) == 1
-    ask("another key")
+    get_code("another key")
     assert len(made) == 2
     paths = sorted((tmp_path / "cubins").iterdir())
     assert len(paths) == 2
@@ -123,26 +123,26 @@ def test_machine_code_is_compiled_once_and_checked_when_read(
         for path in paths:
             path.write_bytes(broken)
         before = len(made)
-        assert ask() == b"code"
-        assert len(made) == before + 1, f"{broken!r} was taken for machine code"
-        assert ask() == b"code"
-        assert len(made) == before + 1, "what was broken was not mended"
+        assert get_code() == b"code"
+        assert len(made) == before + 1, f"{broken!r} was accepted as machine code"
+        assert get_code() == b"code"
+        assert len(made) == before + 1, "the damaged file was not replaced"
 
 
-def test_a_cache_that_cannot_be_written_costs_a_compilation_and_a_warning(
+def test_an_unwritable_cache_gives_a_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("RWKV_MUSIC_CACHE", str(tmp_path / "file"))
     with pytest.warns(
-        RuntimeWarning, match=r"cannot be kept .* let RWKV_MUSIC_CACHE name a folder"
+        RuntimeWarning, match=r"cannot be cached .* RWKV_MUSIC_CACHE to a writable folder"
     ):
         assert cubins.cached("kernel", "key", lambda: b"code") == b"code"
 
 
 @pytest.fixture
 def a_gpu(fake: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Gpu:
-    """A GPU whose code is what a fake compiler makes and a fake driver loads."""
+    """A GPU with a fake compiler and a fake driver."""
     monkeypatch.setattr(torch.cuda, "device", lambda index: contextlib.nullcontext())
     monkeypatch.setattr(nvrtc, "target_of", lambda capability: f"sm_{capability}")
     monkeypatch.setattr(nvrtc, "nvrtc_version", lambda: (13, 0))
@@ -152,7 +152,7 @@ def a_gpu(fake: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch) -> Gpu:
     return Gpu(0, 90, 132, 232_448)
 
 
-def test_cached_code_that_the_driver_does_not_take_is_compiled_once_more(
+def test_cached_code_that_the_driver_rejects_is_compiled_again(
     a_gpu: Gpu, fake: ctypes.CDLL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_gpu.kernels("kernel", "good", [])
@@ -164,14 +164,14 @@ def test_cached_code_that_the_driver_does_not_take_is_compiled_once_more(
     assert number(fake, "loads") == 4
 
 
-def test_code_that_stays_broken_is_told(a_gpu: Gpu) -> None:
+def test_invalid_code_is_an_error_after_a_second_compilation(a_gpu: Gpu) -> None:
     with pytest.raises(KernelUnavailable, match=r"CUDA_ERROR_INVALID_IMAGE: .* update the NVIDIA"):
         a_gpu.kernels("kernel", "broken", [])
 
 
-def test_a_full_gpu_is_not_asked_twice(a_gpu: Gpu, fake: ctypes.CDLL) -> None:
+def test_out_of_memory_is_not_retried(a_gpu: Gpu, fake: ctypes.CDLL) -> None:
     ctypes.c_int.in_dll(fake, "refuse_load").value = 2
-    with pytest.raises(KernelUnavailable, match="the GPU's memory is full"):
+    with pytest.raises(KernelUnavailable, match="the GPU is out of memory"):
         a_gpu.kernels("kernel", "good", [])
     assert number(fake, "loads") == 1
 
@@ -184,32 +184,32 @@ def test_chips_older_than_the_compiler_are_refused_and_newer_ones_get_ptx(
     assert nvrtc.target_of(80) == "sm_80"
     assert nvrtc.target_of(130) == "compute_90"
     with pytest.raises(
-        KernelUnavailable, match=r"compute capability 7.0, and NVRTC 13.5 begins at 7.5: install a"
+        KernelUnavailable, match=r"compute capability 7.0, but NVRTC 13.5 supports 7.5 and newer"
     ):
         nvrtc.target_of(70)
 
 
 def test_a_gpu_with_too_little_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "gpu_of", lambda index: Gpu(0, 60, 10, 48 * 1024))
-    with pytest.raises(KernelUnavailable, match=r"has 49152 bytes of shared memory, and 5\d+ are"):
+    with pytest.raises(KernelUnavailable, match=r"has 49152 bytes of shared memory, but 5\d+ are"):
         cuda.require(0, torch.float32)
 
 
 def test_amd_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "hip", "6.4")
-    with pytest.raises(KernelUnavailable, match="this torch is for AMD's GPUs"):
+    with pytest.raises(KernelUnavailable, match="this torch is built for AMD GPUs"):
         gpu.gpu_of.__wrapped__(0)
 
 
 class OnGpu:
-    """What the choice of a backend looks at, of a tensor on a GPU."""
+    """The attributes of a GPU tensor that `choose_backend` reads."""
 
     device = torch.device("cuda:0")
     dtype = torch.float32
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, **reasons: str) -> None:
-    """Have kernels refuse to be loaded."""
+    """Make the loading of kernels fail."""
     monkeypatch.setattr(backends, "_reported", set())
     monkeypatch.setattr(
         backends, "_why_no_gpu_kernel", lambda name, index, dtype: reasons.get(name)
@@ -225,19 +225,19 @@ def test_on_a_gpu_the_cuda_kernel_comes_first(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("without_type_checks")
-def test_the_next_backend_takes_over_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fallback_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, cuda="no driver: install one", triton="no Triton: pip install triton")
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(3):
             assert backends.choose_backend(OnGpu(), 64) == "chunked"  # type: ignore[arg-type]
-    assert [str(each.message).partition(":")[0] for each in told] == [
+    assert [str(each.message).partition(":")[0] for each in caught] == [
         "the WKV kernel 'cuda' is not used", "the WKV kernel 'triton' is not used",
     ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("without_type_checks")
-def test_what_takes_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_warning_names_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, cuda="no driver: install one")
     message = "'cuda' is not used: no driver: install one; falling back to 'triton'"
     with pytest.warns(RuntimeWarning, match=message):
@@ -252,7 +252,7 @@ def test_what_takes_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_type_checks")
 @pytest.mark.parametrize("how", ["argument", "variable"])
-def test_a_backend_asked_for_is_never_replaced(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_backend_is_never_replaced(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(monkeypatch, cuda="no driver: install one")
     if how == "variable":
         monkeypatch.setenv(registry.BACKEND_VARIABLE, "cuda")
@@ -261,7 +261,7 @@ def test_a_backend_asked_for_is_never_replaced(how: str, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("backend", ["cuda", "triton"])
-def test_a_gpu_kernel_asked_for_on_the_cpu_is_refused(backend: str) -> None:
+def test_a_gpu_kernel_requested_on_the_cpu_is_refused(backend: str) -> None:
     x = torch.zeros(1, 2, 1, 64)
     with pytest.raises(InputError, match=f"'{backend}' cannot run here: it runs on a GPU, the ten"):
         wkv7(x, x, x, x, x, x, backend=backend)
@@ -280,7 +280,7 @@ def test_the_order_of_preference_by_device(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
 
-def test_the_command_line_tells_of_a_full_gpu_in_one_line(
+def test_the_command_line_reports_gpu_errors_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def run(given: object) -> int:
