@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from rwkv_music.errors import InputError
 from rwkv_music.score.instruments import PEDAL_DOWN_VALUE, SUSTAIN_PEDAL
 from rwkv_music.score.timing import Signature, bar_starts, signatures
+from rwkv_music.score.validation import check_score
 
 if TYPE_CHECKING:
     import symusic
@@ -25,6 +26,7 @@ def take_bars(score: "symusic.Score", start: int, stop: int) -> "symusic.Score":
     Raises:
         InputError: If the score does not have those bars.
     """
+    check_score(score)
     lines = bar_starts(score)
     if not 0 <= start < stop < len(lines):
         raise InputError(
@@ -42,6 +44,7 @@ def split_at_bar(score: "symusic.Score", bar: int) -> "tuple[symusic.Score, symu
     Raises:
         InputError: If the bar line is not inside the score.
     """
+    check_score(score)
     bars = len(bar_starts(score)) - 1
     if not 0 < bar < bars:
         raise InputError(f"cannot split {bars} bars at bar {bar}: choose one in [1, {bars - 1}]")
@@ -59,6 +62,8 @@ def splice(prompt: "symusic.Score", new: "symusic.Score", at_tick: int) -> "symu
         new: Music to append; converted to the prompt's ticks per quarter if needed.
         at_tick: The tick of the prompt at which `new` begins.
     """
+    check_score(prompt)
+    check_score(new)
     joined = prompt.copy()
     if new.ticks_per_quarter != prompt.ticks_per_quarter:
         new = new.resample(prompt.ticks_per_quarter, min_dur=1)
@@ -85,6 +90,7 @@ def transpose(score: "symusic.Score", semitones: int) -> "symusic.Score":
     Raises:
         InputError: If a pitch would be outside 0 to 127.
     """
+    check_score(score)
     moved = score.copy()
     for track in moved.tracks:
         if track.is_drum or not len(track.notes):

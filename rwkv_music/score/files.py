@@ -13,6 +13,8 @@ from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import ScoreFileError
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.midi.midi_reader import read_midi
+from rwkv_music.score.midi.midi_writer import to_midi
+from rwkv_music.score.validation import check_score
 
 if TYPE_CHECKING:
     import symusic
@@ -143,9 +145,11 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
 
     Raises:
         ScoreFileError: If the file cannot be written, or the suffix is unknown.
+        InputError: If a value of the score is out of range.
     """
     path = Path(path)
     _check_suffix(path, WRITABLE_SUFFIXES)
+    check_score(score)
     content = _file_content(score, path)
     try:
         write_atomic(path, content)
@@ -159,8 +163,7 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
 def _file_content(score: "symusic.Score", path: Path) -> bytes:
     text_format = TEXT_FORMATS.get(path.suffix.lower())
     if text_format is None:
-        content: bytes = score.dumps_midi()
-        return content
+        return to_midi(score)
     if text_format == "abc":
         from rwkv_music.score.abc.abc_writer import to_abc
 

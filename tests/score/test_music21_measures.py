@@ -129,9 +129,13 @@ def test_parts_with_different_meters_are_aligned() -> None:
     assert [float(each.offset) for each in voice.getElementsByClass("Measure")] == [0, 2]
 
 
-def test_a_collection_is_rejected() -> None:
-    with pytest.raises(InputError, match=r"is a collection of 1 pieces: give one of its scores"):
-        to_score(music21.stream.Opus([music21.stream.Score([measures(3)])]))
+def test_the_pieces_of_a_collection_follow_one_another() -> None:
+    opus = music21.stream.Opus(
+        [music21.stream.Score([measures(3)]), music21.stream.Score([measures(3, 3)])]
+    )
+    assert sounding(to_score(opus)) == [(0, 3, 60), (3, 3, 60), (6, 3, 60)]
+    with pytest.raises(InputError, match="contains no notes"):
+        to_score(music21.stream.Opus())
 
 
 def test_real_songs_sound_what_their_files_say(shared_data: Path) -> None:

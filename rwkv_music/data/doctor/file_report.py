@@ -116,8 +116,7 @@ def examine_file(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
     except ScoreFileError as error:
         offset = f" (byte {error.offset})" if error.offset else ""
         return FileReport(name, "skipped", reason=error.reason + offset)
-    repairs = (*loaded.repairs, *_silently_dropped(Path(path), loaded.repairs))
-    return examine_score(name, loaded._replace(repairs=repairs), tokenizer=tokenizer)
+    return examine_score(name, loaded, tokenizer=tokenizer)
 
 
 class Examiner:
@@ -208,18 +207,6 @@ def onset_errors_ms(
             lost -= common
             errors.append(1000 * np.abs(first[:common] - second[:common]))
     return np.concatenate(errors), lost
-
-
-def _silently_dropped(path: Path, repairs: tuple[str, ...]) -> Iterable[str]:
-    """Name what the strict MIDI parser drops from a sound file without an error."""
-    from rwkv_music.score.files import MIDI_SUFFIXES
-    from rwkv_music.score.midi.repair import count_unended_notes
-
-    if repairs or path.suffix.lower() not in MIDI_SUFFIXES:
-        return
-    if dropped := count_unended_notes(path.read_bytes()):
-        notes = "note that is" if dropped == 1 else "notes that are"
-        yield f"{dropped} {notes} never ended left out"
 
 
 def _notes_without_duration(score: "symusic.Score") -> Iterable[str]:

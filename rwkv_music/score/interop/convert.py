@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.files import load_score
-from rwkv_music.score.interop.music21_streams import from_music21, to_music21
+from rwkv_music.score.interop.music21_export import to_music21
+from rwkv_music.score.interop.music21_streams import from_music21
 from rwkv_music.score.interop.pretty_midi_objects import from_pretty_midi, to_pretty_midi
+from rwkv_music.score.validation import check_score
 
 if TYPE_CHECKING:
     import symusic
@@ -24,18 +26,19 @@ def to_score(music: Any) -> "symusic.Score":  # noqa: ANN401 - whatever a user h
         music: Object to convert. A score is returned as it is.
 
     Raises:
-        InputError: If the type is another one, or there are no notes.
+        InputError: If the type is another one, there are no notes, or a value is out of range.
     """
     import symusic
 
     if isinstance(music, symusic.core.ScoreTick):
+        check_score(music)
         return music
     if isinstance(music, str | Path):
         return load_score(music)
     module = type(music).__module__.split(".")[0]
     if module == "pretty_midi" and hasattr(music, "instruments"):
         return from_pretty_midi(music)
-    if module == "music21" and hasattr(music, "recurse"):
+    if module == "music21":
         return from_music21(music)
     raise InputError(
         f"cannot read music from a {type(music).__name__}: pass a path, a symusic.Score in ticks, "

@@ -1,28 +1,29 @@
-"""Convert scores to and from music21 streams.
+"""Convert music21 objects to scores.
 
 The conversion keeps notes, velocities, programs, drums, part names, tempos, time signatures, keys,
-the sustain pedal as down or up, markers (as rehearsal marks), and lyrics that begin with a note.
-
-To music21, it loses pitch bends and other controllers, partial pedal values, lyrics without a note
-at their onset, surplus lyrics at one onset, space around lyrics, and ticks per quarter. From
-music21, it loses spelling and layout (voices, beams, slurs, dynamics without velocities), repeats
-(they are not unfolded), grace notes, verses after the first, and chord symbols. Ticks per quarter
-become the smallest multiple of 480 that represents every time exactly, up to 32,767.
+the sustain pedal as down or up, markers (as rehearsal marks), and lyrics that begin with a note. It
+loses spelling and layout (voices, beams, slurs, dynamics without velocities), repeats (they are not
+unfolded), grace notes, verses after the first, and chord symbols. Ticks per quarter become the
+smallest multiple of 480 that represents every time exactly, up to 32,767.
 """
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.instruments import SUSTAIN_PEDAL, pedal_spans
+from rwkv_music.score.editing import splice
+from rwkv_music.score.instruments import SUSTAIN_PEDAL
 from rwkv_music.score.interop.music21_measures import (
     align_measures,
     set_measure_lengths,
     signatures_of,
 )
 from rwkv_music.score.notation.meters import exact_ticks_per_quarter
+from rwkv_music.score.timing import bar_starts
+from rwkv_music.score.validation import LAST_TICK, check_score, whole_number
 
 if TYPE_CHECKING:
     import symusic
@@ -37,121 +38,70 @@ _STAFF = re.compile(r"-Staff\d+$")
 """Suffix that music21 appends to the part id for each staff."""
 
 
-def to_music21(score: "symusic.Score") -> Any:  # noqa: ANN401 - music21 has no type hints
-    """Convert a score to a music21 stream: one part per track, notes by offset, no measures.
-
-    Args:
-        score: In ticks.
-    """
-    import music21
-
-    quarter = score.ticks_per_quarter
-    stream = music21.stream.Score()
-    for track in score.tracks:
-        part = _part_of(track, quarter)
-        for meter in score.time_signatures:
-            text = f"{meter.numerator}/{meter.denominator}"
-            part.insert(Fraction(meter.time, quarter), music21.meter.TimeSignature(text))
-        for key in score.key_signatures:
-            mode = "minor" if key.tonality else "major"
-            name = music21.key.KeySignature(key.key).asKey(mode)
-            part.insert(Fraction(key.time, quarter), name)
-        stream.insert(0, part)
-    if stream.parts:
-        first = stream.parts[0]
-        for tempo in score.tempos:
-            mark = music21.tempo.MetronomeMark(number=tempo.qpm)
-            first.insert(Fraction(tempo.time, quarter), mark)
-        for marker in score.markers:
-            sign = music21.expressions.RehearsalMark(marker.text)
-            first.insert(Fraction(marker.time, quarter), sign)
-    return stream
-
-
-def _part_of(track: "symusic.Track", quarter: int) -> Any:  # noqa: ANN401
-    import music21
-
-    part = music21.stream.Part()
-    part.partName = track.name
-    part.atSoundingPitch = True  # pitches of transposing instruments are sounding pitches
-    part.insert(0, _instrument_of(track))
-    lyrics: dict[int, list[str]] = {}
-    for lyric in track.lyrics:
-        lyrics.setdefault(lyric.time, []).append(lyric.text)
-    for note in track.notes:
-        sounding = music21.note.Note(music21.pitch.Pitch(midi=note.pitch))
-        sounding.quarterLength = Fraction(note.duration, quarter)
-        sounding.volume.velocity = note.velocity
-        if words := lyrics.get(note.time):
-            sounding.lyrics = [music21.note.Lyric(words.pop(0), applyRaw=True)]
-        part.insert(Fraction(note.time, quarter), sounding)
-    for down, up in pedal_spans(track):
-        anchors = [music21.spanner.SpannerAnchor(), music21.spanner.SpannerAnchor()]
-        for anchor, tick in zip(anchors, (down, up), strict=True):
-            part.insert(Fraction(tick, quarter), anchor)
-        pedal = music21.expressions.PedalMark(*anchors)
-        pedal.pedalType = music21.expressions.PedalType.Sustain
-        part.insert(0, pedal)
-    return part
-
-
-def _instrument_of(track: "symusic.Track") -> Any:  # noqa: ANN401
-    import music21
-
-    instrument: Any = (
-        music21.instrument.UnpitchedPercussion()
-        if track.is_drum
-        else music21.instrument.instrumentFromMidiProgram(track.program)
-    )
-    instrument.midiProgram = track.program
-    if track.is_drum:
-        instrument.midiChannel = _DRUM_CHANNEL
-    elif instrument.midiChannel == _DRUM_CHANNEL:
-        instrument.midiChannel = 0  # melodic percussion programs of General MIDI have pitches
-    return instrument
-
-
 def from_music21(
     stream: Any,  # noqa: ANN401
     *,
     name: str = "the music21 stream",
     facts: "Facts | None" = None,
 ) -> "symusic.Score":
-    """Convert a music21 stream to a score.
+    """Convert a music21 object to a score.
 
     A measure that is shorter or longer than its time signature, such as a pickup, becomes a bar of
-    its real length by a time signature of its own.
+    its real length by a time signature of its own. The pieces of an opus follow one another.
 
     Args:
-        stream: A score, part or measure.
+        stream: Any stream (a score, part, measure, voice, opus, flat stream), note or chord.
         name: Name used in errors.
         facts: Content of the MusicXML file; it overrides the stream, which is modified.
 
     Raises:
-        InputError: If there are no notes, or several pieces.
+        InputError: If there are no notes, or a value is out of range.
     """
     import music21
+
+    if isinstance(stream, music21.note.GeneralNote):
+        single: Any = music21.stream.Stream()
+        single.insert(0, copy.deepcopy(stream))
+        stream = single
+    if not isinstance(stream, music21.stream.Stream):
+        raise InputError(
+            f"{name} is a {type(stream).__name__}: pass a stream, note or chord of music21"
+        )
+    if isinstance(stream, music21.stream.Opus):
+        score = _concatenated([from_music21(piece, name=name) for piece in stream.scores], name)
+    else:
+        score = _score_of(stream, name, facts)
+    check_score(score)
+    return score
+
+
+def _concatenated(pieces: "list[symusic.Score]", name: str) -> "symusic.Score":
+    """Return pieces one after the other, each starting at a bar line."""
+    if not pieces:
+        raise InputError(f"{name} contains no notes, at least 1 is needed")
+    ticks = exact_ticks_per_quarter(Fraction(1, piece.ticks_per_quarter) for piece in pieces)
+    score = pieces[0].resample(ticks, min_dur=0)
+    for piece in pieces[1:]:
+        score = splice(score, piece.resample(ticks, min_dur=0), int(bar_starts(score)[-1]))
+    return score
+
+
+def _score_of(stream: Any, name: str, facts: "Facts | None") -> "symusic.Score":  # noqa: ANN401
     import symusic
 
-    if isinstance(stream, music21.stream.Opus):
-        raise InputError(
-            f"{name} is a collection of {len(stream.scores)} pieces: give one of its scores"
-        )
     if facts is not None and facts.lengths and hasattr(stream, "parts"):
         set_measure_lengths(stream, facts.lengths)
     stream = align_measures(stream)
-    given = list(stream.parts) if hasattr(stream, "parts") and stream.parts else [stream]
-    parts = [_sounding(part) for part in given]
-    whole = [part.flatten() for part in parts]
-    spans = {
-        id(each): (each.offset, each.offset + each.quarterLength) for part in whole for each in part
-    }
-    grid = _Grid(whole)
+    parts = [(_sounding(part), offset) for part, offset in _parts_of(stream, 0)]
+    flat = [part.flatten() for part, _ in parts]
+    grid = _Grid(flat, [offset for _, offset in parts])
     score = symusic.Score(grid.ticks_per_quarter)
-    for part, elements in zip(parts, whole, strict=True):
+    for (part, offset), elements in zip(parts, flat, strict=True):
+        grid.offset = offset
         track = _track_of(part, elements, grid)
         known = _facts_of(part, facts)
         if known is None:
+            spans = {id(e): (e.offset, e.offset + e.quarterLength) for e in elements}
             for pedal in part.recurse().getElementsByClass("PedalMark"):
                 track.controls.extend(_pedal_controls(pedal, spans, grid))
         else:
@@ -162,17 +112,39 @@ def from_music21(
             score.tracks.append(track)
     if not score.tracks:
         raise InputError(f"{name} contains no notes, at least 1 is needed")
+    grid.offset = parts[0][1]
     score.time_signatures = [
         symusic.TimeSignature(grid.ticks(meter.onset), meter.numerator, meter.denominator)
-        for meter in signatures_of(parts[0])
+        for meter in signatures_of(parts[0][0])
     ]
-    score.key_signatures = _keys(whole[0], grid)
+    score.key_signatures = _keys(flat[0], grid)
+    grid.offset = 0
     score.tempos = _tempos(stream, grid)
     score.markers = [
         symusic.TextMeta(grid.ticks(mark.offset), str(mark.content))
         for mark in stream.flatten().getElementsByClass("RehearsalMark")
     ]
     return score
+
+
+def _parts_of(stream: Any, offset: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
+    """Yield the parts of a stream with their offsets; what is in no part is a part of its own."""
+    import music21
+
+    kinds = (music21.stream.Part, music21.stream.Score)
+    children = [element for element in stream if isinstance(element, kinds)]
+    if not children:
+        yield stream, offset
+        return
+    for child in children:
+        yield from _parts_of(child, offset + stream.elementOffset(child))
+    loose: Any = music21.stream.Stream()
+    for element in stream:
+        is_music = element.isStream or isinstance(element, music21.note.GeneralNote)
+        if is_music and not isinstance(element, kinds):
+            loose.insert(stream.elementOffset(element), element)
+    if loose.recurse().notes:
+        yield loose, offset
 
 
 def _sounding(part: Any) -> Any:  # noqa: ANN401
@@ -184,22 +156,36 @@ def _sounding(part: Any) -> Any:  # noqa: ANN401
 class _Grid:
     """Ticks per quarter that represent every onset and duration of some streams, if possible."""
 
-    def __init__(self, streams: list[Any]) -> None:
+    def __init__(self, streams: list[Any], offsets: list[Any]) -> None:
         times = {
             _fraction(time)
             for stream in streams
             for element in stream
             for time in (element.offset, element.quarterLength)
         }
+        times |= {_fraction(offset) for offset in offsets}
         self.ticks_per_quarter = exact_ticks_per_quarter(times)
+        self.offset: Any = 0
+        """Offset of the current part, in quarters."""
 
     def ticks(self, quarters: Any) -> int:  # noqa: ANN401 - float or Fraction
-        """Return the nearest tick."""
-        return round(_fraction(quarters) * self.ticks_per_quarter)
+        """Return the tick nearest to an offset of the current part."""
+        tick = round((_fraction(quarters) + _fraction(self.offset)) * self.ticks_per_quarter)
+        if tick > LAST_TICK:
+            raise InputError(f"an offset of {quarters} quarters is too late: shorten the music")
+        return tick
 
 
 def _fraction(quarters: Any) -> Fraction:  # noqa: ANN401
-    return Fraction(quarters).limit_denominator(_MAX_DENOMINATOR)
+    try:
+        return Fraction(quarters).limit_denominator(_MAX_DENOMINATOR)
+    except (ValueError, OverflowError):
+        raise InputError(f"an offset or duration is {quarters}: correct it") from None
+
+
+def _name_of(part: Any) -> str:  # noqa: ANN401
+    """Return the name of a part; other streams have none."""
+    return str(getattr(part, "partName", None) or "")
 
 
 def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa: ANN401
@@ -207,7 +193,7 @@ def _track_of(part: Any, elements: Any, grid: _Grid) -> "symusic.Track":  # noqa
 
     instrument = part.getInstrument(returnDefault=True)
     is_drum = instrument.midiChannel == _DRUM_CHANNEL or "Percussion" in type(instrument).__name__
-    track = symusic.Track(part.partName or "", instrument.midiProgram or 0, is_drum)
+    track = symusic.Track(_name_of(part), instrument.midiProgram or 0, is_drum)
     ties = _Ties()
     voices = {
         id(element): voice.id
@@ -263,7 +249,8 @@ class _Ties:
             notes[index].duration += end - onset
         else:
             index = len(notes)
-            notes.append(symusic.Note(onset, end - onset, sound.pitch, sound.velocity))
+            velocity = whole_number("velocity", sound.velocity, 1, 127, "")
+            notes.append(symusic.Note(onset, end - onset, sound.pitch, velocity))
         if sound.tie in {"start", "continue"}:
             self._open.setdefault((sound.pitch, end), []).append((sound.voice, index))
 

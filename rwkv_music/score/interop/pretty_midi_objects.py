@@ -19,6 +19,13 @@ import numpy as np
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.timing import TempoMap
+from rwkv_music.score.validation import (
+    LAST_TICK,
+    MAX_TICKS_PER_QUARTER,
+    check_score,
+    finite_seconds,
+    whole_number,
+)
 
 if TYPE_CHECKING:
     import pretty_midi
@@ -39,6 +46,7 @@ def to_pretty_midi(score: "symusic.Score") -> "pretty_midi.PrettyMIDI":
     """
     import pretty_midi
 
+    check_score(score)
     music = _with_tempos_of(score)
     seconds = music.tick_to_time
     for sign in score.time_signatures:
@@ -112,54 +120,83 @@ def from_pretty_midi(music: "pretty_midi.PrettyMIDI") -> "symusic.Score":
     """Convert a pretty_midi object to a score; times are rounded to the nearest tick.
 
     Raises:
-        InputError: If it contains no notes.
+        InputError: If it contains no notes, a time is not a finite number from 0 on, or a value is
+            not a whole number in its range.
     """
     import symusic
 
-    score = symusic.Score(music.resolution)
+    where = " of the pretty_midi object"
+    ticks = whole_number("resolution", music.resolution, 1, MAX_TICKS_PER_QUARTER, where)
+    score = symusic.Score(ticks)
     times, speeds = music.get_tempo_changes()
     for time, speed in zip(times, speeds, strict=True):
-        score.tempos.append(
-            symusic.Tempo(int(music.time_to_tick(time)), mspq=round(60_000_000 / speed))
-        )
+        seconds = finite_seconds("tempo change", time, where)
+        mspq = whole_number("tempo", round(60_000_000 / speed), 1, (1 << 24) - 1, where)
+        score.tempos.append(symusic.Tempo(int(music.time_to_tick(seconds)), mspq=mspq))
     timing = TempoMap(score)
-    signs = music.time_signature_changes
-    for sign, tick in zip(signs, _ticks(timing, signs, "time"), strict=True):
-        score.time_signatures.append(symusic.TimeSignature(tick, sign.numerator, sign.denominator))
-    keys = music.key_signature_changes
-    for key, tick in zip(keys, _ticks(timing, keys, "time"), strict=True):
-        is_minor = key.key_number >= 12
-        major = (key.key_number + 3 * is_minor) % 12
+    for sign in music.time_signature_changes:
+        tick = _tick(timing, "time signature", sign.time, where)
+        numerator = whole_number("numerator", sign.numerator, 1, 255, where)
+        denominator = whole_number("denominator", sign.denominator, 1, 128, where)
+        score.time_signatures.append(symusic.TimeSignature(tick, numerator, denominator))
+    for key in music.key_signature_changes:
+        tick = _tick(timing, "key signature", key.time, where)
+        key_number = whole_number("key number", key.key_number, 0, 23, where)
+        is_minor = key_number >= 12
+        major = (key_number + 3 * is_minor) % 12
         score.key_signatures.append(
             symusic.KeySignature(tick, (7 * major + 5) % 12 - 5, int(is_minor))
         )
-    for part in music.instruments:
-        score.tracks.append(_track_of(part, timing))
+    for number, part in enumerate(music.instruments, start=1):
+        score.tracks.append(_track_of(part, timing, f" in instrument {number}"))
     if not score.note_num():
         raise InputError("the pretty_midi object contains no notes, at least 1 is needed")
-    lyrics = music.lyrics
-    for lyric, tick in zip(lyrics, _ticks(timing, lyrics, "time"), strict=True):
-        score.tracks[0].lyrics.append(symusic.TextMeta(tick, lyric.text))
+    for lyric in music.lyrics:
+        tick = _tick(timing, "lyric", lyric.time, where)
+        score.tracks[0].lyrics.append(symusic.TextMeta(tick, str(lyric.text)))
+    check_score(score)
     return score
 
 
-def _track_of(part: "pretty_midi.Instrument", timing: TempoMap) -> "symusic.Track":
+def _track_of(part: "pretty_midi.Instrument", timing: TempoMap, where: str) -> "symusic.Track":
     import symusic
 
-    track = symusic.Track(part.name, part.program, part.is_drum)
-    onsets, ends = _ticks(timing, part.notes, "start"), _ticks(timing, part.notes, "end")
-    for note, onset, end in zip(part.notes, onsets, ends, strict=True):
-        track.notes.append(symusic.Note(onset, end - onset, note.pitch, note.velocity))
-    controls = part.control_changes
-    for control, tick in zip(controls, _ticks(timing, controls, "time"), strict=True):
-        track.controls.append(symusic.ControlChange(tick, control.number, control.value))
-    bends = part.pitch_bends
-    for bend, tick in zip(bends, _ticks(timing, bends, "time"), strict=True):
-        track.pitch_bends.append(symusic.PitchBend(tick, bend.pitch))
+    program = whole_number("program", part.program, 0, 127, where)
+    track = symusic.Track(str(part.name or ""), program, bool(part.is_drum))
+    spans = [
+        (
+            finite_seconds("note start", note.start, where),
+            finite_seconds("note end", note.end, where),
+        )
+        for note in part.notes
+    ]
+    onsets, ends = (_ticks(timing, [span[index] for span in spans], where) for index in (0, 1))
+    for note, (start, stop), onset, end in zip(part.notes, spans, onsets, ends, strict=True):
+        if stop < start:
+            raise InputError(
+                f"a note{where} ends at {stop:g} s, before it begins at {start:g} s: correct it"
+            )
+        pitch = whole_number("pitch", note.pitch, 0, 127, where)
+        velocity = whole_number("velocity", note.velocity, 1, 127, where)
+        track.notes.append(symusic.Note(onset, end - onset, pitch, velocity))
+    for control in part.control_changes:
+        tick = _tick(timing, "control change", control.time, where)
+        number = whole_number("controller", control.number, 0, 127, where)
+        value = whole_number("controller value", control.value, 0, 127, where)
+        track.controls.append(symusic.ControlChange(tick, number, value))
+    for bend in part.pitch_bends:
+        tick = _tick(timing, "pitch bend", bend.time, where)
+        value = whole_number("pitch bend", bend.pitch, -8192, 8191, where)
+        track.pitch_bends.append(symusic.PitchBend(tick, value))
     return track
 
 
-def _ticks(timing: TempoMap, events: list[Any], field: str) -> list[int]:
-    seconds = np.array([getattr(event, field) for event in events], dtype=np.float64)
-    ticks: list[int] = timing.seconds_to_ticks(seconds).tolist()
+def _tick(timing: TempoMap, name: str, time: Any, where: str) -> int:  # noqa: ANN401
+    return _ticks(timing, [finite_seconds(name, time, where)], where)[0]
+
+
+def _ticks(timing: TempoMap, seconds: list[float], where: str) -> list[int]:
+    ticks: list[int] = timing.seconds_to_ticks(np.array(seconds, dtype=np.float64)).tolist()
+    if ticks and max(ticks) > LAST_TICK:
+        raise InputError(f"a time of {max(seconds):g} s{where} is too late: shorten the music")
     return ticks

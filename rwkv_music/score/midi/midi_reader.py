@@ -1,37 +1,26 @@
-"""Read MIDI files with a strict parser, after repairing them if necessary.
+"""Read MIDI files.
 
-symusic is the strict parser. It accepts some errors silently: a tempo of 0, time signatures without
-length, keys that do not exist, fewer or more tracks than announced, and the tracks of format 2 on
-top of one another. Such files are repaired as well. In other files it silently leaves out notes
-that never end.
+Ordinary files are parsed by symusic. It silently misreads others: tempos of 0, invalid signatures,
+wrong track counts and format 2; programs set in another track, rhythm parts of GS and XG, notes
+ended by controllers, notes that never end, text that is not UTF-8, and lyrics. A scan finds those
+files; they are read event by event, and repaired if necessary. The scan also counts the notes,
+independently of symusic.
 """
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwkv_music.errors import ScoreFileError
 from rwkv_music.score.loaded_score import LoadedScore
-from rwkv_music.score.midi.repair import repair_midi
+from rwkv_music.score.midi.repair import MAX_REPAIR_BYTES, parse_midi
+from rwkv_music.score.midi.scan import scan_midi
+from rwkv_music.score.midi.score_builder import build_score
 
 if TYPE_CHECKING:
     import symusic
 
 MAX_MIDI_BYTES = 32 << 20
 """Larger files are rejected: no known music is larger, and reading takes memory and seconds."""
-
-_HEADER_BYTES = 14
-
-# Events that the strict parser accepts or misreads silently: a tempo of wrong size or of 0, invalid
-# time and key signatures, and running status after a system-exclusive message. Other data may look
-# the same by chance; the repair then changes nothing.
-_SUSPICIOUS = re.compile(
-    rb"\xff\x51(?:[^\x03]|\x03\x00\x00\x00)"
-    rb"|\xff\x58(?:[^\x04]|\x04\x00|\x04.[\x08-\xff])"
-    rb"|\xff\x59(?:[^\x02]|\x02[\x08-\xf8]|\x02.[^\x00\x01])"
-    rb"|\xf0[\x80-\xff]{0,3}[\x00-\x7f]+\xf7[\x80-\xff]{0,3}[\x00-\x7f]{2}",
-    re.DOTALL,
-)
 
 
 def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
@@ -46,21 +35,34 @@ def read_midi(content: bytes, *, name: str | Path) -> LoadedScore:
     """
     midi = _unwrap_riff(content)
     _check_size(midi, name)
-    if not _is_suspicious(midi):
+    scan = scan_midi(midi)
+    if scan.is_plain:
         try:
             score = _read_strictly(midi, name)
         except ScoreFileError:
             score = None  # repaired or reported below
-        if score is not None and score.note_num():
-            return LoadedScore(score, reader="symusic")
-    repaired = repair_midi(midi, name=name)
-    score = _read_strictly(repaired.content if repaired.repairs else midi, name)
-    if not score.note_num():
-        damage = f"is damaged ({repaired.repairs[0]}) and " if repaired.repairs else ""
+        if score is not None and score.note_num() == scan.num_notes > 0:
+            return LoadedScore(score, reader="symusic", notes_in_source=scan.num_notes)
+    elif len(midi) > MAX_REPAIR_BYTES:
+        return _read_large(midi, name)
+    built = build_score(parse_midi(midi, name=name))
+    if not built.score.note_num():
+        damage = f"is damaged ({built.repairs[0]}) and " if built.repairs else ""
         raise ScoreFileError(
             name, f"{damage}contains no notes, at least 1 is needed: choose another file"
         )
-    return LoadedScore(score, repaired.repairs, reader="symusic")
+    return LoadedScore(
+        built.score, built.repairs, reader="rwkv-music", notes_in_source=built.num_notes
+    )
+
+
+def _read_large(midi: bytes, name: str | Path) -> LoadedScore:
+    """Read a file that is too large to be read event by event."""
+    score = _read_strictly(midi, name)
+    if not score.note_num():
+        raise ScoreFileError(name, "contains no notes, at least 1 is needed: choose another file")
+    repairs = (f"larger than {MAX_REPAIR_BYTES} bytes: not checked for errors",)
+    return LoadedScore(score, repairs, reader="symusic")
 
 
 def _read_strictly(midi: bytes, name: str | Path) -> "symusic.Score":
@@ -90,23 +92,3 @@ def _check_size(midi: bytes, name: str | Path) -> None:
             name,
             f"has {len(midi)} bytes, at most {MAX_MIDI_BYTES} are supported: split it",
         )
-
-
-def _is_suspicious(midi: bytes) -> bool:
-    """Whether the strict parser would misread the file silently."""
-    if midi[:4] != b"MThd" or len(midi) < _HEADER_BYTES:
-        return True
-    file_format, tracks, division = (
-        int.from_bytes(midi[start : start + 2], "big") for start in (8, 10, 12)
-    )
-    if not division or division & 0x8000 or file_format > 1:
-        return True
-    return _count_tracks(midi) != tracks or _SUSPICIOUS.search(midi) is not None
-
-
-def _count_tracks(midi: bytes) -> int:
-    offset, tracks = 8 + int.from_bytes(midi[4:8], "big"), 0
-    while offset + 8 <= len(midi):
-        tracks += midi[offset : offset + 4] == b"MTrk"
-        offset += 8 + int.from_bytes(midi[offset + 4 : offset + 8], "big")
-    return tracks

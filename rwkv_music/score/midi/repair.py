@@ -1,43 +1,33 @@
-"""Repair MIDI files that a strict parser rejects or misreads.
+"""Read MIDI files event by event, repairing what a strict parser rejects or misreads.
 
-The file is read leniently and written again in plain form: a correct header, and tracks of the
-right length in which every event has its own status byte. Every change is reported. A file of
-format 2, whose tracks are separate pieces, becomes a file of format 1 in which the pieces follow
-one another, each starting at a bar line.
+Every repair is reported. The tracks of a file of format 2 are separate pieces; they are
+concatenated, each starting at a bar line.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
 from rwkv_music.errors import ScoreFileError
-from rwkv_music.score.midi.track_reader import (
-    LAST_TICK,
-    LONGEST_DELTA,
-    UNENDED,
-    Track,
-    read_track,
-    write_number,
-)
+from rwkv_music.score.midi.track_reader import LAST_TICK, Track, read_track
 
 MAX_REPAIR_BYTES = 2 << 20
 """Larger files are not repaired. Reading this many bytes event by event takes about a second."""
 
 _HEADER_BYTES = 14
 _MAX_TRACKS = 65_535
-_MAX_REPORTED = 50
+MAX_REPORTED = 50
 _MAX_UNREADABLE_FRACTION = 0.25
 _END_OF_TRACK = b"\xff\x2f\x00"
-_EMPTY_TEXT = b"\xff\x01\x00"
-"""Separates waits that are too long for one delta time."""
-_DEFAULT_TEMPO = b"\xff\x51\x03\x07\xa1\x20"
-_DEFAULT_SIGNATURE = b"\xff\x58\x04\x04\x02\x18\x08"
+_DEFAULT_TEMPO = b"\xff\x51\x07\xa1\x20"
+_DEFAULT_SIGNATURE = b"\xff\x58\x04\x02\x18\x08"
 
 
-class RepairedMidi(NamedTuple):
-    """The content of a repaired file."""
+class ParsedMidi(NamedTuple):
+    """The events of a MIDI file."""
 
-    content: bytes
-    repairs: tuple[str, ...]
+    tracks: list[Track]
+    ticks_per_quarter: int
+    repairs: list[str]
     """What was changed; empty if the file was valid."""
 
 
@@ -49,15 +39,12 @@ class _Header(NamedTuple):
     """Offset of the first chunk after the header."""
 
 
-def repair_midi(content: bytes, *, name: str | Path) -> RepairedMidi:
-    """Repair a MIDI file that a strict parser rejects.
+def parse_midi(content: bytes, *, name: str | Path) -> ParsedMidi:
+    """Read the events of a MIDI file, repairing errors.
 
     Args:
         content: The whole file, including bytes around the MIDI data.
         name: Name used in errors.
-
-    Returns:
-        A file of format 0 or 1, and what was changed.
 
     Raises:
         ScoreFileError: If the file cannot be repaired, with the byte offset and the reason.
@@ -81,33 +68,10 @@ def repair_midi(content: bytes, *, name: str | Path) -> RepairedMidi:
     _check_readable(tracks, spans, name)
     for number, track in enumerate(tracks, start=1):
         repairs += [f"track {number}: {repair}" for repair in track.repairs]
-    file_format = header.file_format
-    if file_format == 2 and len(tracks) > 1:
+    if header.file_format == 2 and len(tracks) > 1:
         _concatenate(tracks, header.division, name)
         repairs.append(f"format 2: {len(tracks)} pieces concatenated")
-    kept = tracks[:_MAX_TRACKS]
-    header_bytes = b"MThd" + b"".join(
-        value.to_bytes(size, "big")
-        for value, size in (
-            (6, 4), (0 if len(kept) == 1 else 1, 2), (len(kept), 2), (header.division, 2)
-        )
-    )  # fmt: skip
-    if len(repairs) > _MAX_REPORTED:
-        repairs[_MAX_REPORTED:] = [f"and {len(repairs) - _MAX_REPORTED} more repairs"]
-    return RepairedMidi(header_bytes + b"".join(map(_write_track, kept)), tuple(repairs))
-
-
-def count_unended_notes(content: bytes) -> int:
-    """Count the notes of a valid MIDI file that never end; a strict parser leaves them out.
-
-    Returns 0 for files of more than `MAX_REPAIR_BYTES`.
-    """
-    if len(content) > MAX_REPAIR_BYTES:
-        return 0
-    begin = content.find(b"MThd")
-    start = begin + 8 + int.from_bytes(content[begin + 4 : begin + 8], "big")
-    tracks = (read_track(content, *span) for span in _track_spans(content, start, []))
-    return sum(track.faults[UNENDED] for track in tracks)
+    return ParsedMidi(tracks[:_MAX_TRACKS], header.division, repairs)
 
 
 def _read_header(content: bytes, name: str | Path, repairs: list[str]) -> _Header:
@@ -227,7 +191,7 @@ def _concatenate(tracks: list[Track], division: int, name: str | Path) -> None:
         since, numerator, power = 0, 4, 2
         for tick, event in track.events:
             if event[:2] == b"\xff\x58":
-                since, numerator, power = tick, event[3], event[4]
+                since, numerator, power = tick, event[2], event[3]
         bar = max(1, (4 * division * numerator) >> power)
         length = since + -(-(track.end - since) // bar) * bar
         if start + length > LAST_TICK:
@@ -237,16 +201,3 @@ def _concatenate(tracks: list[Track], division: int, name: str | Path) -> None:
         track.events[:] = [(start + tick, event) for tick, event in track.events]
         track.end += start
         start += length
-
-
-def _write_track(track: Track) -> bytes:
-    body = bytearray()
-    now = 0
-    for tick, event in [*track.events, (track.end, _END_OF_TRACK)]:
-        while tick - now > LONGEST_DELTA:
-            body += write_number(LONGEST_DELTA) + _EMPTY_TEXT
-            now += LONGEST_DELTA
-        body += write_number(tick - now)
-        body += event
-        now = tick
-    return b"MTrk" + len(body).to_bytes(4, "big") + bytes(body)

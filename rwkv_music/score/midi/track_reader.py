@@ -9,22 +9,21 @@ The rules cover the errors of real files:
 * Running status continues across meta and system events, as in most programs.
 * Messages that are not allowed in a file are left out.
 * A track that is cut off inside an event keeps the earlier events and gets an end.
-* Notes that never end sound to the end of their track.
 """
 
 from collections import Counter
 from dataclasses import dataclass, field
 
+from rwkv_music.score.midi.scan import is_key_signature, is_time_signature
+
 LONGEST_DELTA = (1 << 28) - 1
 """Largest value of a delta time of four bytes."""
 LAST_TICK = (1 << 31) - 1
 """Ticks are 32-bit integers."""
-UNENDED = "note that never ends sounds to the end of the track"
 _TOO_LARGE = 1 << 60
 
 _META, _SYSTEM_EXCLUSIVE, _CONTINUED = 0xFF, 0xF0, 0xF7
 _END_OF_TRACK, _TEMPO, _SIGNATURE, _KEY = 0x2F, 0x51, 0x58, 0x59
-_FINEST_DENOMINATOR_POWER = 7
 _DATA_BYTES = {0xF1: 1, 0xF2: 2, 0xF3: 1}
 """Number of data bytes of system messages that are not allowed in a file; the others have none."""
 
@@ -34,7 +33,10 @@ class Track:
     """The readable events of a track."""
 
     events: list[tuple[int, bytes]] = field(default_factory=list)
-    """Tick from the beginning, and the event with its status byte."""
+    """Tick from the beginning, and the event: status and data; of meta events also the type.
+
+    The length of meta and system-exclusive events is left out.
+    """
     end: int = 0
     """Tick at which the track ends."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -72,7 +74,6 @@ class _Reader:
         self._status = 0
         self._is_status_stale = False
         self._is_ended = False
-        self._sounding: Counter[tuple[int, int]] = Counter()
 
     def read(self) -> Track:
         begin = self._offset
@@ -88,7 +89,6 @@ class _Reader:
             if not self._is_ended:
                 self._add_fault("end of track missing")
         self._track.end = self._tick
-        self._end_notes()
         return self._track
 
     def _wait(self, delta: int) -> None:
@@ -155,7 +155,7 @@ class _Reader:
         if status == _META:
             self._read_meta_event()
         elif status in {_SYSTEM_EXCLUSIVE, _CONTINUED}:
-            self._read_bytes(self._read_number())
+            self._keep(bytes((status,)) + self._read_bytes(self._read_number()))
         else:
             self._read_bytes(_DATA_BYTES.get(status, 0))
             self._add_fault("message that is not allowed in a file left out")
@@ -174,8 +174,6 @@ class _Reader:
             if repaired is None:
                 return
             data = repaired
-        if message in {0x80, 0x90}:
-            self._count_note(status, data)
         self._keep(bytes((status,)) + data)
 
     def _repair_data(self, message: int, data: bytes) -> bytes | None:
@@ -190,19 +188,6 @@ class _Reader:
         self._add_fault(f"{name.get(message, 'value')} above 127 set to 127")
         return bytes(min(value, 127) for value in data)
 
-    def _count_note(self, status: int, data: bytes) -> None:
-        key = (status & 0x0F, data[0])
-        if status >= 0x90 and data[1]:
-            self._sounding[key] += 1
-        elif self._sounding[key]:
-            self._sounding[key] -= 1
-
-    def _end_notes(self) -> None:
-        for (channel, pitch), count in self._sounding.items():
-            for _ in range(count):
-                self._track.events.append((self._tick, bytes((0x80 | channel, pitch, 0))))
-                self._add_fault(UNENDED)
-
     def _read_meta_event(self) -> None:
         meta_type = self._read_byte()
         data = self._read_bytes(self._read_number())
@@ -213,26 +198,9 @@ class _Reader:
         elif meta_type == _TEMPO and (len(data) != 3 or not any(data)):
             size_is_right = len(data) == 3
             self._add_fault(f"tempo of {'0' if size_is_right else 'wrong size'} left out")
-        elif meta_type == _SIGNATURE and not _is_signature(data):
+        elif meta_type == _SIGNATURE and not is_time_signature(data):
             self._add_fault("time signature without length left out")
-        elif meta_type == _KEY and not _is_key(data):
+        elif meta_type == _KEY and not is_key_signature(data):
             self._add_fault("key signature that does not exist left out")
         else:
-            self._keep(bytes((_META, meta_type & 0x7F)) + write_number(len(data)) + data)
-
-
-def _is_signature(data: bytes) -> bool:
-    return len(data) == 4 and data[0] > 0 and data[1] <= _FINEST_DENOMINATOR_POWER
-
-
-def _is_key(data: bytes) -> bool:
-    """Whether the data are 7 flats to 7 sharps (a signed byte), major or minor."""
-    return len(data) == 2 and (data[0] <= 7 or data[0] >= 249) and data[1] <= 1
-
-
-def write_number(number: int) -> bytes:
-    """Return a variable-length number: 7 bits per byte, the high bit set except in the last."""
-    digits = [number & 0x7F]
-    while number := number >> 7:
-        digits.append(0x80 | (number & 0x7F))
-    return bytes(reversed(digits))
+            self._keep(bytes((_META, meta_type & 0x7F)) + data)

@@ -108,7 +108,10 @@ def test_verdicts_and_reasons(report: FolderReport) -> None:
     assert "is empty (0 bytes)" in row(report, "empty.xml").reason
     assert row(report, "broken.mid").reason.endswith(": copy it again (byte 14)")
     assert row(report, "loud.mid").repairs == ("track 1: velocity above 127 set to 127",)
-    assert row(report, "open.mid").repairs == ("1 note that is never ended left out",)
+    assert row(report, "open.mid").repairs == (
+        "track 1: note that never ends sounds to the end of the track",
+        "1 note without duration gets the shortest one there is",
+    )
 
 
 def test_the_values_of_a_file(report: FolderReport) -> None:

@@ -1,0 +1,283 @@
+"""Build a score from the events of a MIDI file.
+
+Programs and rhythm parts belong to channels, whichever track sets them; a channel is that of a
+port. The controllers "all sound off" and "all notes off" end notes. A note that never ends sounds
+to the end of its track. Text is decoded as `rwkv_music.score.text_decoding` says. Lyrics stay in
+the part whose notes they are sung to.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from rwkv_music.score.midi.channels import Channels, Place
+from rwkv_music.score.midi.repair import MAX_REPORTED, ParsedMidi
+from rwkv_music.score.text_decoding import decode_texts
+
+if TYPE_CHECKING:
+    import symusic
+
+_META, _SYSTEM_EXCLUSIVE = 0xFF, 0xF0
+_TEXTS = frozenset({0x03, 0x05, 0x06})
+"""Meta events: track name, lyric and marker."""
+_ENDING_CONTROLLERS = frozenset(range(123, 128)) | {120}
+"""All sound off, all notes off, and the mode changes that imply it."""
+_MIN_SUNG_FRACTION = 0.5
+
+
+class BuiltScore(NamedTuple):
+    """A score and what was repaired."""
+
+    score: "symusic.Score"
+    repairs: tuple[str, ...]
+    num_notes: int
+    """Number of note-on events with a velocity."""
+
+
+class _PartKey(NamedTuple):
+    """What makes a part of a score: events of one track for one channel and program."""
+
+    track: int
+    port: int
+    channel: int
+    program: int
+    is_drum: bool
+
+
+class _SoundingNote(NamedTuple):
+    key: _PartKey
+    onset: int
+    velocity: int
+
+
+@dataclass
+class _PartEvents:
+    """The notes, controllers and pitch bends of a part."""
+
+    notes: list[tuple[int, int, int, int]] = field(default_factory=list)
+    """Onset, duration, pitch and velocity."""
+    controls: "list[symusic.ControlChange]" = field(default_factory=list)
+    pitch_bends: "list[symusic.PitchBend]" = field(default_factory=list)
+
+
+@dataclass
+class _State:
+    """What has been read so far."""
+
+    channels: Channels = field(default_factory=Channels)
+    ports: list[int] = field(default_factory=list)
+    parts: dict[_PartKey, _PartEvents] = field(default_factory=dict)
+    sounding: dict[Place, dict[tuple[int, int], deque[_SoundingNote]]] = field(default_factory=dict)
+    """By place, then by track and pitch."""
+    waiting: dict[tuple[int, Place], list[tuple[int, bytes]]] = field(default_factory=dict)
+    """Controllers by track and place that come before the first note of their part."""
+    names: dict[int, str] = field(default_factory=dict)
+    lyrics: "dict[int, list[symusic.TextMeta]]" = field(default_factory=dict)
+    unended: Counter[int] = field(default_factory=Counter)
+    num_notes: int = 0
+
+
+def build_score(midi: ParsedMidi) -> BuiltScore:
+    """Build the score of a MIDI file."""
+    import symusic
+
+    score = symusic.Score(midi.ticks_per_quarter)
+    state = _State(ports=[0] * len(midi.tracks))
+    texts = _decoded(midi)
+    for tick, _, track, _, event in _merged(midi):
+        status = event[0]
+        if status == _META:
+            _read_meta(score, state, track, tick, event, texts)
+        elif status == _SYSTEM_EXCLUSIVE:
+            state.channels.system_exclusive(state.ports[track], event[1:])
+        elif status < _SYSTEM_EXCLUSIVE:
+            _read_channel_event(state, track, tick, event)
+    for place in list(state.sounding):
+        _end_all(state, place, None, midi)
+    _add_tracks(score, state)
+    repairs = list(midi.repairs)
+    for track, count in sorted(state.unended.items()):
+        times = f" ({count} times)" if count > 1 else ""
+        repairs.append(
+            f"track {track + 1}: note that never ends sounds to the end of the track{times}"
+        )
+    if len(repairs) > MAX_REPORTED:
+        repairs[MAX_REPORTED:] = [f"and {len(repairs) - MAX_REPORTED} more repairs"]
+    return BuiltScore(score, tuple(repairs), state.num_notes)
+
+
+def _merged(midi: ParsedMidi) -> list[tuple[int, bool, int, int, bytes]]:
+    """Return the events of all tracks in the order in which they are played.
+
+    Of the events at one tick, system-exclusive messages come first, as they set up the device.
+    """
+    return sorted(
+        (tick, event[0] != _SYSTEM_EXCLUSIVE, index, position, event)
+        for index, track in enumerate(midi.tracks)
+        for position, (tick, event) in enumerate(track.events)
+    )
+
+
+def _decoded(midi: ParsedMidi) -> dict[bytes, str]:
+    """Return the texts of the file, which share an encoding."""
+    texts = dict.fromkeys(
+        event[2:]
+        for track in midi.tracks
+        for _, event in track.events
+        if event[0] == _META and event[1] in _TEXTS
+    )
+    return dict(zip(texts, decode_texts(texts), strict=True))
+
+
+def _read_meta(
+    score: "symusic.Score",
+    state: _State,
+    track: int,
+    tick: int,
+    event: bytes,
+    texts: dict[bytes, str],
+) -> None:
+    import symusic
+
+    data = event[2:]
+    match event[1]:
+        case 0x03:  # track name
+            state.names[track] = texts[data]
+        case 0x05:  # lyric
+            state.lyrics.setdefault(track, []).append(symusic.TextMeta(tick, texts[data]))
+        case 0x06:  # marker
+            score.markers.append(symusic.TextMeta(tick, texts[data]))
+        case 0x21 if data:  # port
+            state.ports[track] = data[0]
+        case 0x51:  # tempo
+            score.tempos.append(symusic.Tempo(tick, mspq=int.from_bytes(data, "big")))
+        case 0x58:  # time signature
+            score.time_signatures.append(symusic.TimeSignature(tick, data[0], 1 << data[1]))
+        case 0x59:  # key signature
+            sharps = data[0] - 256 if data[0] > 127 else data[0]
+            score.key_signatures.append(symusic.KeySignature(tick, sharps, data[1]))
+
+
+def _read_channel_event(state: _State, track: int, tick: int, event: bytes) -> None:
+    message, place = event[0] & 0xF0, (state.ports[track], event[0] & 0x0F)
+    if message == 0xC0:
+        state.channels[place].program = event[1]
+        return
+    if message == 0x80 or (message == 0x90 and not event[2]):
+        waiting = state.sounding.get(place, {}).get((track, event[1]))
+        if waiting:
+            _end_note(state, waiting.popleft(), event[1], tick)
+        return
+    if message not in {0x90, 0xB0, 0xE0}:
+        return
+    channel = state.channels[place]
+    key = _PartKey(track, *place, channel.program, channel.is_drum)
+    if message == 0x90:
+        state.num_notes += 1
+        pitches = state.sounding.setdefault(place, {})
+        pitches.setdefault((track, event[1]), deque()).append(_SoundingNote(key, tick, event[2]))
+        part = _part(state, key)
+        for waiting_tick, waiting_event in state.waiting.pop((track, place), ()):
+            _add_control(part, waiting_tick, waiting_event)
+        return
+    if message == 0xB0 and event[1] in _ENDING_CONTROLLERS:
+        _end_all(state, place, tick, None)
+    elif message == 0xB0:
+        state.channels.control(place, event[1], event[2])
+    if key in state.parts:
+        _add_control(state.parts[key], tick, event)
+    else:
+        state.waiting.setdefault((track, place), []).append((tick, event))
+
+
+def _add_control(part: _PartEvents, tick: int, event: bytes) -> None:
+    """Add a controller or pitch bend to a part."""
+    import symusic
+
+    if event[0] & 0xF0 == 0xE0:
+        part.pitch_bends.append(symusic.PitchBend(tick, (event[1] | event[2] << 7) - 8192))
+    else:
+        part.controls.append(symusic.ControlChange(tick, event[1], event[2]))
+
+
+def _part(state: _State, key: _PartKey) -> _PartEvents:
+    if key not in state.parts:
+        state.parts[key] = _PartEvents()
+    return state.parts[key]
+
+
+def _end_note(state: _State, note: _SoundingNote, pitch: int, tick: int) -> None:
+    duration = max(0, tick - note.onset)
+    state.parts[note.key].notes.append((note.onset, duration, pitch, note.velocity))
+
+
+def _end_all(state: _State, place: Place, tick: int | None, midi: ParsedMidi | None) -> None:
+    """End all notes of a channel at a tick, or each at the end of its track."""
+    for (track, pitch), waiting in state.sounding.pop(place, {}).items():
+        for note in waiting:
+            if midi is None:
+                _end_note(state, note, pitch, tick or 0)
+            else:
+                state.unended[track] += 1
+                _end_note(state, note, pitch, midi.tracks[track].end)
+
+
+def _add_tracks(score: "symusic.Score", state: _State) -> None:
+    """Add the parts, ordered by track, channel and program, with their names and lyrics."""
+    kept: dict[int, list[symusic.Track]] = {}
+    for key, part in sorted(state.parts.items(), key=lambda entry: entry[0]):
+        if part.notes:
+            track = _track_of(key, part, state.names.get(key.track, ""))
+            kept.setdefault(key.track, []).append(track)
+    tracks = [part for parts in kept.values() for part in parts]
+    own_tracks = []
+    for index, lyrics in state.lyrics.items():
+        target = _sung_part(lyrics, kept.get(index) or tracks, is_own_track=index in kept)
+        if target is None:
+            own_tracks.append(_lyrics_track(state.names.get(index, ""), lyrics))
+        else:
+            target.lyrics.extend(lyrics)
+            target.lyrics.sort(key=lambda lyric: lyric.time)
+    score.tracks = [*tracks, *own_tracks]
+
+
+def _track_of(key: _PartKey, part: _PartEvents, name: str) -> "symusic.Track":
+    import symusic
+
+    track = symusic.Track(name, key.program, key.is_drum)
+    onsets, durations, pitches, velocities = np.array(sorted(part.notes)).T
+    track.notes = symusic.Note.from_numpy(
+        onsets.astype(np.int32), durations.astype(np.int32), pitches.astype(np.int8),
+        velocities.astype(np.int8),
+    )  # fmt: skip
+    track.controls, track.pitch_bends = part.controls, part.pitch_bends
+    return track
+
+
+def _lyrics_track(name: str, lyrics: "list[symusic.TextMeta]") -> "symusic.Track":
+    import symusic
+
+    track = symusic.Track(name, 0, False)
+    track.lyrics = lyrics
+    return track
+
+
+def _sung_part(
+    lyrics: "list[symusic.TextMeta]", parts: "Iterable[symusic.Track]", *, is_own_track: bool
+) -> "symusic.Track | None":
+    """Return the part with most notes that begin with a lyric.
+
+    Lyrics in a track without notes belong to a part only if half of them begin with its notes.
+    """
+    times = Counter(lyric.time for lyric in lyrics)
+    best, most = None, -1
+    for part in parts:
+        onsets = set(part.notes.numpy()["time"].tolist())
+        num_sung = sum(count for time, count in times.items() if time in onsets)
+        if num_sung > most:
+            best, most = part, num_sung
+    is_sung = best is not None and (is_own_track or most >= _MIN_SUNG_FRACTION * len(lyrics))
+    return best if is_sung else None
