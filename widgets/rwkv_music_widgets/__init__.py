@@ -5,6 +5,7 @@ from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 from rwkv_music_widgets.session.continuation_session import ContinuationSession
 from rwkv_music_widgets.training.loss_chart import LossChart
+from rwkv_music_widgets.training.settings_form import SettingsForm
 from rwkv_music_widgets.training.training_panel import TrainingPanel
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "LossChart",
     "PianoRoll",
     "Player",
+    "SettingsForm",
     "TrainingPanel",
 ]
