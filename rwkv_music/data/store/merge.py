@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rwkv_music.data.scanning import FoundFile, sort_key
-from rwkv_music.data.store.progress_log import Record, file_records
+from rwkv_music.data.store.progress_log import Record
 from rwkv_music.data.store.store_info import SPLITS, StoreInfo, is_unfinished
 from rwkv_music.data.store.store_writer import EncodedPiece, StoreWriter
 from rwkv_music.data.store.token_store import Store
@@ -93,7 +93,7 @@ def _entries_of(stores: Sequence[Store]) -> list[_Entry]:
     entries: dict[str, _Entry] = {}
     for store_index, store in enumerate(stores):
         next_index = dict.fromkeys(SPLITS, 0)
-        for record in file_records(store.path):
+        for record in store.records():
             entry = _Entry(record, store_index, -1)
             if "split" in record:
                 entry = entry._replace(piece=next_index[record["split"]])

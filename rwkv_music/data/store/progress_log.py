@@ -7,6 +7,7 @@ against their hashes when the store is opened for writing again.
 
 import hashlib
 import json
+import re
 from array import array
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 from rwkv_music.data.store.store_info import PROGRESS_NAME, SPLITS, progress_log_path
+from rwkv_music.errors import InputError
 from rwkv_music.old_names import STORE_RECORDS, renamed
 
 Record = dict[str, Any]
@@ -37,10 +39,14 @@ def record_bytes(record: Record) -> bytes:
 
 
 def read_progress_log(path: Path) -> Iterator[tuple[Record, int]]:
-    """Yield every complete record and the byte offset behind it; stop at a damaged line."""
+    """Yield every complete record and the byte offset behind it; stop at an incomplete line.
+
+    Raises:
+        InputError: If a line is JSON but not a record.
+    """
     offset = 0
     with path.open("rb") as stream:
-        for line in stream:
+        for number, line in enumerate(stream, start=1):
             if not line.endswith(b"\n"):
                 return
             try:
@@ -48,7 +54,55 @@ def read_progress_log(path: Path) -> Iterator[tuple[Record, int]]:
             except ValueError:
                 return  # zeros after a power failure
             offset += len(line)
-            yield renamed(record, STORE_RECORDS), offset
+            if record != SYNCED:
+                record = _checked(record, f"line {number} of {path}")
+            yield record, offset
+
+
+def _checked(record: Any, place: str) -> Record:  # noqa: ANN401 - any JSON value
+    """Return a record under its current names.
+
+    Raises:
+        InputError: If it has not the fields of a record; `place` says where it is.
+    """
+    if isinstance(record, dict):
+        current: Record = renamed(record, STORE_RECORDS)
+        fields = _SKIPPED_FIELDS if "reason" in current else _PIECE_FIELDS
+        if all(name in current and is_valid(current[name]) for name, is_valid in fields.items()):
+            return current
+    raise InputError(f"{place} is not a record of a file: prepare the store again")
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and "\0" not in value
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 1 << 31
+
+
+def _is_split(value: object) -> bool:
+    return value in SPLITS
+
+
+def _is_sha256(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+_FILE_FIELDS = {"name": _is_name, "size": _is_integer, "mtime": _is_integer}
+_PIECE_FIELDS = {
+    **_FILE_FIELDS, "split": _is_split, "tokens": _is_count, "bars": _is_count,
+    "sha256": _is_sha256,
+}  # fmt: skip
+_SKIPPED_FIELDS = {**_FILE_FIELDS, "reason": _is_text, "kind": _is_text}
 
 
 def file_records(store: Path) -> Iterator[Record]:

@@ -12,6 +12,7 @@ progress.jsonl    one line per file in the order of processing: see `progress_lo
                   being prepared, all other files follow from it
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -70,6 +71,10 @@ class StoreInfo:
     """Pieces in which something was changed."""
     content_sha256: str = ""
     """SHA-256 over the names and contents of all pieces in order."""
+    progress_bytes: int = field(default=0, compare=False)
+    """Bytes of the progress log when the store was finished."""
+    checksums: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """File of the store -> its SHA-256: see `checksums`. Empty in stores of older versions."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, valid_fraction: float) -> "StoreInfo":
@@ -100,6 +105,7 @@ class StoreInfo:
             if not isinstance(content, dict):
                 raise ValueError("it is not a table of names and values")
             what, schema = content.pop("what"), content.pop("schema")
+            checksum = content.pop("sha256", None)
         except (FileNotFoundError, NotADirectoryError):
             raise InputError(
                 f"{store} is not a token store, it contains no {INFO_NAME}: make one with "
@@ -112,6 +118,11 @@ class StoreInfo:
                 f"{store} is a '{what}' of schema {schema}, this version of rwkv-music reads "
                 f"schema {SCHEMA} of '{_WHAT}': prepare its files again into another store"
             )
+        if checksum not in (None, _checksum(content)):
+            raise InputError(
+                f"{path} is damaged, its content does not have its checksum: copy the store again, "
+                "or prepare its files into a new one"
+            )
         content = renamed(content, STORE_INFO)
         if problem := _problem_of(content):
             raise InputError(f"{path} is damaged ({problem}): prepare the store again")
@@ -120,7 +131,8 @@ class StoreInfo:
 
     def write(self, store: Path) -> None:
         """Write store.json."""
-        content = {"what": _WHAT, "schema": SCHEMA, **asdict(self)}
+        values = asdict(self)
+        content = {"what": _WHAT, "schema": SCHEMA, **values, "sha256": _checksum(values)}
         write_atomic(store / INFO_NAME, (json.dumps(content, indent=1) + "\n").encode())
 
     @property
@@ -150,6 +162,10 @@ class StoreInfo:
                 f"{other.valid_fraction}: use the same fraction, or prepare the files again into "
                 "another store"
             )
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _problem_of(content: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ import numpy as np
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.data.store.binidx import index_bytes
+from rwkv_music.data.store.checksums import compute_checksums
 from rwkv_music.data.store.progress_log import Record
-from rwkv_music.data.store.store_info import PIECE, SPLITS, StoreInfo
+from rwkv_music.data.store.store_info import PIECE, PROGRESS_NAME, SPLITS, StoreInfo
 
 
 class StoreTables:
@@ -71,6 +72,8 @@ class StoreTables:
             skipped=self._skipped,
             repaired=self._repaired,
             content_sha256=digest.hexdigest(),
+            progress_bytes=(store / PROGRESS_NAME).stat().st_size,
         )
+        info = replace(info, checksums=compute_checksums(store, info))
         info.write(store)
         return info

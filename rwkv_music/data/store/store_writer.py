@@ -17,6 +17,7 @@ import numpy as np
 from rwkv_music.atomic import write_atomic
 from rwkv_music.data.pieces import is_held_out
 from rwkv_music.data.scanning import FoundFile
+from rwkv_music.data.store.checksums import APPENDED_FILES, verify
 from rwkv_music.data.store.progress_log import (
     SYNCED,
     DoneFiles,
@@ -164,7 +165,7 @@ class StoreWriter:
         Raises:
             InputError: If they cannot be written.
         """
-        self.flush(sync=True)
+        self.flush(sync=not self.info.is_finished)
         try:
             tables = StoreTables(self.info)
             for record in file_records(self.path):
@@ -204,6 +205,7 @@ class StoreWriter:
         rename_old_files(self.path)
         for partial in self.path.glob("*.partial"):
             partial.unlink()
+        verify(self.path, self.info, APPENDED_FILES)
         if not self.info.is_finished:
             self.info.write(self.path)
         self.done, sizes = recover(self.path, self._itemsizes)

@@ -2,6 +2,7 @@
 
 import hashlib
 import mmap
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 
 from rwkv_music.data.pieces import Corpus, Piece
 from rwkv_music.data.store.binidx import read_index
-from rwkv_music.data.store.progress_log import file_records
-from rwkv_music.data.store.store_info import PIECE, StoreInfo
+from rwkv_music.data.store.checksums import split_files, verify
+from rwkv_music.data.store.progress_log import Record, file_records
+from rwkv_music.data.store.store_info import PIECE, PROGRESS_NAME, StoreInfo
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.bar_index import BAR_ROW
@@ -69,9 +71,18 @@ class Store:
         """Held-out pieces."""
         return self._pieces("valid")
 
+    def records(self) -> Iterator[Record]:
+        """Yield the record of each file, in the order of the progress log.
+
+        Raises:
+            InputError: If the progress log is damaged.
+        """
+        verify(self.path, self.info, [PROGRESS_NAME])
+        return file_records(self.path)
+
     def skipped_files(self) -> dict[str, str]:
         """Return the name of each file that cannot be used, with the reason."""
-        records = file_records(self.path) if self.info.skipped else ()
+        records = self.records() if self.info.skipped else ()
         return {record["name"]: record["reason"] for record in records if "reason" in record}
 
     def corpus(self) -> "StoreCorpus":
@@ -82,22 +93,18 @@ class Store:
         return StoreCorpus(str(self.path), pieces, settings, skipped, self.info.valid_fraction)
 
     def _pieces(self, split: str) -> tuple[Piece, ...]:
-        sizes, dtype = read_index(self.path / f"{split}.idx")
-        ids = self._map(f"{split}.bin", dtype)
-        table = np.frombuffer((self.path / f"{split}.pieces").read_bytes(), dtype=PIECE)
-        bar_index = self._map(f"{split}.bars", BAR_ROW)
-        joined_names = (self.path / f"{split}.names").read_bytes().decode("utf-8", "surrogatepass")
-        names = joined_names.split("\0")[:-1]
-        actual = (len(sizes), sizes.sum(dtype=np.int64), table["bars"].sum(dtype=np.int64))
-        expected = tuple(
-            counts.get(split, 0) for counts in (self.info.pieces, self.info.tokens, self.info.bars)
-        )
-        is_whole = len(names) == len(table) == len(sizes) and actual == expected
-        if not is_whole or len(ids) < expected[1] or len(bar_index) < expected[2]:
-            raise InputError(
-                f"{self.path} is damaged, the files of its split '{split}' do not belong together: "
-                "copy it again, or prepare it again"
-            )
+        verify(self.path, self.info, split_files(split))
+        try:
+            sizes, dtype = read_index(self.path / f"{split}.idx")
+            ids = self._map(f"{split}.bin", dtype)
+            bar_index = self._map(f"{split}.bars", BAR_ROW)
+            table = np.frombuffer((self.path / f"{split}.pieces").read_bytes(), dtype=PIECE)
+            joined_names = (self.path / f"{split}.names").read_bytes()
+            names = joined_names.decode("utf-8", "surrogatepass").split("\0")[:-1]
+        except (OSError, ValueError) as error:
+            raise self._damaged(split, str(error)) from error
+        if problem := self._problem(split, sizes, ids, names, table["bars"], bar_index):
+            raise self._damaged(split, problem)
         ends = np.cumsum(sizes, dtype=np.int64).tolist()
         bar_ends = np.cumsum(table["bars"], dtype=np.int64).tolist()
         hashes = table["sha256"].tobytes().hex()
@@ -108,6 +115,36 @@ class Store:
                 strict=False,
             )
         )  # fmt: skip
+
+    def _problem(
+        self,
+        split: str,
+        sizes: np.ndarray,
+        ids: np.ndarray,
+        names: list[str],
+        bars: np.ndarray,
+        bar_index: np.ndarray,
+    ) -> str:
+        """Return why the files of a split do not belong together; an empty text if they do."""
+        actual = (len(sizes), sizes.sum(dtype=np.int64), bars.sum(dtype=np.int64))
+        num_pieces, num_tokens, num_bars = (
+            counts.get(split, 0) for counts in (self.info.pieces, self.info.tokens, self.info.bars)
+        )
+        is_whole = len(names) == len(bars) and actual == (num_pieces, num_tokens, num_bars)
+        if not is_whole or len(ids) < num_tokens or len(bar_index) < num_bars or (sizes < 0).any():
+            return "its files do not belong together"
+        vocab_size = Tokenizer.from_settings(self.info.tokenizer_settings).vocab_size
+        if num_tokens and int(ids[:num_tokens].max()) >= vocab_size:
+            return f"it contains ids of {vocab_size} or more, which the tokenizer does not have"
+        if (bar_index["bar"][:num_bars] >= np.repeat(sizes, bars)).any():
+            return "it contains bars behind the end of their piece"
+        return ""
+
+    def _damaged(self, split: str, problem: str) -> InputError:
+        return InputError(
+            f"{self.path} is damaged, split '{split}': {problem}: copy it again, or prepare it "
+            "again"
+        )
 
     def _map(self, name: str, dtype: "np.dtype[np.generic]") -> np.ndarray:
         """Return a file as a memory-mapped array."""
