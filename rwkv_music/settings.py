@@ -4,7 +4,7 @@ A group of settings is a frozen dataclass that derives from `SettingsGroup` and 
 made by `setting`. The checks, the command line's options, forms and the tables of the
 documentation are generated from `declared_settings`.
 
-Error messages write a setting in backticks, as Python code (`settings_text`); the command line
+Error messages write a setting in backticks, as Python code (`settings_code`); the command line
 prints such code as its own flags.
 """
 
@@ -227,11 +227,11 @@ def declared_settings(group: type, name: str = "") -> tuple[Setting, ...]:
     return tuple(declared)
 
 
-def settings_text(**values: Any) -> str:  # noqa: ANN401
+def settings_code(**values: Any) -> str:  # noqa: ANN401
     """Settings as an error message writes them: Python code in backticks.
 
     Example:
-        >>> print(settings_text(batch_size=4, precision="bfloat16"))
+        >>> print(settings_code(batch_size=4, precision="bfloat16"))
         `batch_size=4, precision='bfloat16'`
     """
     return f"`{', '.join(f'{name}={value!r}' for name, value in values.items())}`"

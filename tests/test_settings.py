@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rwkv_music.errors import InputError
-from rwkv_music.settings import SettingsGroup, declared_settings, setting, settings_text
+from rwkv_music.settings import SettingsGroup, declared_settings, setting, settings_code
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,4 +72,4 @@ def test_text_is_parsed_as_the_declared_type() -> None:
 
 
 def test_settings_are_written_as_python_code() -> None:
-    assert settings_text(degrees=200.0, heat="top") == "`degrees=200.0, heat='top'`"
+    assert settings_code(degrees=200.0, heat="top") == "`degrees=200.0, heat='top'`"

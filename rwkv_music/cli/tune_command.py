@@ -8,7 +8,7 @@ from rwkv_music.cli.options import add_command, add_settings, given_settings
 from rwkv_music.cli.paths import make_folder, try_file, writing
 from rwkv_music.cli.terminal import print_message, print_result
 from rwkv_music.errors import InputError
-from rwkv_music.settings import settings_text
+from rwkv_music.settings import settings_code
 from rwkv_music.training.finetuning.tuning_config import TuningConfig, tuning_settings
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ def _refuse_contradictions(given: argparse.Namespace, config: TuningConfig) -> N
     """Refuse options that contradict each other before minutes of work."""
     if given.rank is not None and config.method != "lora":
         raise InputError(
-            f"{settings_text(rank=config.rank)} is for {settings_text(method='lora')}, not for "
+            f"{settings_code(rank=config.rank)} is for {settings_code(method='lora')}, not for "
             f"{config.method}: leave it out"
         )
     if config.method != "state" and given.output.suffix == ".pth":
         raise InputError(
-            f"-o {given.output}: {settings_text(method=config.method)} makes a whole model, which "
+            f"-o {given.output}: {settings_code(method=config.method)} makes a whole model, which "
             f"is written as safetensors: name it {given.output.with_suffix('.safetensors')}"
         )
     if config.method == "lora":

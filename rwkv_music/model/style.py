@@ -163,8 +163,8 @@ def load_style(path: str | Path, model: MusicModel) -> Style:
             if header.get("format") != _FORMAT:
                 raise CheckpointError(
                     f"{path} is no style file (its format is {header.get('format')!r}, expected "
-                    f"{_FORMAT!r}): a model is loaded with --model, a style is made by "
-                    "rwkv-music tune"
+                    f"{_FORMAT!r}): give a style that rwkv-music tune made; a "
+                    "model is loaded by load_model"
                 )
             style = Style(stored.get_tensor("wkv"), header["base"], json.loads(header["notes"]))
     except SafetensorError as error:

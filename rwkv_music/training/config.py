@@ -8,7 +8,7 @@ from typing import Any
 
 from rwkv_music.errors import InputError
 from rwkv_music.old_names import SETTINGS, renamed
-from rwkv_music.settings import Setting, SettingsGroup, declared_settings, setting, settings_text
+from rwkv_music.settings import Setting, SettingsGroup, declared_settings, setting, settings_code
 from rwkv_music.training.presets import PRESETS
 
 HEAD_SIZE = 64
@@ -244,13 +244,13 @@ class TrainingConfig:
         if self.data.drop_parts and not self.data.augmentation:
             raise InputError(
                 f"`drop_parts` is {self.data.drop_parts}, but parts are only dropped by "
-                f"augmentation: set {settings_text(drop_parts=0.0)} or "
-                f"{settings_text(augmentation=True)}"
+                f"augmentation: set {settings_code(drop_parts=0.0)} or "
+                f"{settings_code(augmentation=True)}"
             )
         if self.optimizer.warmup_steps >= self.run.steps:
             raise InputError(
                 f"`warmup_steps` must be in [0, steps), got {self.optimizer.warmup_steps} with "
-                f"{settings_text(steps=self.run.steps)}; the learning rate would never reach its "
+                f"{settings_code(steps=self.run.steps)}; the learning rate would never reach its "
                 "peak"
             )
 

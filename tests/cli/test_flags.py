@@ -7,7 +7,7 @@ import pytest
 from rwkv_music.cli import build_parser
 from rwkv_music.cli.flags import flag_of, with_current_names, with_flags
 from rwkv_music.old_names import SETTINGS, TOKENIZER_SETTINGS
-from rwkv_music.settings import settings_text
+from rwkv_music.settings import settings_code
 
 NAMES = {"batch_size", "precision", "carry_state", "augmentation", "corpus", "learning_rate"}
 
@@ -32,8 +32,8 @@ def test_settings_in_backticks_become_flags(text: str, expected: str) -> None:
     assert with_flags(text, NAMES) == expected
 
 
-def test_what_settings_text_writes_is_understood() -> None:
-    text = settings_text(corpus="it's; rm -rf", batch_size=8, augmentation=True)
+def test_what_settings_code_writes_is_understood() -> None:
+    text = settings_code(corpus="it's; rm -rf", batch_size=8, augmentation=True)
     assert with_flags(text, NAMES) == "--corpus 'it'\"'\"'s; rm -rf' --batch-size 8 --augmentation"
 
 

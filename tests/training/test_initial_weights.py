@@ -27,7 +27,7 @@ def model(tmp_path: Path) -> Path:
     return save_checkpoint(MusicModel(made, SETTINGS), tmp_path / "other.safetensors")
 
 
-def test_a_run_begins_with_the_weights_of_the_model_and_goes_on_without_it(
+def test_a_run_starts_with_the_weights_of_the_model_and_resumes_without_it(
     model: Path, tunes: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -46,13 +46,13 @@ def test_a_run_begins_with_the_weights_of_the_model_and_goes_on_without_it(
 def test_a_model_that_does_not_fit_is_refused_with_the_first_difference(model: Path) -> None:
     deeper = ModelConfig(vocab_size=SIZES.vocab_size, num_layers=4, dim=192)
     with pytest.raises(
-        InputError, match=r"has 2 layers, the run asks for 4: choose --preset tiny, or another"
+        InputError, match=r"has 2 layers, the run 4: choose `preset='tiny'`, or another"
     ):
         load_initial(str(model), deeper, SETTINGS)
-    with pytest.raises(InputError, match=r"model bach has 4 layers.* 2: choose --preset small"):
+    with pytest.raises(InputError, match=r"model bach has 4 layers.* 2: choose `preset='small'`"):
         load_initial("bach", SIZES, SETTINGS)
     with pytest.raises(
-        InputError, match=r"reads tokens of .*velocities 32.* made of .*velocities 64.*prepare"
+        InputError, match=r"has .*velocities 32.* of the corpus .*velocities 64.*prepare"
     ):
         load_initial(str(model), SIZES, {**SETTINGS, "velocities": 64})
     assert load_initial(str(model), SIZES, SETTINGS).config == SIZES

@@ -15,7 +15,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import has_amx
 from rwkv_music.ops.wkv7 import available_backends
-from rwkv_music.settings import settings_text
+from rwkv_music.settings import settings_code
 from rwkv_music.training import PRESETS, Trainer, TrainingConfig
 from rwkv_music.training.data_module import DataModule
 from rwkv_music.training.memory import (
@@ -119,7 +119,7 @@ def test_a_run_that_does_not_fit_is_refused_with_settings_that_do() -> None:
         free = estimate(**settings).total
         message = (
             f"the run needs {needed / GIB:.1f} GiB, {free / GIB:.1f} GiB are free: "
-            f"try {settings_text(**settings)}, "
+            f"try {settings_code(**settings)}, "
         )
         with pytest.raises(InputError) as refused:
             require_memory(SIZES, config(), BATCH, free=free)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rwkv_music.data.loading.process_shard import ProcessShard
 from rwkv_music.errors import InputError, MissingExtraError
 from rwkv_music.model import RWKV7
-from rwkv_music.settings import settings_text
+from rwkv_music.settings import settings_code
 from rwkv_music.training.config import TrainingConfig
 
 STEP, GATHER, GATHER_MODEL, WAIT, END = COMMANDS = ("step", "gather", "gather model", "wait", "end")
@@ -73,13 +73,13 @@ class ProcessGroup:
             return
         if self.world_size == 1:
             raise InputError(
-                f"{settings_text(sharding=sharding)} shards a model over several processes, and "
+                f"{settings_code(sharding=sharding)} shards a model over several processes, and "
                 "there is one: start several "
                 "(torchrun --nproc-per-node N -m rwkv_music train ...), or leave it out"
             )
         if config.optimizer.optimizer != "adamw":
             raise InputError(
-                f"{settings_text(sharding=sharding)} needs {settings_text(optimizer='adamw')}: "
+                f"{settings_code(sharding=sharding)} needs {settings_code(optimizer='adamw')}: "
                 f"{config.optimizer.optimizer} needs whole rows and columns"
             )
 

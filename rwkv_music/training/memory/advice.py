@@ -5,7 +5,7 @@ from typing import Any
 
 from rwkv_music.errors import InputError
 from rwkv_music.model import ModelConfig
-from rwkv_music.settings import settings_text
+from rwkv_music.settings import settings_code
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.memory.estimate import (
     MemoryEstimate,
@@ -42,7 +42,7 @@ def require_memory(
         return estimate_memory(sizes, changed, smaller).total <= free
 
     advice = [
-        settings_text(**changes)
+        settings_code(**changes)
         for changes in remedies(config)
         if fits(model, config.replace(**changes))
     ]
@@ -97,7 +97,7 @@ def advice_when_full(config: TrainingConfig) -> str:
     remaining = [changes for changes in remedies(config) if "optimizer" not in changes]
     same = [changes for changes in remaining if "batch_size" not in changes]
     smaller = [changes for changes in remaining if "batch_size" in changes]
-    advice = [settings_text(**changes) for changes in (*same[-1:], *smaller[:1])]
+    advice = [settings_code(**changes) for changes in (*same[-1:], *smaller[:1])]
     ways = " or with ".join([*advice, "a smaller preset"])
     return f"out of memory: end other programs, or start a new run with {ways}"
 

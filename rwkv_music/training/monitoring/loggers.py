@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import MissingExtraError
-from rwkv_music.settings import settings_text
+from rwkv_music.settings import settings_code
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.distributed.process_group import ProcessGroup
 from rwkv_music.training.run.directory import RunDirectory
@@ -18,7 +18,7 @@ from rwkv_music.training.run.directory import RunDirectory
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
-_FEATURE = {name: settings_text(logger=name) for name in ("tensorboard", "wandb")}
+_FEATURE = {name: settings_code(logger=name) for name in ("tensorboard", "wandb")}
 
 
 class MetricsLogger:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
-from rwkv_music.settings import settings_text
+from rwkv_music.settings import settings_code
 from rwkv_music.tokenizer.tokenizer import settings_text as tokenizer_text
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.run.checkpoints import Checkpoints, SavedState
@@ -186,7 +186,7 @@ def _require_same(path: str | Path, own: TrainingConfig, settings: dict[str, Any
     for name, value in settings.items():
         if value != values[name] and name not in _SESSION_SETTINGS:
             raise InputError(
-                f"{path} was started with {settings_text(**{name: values[name]})}, not "
-                f"{settings_text(**{name: value})}: leave that setting out to resume the run, or "
+                f"{path} was started with {settings_code(**{name: values[name]})}, not "
+                f"{settings_code(**{name: value})}: leave that setting out to resume the run, or "
                 "start a new run with another `out`"
             )
