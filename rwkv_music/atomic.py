@@ -4,11 +4,14 @@ import errno
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _FOLDER_FLUSH_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+_REPLACE_SECONDS = 5.0
+"""How long a rename is retried while another program has the target open."""
 _PARTIAL_SUFFIX = re.compile(r"\.\d+-\d+\.partial$")
 
 
@@ -24,7 +27,8 @@ def atomic_writer(path: Path) -> Iterator[Path]:
         path: The final path. Missing parent folders are created.
 
     Raises:
-        OSError: If the path cannot be written to. An existing file stays unchanged.
+        OSError: If the path cannot be written to; an existing file stays unchanged. The error names
+            `path`, not the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_native_id()}.partial")
@@ -35,8 +39,12 @@ def atomic_writer(path: Path) -> Iterator[Path]:
         yield partial
         partial.chmod(mode)
         flush_to_disk(partial)
-        partial.replace(path)
+        replace_file(partial, path)
         flush_to_disk(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -49,6 +57,29 @@ def write_atomic(path: Path, content: bytes | bytearray) -> None:
     """
     with atomic_writer(path) as partial:
         partial.write_bytes(content)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file, replacing the target.
+
+    Windows refuses to replace a file while another program has it open, e.g. a viewer that reads
+    the status of a run. The rename is therefore retried for up to five seconds.
+
+    Raises:
+        OSError: If the rename fails for another reason, or the target stays open.
+    """
+    deadline = time.monotonic() + _REPLACE_SECONDS
+    delay = 0.001
+    while True:
+        try:
+            source.replace(target)
+        except PermissionError:
+            if time.monotonic() + delay > deadline or not os.access(target.parent, os.W_OK):
+                raise
+            time.sleep(delay)
+            delay = min(2 * delay, 0.05)
+        else:
+            return
 
 
 def final_name(name: str) -> str:

@@ -5,7 +5,24 @@ value, the limit and the remedy. The command line prints the message and exits w
 widgets show it. Any other exception is a bug of this library.
 """
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+_WRITE_REMEDIES = {
+    errno.ENOSPC: "free some space or choose another path",
+    errno.EDQUOT: "free some space or choose another path",
+    errno.EFBIG: "free some space or choose another path",
+    errno.EACCES: "choose a path that you may write to",
+    errno.EPERM: "choose a path that you may write to",
+    errno.ENOENT: "the folder is gone, so choose another path",
+    errno.ENOTDIR: "the folder is gone, so choose another path",
+    errno.EROFS: "choose a path on a writable disk",
+    errno.EIO: "check the disk, or choose another path",
+    errno.EMFILE: "close other programs, or raise the limit of open files (ulimit -n)",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 class InputError(ValueError):
@@ -27,6 +44,10 @@ class ScoreFileError(InputError):
         self.offset = offset
         location = "" if offset is None else f", byte {offset}"
         super().__init__(f"{self.path}{location}: {reason}")
+
+
+class WriteError(InputError):
+    """A file or folder cannot be written: the disk is full, read-only, gone, or denies access."""
 
 
 class CheckpointError(InputError):
@@ -58,3 +79,28 @@ class MissingExtraError(InputError):
             f"{feature} needs {package}, which is not installed. "
             f"Run: pip install 'rwkv-music[{extra}]'"
         )
+
+
+def write_problem(error: OSError) -> str:
+    """Return why writing failed and the remedy, to follow the name of a path.
+
+    Example:
+        >>> write_problem(OSError(errno.ENOSPC, "No space left on device"))
+        'cannot be written (No space left on device): free some space or choose another path'
+    """
+    code = -1 if error.errno is None else error.errno
+    remedy = _WRITE_REMEDIES.get(code, "choose another path")
+    return f"cannot be written ({error.strerror or error}): {remedy}"
+
+
+@contextmanager
+def write_errors(path: str | Path) -> Iterator[None]:
+    """Turn every OSError inside a `with` block into a `WriteError` of one line.
+
+    Args:
+        path: Named in the message if the error names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{error.filename or path} {write_problem(error)}") from error

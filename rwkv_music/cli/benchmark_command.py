@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rwkv_music.atomic import write_atomic
 from rwkv_music.cli.options import add_command
-from rwkv_music.cli.paths import try_file, writing
+from rwkv_music.cli.paths import try_file
 from rwkv_music.cli.terminal import print_message, print_result
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, write_errors
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -42,8 +43,8 @@ def run(given: argparse.Namespace) -> int:
     for line in gpu_report.summary_lines(report):
         print_result(line)
     if given.json is not None:
-        with writing(given.json):
-            given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        with write_errors(given.json):
+            write_atomic(given.json, (json.dumps(report, indent=1) + "\n").encode())
         print_result(f"all figures are in {given.json}")
     return 0 if report["accuracy_passes"] else 1
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.cli.options import add_command, number, whole_number
-from rwkv_music.cli.paths import make_folder, writing
+from rwkv_music.cli.paths import make_folder
 from rwkv_music.cli.terminal import print_message, print_result
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, write_errors
 
 if TYPE_CHECKING:
     from rwkv_music.generation import Continuation
@@ -154,7 +154,7 @@ def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
     names = [f"{given.prompt.stem}-{number}" for number in range(1, len(pieces) + 1)]
     written: list[Path] = []
     try:
-        with writing(given.output):
+        with write_errors(given.output):
             written.extend(_write_files(pieces, names, given))
     except InputError as error:
         music = [path for path in written if path.suffix == ".mid"]

@@ -11,8 +11,9 @@ from rwkv_music.cli.options import (
     add_tokenizer_options,
     tokenizer_of,
 )
-from rwkv_music.cli.paths import make_folder, try_file, writing
+from rwkv_music.cli.paths import make_folder, try_file
 from rwkv_music.cli.terminal import file_bar, print_message, print_result
+from rwkv_music.errors import write_errors
 
 if TYPE_CHECKING:
     from rwkv_music.data.doctor.folder_report import FolderReport
@@ -75,9 +76,9 @@ def _write(report: "FolderReport", given: argparse.Namespace) -> None:
     from rwkv_music.data.doctor.pictures import save_pictures
 
     if given.json is not None:
-        with writing(given.json):
+        with write_errors(given.json):
             write_atomic(given.json, report.as_json())
     if given.pictures is not None:
-        with writing(given.pictures):
+        with write_errors(given.pictures):
             for path in save_pictures(report, given.pictures):
                 print_message(path)

@@ -1,30 +1,10 @@
 """Output paths of the commands, tried before the work is done."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, WriteError, write_errors, write_problem
 
 _PROBE = ".rwkv-music-write-test"
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn an OSError inside the block into an InputError of one line.
-
-    Args:
-        path: Named in the message if the error names no file.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise _not_writable(error.filename or path, error) from error
-
-
-def _not_writable(path: str | Path, error: OSError) -> InputError:
-    reason = error.strerror or error
-    return InputError(f"{path} cannot be written ({reason}): choose another place")
 
 
 def make_folder(folder: Path) -> None:
@@ -38,7 +18,7 @@ def make_folder(folder: Path) -> None:
         (folder / _PROBE).touch()
         (folder / _PROBE).unlink()
     except OSError as error:  # which names the test file, or a folder above
-        raise _not_writable(folder, error) from error
+        raise WriteError(f"{folder} {write_problem(error)}") from error
 
 
 def try_file(path: Path, option: str) -> None:
@@ -53,7 +33,7 @@ def try_file(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder: give {option} a file")
-    with writing(path):
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
         path.open("ab").close()

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, add_settings, given_settings
-from rwkv_music.cli.paths import make_folder, try_file, writing
+from rwkv_music.cli.paths import make_folder, try_file
 from rwkv_music.cli.terminal import print_message, print_result
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, write_errors
 from rwkv_music.settings import settings_code
 from rwkv_music.training.finetuning.tuning_config import TuningConfig, tuning_settings
 
@@ -82,7 +82,7 @@ def run(given: argparse.Namespace) -> int:
             model = tune_weights(model, windows, config, on_step=on_step)
             style = None
     after = _nats_per_note(model, held_out, style)
-    with writing(given.output):
+    with write_errors(given.output):
         _save(given.output, model, style)
     print_result(given.output)
     if before is not None and after is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rwkv_music.atomic import write_atomic
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, write_errors
 from rwkv_music.generation.continuation import Continuation
 from rwkv_music.old_names import SESSION_NODES, renamed
 
@@ -151,7 +151,8 @@ class Session:
                 }
             )
         text = json.dumps({"current": self._current, "nodes": rows}, indent=1)
-        write_atomic(folder / _FILE, (text + "\n").encode())
+        with write_errors(folder / _FILE):
+            write_atomic(folder / _FILE, (text + "\n").encode())
         return folder
 
     @classmethod

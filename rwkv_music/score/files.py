@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwkv_music.atomic import write_atomic
-from rwkv_music.errors import ScoreFileError
+from rwkv_music.errors import ScoreFileError, write_problem
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.midi.midi_reader import read_midi
 from rwkv_music.score.midi.midi_writer import to_midi
@@ -154,9 +154,7 @@ def save_score(score: "symusic.Score", path: str | Path) -> Path:
     try:
         write_atomic(path, content)
     except OSError as error:
-        raise ScoreFileError(
-            path, f"cannot be written ({error.strerror}): choose another path"
-        ) from error
+        raise ScoreFileError(path, write_problem(error)) from error
     return path
 
 

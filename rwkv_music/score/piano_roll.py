@@ -1,13 +1,15 @@
 """Piano rolls as arrays and as static images."""
 
 import colorsys
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
 
-from rwkv_music.errors import InputError, ScoreFileError
+from rwkv_music.atomic import write_atomic
+from rwkv_music.errors import InputError, ScoreFileError, write_problem
 from rwkv_music.score.instruments import program_name
 from rwkv_music.score.timing import bar_starts, beat_ticks, last_offset
 
@@ -116,12 +118,12 @@ def save_piano_roll(
     path = Path(path)
     figure = _new_figure()
     draw_piano_roll(score, continuation_start=continuation_start, axes=figure.subplots())
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120, bbox_inches="tight")
     try:
-        figure.savefig(path, dpi=120, bbox_inches="tight")
+        write_atomic(path, image.getvalue())
     except OSError as error:
-        raise ScoreFileError(
-            path, f"cannot be written ({error.strerror}): choose another path"
-        ) from error
+        raise ScoreFileError(path, write_problem(error)) from error
     return path
 
 

@@ -53,5 +53,5 @@ def test_a_length_counts_the_pieces_that_reach_it() -> None:
 def test_pieces_that_are_all_too_short_and_a_stretch_of_nothing_are_refused() -> None:
     with pytest.raises(InputError, match="no piece is longer than 100 tokens"):
         long_context(MusicModel(MODEL), [music(50)], lengths=(100,))
-    with pytest.raises(InputError, match="stretch must be at least 1 token, got 0"):
+    with pytest.raises(InputError, match="segment must be at least 1 token, got 0"):
         segment_nats(MusicModel(MODEL), music(5), 0)

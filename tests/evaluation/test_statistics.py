@@ -53,5 +53,5 @@ def test_means_are_means() -> None:
 def test_what_has_no_notes_or_no_line_is_refused() -> None:
     with pytest.raises(InputError, match="no pitched note begins between ticks 400 and 800"):
         music_statistics(score_of((0, 500, 60), ticks=100), start_tick=400)
-    with pytest.raises(InputError, match="tick 7 is no bar line"):
+    with pytest.raises(InputError, match="tick 7 is not a bar line"):
         music_statistics(score_of((0, 100, 60), ticks=100), start_tick=7)

@@ -138,7 +138,7 @@ def test_without_a_sound_device_there_is_one_plain_sentence() -> None:
         [sys.executable, "-c", NO_DEVICE], env=environment, check=True, timeout=60,
         capture_output=True, text=True,
     )  # fmt: skip
-    assert done.stdout.startswith("False | This computer has no sound device")
+    assert done.stdout.startswith("False | this computer has no sound device")
     assert done.stdout.count("\n") == 1
     assert "play in the browser" in done.stdout
 
@@ -169,7 +169,7 @@ def test_a_soundfont_is_known_by_its_content(
     fake = tmp_path / "fake.sf2"
     fake.write_bytes(b"not a soundfont at all")
     monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", str(fake))
-    with pytest.raises(InputError, match="is no SoundFont"):
+    with pytest.raises(InputError, match="is not a SoundFont"):
         find_soundfont()
 
 

@@ -1,8 +1,7 @@
 """Merge token stores into one, as if all files had been prepared together."""
 
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from rwkv_music.data.store.store_info import SPLITS, StoreInfo, is_unfinished
 from rwkv_music.data.store.store_writer import EncodedPiece, StoreWriter
 from rwkv_music.data.store.token_store import Store
 from rwkv_music.data.worker_pool import Progress
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, write_errors
 from rwkv_music.worker_process import Failure
 
 
@@ -50,7 +49,7 @@ def merge_stores(
         raise InputError(f"{output} exists already: choose a new folder for the merged store")
     entries = _entries_of(opened)
     partial = output.with_name(f"{output.name}.partial")
-    with _writing(partial):
+    with write_errors(partial):
         _remove_partial(partial)
     info = StoreInfo.of(opened[0].tokenizer, opened[0].info.valid_fraction)
     with StoreWriter(partial, info) as writer:
@@ -59,21 +58,11 @@ def merge_stores(
             if progress is not None:
                 progress(done, len(entries), entry.record["name"])
         info = writer.finish()
-    with _writing(output):
+    with write_errors(output):
         if output.exists():
             output.rmdir()
         partial.rename(output)
     return info
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written to ({error.strerror}): choose another folder"
-        ) from error
 
 
 def _remove_partial(partial: Path) -> None:

@@ -36,7 +36,7 @@ from rwkv_music.data.store.store_info import (
 )
 from rwkv_music.data.store.store_lock import StoreLock
 from rwkv_music.data.store.store_tables import StoreTables
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, write_problem
 from rwkv_music.printable import printable
 from rwkv_music.tokenizer.bar_index import BAR_ROW
 from rwkv_music.worker_process import Failure
@@ -234,8 +234,7 @@ class StoreWriter:
 
     def _write_error(self, error: OSError) -> InputError:
         return InputError(
-            f"{self.path} cannot be written to ({error.strerror}): free some space or choose "
-            "another folder; the same command continues from where it stopped"
+            f"{self.path} {write_problem(error)}; the same command continues from where it stopped"
         )
 
     def _close(self) -> None:
