@@ -43,14 +43,14 @@ def index_bars(ids: Ids, vocabulary: Vocabulary) -> BarRows:
         InputError: If the ids do not begin with a header.
     """
     table = read_events(ids, vocabulary)
-    if table is None or not table.header.programs or EventType.BAR not in table.types:
+    if table is None or not table.header.programs or EventType.BAR not in table.values.types:
         raise InputError("the ids are not a piece: they need BOS, a header and a bar")
     assert table.tokens is not None  # they were read
     return _rows(table, table.tokens, len(ids), vocabulary)
 
 
 def _rows(table: EventTable, tokens: Indices, num_tokens: int, vocabulary: Vocabulary) -> BarRows:
-    types, times = table.types, table.times
+    types, times = table.values.types, table.values.times
     bars = (types == EventType.BAR).nonzero()[0]
     first = _first_behind_state(types, times, bars)
     rows = np.zeros(len(bars), dtype=BAR_ROW)
@@ -63,7 +63,7 @@ def _rows(table: EventTable, tokens: Indices, num_tokens: int, vocabulary: Vocab
         rows["pedals"] = _pedals_down(table, first)
     next_sound = sounds.searchsorted(first)
     rows["first_sound"] = np.append(tokens[sounds], num_tokens)[next_sound]
-    parts = table.parts[sounds]
+    parts = table.values.parts[sounds]
     rows["part"] = np.append(parts, parts[-1:])[next_sound]
     states = np.append(np.append(True, parts[1:] != parts[:-1]), False)
     rows["states_part"] = states[next_sound]
@@ -87,20 +87,24 @@ def _first_behind_state(
 
 def _end_of_event(table: EventTable, tokens: Indices, events: Indices) -> Indices:
     """Index behind the last token of bars, tempos and pedal switches."""
-    has_two_more = (table.third_tokens[events] != 0) & (table.types[events] == EventType.BAR)
-    has_one_more = (table.second_tokens[events] != 0) & (table.types[events] == EventType.TEMPO)
+    has_two_more = (table.values.third_tokens[events] != 0) & (
+        table.values.types[events] == EventType.BAR
+    )
+    has_one_more = (table.values.second_tokens[events] != 0) & (
+        table.values.types[events] == EventType.TEMPO
+    )
     ends: Indices = tokens[events] + 1 + 2 * has_two_more + has_one_more
     return ends
 
 
 def _add_tempos(rows: BarRows, table: EventTable, first: Indices, vocabulary: Vocabulary) -> None:
     """Add the ids of the tempo that holds at each bar."""
-    changes = (table.types == EventType.TEMPO).nonzero()[0]
+    changes = (table.values.types == EventType.TEMPO).nonzero()[0]
     tempo, *fraction = tempo_tokens(table.header.tempo, vocabulary)
     current = changes.searchsorted(first)
-    tempos = vocabulary.tempo.start + table.tempos[changes]
+    tempos = vocabulary.tempo.start + table.values.pitches[changes]
     rows["tempo"] = np.append(tempo, tempos)[current]
-    fractions = table.second_tokens[changes]
+    fractions = table.values.second_tokens[changes]
     rows["tempo_fraction"] = np.append(fraction or [vocabulary.PAD], fractions)[current]
 
 
@@ -110,7 +114,7 @@ def _add_signatures(
     """Add the ids of each bar's time signature."""
     header = table.header
     num, den = signature_tokens(header.numerator, header.denominator, vocabulary)
-    nums, dens = table.second_tokens[bars], table.third_tokens[bars]
+    nums, dens = table.values.second_tokens[bars], table.values.third_tokens[bars]
     states: Bool[np.ndarray, " bars"] = nums != 0
     current = states.cumsum()
     rows["numerator"] = np.append(num, nums[states])[current]
@@ -119,7 +123,7 @@ def _add_signatures(
 
 def _pedals_down(table: EventTable, first: Indices) -> Int64[np.ndarray, " bars"]:
     """For each bar, the parts whose last switch before `first` is down, as bits."""
-    types, parts = table.types, table.parts
+    types, parts = table.values.types, table.values.parts
     switches = ((types == EventType.PEDAL_UP) | (types == EventType.PEDAL_DOWN)).nonzero()[0]
     down = np.zeros(len(first), dtype=np.int64)
     of_part = parts[switches]

@@ -10,23 +10,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, Integer, UInt8
 
 from rwkv_music.score.instruments import SUSTAIN_PEDAL, program_name
-from rwkv_music.tokenizer.events import (
-    LAST_TIME,
-    PART_MASK,
-    PART_SHIFT,
-    PITCH_MASK,
-    PITCH_SHIFT,
-    TEMPO_MASK,
-    TIME_SHIFT,
-    TOKEN_BITS,
-    TOKEN_MASK,
-    TYPE_MASK,
-    TYPE_SHIFT,
-    EventColumns,
-    EventTable,
-    EventType,
-    Keys,
-)
+from rwkv_music.tokenizer.events import LAST_TIME, EventColumns, EventTable, EventType
 from rwkv_music.tokenizer.grammar import Grammar
 from rwkv_music.tokenizer.native import native_loops
 from rwkv_music.tokenizer.reader import read_events
@@ -129,77 +113,76 @@ def columns_of(table: EventTable, vocabulary: Vocabulary) -> EventColumns:
 
 def columns_with_numpy(table: EventTable, vocabulary: Vocabulary) -> EventColumns:
     """Return what `columns_of` returns, without the native library."""
-    tables = decoding_tables(vocabulary)
-    keys, types = table.keys, table.types
+    tables, values = decoding_tables(vocabulary), table.values
     parts = len(table.header.programs)
-    notes, note_ends = _by_part(keys.take((types >= _FIRST_NOTE).nonzero()[0]), parts)
-    is_pedal = (types >= _FIRST_PEDAL) & (types <= _PEDAL_DOWN)
-    pedals, pedal_ends = _by_part(keys.take(is_pedal.nonzero()[0]), parts)
-    is_down = (pedals >> TYPE_SHIFT) & TYPE_MASK == _PEDAL_DOWN
+    notes, note_ends = _by_part((values.types >= _FIRST_NOTE).nonzero()[0], values.parts, parts)
+    is_pedal = (values.types >= _FIRST_PEDAL) & (values.types < _FIRST_NOTE)
+    pedals, pedal_ends = _by_part(is_pedal.nonzero()[0], values.parts, parts)
+    is_down = values.types.take(pedals) == _PEDAL_DOWN
     return EventColumns(
-        (notes >> TIME_SHIFT).astype(np.int32),
-        tables.durations.take(notes & TOKEN_MASK),
-        ((notes >> PITCH_SHIFT) & PITCH_MASK).astype(np.int8),
-        tables.velocities.take((notes >> TOKEN_BITS) & TOKEN_MASK),
-        (pedals >> TIME_SHIFT).astype(np.int32),
-        (is_down * 127).astype(np.uint8),
+        values.times.take(notes).astype(np.int32, copy=False),
+        tables.durations.take(values.third_tokens.take(notes)),
+        values.pitches.take(notes).astype(np.int8),
+        tables.velocities.take(values.second_tokens.take(notes)),
+        values.times.take(pedals).astype(np.int32, copy=False),
+        (is_down * np.uint8(127)),
         note_ends,
         pedal_ends,
-        *_tempo_columns(table, keys[types == _TEMPO], tables),
-        *_signature_columns(table, keys[types == _BAR], tables),
+        *_tempo_columns(table, (values.types == _TEMPO).nonzero()[0], tables),
+        *_signature_columns(table, (values.types == _BAR).nonzero()[0], tables),
     )
 
 
-def _by_part(keys: Keys, num_parts: int) -> tuple[Keys, Int64[np.ndarray, " ends"]]:
-    """Sort keys by part, and return where those of each part begin and end.
+def _by_part(events: Ids, parts: Ids, num_parts: int) -> tuple[Ids, Int64[np.ndarray, " ends"]]:
+    """Sort events by part, and return where those of each part begin and end.
 
     The order within a part stays; those of undeclared parts are left out.
     """
-    parts = ((keys >> PART_SHIFT) & PART_MASK).astype(np.uint8)
-    order = parts.argsort(kind="stable")
-    ends = parts.take(order).searchsorted(np.arange(num_parts + 1))
-    return keys.take(order[: ends[-1]]), ends
+    own = parts.take(events).astype(np.uint8, copy=False)
+    order = own.argsort(kind="stable")
+    ends = own.take(order).searchsorted(np.arange(num_parts + 1))
+    return events.take(order[: ends[-1]]), ends
 
 
 def _tempo_columns(
-    table: EventTable, keys: Keys, tables: DecodingTables
+    table: EventTable, events: Ids, tables: DecodingTables
 ) -> tuple[Int32[np.ndarray, " tempos"], Int64[np.ndarray, " tempos"]]:
     """Times and tempos, the header's first."""
     first = np.array([table.header.tempo])
-    if not len(keys):
+    if not len(events):
         return np.zeros(1, np.int32), first
-    whole = ((keys >> PITCH_SHIFT) & TEMPO_MASK) + SLOWEST_TEMPO
-    fraction = tables.values.take((keys >> TOKEN_BITS) & TOKEN_MASK)
-    times = (keys >> TIME_SHIFT).astype(np.int32)
-    return np.append(np.int32(0), times), np.append(first, whole * TEMPO_FRACTIONS + fraction)
+    values = table.values
+    steps = (values.pitches.take(events).astype(np.int64) + SLOWEST_TEMPO) * TEMPO_FRACTIONS
+    steps += tables.values.take(values.second_tokens.take(events))
+    times = values.times.take(events).astype(np.int32, copy=False)
+    return np.append(np.int32(0), times), np.append(first, steps)
 
 
 def _signature_columns(
-    table: EventTable, keys: Keys, tables: DecodingTables
+    table: EventTable, bars: Ids, tables: DecodingTables
 ) -> tuple[
     Int32[np.ndarray, " signatures"],
     UInt8[np.ndarray, " signatures"],
     UInt8[np.ndarray, " signatures"],
 ]:
     """Times, numerators and denominators of the first bar and of each that changes them."""
-    header = table.header
-    stated = (keys & TOKEN_MASK).nonzero()[0]
+    header, values = table.header, table.values
+    stated = bars.take(values.third_tokens.take(bars).nonzero()[0])
     if not len(stated):
-        return (
-            (keys[:1] >> TIME_SHIFT).astype(np.int32),
-            np.full(len(keys[:1]), header.numerator, dtype=np.uint8),
-            np.full(len(keys[:1]), header.denominator, dtype=np.uint8),
-        )
-    times = keys.take(np.append(0, stated)) >> TIME_SHIFT
-    tokens = keys.take(stated)
-    values = tables.values
-    numerators = np.append(header.numerator, values.take((tokens >> TOKEN_BITS) & TOKEN_MASK))
-    denominators = np.append(header.denominator, values.take(tokens & TOKEN_MASK))
-    differs = np.append(
-        True, (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
+        times = values.times[bars[:1]].astype(np.int32, copy=False)
+        num, den = (np.full(len(times), number, np.uint8) for number in header[1:3])
+        return times, num, den
+    times = values.times.take(np.append(bars[0], stated)).astype(np.int32, copy=False)
+    num, den = (
+        tables.values.take(tokens.take(stated))
+        for tokens in (values.second_tokens, values.third_tokens)
     )
+    numerators = np.append(header.numerator, num)
+    denominators = np.append(header.denominator, den)
+    differs = (numerators[1:] != numerators[:-1]) | (denominators[1:] != denominators[:-1])
+    chosen = np.append(0, differs.nonzero()[0] + 1)
     return (
-        times[differs].astype(np.int32),
-        numerators[differs].astype(np.uint8),
-        denominators[differs].astype(np.uint8),
+        times.take(chosen),
+        numerators.take(chosen).astype(np.uint8),
+        denominators.take(chosen).astype(np.uint8),
     )

@@ -1,12 +1,10 @@
 """Changes to a stream that remove events, and leave it canonical."""
 
-from dataclasses import replace
-
 import numpy as np
 from jaxtyping import Int64, UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.events import PART_SHIFT, TIME_SHIFT, EventTable, EventType
+from rwkv_music.tokenizer.events import PART_SHIFT, EventTable, EventType
 from rwkv_music.tokenizer.reader import read_whole
 from rwkv_music.tokenizer.tables import decoding_tables
 from rwkv_music.tokenizer.vocabulary import Vocabulary
@@ -37,19 +35,20 @@ def without_part(ids: Ids, part: int, vocabulary: Vocabulary) -> Ids:
         raise InputError(
             f"part {part} does not exist: the stream has {len(programs)}, counted from 0"
         )
-    has_part = table.types >= EventType.PEDAL_UP
-    rest = table.select(~has_part | (table.parts != part))
-    has_part = rest.types >= EventType.PEDAL_UP
+    has_part = table.values.types >= EventType.PEDAL_UP
+    rest = table.select(~has_part | (table.values.parts != part))
+    has_part = rest.values.types >= EventType.PEDAL_UP
     if not has_part.any() or (rest.is_complete and _ends_earlier(rest, vocabulary)):
         return ids
-    keys = rest.keys - ((has_part & (rest.parts > part)).astype(np.int64) << PART_SHIFT)
+    keys = rest.keys - ((has_part & (rest.values.parts > part)).astype(np.int64) << PART_SHIFT)
     header = table.header._replace(programs=(*programs[:part], *programs[part + 1 :]))
-    return write_events(replace(rest, header=header, keys=keys), vocabulary)
+    changed = EventTable(header, keys, is_complete=rest.is_complete)
+    return write_events(changed, vocabulary)
 
 
 def _ends_earlier(table: EventTable, vocabulary: Vocabulary) -> bool:
     """Whether the last bar holds no event, or nothing sounds at the last tempo."""
-    types, times = table.types, table.times
+    types, times = table.values.types, table.values.times
     last_event = int(times[types >= EventType.TEMPO].max())
     last_tempo = int(times[types == EventType.TEMPO].max(initial=-1))
     last_bar = int(times[types == EventType.BAR][-1])
@@ -58,7 +57,7 @@ def _ends_earlier(table: EventTable, vocabulary: Vocabulary) -> bool:
 
 def _sound_ends(table: EventTable, vocabulary: Vocabulary) -> Int64[np.ndarray, " sounds"]:
     """When each note ends, and when each pedal switch happens."""
-    sounds = table.select(table.types >= EventType.PEDAL_UP)
-    ends: Int64[np.ndarray, " sounds"] = sounds.keys >> TIME_SHIFT
-    ends += decoding_tables(vocabulary).durations.take(sounds.third_tokens)
+    sounds = table.select(table.values.types >= EventType.PEDAL_UP)
+    ends: Int64[np.ndarray, " sounds"] = sounds.values.times.copy()
+    ends += decoding_tables(vocabulary).durations.take(sounds.values.third_tokens)
     return ends

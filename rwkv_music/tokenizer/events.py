@@ -11,8 +11,8 @@ The first token of an event follows from type, part and pitch. A tempo keeps its
 twelve bits of part and pitch. The second and third tokens are ids, 0 where there is none.
 """
 
-from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ LAST_TIME = (1 << (63 - TIME_SHIFT)) - 1
 DEFAULT_TEMPO = 120 * TEMPO_FRACTIONS
 
 Keys = Int64[np.ndarray, " _"]
+Numbers = Integer[np.ndarray, " _"]
 
 
 class EventType(IntEnum):
@@ -66,63 +67,95 @@ class Header(NamedTuple):
     """One for each part; 128 for drums."""
 
 
-@dataclass(frozen=True)
+class EventValues(NamedTuple):
+    """The values of events, one column each; integers of any size."""
+
+    times: Numbers
+    """Grid steps from the beginning of the stream."""
+    types: Numbers
+    """An `EventType` for each event."""
+    parts: Numbers
+    """Index of the part of notes and pedals; any number for others."""
+    pitches: Numbers
+    """MIDI pitch of notes, index of the TEMPO token of tempos; 0 for others."""
+    second_tokens: Numbers
+    """VEL, NUM or TEMPO_FRACTION; 0 where there is none."""
+    third_tokens: Numbers
+    """DUR or DEN; 0 where there is none."""
+
+
 class EventTable:
-    """The events of a piece or window.
+    """The events of a piece or window; not to be changed once it is made.
 
     A table that comes from a score, or from a canonical stream, is sorted.
+
+    Args:
+        header: What holds at the first bar.
+        keys: One for each event.
+        is_complete: Whether the stream ends with EOS; a window from the middle of a piece does not.
+        tokens: Index of each event's first own token, behind BEAT, SUBBEAT and PART, in the ids
+            that it was read from. None for the table of a score.
     """
 
-    header: Header
-    keys: Keys
-    is_complete: bool = True
-    """Whether the stream ends with EOS; a window from the middle of a piece does not."""
-    tokens: Integer[np.ndarray, " events"] | None = None
-    """Index of each event's first own token, behind BEAT, SUBBEAT and PART, in the ids that it was
-    read from. None for the table of a score."""
+    def __init__(
+        self,
+        header: Header,
+        keys: Keys,
+        *,
+        is_complete: bool = True,
+        tokens: Numbers | None = None,
+    ) -> None:
+        self.header = header
+        self.is_complete = is_complete
+        self.tokens = tokens
+        self.keys = keys
+
+    @classmethod
+    def of_values(
+        cls, header: Header, values: EventValues, *, is_complete: bool, tokens: Numbers
+    ) -> "EventTable":
+        """Return the table of events whose values are known; keys are made when asked for."""
+        table = cls.__new__(cls)
+        table.header, table.is_complete, table.tokens = header, is_complete, tokens
+        table.values = values
+        return table
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.values.times if "keys" not in self.__dict__ else self.keys)
 
-    @property
-    def times(self) -> Int64[np.ndarray, " events"]:
-        """Grid steps from the beginning of the stream."""
-        return self.keys >> TIME_SHIFT
+    @cached_property
+    def keys(self) -> Keys:
+        """The events as sortable numbers."""
+        values = self.values
+        keys = values.times.astype(np.int64) << TIME_SHIFT
+        keys |= values.types.astype(np.int64) << TYPE_SHIFT
+        parts = values.parts * (values.types >= EventType.PEDAL_UP)
+        keys |= parts.astype(np.int64) << PART_SHIFT
+        keys |= values.pitches.astype(np.int64) << PITCH_SHIFT
+        keys |= values.second_tokens.astype(np.int64) << TOKEN_BITS
+        keys |= values.third_tokens
+        return keys
 
-    @property
-    def types(self) -> Int64[np.ndarray, " events"]:
-        """An `EventType` for each event."""
-        return (self.keys >> TYPE_SHIFT) & TYPE_MASK
-
-    @property
-    def parts(self) -> Int64[np.ndarray, " events"]:
-        """Index of the part; only notes and pedals have one."""
-        return (self.keys >> PART_SHIFT) & PART_MASK
-
-    @property
-    def pitches(self) -> Int64[np.ndarray, " events"]:
-        """MIDI pitch; only notes have one."""
-        return (self.keys >> PITCH_SHIFT) & PITCH_MASK
-
-    @property
-    def second_tokens(self) -> Int64[np.ndarray, " events"]:
-        """VEL, NUM or TEMPO_FRACTION; 0 where there is none."""
-        return (self.keys >> TOKEN_BITS) & TOKEN_MASK
-
-    @property
-    def third_tokens(self) -> Int64[np.ndarray, " events"]:
-        """DUR or DEN; 0 where there is none."""
-        return self.keys & TOKEN_MASK
-
-    @property
-    def tempos(self) -> Int64[np.ndarray, " events"]:
-        """Index of the TEMPO token; only tempos have one."""
-        return (self.keys >> PITCH_SHIFT) & TEMPO_MASK
+    @cached_property
+    def values(self) -> EventValues:
+        """The events in columns."""
+        keys = self.keys
+        types = (keys >> TYPE_SHIFT) & TYPE_MASK
+        is_tempo = types == EventType.TEMPO
+        return EventValues(
+            times=keys >> TIME_SHIFT,
+            types=types,
+            parts=(keys >> PART_SHIFT) & PART_MASK,
+            pitches=(keys >> PITCH_SHIFT) & np.where(is_tempo, TEMPO_MASK, PITCH_MASK),
+            second_tokens=(keys >> TOKEN_BITS) & TOKEN_MASK,
+            third_tokens=keys & TOKEN_MASK,
+        )
 
     def select(self, chosen: Bool[np.ndarray, " events"]) -> "EventTable":
         """Return the table of some of the events."""
         tokens = None if self.tokens is None else self.tokens[chosen]
-        return replace(self, keys=self.keys[chosen], tokens=tokens)
+        keys = self.keys[chosen]
+        return EventTable(self.header, keys, is_complete=self.is_complete, tokens=tokens)
 
 
 class EventColumns(NamedTuple):

@@ -85,7 +85,7 @@ class NativeLoops:
         self._read_events = _declared(
             functions, "read_events", 2, Number, Number, Pointer, Pointer, Pointer
         )
-        self._split_events = _declared(functions, "split_events", 2, Number, Pointer, Pointer)
+        self._split_events = _declared(functions, "split_events", 2, Number, *[Pointer] * 5)
 
     def note_keys(
         self,
@@ -200,7 +200,9 @@ class NativeLoops:
             summary.denominator,
             tuple(summary.program[: summary.programs]),
         )
-        return EventTable(header, keys[:count], bool(summary.is_complete), tokens[:count])
+        return EventTable(
+            header, keys[:count], is_complete=bool(summary.is_complete), tokens=tokens[:count]
+        )
 
     def split_events(self, table: EventTable, vocabulary: Vocabulary) -> EventColumns | None:
         """Return the events as columns, sorted by part; see `decode.columns_of`.
@@ -209,41 +211,38 @@ class NativeLoops:
             None if a key holds an id beyond the vocabulary.
         """
         header, keys = table.header, typed(table.keys, np.int64)
-        parts, size = len(header.programs), len(keys)
+        size, ends = len(keys), len(header.programs) + 1
         ints = np.empty((5, size + 1), dtype=np.int32)
         octets = np.empty((5, size + 1), dtype=np.uint8)
-        longs = np.empty(2 * (parts + 1) + size + 1, dtype=np.int64)
-        ints_at, octets_at, longs_at = address_of(ints), address_of(octets), address_of(longs)
-        note_time, note_duration, pedal_time, tempo_time, signature_time = (
-            ints_at + row * ints.strides[0] for row in range(5)
-        )
-        note_pitch, note_velocity, pedal_value, numerator, denominator = (
-            octets_at + row * octets.strides[0] for row in range(5)
-        )
-        ends = parts + 1
-        out = arguments.EventColumns(
-            note_time, note_duration, note_pitch, note_velocity, pedal_time, pedal_value,
-            longs_at, longs_at + 8 * ends, tempo_time, longs_at + 16 * ends, signature_time,
-            numerator, denominator, size, size, size + 1, size,
-        )  # fmt: skip
-        summary = arguments.StreamSummary(header.tempo, header.numerator, header.denominator, parts)
+        longs = np.empty(2 * ends + size + 1, dtype=np.int64)
+        numbers = np.empty(2, dtype=np.int64)
+        summary = arguments.StreamSummary(*header[:3], ends - 1)
         result = self._split_events(
             native_decoding_tables(vocabulary).address,
             address_of(keys),
             size,
             ctypes.addressof(summary),
-            ctypes.addressof(out),
+            *(address_of(array) for array in (ints, octets, longs, numbers)),
         )
         if result < 0:
             return None
+        tempos, signatures = numbers.tolist()
         signed = octets.view(np.int8)
-        tempos, signatures = out.tempos, out.signatures
         return EventColumns(
-            ints[0], ints[1], signed[0], signed[1], ints[2], octets[2],
-            longs[:ends], longs[ends : 2 * ends],
-            ints[3, :tempos], longs[2 * ends : 2 * ends + tempos],
-            ints[4, :signatures], octets[3, :signatures], octets[4, :signatures],
-        )  # fmt: skip
+            note_time=ints[0],
+            note_duration=ints[1],
+            note_pitch=signed[0],
+            note_velocity=signed[1],
+            pedal_time=ints[2],
+            pedal_value=octets[2],
+            note_ends=longs[:ends],
+            pedal_ends=longs[ends : 2 * ends],
+            tempo_time=ints[3, :tempos],
+            tempo_steps=longs[2 * ends : 2 * ends + tempos],
+            signature_time=ints[4, :signatures],
+            numerator=octets[3, :signatures],
+            denominator=octets[4, :signatures],
+        )
 
 
 def _declared(functions: ctypes.CDLL, name: str, pointers: int, *others: Any) -> Any:  # noqa: ANN401

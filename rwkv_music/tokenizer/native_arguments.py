@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rwkv_music.tokenizer import tables as numpy_tables
-from rwkv_music.tokenizer.events import EventType
 from rwkv_music.tokenizer.vocabulary import MAX_PARTS, SLOWEST_TEMPO, Vocabulary
 
 Array = Shaped[np.ndarray, "..."]
@@ -64,20 +63,7 @@ class StreamSummary(ctypes.Structure):
     _fields_: ClassVar = [
         *((name, Number) for name in ("tempo", "numerator", "denominator", "programs")),
         ("is_complete", Number),
-        ("counts", Number * len(EventType)),
         ("program", ctypes.c_uint8 * MAX_PARTS),
-    ]
-
-
-class EventColumns(ctypes.Structure):
-    """`EventColumns` of tokenizer.h."""
-
-    _fields_: ClassVar = [
-        *((name, Pointer) for name in ("note_time", "note_duration", "note_pitch")),
-        *((name, Pointer) for name in ("note_velocity", "pedal_time", "pedal_value", "note_ends")),
-        *((name, Pointer) for name in ("pedal_ends", "tempo_time", "tempo_steps")),
-        *((name, Pointer) for name in ("signature_time", "numerator", "denominator")),
-        *((name, Number) for name in ("notes", "pedals", "tempos", "bars", "signatures")),
     ]
 
 
@@ -93,7 +79,8 @@ class NativeTables:
 def native_encoding_tables(vocabulary: Vocabulary) -> NativeTables:
     """Return the tables for encoding, made once."""
     tables = numpy_tables.encoding_tables(vocabulary)
-    arrays = tuple(map(np.ascontiguousarray, tables[:6]))
+    given = (tables.velocity, tables.duration.astype(np.uint16), *tables[2:6])
+    arrays = tuple(map(np.ascontiguousarray, given))
     numbers = (
         len(tables.duration), len(tables.steps), len(tables.beat), tables.first_duration,
         tables.exact_steps, vocabulary.steps_per_quarter, vocabulary.part.start,

@@ -3,15 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64, Integer, UInt8
+from jaxtyping import Bool, Int32, Int64, Integer, UInt8
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.events import (
     DEFAULT_TEMPO,
     LAST_TIME,
-    PART_SHIFT,
-    TIME_SHIFT,
     EventTable,
+    EventValues,
     Header,
 )
 from rwkv_music.tokenizer.native import native_loops
@@ -28,8 +27,9 @@ Ids = Integer[np.ndarray, " _"]
 Types = UInt8[np.ndarray, " tokens"]
 _NOT_A_STREAM = "the ids are not a token stream: give a whole piece or window, from BOS on"
 # Plain numbers: comparing an array with a member of an enumeration is slow.
-_BAR, _BEAT, _SUBBEAT = int(TokenType.BAR), int(TokenType.BEAT), int(TokenType.SUBBEAT)
-_PITCH, _DRUM, _NUM = int(TokenType.PITCH), int(TokenType.DRUM), int(TokenType.NUM)
+_EOS, _BAR, _NUM = int(TokenType.EOS), int(TokenType.BAR), int(TokenType.NUM)
+_BEAT, _SUBBEAT = int(TokenType.BEAT), int(TokenType.SUBBEAT)
+_PITCH, _DRUM, _VEL = int(TokenType.PITCH), int(TokenType.DRUM), int(TokenType.VEL)
 _PART, _PROG = int(TokenType.PART), int(TokenType.PROG)
 _TEMPO_FRACTION = int(TokenType.TEMPO_FRACTION)
 
@@ -67,115 +67,96 @@ def token_times(ids: Ids, vocabulary: Vocabulary) -> Int64[np.ndarray, " tokens"
     Raises:
         InputError: If the ids are not a stream.
     """
-    skeleton = _Skeleton.of(ids, vocabulary)
-    if skeleton is None:
+    stream = _Stream.of(ids, vocabulary)
+    if stream is None:
         raise InputError(_NOT_A_STREAM)
-    times = _Bars.of(skeleton, vocabulary.steps_per_quarter).times
-    return times.astype(np.int64).repeat(_gaps(skeleton.indices, len(ids)))
+    return _Bars.of(stream, vocabulary.steps_per_quarter).times.astype(np.int64)
 
 
 def read_with_numpy(ids: Ids, vocabulary: Vocabulary) -> EventTable | None:
     """Return what `read_events` returns, without the native library."""
-    skeleton = _Skeleton.of(ids, vocabulary)
-    if skeleton is None:
+    stream = _Stream.of(ids, vocabulary)
+    if stream is None:
         return None
-    tokens, types, tables = skeleton.tokens, skeleton.types, skeleton.tables
-    bars = _Bars.of(skeleton, vocabulary.steps_per_quarter)
+    tokens, types, tables = stream
+    bars = _Bars.of(stream, vocabulary.steps_per_quarter)
     opens = tables.opens.take(tokens)
     opens[bars.cuts] = True
     opens[1:2] = False  # the header's tempo is no event
-    opens[-1:] &= skeleton.is_whole
+    if types[-1] == _VEL:
+        opens[-2] = False  # a note without its end
+    opens[-1:] &= (types[-1] != _PITCH) & (types[-1] != _DRUM)
     events = opens.nonzero()[0]
-    opening = tokens.take(events)
-    keys = tables.bits.take(opening)
-    keys |= skeleton.further_bits(events)
     times = bars.times.take(events)
     if times.max(initial=0) > LAST_TIME:
         return None
-    keys |= times << TIME_SHIFT
-    parts = _current_parts(skeleton).take(events)
-    parts *= tables.has_part.take(opening)
-    keys |= parts << PART_SHIFT
-    if len(bars.bars) and bars.numerators[-1:].max(initial=0) > bars.bars[0]:
-        _state_signatures(keys, opening == vocabulary.BAR, skeleton, bars)
-    is_complete = bool(types[-1] == TokenType.EOS)
-    return EventTable(_header(skeleton, bars), keys, is_complete, skeleton.indices.take(events))
+    opening = tokens.take(events)
+    # No mask is needed: VEL and TEMPO_FRACTION follow nothing else, and DUR follows only VEL.
+    seconds = tables.second_tokens.take(tokens.take(events + 1, mode="clip"))
+    thirds = tables.third_tokens.take(tokens.take(events + 2, mode="clip"))
+    if len(bars.tokens) and bars.numerators[-1:].max(initial=0) > bars.tokens[0]:
+        _state_signatures(seconds, thirds, opening == vocabulary.BAR, tokens, bars)
+    values = EventValues(
+        times,
+        tables.event_types.take(opening),
+        _current_parts(stream).take(events),
+        tables.pitches.take(opening),
+        seconds,
+        thirds,
+    )
+    is_complete = bool(types[-1] == _EOS)
+    header = _header(stream, bars)
+    return EventTable.of_values(header, values, is_complete=is_complete, tokens=events)
 
 
-class _Skeleton(NamedTuple):
-    """The tokens of a stream without VEL and DUR, which always follow PITCH or DRUM."""
+class _Stream(NamedTuple):
+    """Tokens each of which may follow the one before, as indices of tables, and their types."""
 
-    indices: Ids
-    """Index of each in the stream."""
     tokens: Ids
     types: Types
-    stream: Ids
-    """All tokens."""
     tables: DecodingTables
 
     @classmethod
-    def of(cls, ids: Ids, vocabulary: Vocabulary) -> "_Skeleton | None":
-        """Return the skeleton; None if the type of an id may not follow the one before it."""
+    def of(cls, ids: Ids, vocabulary: Vocabulary) -> "_Stream | None":
+        """Return the stream; None if the type of an id may not follow the one before it."""
         if not len(ids) or ids[0] != vocabulary.BOS or ids.max() >= vocabulary.size:
             return None
         if ids.dtype.kind != "u" and ids.min() < 0:
             return None
-        stream = ids.astype(np.intp)
+        tokens = ids.astype(np.intp)
         tables = decoding_tables(vocabulary)
-        allowed = tables.follower_bits.take(stream[:-1])
-        allowed &= tables.type_bits.take(stream[1:])
-        if not allowed.all():
-            return None
-        indices = tables.in_skeleton.take(stream).nonzero()[0]
-        tokens = stream.take(indices)
-        return cls(indices, tokens, tables.types.take(tokens), stream, tables)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the stream does not end within a note."""
-        is_note = self.types[-1] in (_PITCH, _DRUM)
-        return not is_note or int(self.indices[-1]) + 3 == len(self.stream)
-
-    def further_bits(self, events: Ids) -> Int64[np.ndarray, " events"]:
-        """What the tokens behind the first one add to the keys of notes and tempos.
-
-        No mask is needed: VEL and TEMPO_FRACTION follow nothing else, and DUR follows only VEL.
-        """
-        at = self.indices.take(events)
-        at += 1
-        bits = self.tables.second_bits.take(self.stream.take(at, mode="clip"))
-        at += 1
-        bits |= self.tables.third_bits.take(self.stream.take(at, mode="clip"))
-        return bits
+        allowed = tables.follower_bits.take(tokens)[:-1]
+        allowed &= tables.type_bits.take(tokens)[1:]
+        return cls(tokens, tables.types.take(tokens), tables) if allowed.all() else None
 
 
 class _Bars(NamedTuple):
-    """The bars of a stream, and the time at each token of its skeleton."""
+    """The bars of a stream, and the time at each of its tokens."""
 
-    bars: Ids
-    """Index of each BAR in the skeleton."""
+    tokens: Ids
+    """Index of each BAR."""
     cuts: Ids
     """Index of each position token that says where a bar is cut, directly before the next BAR."""
     numerators: Ids
     """Index of each NUM that a DEN follows."""
-    times: Int64[np.ndarray, " skeleton"]
+    times: Int32[np.ndarray, " tokens"]
     """The current time at every token; 0 in the header."""
 
     @classmethod
-    def of(cls, skeleton: _Skeleton, steps_per_quarter: int) -> "_Bars":
+    def of(cls, stream: _Stream, steps_per_quarter: int) -> "_Bars":
         """Find them."""
-        types = skeleton.types
-        moves = skeleton.tables.moves.take(skeleton.tokens).nonzero()[0]
+        tokens, types, tables = stream
+        moves = tables.moves.take(tokens).nonzero()[0]
         moved = types.take(moves)
-        set_to = skeleton.tables.values.take(skeleton.tokens.take(moves))
+        set_to = tables.values.take(tokens.take(moves))
         is_bar = moved == _BAR
         # A BAR sets both to its own value, 0.
-        position = _last_value(set_to, (moved == _BEAT) | is_bar)
-        position += _last_value(set_to, (moved == _SUBBEAT) | is_bar)
+        position = _last_value(set_to, moved != _SUBBEAT)
+        position += _last_value(set_to, moved != _BEAT)
         bar_moves = is_bar.nonzero()[0]
         bars = moves.take(bar_moves)
         numerators = (types[:-1] == _NUM).nonzero()[0]
-        lengths = _bar_lengths(skeleton, bars, numerators, steps_per_quarter)
+        lengths = _bar_lengths(stream, bars, numerators, steps_per_quarter)
         before = types.take(bars - 1)
         is_cut = (before == _BEAT) | (before == _SUBBEAT)
         # A position directly before a BAR says where the bar before it is cut.
@@ -187,19 +168,19 @@ class _Bars(NamedTuple):
         cuts = bars[is_cut] - 1
         if types[-1] in (_BEAT, _SUBBEAT):
             cuts = np.append(cuts, len(types) - 1)
-        times = np.zeros(len(types), dtype=np.int64)
+        times = np.zeros(len(types), dtype=np.int32)
         if len(moves):
-            times[moves[0] :] = position.repeat(_gaps(moves, len(types)))
+            times[moves[0] :] = position.astype(np.int32).repeat(_gaps(moves, len(types)))
         return cls(bars, cuts, numerators, times)
 
 
 def _bar_lengths(
-    skeleton: _Skeleton, bars: Ids, numerators: Ids, steps_per_quarter: int
+    stream: _Stream, bars: Ids, numerators: Ids, steps_per_quarter: int
 ) -> Int64[np.ndarray, " bars"]:
     """Length of every bar by its signature, in grid steps."""
     if not len(numerators):
         return np.full(len(bars), 4 * steps_per_quarter)
-    values, tokens = skeleton.tables.values, skeleton.tokens
+    values, tokens = stream.tables.values, stream.tokens
     lengths = 4 * steps_per_quarter * values.take(tokens.take(numerators))
     lengths //= values.take(tokens.take(numerators + 1))
     if len(numerators) == 1:
@@ -214,56 +195,54 @@ def _latest_signatures(bars: Ids, numerators: Ids) -> Ids:
 
 
 def _state_signatures(
-    keys: Int64[np.ndarray, " events"],
-    is_bar: Bool[np.ndarray, " events"],
-    skeleton: _Skeleton,
-    bars: _Bars,
+    seconds: Ids, thirds: Ids, is_bar: Bool[np.ndarray, " events"], tokens: Ids, bars: _Bars
 ) -> None:
-    """Add the signature to the key of each bar that changes it."""
-    latest = _latest_signatures(bars.bars, bars.numerators)
+    """Set the second and third token of each bar that changes the signature to NUM and DEN."""
+    latest = _latest_signatures(bars.tokens, bars.numerators)
     changes = (latest[1:] != latest[:-1]).nonzero()[0] + 1
     at = bars.numerators.take(latest.take(changes))
-    bits, tokens = skeleton.tables.bits, skeleton.tokens
-    stated = bits.take(tokens.take(at)) | bits.take(tokens.take(at + 1))
-    keys[is_bar.nonzero()[0].take(changes)] |= stated
+    rows = is_bar.nonzero()[0].take(changes)
+    seconds[rows] = tokens.take(at)
+    thirds[rows] = tokens.take(at + 1)
 
 
-def _header(skeleton: _Skeleton, bars: _Bars) -> Header:
-    types, tokens, values = skeleton.types, skeleton.tokens, skeleton.tables.values
+def _header(stream: _Stream, bars: _Bars) -> Header:
+    tokens, types, tables = stream
+    values = tables.values
     tempo = DEFAULT_TEMPO
     if len(tokens) > 1:
         tempo = int(values[tokens[1]] + SLOWEST_TEMPO) * TEMPO_FRACTIONS
         if len(tokens) > 2 and types[2] == _TEMPO_FRACTION:
             tempo += int(values[tokens[2]])
     signature = (4, 4)
-    if len(bars.bars) and len(bars.numerators):
-        latest = max(int(_latest_signatures(bars.bars[:1], bars.numerators)[0]), 0)
+    if len(bars.tokens) and len(bars.numerators):
+        latest = max(int(_latest_signatures(bars.tokens[:1], bars.numerators)[0]), 0)
         at = bars.numerators[latest]
         signature = (int(values[tokens[at]]), int(values[tokens[at + 1]]))
-    end = bars.bars[0] if len(bars.bars) else len(tokens)
+    end = bars.tokens[0] if len(bars.tokens) else len(tokens)
     programs = tokens[:end][types[:end] == _PROG][:MAX_PARTS]
     return Header(tempo, *signature, tuple(values.take(programs).tolist()))
 
 
-def _current_parts(skeleton: _Skeleton) -> Int64[np.ndarray, " skeleton"]:
+def _current_parts(stream: _Stream) -> UInt8[np.ndarray, " tokens"]:
     """The current part at each token; the first one where none was chosen yet."""
-    chosen = (skeleton.types == _PART).nonzero()[0]
+    chosen = (stream.types == _PART).nonzero()[0]
     if not len(chosen):
-        return np.zeros(len(skeleton.types), dtype=np.int64)
-    gaps = _gaps(chosen, len(skeleton.types))
+        return np.zeros(len(stream.types), dtype=np.uint8)
+    gaps = _gaps(chosen, len(stream.types))
     gaps[0] += chosen[0]
-    current: Int64[np.ndarray, " skeleton"] = skeleton.tables.values.take(
-        skeleton.tokens.take(chosen)
-    ).repeat(gaps)
+    parts = stream.tables.values.take(stream.tokens.take(chosen)).astype(np.uint8)
+    current: UInt8[np.ndarray, " tokens"] = parts.repeat(gaps)
     return current
 
 
 def _last_value(set_to: Ids, is_set: Bool[np.ndarray, " moves"]) -> Ids:
     """At each move the value that was set last; 0 before the first one."""
-    latest = np.where(is_set, np.arange(len(is_set)), -1)
-    np.maximum.accumulate(latest, out=latest)
-    values: Ids = np.append(set_to, 0).take(latest, mode="wrap")  # the last for "none before"
-    return values
+    sets = is_set.nonzero()[0]
+    if not len(sets):
+        return np.zeros(len(is_set), dtype=np.int64)
+    filled = set_to.take(sets).repeat(_gaps(sets, len(is_set)))
+    return np.concatenate([np.zeros(sets[0], dtype=np.int64), filled]) if sets[0] else filled
 
 
 def _gaps(indices: Ids, length: int) -> Ids:

@@ -4,9 +4,16 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int8, Int32, Int64, UInt8, UInt16, UInt32
+from jaxtyping import Bool, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32
 
-from rwkv_music.tokenizer.events import PITCH_SHIFT, TOKEN_BITS, TYPE_SHIFT, EventType
+from rwkv_music.tokenizer.events import (
+    PITCH_SHIFT,
+    TEMPO_MASK,
+    TOKEN_BITS,
+    TYPE_MASK,
+    TYPE_SHIFT,
+    EventType,
+)
 from rwkv_music.tokenizer.grammar import FOLLOWERS
 from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
@@ -90,10 +97,14 @@ class DecodingTables(NamedTuple):
     """Whether the token is the first one of an event: BAR, TEMPO, PED, PITCH or DRUM."""
     has_part: Bool[np.ndarray, " vocab"]
     """Whether it is PED, PITCH or DRUM."""
-    second_bits: Int64[np.ndarray, " vocab"]
-    """What VEL and TEMPO_FRACTION add, 0 for all others."""
-    third_bits: Int64[np.ndarray, " vocab"]
-    """What DUR adds, 0 for all others."""
+    event_types: UInt8[np.ndarray, " vocab"]
+    """The type of the event that the token opens; 0, that of a cut, for all others."""
+    pitches: Int16[np.ndarray, " vocab"]
+    """PITCH or DRUM -> pitch, TEMPO -> its index; 0 for all others."""
+    second_tokens: Int16[np.ndarray, " vocab"]
+    """The id itself for VEL and TEMPO_FRACTION, 0 for all others."""
+    third_tokens: Int16[np.ndarray, " vocab"]
+    """The id itself for DUR, 0 for all others."""
     moves: Bool[np.ndarray, " vocab"]
     """Whether the token is BEAT, SUBBEAT or BAR."""
     in_skeleton: Bool[np.ndarray, " vocab"]
@@ -126,6 +137,7 @@ def decoding_tables(vocabulary: Vocabulary) -> DecodingTables:
     for token_type, following in FOLLOWERS.items():
         followers[token_type, list(following)] = True
     types, bits = vocabulary.types, _key_bits(vocabulary)
+    ids = np.arange(vocabulary.size, dtype=np.int16)
     has_part = np.isin(types, (TokenType.PED, TokenType.PITCH, TokenType.DRUM))
     return DecodingTables(
         types=types.astype(np.uint8),
@@ -133,8 +145,10 @@ def decoding_tables(vocabulary: Vocabulary) -> DecodingTables:
         bits=bits,
         opens=has_part | np.isin(types, (TokenType.BAR, TokenType.TEMPO)),
         has_part=has_part,
-        second_bits=bits * np.isin(types, (TokenType.VEL, TokenType.TEMPO_FRACTION)),
-        third_bits=bits * (types == TokenType.DUR),
+        event_types=((bits >> TYPE_SHIFT) & TYPE_MASK).astype(np.uint8),
+        pitches=((bits >> PITCH_SHIFT) & TEMPO_MASK).astype(np.int16),
+        second_tokens=ids * np.isin(types, (TokenType.VEL, TokenType.TEMPO_FRACTION)),
+        third_tokens=ids * (types == TokenType.DUR),
         moves=np.isin(types, (TokenType.BEAT, TokenType.SUBBEAT, TokenType.BAR)),
         in_skeleton=~np.isin(types, (TokenType.VEL, TokenType.DUR)),
         type_bits=np.uint32(1) << types.astype(np.uint32),

@@ -12,7 +12,6 @@ from rwkv_music.tokenizer.events import (
     TIME_SHIFT,
     TOKEN_BITS,
     TOKEN_MASK,
-    TYPE_MASK,
     TYPE_SHIFT,
     EventTable,
     EventType,
@@ -29,7 +28,7 @@ from rwkv_music.tokenizer.vocabulary import (
 )
 
 Tokens = UInt16[np.ndarray, " tokens"]
-_BAR = int(EventType.BAR)
+_BAR = int(EventType.BAR) << (TYPE_SHIFT - PITCH_SHIFT)
 _FIRST_PEDAL = int(EventType.PEDAL_UP) << (TYPE_SHIFT - PITCH_SHIFT)
 
 
@@ -97,9 +96,9 @@ def write_with_numpy(table: EventTable, vocabulary: Vocabulary) -> Tokens:
     flat[-1] = vocabulary.EOS if table.is_complete else vocabulary.PAD
     if len(keys):
         rows = flat[len(header) : -1].reshape(-1, 6)
-        _write_positions(rows, keys, tables)
         code = keys >> PITCH_SHIFT
         code &= FIRST_MASK
+        _write_positions(rows, keys, (code == _BAR).nonzero()[0], tables)
         rows[:, 3] = tables.first.take(code)
         sounds = (code >= _FIRST_PEDAL).nonzero()[0]
         part = code.take(sounds) >> (PART_SHIFT - PITCH_SHIFT)
@@ -114,12 +113,9 @@ def write_with_numpy(table: EventTable, vocabulary: Vocabulary) -> Tokens:
 
 
 def _write_positions(
-    rows: UInt16[np.ndarray, "events 6"], keys: Keys, tables: EncodingTables
+    rows: UInt16[np.ndarray, "events 6"], keys: Keys, bars: Keys, tables: EncodingTables
 ) -> None:
     """Write BEAT and SUBBEAT where they change; a bar begins with both at 0."""
-    types = keys >> TYPE_SHIFT
-    types &= TYPE_MASK
-    bars = (types == _BAR).nonzero()[0]
     if not len(bars) or bars[0] > 0:
         raise InputError("the first event is not a bar: sort the events by their keys")
     num_events = np.empty(len(bars), dtype=np.int64)
@@ -129,8 +125,8 @@ def _write_positions(
     times -= times.take(bars).repeat(num_events)
     if times.min() < 0 or times.max() >= len(tables.beat):
         raise InputError(
-            f"an event lies {times.max()} grid steps behind its bar line, a bar has at most "
-            f"{len(tables.beat)}: add the bars between them"
+            f"events lie {times.min()} to {times.max()} grid steps behind their bar lines, a bar "
+            f"has at most {len(tables.beat)}: sort the events, and add the bars between them"
         )
     for column, table in enumerate((tables.beat, tables.subbeat)):
         token = table.take(times)

@@ -240,38 +240,6 @@ def test_random_keys_are_split_or_refused(loops: native.NativeLoops) -> None:
     assert outcomes == {True, False}
 
 
-def test_columns_that_are_too_short_are_refused(loops: native.NativeLoops) -> None:
-    """The sizes that Python passes are those of the arrays; smaller ones must stop the loop."""
-    table = read_with_numpy(TOKENIZERS[0].encode(random_score(np.random.default_rng(1))), V)
-    assert table is not None
-    summary = native.arguments.StreamSummary(table.header.tempo, 4, 4, len(table.header.programs))
-    buffers = [np.zeros(len(table) + 64, dtype=np.int64) for _ in range(13)]
-    for short in range(4):
-        sizes = [len(table) + 1] * 4
-        sizes[short] = 0
-        out = native.arguments.EventColumns(*map(address_of, buffers), *sizes)
-        result = loops._split_events(
-            native.native_decoding_tables(V).address,
-            address_of(table.keys),
-            len(table),
-            ctypes.addressof(summary),
-            ctypes.addressof(out),
-        )
-        needed = (True, bool((table.types == EventType.PEDAL_UP).any()), True, True)[short]
-        assert (result < 0) == needed
-    summary.programs = 33
-    assert (
-        loops._split_events(
-            native.native_decoding_tables(V).address,
-            address_of(table.keys),
-            len(table),
-            ctypes.addressof(summary),
-            ctypes.addressof(native.arguments.EventColumns(*map(address_of, buffers), *sizes)),
-        )
-        < 0
-    )
-
-
 def test_the_longest_notes_stay_inside_the_table_of_durations(loops: native.NativeLoops) -> None:
     last = 2**31 - 1
     columns = (

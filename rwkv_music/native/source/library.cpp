@@ -100,6 +100,7 @@ RM_EXPORT int64_t rwkv_music_read_events(
 
 RM_EXPORT int64_t rwkv_music_split_events(
     const DecodingTables* tables, const int64_t* keys, int64_t count, const StreamSummary* summary,
-    EventColumns* columns) {
-  return split_events(*tables, keys, count, *summary, columns);
+    int32_t* ints, uint8_t* octets, int64_t* longs, int64_t* numbers) {
+  const EventColumns columns(count, summary->programs, ints, octets, longs);
+  return split_events(*tables, keys, count, *summary, columns, numbers);
 }

@@ -35,7 +35,7 @@ enum TokenType : int64_t {
 // What encoding looks up; see EncodingTables in rwkv_music/tokenizer/tables.py.
 struct EncodingTables {
   const int64_t* velocity;  // [128]: velocity -> bits of a key
-  const int64_t* duration;  // [lengths]: length -> DUR
+  const uint16_t* duration; // [lengths]: length -> DUR
   const int64_t* steps;     // [durations]: index of a DUR -> grid steps
   const uint16_t* first;    // [7 << 12]: type, part and pitch -> first token
   const uint16_t* beat;     // [bar_steps]: grid steps since the bar line -> BEAT
@@ -110,10 +110,9 @@ inline int64_t note_keys(
       if ((time | duration | pitch | velocity) < 0) return -1;
       const int64_t onset = to_grid(time);
       int64_t length = to_grid(time + duration) - onset;
-      if (length > t.exact_steps) {
-        length = by_ticks(2 * duration * steps + ticks * (t.exact_steps + 1) - 1);
-        length = length < t.lengths ? length : t.lengths - 1;
-      }
+      const int64_t half_steps = by_ticks(2 * duration * steps + ticks * (t.exact_steps + 1) - 1);
+      length = length > t.exact_steps ? half_steps : length;
+      length = length < t.lengths ? length : t.lengths - 1;
       const int64_t token = t.duration[length], index = token - t.first_duration;
       if (index < 0 || index >= t.durations) return -1;
       keys[note] =
@@ -237,11 +236,10 @@ inline int64_t write_events(
   return out - begin;
 }
 
-// What a stream says before its first bar, and how many events it holds of each type.
+// What a stream says before its first bar.
 struct StreamSummary {
   int64_t tempo;  // in 1/256 quarters a minute; 0 if there is none
   int64_t numerator, denominator, programs, is_complete;
-  int64_t counts[kNumTypes];
   uint8_t program[kMaxParts];
 };
 
@@ -263,10 +261,9 @@ int64_t read_events(
     const int64_t id = static_cast<int64_t>(ids[i]);
     return id >= 0 && id < t.size ? t.types[id] : -1;
   };
-  const auto add = [&](int64_t key, EventType type, int64_t token) {
+  const auto add = [&](int64_t key, int64_t token) {
     keys[events] = (start + beat + subbeat) << kTimeShift | key;
     tokens[events++] = static_cast<int32_t>(token);
-    ++out->counts[type];
     return start + beat + subbeat <= kLastTime;
   };
   const auto state_signature = [&](int64_t i) {
@@ -281,20 +278,20 @@ int64_t read_events(
     if (type >= kTokenTypes || (i == 0 ? type != kBosToken : !t.followers[before * kTokenTypes + type]))
       return -1;
     before = type;
+    // Most tokens are these; assigning is cheaper than a jump that cannot be predicted.
+    beat = type == kBeatToken ? value : beat;
+    subbeat = type == kSubbeatToken ? value : subbeat;
+    if (type == kPartToken && part < 0)  // what came before the first choice is of that part too
+      for (int64_t e = 0; e < events; ++e)
+        if ((keys[e] >> kTypeShift & kTypeMask) >= kPedalUp) keys[e] |= value << kPartShift;
+    part = type == kPartToken ? value : part;
     switch (type) {
       case kBeatToken:
       case kSubbeatToken: {
-        (type == kBeatToken ? beat : subbeat) = value;
         const int64_t next = type_at(i + 1);
-        if ((next == kBarToken || i + 1 == count) && !add(0, kCut, i)) return -1;
+        if ((next == kBarToken || i + 1 == count) && !add(int64_t{kCut} << kTypeShift, i)) return -1;
         break;
       }
-      case kPartToken:
-        if (part < 0)  // what came before the first choice is of that part too
-          for (int64_t e = 0; e < events; ++e)
-            if ((keys[e] >> kTypeShift & kTypeMask) >= kPedalUp) keys[e] |= value << kPartShift;
-        part = value;
-        break;
       case kProgToken:
         if (!bars && out->programs < kMaxParts)
           out->program[out->programs++] = static_cast<uint8_t>(value);
@@ -307,7 +304,7 @@ int64_t read_events(
         if (i + 2 < count) {
           const int64_t key = t.bits[id] | t.bits[ids[i + 1]] | t.bits[ids[i + 2]] |
                               (part < 0 ? 0 : part << kPartShift);
-          if (!add(key, type == kDrumToken ? kDrum : kNote, i)) return -1;
+          if (!add(key, i)) return -1;
         }
         before = i + 2 < count ? kDurToken : kVelToken;
         i += 2;
@@ -315,7 +312,7 @@ int64_t read_events(
       }
       case kPedToken: {
         const int64_t key = t.bits[id] | (part < 0 ? 0 : part << kPartShift);
-        if (!add(key, value ? kPedalDown : kPedalUp, i)) return -1;
+        if (!add(key, i)) return -1;
         break;
       }
       case kTempoToken: {
@@ -323,7 +320,7 @@ int64_t read_events(
         if (i == 1) {  // the header's
           out->tempo = (value + t.slowest_tempo) * kTempoFractions;
           out->tempo += has_fraction ? t.values[ids[2]] : 0;
-        } else if (!add(t.bits[id] | (has_fraction ? t.bits[ids[i + 1]] : 0), kTempo, i)) {
+        } else if (!add(t.bits[id] | (has_fraction ? t.bits[ids[i + 1]] : 0), i)) {
           return -1;
         }
         break;
@@ -348,7 +345,7 @@ int64_t read_events(
           stated = 0;
         }
         length = 4 * t.steps_per_quarter * numerator / denominator;
-        if (!add(int64_t{kBar} << kTypeShift | stated, kBar, i)) return -1;
+        if (!add(int64_t{kBar} << kTypeShift | stated, i)) return -1;
         stated = 0;
         ++bars;
         break;
@@ -361,47 +358,48 @@ int64_t read_events(
   return events;
 }
 
-// Where `split_events` writes.
-struct EventColumns {
-  int32_t *note_time, *note_duration;
-  int8_t *note_pitch, *note_velocity;
-  int32_t* pedal_time;
-  uint8_t* pedal_value;
+// The columns of a score, written by `split_events`. Those of one type lie in one array, each with
+// space for `size` events and one more.
+class EventColumns {
+ public:
+  EventColumns(int64_t size, int64_t parts, int32_t* ints, uint8_t* octets, int64_t* longs)
+      : note_time(ints), note_duration(ints + size + 1), pedal_time(ints + 2 * (size + 1)),
+        tempo_time(ints + 3 * (size + 1)), signature_time(ints + 4 * (size + 1)),
+        note_pitch(octets), note_velocity(octets + size + 1), pedal_value(octets + 2 * (size + 1)),
+        numerator(octets + 3 * (size + 1)), denominator(octets + 4 * (size + 1)),
+        note_ends(longs), pedal_ends(longs + parts + 1), tempo_steps(longs + 2 * (parts + 1)) {}
+
+  int32_t *note_time, *note_duration, *pedal_time, *tempo_time, *signature_time;
+  uint8_t *note_pitch, *note_velocity, *pedal_value, *numerator, *denominator;
   int64_t *note_ends, *pedal_ends;  // [parts + 1]: where each part's begin, and the last one ends
-  int32_t* tempo_time;
-  int64_t* tempo_steps;  // 1/256 quarters a minute
-  int32_t* signature_time;
-  uint8_t *numerator, *denominator;
-  int64_t notes, pedals, tempos, bars;  // how many there is space for
-  int64_t signatures;                   // written by split_events, as is `tempos`
+  int64_t* tempo_steps;             // in 1/256 quarters a minute
 };
 
-// Sorts events by part into the columns of a score; those of undeclared parts are left out.
-// Returns 0, or -1 if a key holds an id beyond the vocabulary, or there is not space enough.
+// Sorts events by part into the columns of a score; those of undeclared parts are left out. Writes
+// the numbers of tempos and signatures into `numbers`. Returns 0, or -1 if a key holds an id beyond
+// the vocabulary.
 inline int64_t split_events(
     const DecodingTables& t, const int64_t* keys, int64_t count, const StreamSummary& head,
-    EventColumns* out) {
+    const EventColumns& out, int64_t* numbers) {
   const int64_t parts = head.programs;
   if (parts < 0 || parts > kMaxParts) return -1;
-  int64_t notes[kMaxParts + 1] = {}, pedals[kMaxParts + 1] = {}, counts[kTypeMask + 1] = {};
+  // How many of each part there are, then where each part's go. Events of undeclared parts are
+  // counted too: there are never more than `count` of all.
+  int64_t notes[kMaxParts + 2] = {}, pedals[kMaxParts + 2] = {};
   for (int64_t i = 0; i < count; ++i) {
     const int64_t type = keys[i] >> kTypeShift & kTypeMask, part = keys[i] >> kPartShift & kPartMask;
-    ++counts[type];
-    if (type >= kPedalUp && part < parts) ++(type >= kNote ? notes : pedals)[part + 1];
+    notes[part + 1] += type >= kNote;
+    pedals[part + 1] += type == kPedalUp || type == kPedalDown;
   }
-  for (int64_t part = 0; part < parts; ++part) {
-    // The counts become ends.
+  for (int64_t part = 0; part < kMaxParts; ++part) {
     notes[part + 1] += notes[part];
     pedals[part + 1] += pedals[part];
   }
-  if (notes[parts] > out->notes || pedals[parts] > out->pedals || 1 + counts[kTempo] > out->tempos ||
-      counts[kBar] > out->bars)
-    return -1;
-  std::memcpy(out->note_ends, notes, (parts + 1) * sizeof *notes);
-  std::memcpy(out->pedal_ends, pedals, (parts + 1) * sizeof *pedals);
-  int64_t tempos = 1, signatures = 0, numerator = 0, denominator = 0;
-  out->tempo_time[0] = 0;
-  out->tempo_steps[0] = head.tempo;
+  std::memcpy(out.note_ends, notes, (parts + 1) * sizeof *notes);
+  std::memcpy(out.pedal_ends, pedals, (parts + 1) * sizeof *pedals);
+  int64_t tempos = 1, signatures = 0, numerator = head.numerator, denominator = head.denominator;
+  out.tempo_time[0] = 0;
+  out.tempo_steps[0] = head.tempo;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t key = keys[i], type = key >> kTypeShift & kTypeMask;
     const int64_t part = key >> kPartShift & kPartMask;
@@ -409,32 +407,30 @@ inline int64_t split_events(
     const int32_t time = static_cast<int32_t>(key >> kTimeShift);
     if (second >= t.size || third >= t.size) return -1;
     if (type >= kNote) {
-      if (part >= parts) continue;
-      const int64_t place = notes[part]++;
-      out->note_time[place] = time;
-      out->note_duration[place] = t.durations[third];
-      out->note_pitch[place] = static_cast<int8_t>(key >> kPitchShift & 127);
-      out->note_velocity[place] = t.velocities[second];
+      const int64_t index = notes[part]++;
+      out.note_time[index] = time;
+      out.note_duration[index] = t.durations[third];
+      out.note_pitch[index] = static_cast<uint8_t>(key >> kPitchShift & 127);
+      out.note_velocity[index] = static_cast<uint8_t>(t.velocities[second]);
     } else if (type >= kPedalUp) {
-      if (part >= parts) continue;
-      const int64_t place = pedals[part]++;
-      out->pedal_time[place] = time;
-      out->pedal_value[place] = type == kPedalDown ? 127 : 0;
+      const int64_t index = pedals[part]++;
+      out.pedal_time[index] = time;
+      out.pedal_value[index] = type == kPedalDown ? 127 : 0;
     } else if (type == kTempo) {
-      out->tempo_time[tempos] = time;
       const int64_t whole = (key >> kPitchShift & 4095) + t.slowest_tempo;
-      out->tempo_steps[tempos++] = whole * kTempoFractions + (second ? t.values[second] : 0);
+      out.tempo_time[tempos] = time;
+      out.tempo_steps[tempos++] = whole * kTempoFractions + t.values[second] * (second > 0);
     } else if (type == kBar) {
-      const int64_t num = second ? t.values[second] : signatures ? numerator : head.numerator;
-      const int64_t den = third ? t.values[third] : signatures ? denominator : head.denominator;
+      const int64_t num = second ? t.values[second] : numerator;
+      const int64_t den = third ? t.values[third] : denominator;
       if (signatures && num == numerator && den == denominator) continue;
-      out->signature_time[signatures] = time;
-      out->numerator[signatures] = static_cast<uint8_t>(numerator = num);
-      out->denominator[signatures++] = static_cast<uint8_t>(denominator = den);
+      out.signature_time[signatures] = time;
+      out.numerator[signatures] = static_cast<uint8_t>(numerator = num);
+      out.denominator[signatures++] = static_cast<uint8_t>(denominator = den);
     }
   }
-  out->tempos = tempos;
-  out->signatures = signatures;
+  numbers[0] = tempos;
+  numbers[1] = signatures;
   return 0;
 }
 
