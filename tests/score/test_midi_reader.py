@@ -54,6 +54,13 @@ def test_a_program_of_another_track_holds_for_its_channel() -> None:
     assert loaded.notes_missing == 0
 
 
+def test_tracks_that_share_a_channel_keep_the_programs_that_they_set_themselves() -> None:
+    oboe, strings = program(0, 68) + note(0, 60), program(0, 48) + note(0, 64)
+    assert [part[0] for part in parts(read(oboe, strings))] == [68, 48]
+    late = note(0, 60) + program(0, 68) + note(0, 62)
+    assert [part[0] for part in parts(read(strings, late))] == [48, 48, 68]
+
+
 def test_channels_of_different_ports_are_different() -> None:
     port = meta(0x21, b"\x01")
     loaded = read(program(0, 40) + note(0, 60), port + program(0, 19) + note(0, 61))

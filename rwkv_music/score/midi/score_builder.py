@@ -1,9 +1,11 @@
 """Build a score from the events of a MIDI file.
 
 Programs and rhythm parts belong to channels, whichever track sets them; a channel is that of a
-port. The controllers "all sound off" and "all notes off" end notes. A note that never ends sounds
-to the end of its track. Text is decoded as `rwkv_music.score.text_decoding` says. Lyrics stay in
-the part whose notes they are sung to.
+port. A track that sets the program of a channel itself keeps it, though: files with more than 15
+parts have several tracks on one channel, each with its own program. The controllers "all sound
+off" and "all notes off" end notes. A note that never ends sounds to the end of its track. Text is
+decoded as `rwkv_music.score.text_decoding` says. Lyrics stay in the part whose notes they are sung
+to.
 """
 
 from collections import Counter, deque
@@ -76,6 +78,8 @@ class _State:
     """Controllers by track and place that come before the first note of their part."""
     names: dict[int, str] = field(default_factory=dict)
     lyrics: "dict[int, list[symusic.TextMeta]]" = field(default_factory=dict)
+    own_programs: dict[tuple[int, Place], int] = field(default_factory=dict)
+    """Programs that a track has set on a channel itself."""
     unended: Counter[int] = field(default_factory=Counter)
     num_notes: int = 0
 
@@ -165,6 +169,7 @@ def _read_channel_event(state: _State, track: int, tick: int, event: bytes) -> N
     message, place = event[0] & 0xF0, (state.ports[track], event[0] & 0x0F)
     if message == 0xC0:
         state.channels[place].program = event[1]
+        state.own_programs[track, place] = event[1]
         return
     if message == 0x80 or (message == 0x90 and not event[2]):
         waiting = state.sounding.get(place, {}).get((track, event[1]))
@@ -174,7 +179,8 @@ def _read_channel_event(state: _State, track: int, tick: int, event: bytes) -> N
     if message not in {0x90, 0xB0, 0xE0}:
         return
     channel = state.channels[place]
-    key = _PartKey(track, *place, channel.program, channel.is_drum)
+    program = state.own_programs.get((track, place), channel.program)
+    key = _PartKey(track, *place, program, channel.is_drum)
     if message == 0x90:
         state.num_notes += 1
         pitches = state.sounding.setdefault(place, {})
