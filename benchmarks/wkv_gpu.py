@@ -30,7 +30,7 @@ from rwkv_music.gpu_benchmark.recurrence_speed import (
     speedups,
 )
 from rwkv_music.gpu_benchmark.report import machine_info
-from rwkv_music.gpu_benchmark.timing import REPEATS
+from rwkv_music.gpu_benchmark.stopwatch import REPEATS
 from rwkv_music.gpu_benchmark.training_speed import OFFICIAL_BACKEND
 from rwkv_music.ops.backends import available_backends
 from rwkv_music.ops.wkv7.decay import log_decay

@@ -157,6 +157,32 @@ def test_no_file_of_code_is_long() -> None:
     assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
 
 
+SAME_NAME_ALLOWED = {
+    "__init__.py",
+    "__main__.py",
+    "piano_roll.py",  # the picture in `score`, the widget in `rwkv_music_widgets`
+}
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    modules: dict[str, list[str]] = {}
+    for path in (path for package in PACKAGES for path in package.rglob("*.py")):
+        modules.setdefault(path.name, []).append(document_id(path))
+    modules = {name: paths for name, paths in modules.items() if name not in SAME_NAME_ALLOWED}
+    assert len(modules) > 150
+    assert [paths for paths in modules.values() if len(paths) > 1] == []
+
+
+def test_no_two_public_classes_have_the_same_name() -> None:
+    classes: dict[str, list[str]] = {}
+    for path in (path for package in PACKAGES for path in package.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes.setdefault(node.name, []).append(document_id(path))
+    assert len(classes) > 100
+    assert [(name, paths) for name, paths in classes.items() if len(paths) > 1] == []
+
+
 def test_the_version_is_the_same_everywhere() -> None:
     version = project()["project"]["version"]
     assert rwkv_music.__version__ == version

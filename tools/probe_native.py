@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music.native import load_library
-from rwkv_music.ops.products.native import products_native
+from rwkv_music.ops.products.native_products import products_native
 from rwkv_music.ops.wkv7 import wkv7
 
 LARGEST_ERROR = 5e-6

@@ -13,7 +13,7 @@ from rwkv_music.data.loading.completion_windows import Example
 from rwkv_music.data.pieces import Ids
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import Vocabulary
-from rwkv_music.tokenizer.editing import without_part
+from rwkv_music.tokenizer.token_editing import without_part
 from rwkv_music.tokenizer.vocabulary import (
     DRUM_PROGRAM,
     FASTEST_TEMPO_STEPS,

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from rwkv_music.gpu_benchmark.timing import REPEATS, Deadline, Stopwatch, summary
+from rwkv_music.gpu_benchmark.stopwatch import REPEATS, Deadline, Stopwatch, summary
 from rwkv_music.model import RWKV7, Decoder
 
 BATCH_SIZES = (1, 16)

@@ -14,7 +14,7 @@ from rwkv_music.gpu_benchmark.official_algorithm import (
     official_recurrence,
 )
 from rwkv_music.gpu_benchmark.recurrence_inputs import expand_heads, random_inputs
-from rwkv_music.gpu_benchmark.timing import REPEATS, Deadline, Stopwatch, summary
+from rwkv_music.gpu_benchmark.stopwatch import REPEATS, Deadline, Stopwatch, summary
 from rwkv_music.ops.wkv7 import wkv7
 
 HEADS = (8, 16, 32, 64, 128, 512)

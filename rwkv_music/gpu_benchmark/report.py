@@ -18,7 +18,7 @@ from rwkv_music.gpu_benchmark.recurrence_speed import (
     measure_recurrence,
     speedups,
 )
-from rwkv_music.gpu_benchmark.timing import Deadline
+from rwkv_music.gpu_benchmark.stopwatch import Deadline
 from rwkv_music.gpu_benchmark.training_speed import OFFICIAL_BACKEND, StepSizes, measure_training
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops import available_backends, describe_backends

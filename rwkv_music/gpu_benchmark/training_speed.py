@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own name for it
 from rwkv_music.data import Batch
 from rwkv_music.devices import DeviceMonitor, DeviceSampler
 from rwkv_music.gpu_benchmark.official_algorithm import CHUNK, official_decay, official_recurrence
-from rwkv_music.gpu_benchmark.timing import Deadline, Stopwatch, summary
+from rwkv_music.gpu_benchmark.stopwatch import Deadline, Stopwatch, summary
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops import Backend, register_backend, unregister_backend, use_backend
 from rwkv_music.training.config import TrainingConfig

@@ -13,8 +13,8 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.native import load_library
 from rwkv_music.ops.cuda import KernelUnavailable
-from rwkv_music.ops.native_arguments import DTYPE_CODES
 from rwkv_music.ops.registry import BACKEND_VARIABLE, forced_backend, get_backend
+from rwkv_music.ops.tensor_arguments import DTYPE_CODES
 
 BACKENDS = ("cuda", "triton", "native", "chunked", "reference")
 """The built-in backends, in order of preference."""

@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rwkv_music.ops.backends import choose_backend
-from rwkv_music.ops.native_arguments import DTYPE_CODES
 from rwkv_music.ops.products import Product, products
+from rwkv_music.ops.tensor_arguments import DTYPE_CODES
 from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
 from rwkv_music.ops.token_shift import token_shift
 

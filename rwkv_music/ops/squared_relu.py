@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rwkv_music.native import load_library
 from rwkv_music.ops.backends import HEAD_SIZE, choose_backend
-from rwkv_music.ops.native_arguments import DTYPE_CODES, address
+from rwkv_music.ops.tensor_arguments import DTYPE_CODES, address
 
 
 class _Arguments(ctypes.Structure):

@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.bars import bar_keys, signature_segments
 from rwkv_music.tokenizer.events import LAST_TIME, TIME_SHIFT, EventTable, Header
 from rwkv_music.tokenizer.native import native_loops
 from rwkv_music.tokenizer.parts import parts_of
@@ -19,6 +18,7 @@ from rwkv_music.tokenizer.quantize import (
     tempo_changes,
     tempo_keys,
 )
+from rwkv_music.tokenizer.token_bars import bar_keys, signature_segments
 from rwkv_music.tokenizer.vocabulary import Vocabulary
 from rwkv_music.tokenizer.writer import write_events
 

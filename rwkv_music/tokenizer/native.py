@@ -114,7 +114,7 @@ class NativeLoops:
             typed(time, np.int32), typed(duration, np.int32), typed(pitch, np.int8),
             typed(velocity, np.int8), part_bits, ends,
         )  # fmt: skip
-        notes = arguments.NoteColumns(*map(address_of, given), len(ends), ticks_per_quarter)
+        notes = arguments.NoteColumnsStruct(*map(address_of, given), len(ends), ticks_per_quarter)
         tables = native_encoding_tables(vocabulary)
         count = self._note_keys(
             tables.address, ctypes.addressof(notes), address_of(keys), address_of(last)
@@ -141,7 +141,7 @@ class NativeLoops:
             typed(number, np.uint8), typed(value, np.uint8), typed(time, np.int32), part_bits,
             ends,
         )  # fmt: skip
-        controls = arguments.ControlColumns(
+        controls = arguments.ControlColumnsStruct(
             *map(address_of, given), len(ends), ticks_per_quarter, steps_per_quarter
         )
         count = self._pedal_keys(ctypes.addressof(controls), address_of(keys))

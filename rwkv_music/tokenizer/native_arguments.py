@@ -15,7 +15,7 @@ Pointer = ctypes.c_void_p
 Number = ctypes.c_int64
 
 
-class EncodingTables(ctypes.Structure):
+class EncodingTablesStruct(ctypes.Structure):
     """`EncodingTables` of tokenizer.h."""
 
     _fields_: ClassVar = [
@@ -28,7 +28,7 @@ class EncodingTables(ctypes.Structure):
     ]
 
 
-class DecodingTables(ctypes.Structure):
+class DecodingTablesStruct(ctypes.Structure):
     """`DecodingTables` of tokenizer.h."""
 
     _fields_: ClassVar = [
@@ -38,7 +38,7 @@ class DecodingTables(ctypes.Structure):
     ]
 
 
-class NoteColumns(ctypes.Structure):
+class NoteColumnsStruct(ctypes.Structure):
     """`NoteColumns` of tokenizer.h."""
 
     _fields_: ClassVar = [
@@ -48,7 +48,7 @@ class NoteColumns(ctypes.Structure):
     ]
 
 
-class ControlColumns(ctypes.Structure):
+class ControlColumnsStruct(ctypes.Structure):
     """`ControlColumns` of tokenizer.h."""
 
     _fields_: ClassVar = [
@@ -85,7 +85,7 @@ def native_encoding_tables(vocabulary: Vocabulary) -> NativeTables:
         len(tables.duration), len(tables.steps), len(tables.beat), tables.first_duration,
         tables.exact_steps, vocabulary.steps_per_quarter, vocabulary.part.start,
     )  # fmt: skip
-    return NativeTables(arrays, EncodingTables(*map(address_of, arrays), *numbers))
+    return NativeTables(arrays, EncodingTablesStruct(*map(address_of, arrays), *numbers))
 
 
 @lru_cache
@@ -98,7 +98,7 @@ def native_decoding_tables(vocabulary: Vocabulary) -> NativeTables:
     )  # fmt: skip
     arrays = tuple(map(np.ascontiguousarray, given))
     numbers = (vocabulary.size, vocabulary.steps_per_quarter, SLOWEST_TEMPO)
-    return NativeTables(arrays, DecodingTables(*map(address_of, arrays), *numbers))
+    return NativeTables(arrays, DecodingTablesStruct(*map(address_of, arrays), *numbers))
 
 
 def typed(array: Array, dtype: Any) -> Array:  # noqa: ANN401 - whatever numpy takes

@@ -18,7 +18,7 @@ from rwkv_music.data.augmentation import (
 )
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import BarIndex, Tokenizer
-from rwkv_music.tokenizer.editing import without_part
+from rwkv_music.tokenizer.token_editing import without_part
 from tests.music import tune
 from tests.tokens import notes_of, random_score
 

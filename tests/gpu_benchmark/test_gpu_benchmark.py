@@ -16,7 +16,7 @@ from rwkv_music.gpu_benchmark import (
     training_speed,
 )
 from rwkv_music.gpu_benchmark.recurrence_inputs import expand_heads, random_inputs
-from rwkv_music.gpu_benchmark.timing import Deadline, Stopwatch, summary
+from rwkv_music.gpu_benchmark.stopwatch import Deadline, Stopwatch, summary
 from rwkv_music.ops import available_backends, registered_backends
 from tests.ops.emulated_gpu import EmulatedGpu, emulate_gpu, why_not_emulated
 

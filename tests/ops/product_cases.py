@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwkv_music.ops.products.native import ACTIVATIONS, NO_SECOND, products_native
+from rwkv_music.ops.products.native_products import ACTIVATIONS, NO_SECOND, products_native
 
 FUNCTIONS = {
     "identity": lambda x: x,

@@ -18,7 +18,7 @@ from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.native import load_library
 from rwkv_music.ops import products as door
 from rwkv_music.ops.products import Product, products
-from rwkv_music.ops.products.native import NO_SECOND, products_native
+from rwkv_music.ops.products.native_products import NO_SECOND, products_native
 from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.training.finetuning.lora import with_lora
 from tests.ops.product_cases import ALL_ACTIVATIONS, EXACT, Case, Given, numbers

@@ -10,7 +10,7 @@ import pytest
 import symusic
 
 from rwkv_music.errors import InputError
-from rwkv_music.playback import Player, find_soundfont, score_to_pcm, score_to_wav, slice_ticks
+from rwkv_music.playback import SoundPlayer, find_soundfont, score_to_pcm, score_to_wav, slice_ticks
 from rwkv_music.score import load_score, save_score
 
 PITCHES = np.random.default_rng(7).integers(60, 85, 8).tolist()
@@ -51,8 +51,8 @@ def heard_pitches(sound: np.ndarray, rate: int, count: int) -> list[int]:
 
 PLAY = """
 import sys, time
-from rwkv_music.playback import Player
-player = Player("pygame")
+from rwkv_music.playback import SoundPlayer
+player = SoundPlayer("pygame")
 start = int(sys.argv[2])
 player.play(sys.argv[1], start_tick=start)
 while player.is_playing:
@@ -126,8 +126,8 @@ def test_an_hour_is_the_longest_sound() -> None:
 
 
 NO_DEVICE = """
-from rwkv_music.playback import Player
-player = Player()
+from rwkv_music.playback import SoundPlayer
+player = SoundPlayer()
 print(player.available, "|", player.message)
 """
 
@@ -155,10 +155,10 @@ def test_the_sound_library_writes_nothing_past_python() -> None:
 def test_a_named_backend_raises_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
     with pytest.raises(InputError, match=r"RWKV_MUSIC_SOUNDFONT names nowhere\.sf2, which is no"):
-        Player("pygame")
-    assert "nowhere.sf2" in Player().message
+        SoundPlayer("pygame")
+    assert "nowhere.sf2" in SoundPlayer().message
     with pytest.raises(InputError, match="backend must be one of auto, pygame, got 'tape'"):
-        Player("tape")
+        SoundPlayer("tape")
 
 
 def test_a_soundfont_is_known_by_its_content(
@@ -175,8 +175,8 @@ def test_a_soundfont_is_known_by_its_content(
 
 CONTROLS = """
 import sys, time
-from rwkv_music.playback import Player
-player = Player("pygame")
+from rwkv_music.playback import SoundPlayer
+player = SoundPlayer("pygame")
 assert player.position_seconds is None
 player.play(sys.argv[1], start_tick=960)
 while not player.is_playing:

@@ -12,7 +12,7 @@ from rwkv_music_widgets.bundle import bundled
 from rwkv_music_widgets.roll.packed_score import packed_notes, tempo_rows
 
 from rwkv_music.errors import InputError
-from rwkv_music.playback import Player as SoundPlayer
+from rwkv_music.playback import SoundPlayer
 from tests.music import BAR, tune
 
 HERE = Path(__file__).parent

@@ -1,4 +1,4 @@
-// Structures passed from Python, equal to those in rwkv_music/ops/native_arguments.py. All offsets are
+// Structures passed from Python, equal to those in rwkv_music/ops/tensor_arguments.py. All offsets are
 // 64-bit; strides count elements, not bytes.
 #pragma once
 

@@ -5,7 +5,7 @@
 stable C interfaces; torch's own NVRTC interface is private and has no cache.
 """
 
-from rwkv_music.ops.cuda.errors import KernelUnavailable
 from rwkv_music.ops.cuda.gpu import Gpu, Kernels, gpu_of
+from rwkv_music.ops.cuda.kernel_unavailable import KernelUnavailable
 
 __all__ = ["Gpu", "KernelUnavailable", "Kernels", "gpu_of"]

@@ -4,7 +4,7 @@ import ctypes
 import functools
 import sys
 
-from rwkv_music.ops.cuda.errors import KernelUnavailable
+from rwkv_music.ops.cuda.kernel_unavailable import KernelUnavailable
 
 _MAX_DYNAMIC_SHARED_SIZE = 8
 """CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES."""

@@ -11,7 +11,7 @@ import torch
 
 from rwkv_music.ops.cuda import cubins, nvrtc
 from rwkv_music.ops.cuda.driver import DriverError, Module, ensure_context
-from rwkv_music.ops.cuda.errors import KernelUnavailable
+from rwkv_music.ops.cuda.kernel_unavailable import KernelUnavailable
 
 _BROKEN_IMAGE = (200, 209, 300)
 """Driver errors for invalid machine code."""

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rwkv_music.ops.cuda.errors import KernelUnavailable
+from rwkv_music.ops.cuda.kernel_unavailable import KernelUnavailable
 
 
 @dataclass(frozen=True)

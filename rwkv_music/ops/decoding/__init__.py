@@ -5,7 +5,7 @@ step is one call, and weights may be narrower than float32, since larger models 
 reading them.
 """
 
-from rwkv_music.ops.decoding.native import NativeLayer, NativeModel, decode_step
+from rwkv_music.ops.decoding.native_decoding import NativeLayer, NativeModel, decode_step
 from rwkv_music.ops.decoding.pages import contiguous_copies
 from rwkv_music.ops.decoding.weights import PRECISIONS, PackedMatrix, dequantized, pack
 

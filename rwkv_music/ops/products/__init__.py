@@ -16,7 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rwkv_music.ops.backends import HEAD_SIZE, choose_backend, has_amx
-from rwkv_music.ops.products.native import ACTIVATIONS, MULTIPLE, NO_SECOND, products_native
+from rwkv_music.ops.products.native_products import (
+    ACTIVATIONS,
+    MULTIPLE,
+    NO_SECOND,
+    products_native,
+)
 from rwkv_music.ops.recompute import recomputed
 from rwkv_music.ops.squared_relu import squared_relu
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rwkv_music.ops.time_mixing.native import mix_heads_native
+from rwkv_music.ops.time_mixing.native_time_mixing import mix_heads_native
 
 __all__ = ["HeadParameters", "Mixed", "mix_heads"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from rwkv_music.ops.token_shift.native import token_shift_native
+from rwkv_music.ops.token_shift.native_token_shift import token_shift_native
 
 __all__ = ["token_shift"]
 

@@ -23,7 +23,7 @@ from rwkv_music.ops.checks import check_finite
 from rwkv_music.ops.registry import Backend, get_backend, register_backend
 from rwkv_music.ops.wkv7.chunked import wkv7_chunked
 from rwkv_music.ops.wkv7.cuda import wkv7_cuda
-from rwkv_music.ops.wkv7.native import wkv7_native
+from rwkv_music.ops.wkv7.native_wkv7 import wkv7_native
 from rwkv_music.ops.wkv7.reference import wkv7_reference
 from rwkv_music.ops.wkv7.triton import wkv7_triton
 

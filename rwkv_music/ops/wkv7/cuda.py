@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music.ops.cuda import Gpu, Kernels, KernelUnavailable, gpu_of
-from rwkv_music.ops.native_arguments import Sequence, address, contiguous_channels, sequence
+from rwkv_music.ops.tensor_arguments import Sequence, address, contiguous_channels, sequence
 from rwkv_music.ops.wkv7.operators import Kept, Results, define_operators
 
 N = 64

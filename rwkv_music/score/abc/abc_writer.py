@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from rwkv_music.score.notation.grid import TICKS_PER_QUARTER, on_notation_grid
-from rwkv_music.score.notation.voices import Chord, Piece, cut, voices, with_rests
+from rwkv_music.score.notation.voices import Chord, ChordSlice, cut, voices, with_rests
 from rwkv_music.score.timing import bar_starts, signatures
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _body(chords: list[Chord], bars: list[int], fields: dict[int, str]) -> str:
     return " ".join(word for word in words if word).replace("\n ", "\n").rstrip()
 
 
-def _word(piece: Piece) -> str:
+def _word(piece: ChordSlice) -> str:
     """Return a chord or rest, or a part of one with a tie if it continues."""
     tuplet, length = _length(piece.end - piece.onset)
     pitches = [_pitch(note.pitch) for note in piece.chord.notes]

@@ -28,7 +28,7 @@ from rwkv_music.score.musicxml.note_writer import (
     printable,
 )
 from rwkv_music.score.notation.grid import TICKS_PER_QUARTER, on_notation_grid
-from rwkv_music.score.notation.voices import Piece, cut, voices, with_rests
+from rwkv_music.score.notation.voices import ChordSlice, cut, voices, with_rests
 from rwkv_music.score.timing import bar_starts, signatures, tempo_text
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Sign(NamedTuple):
     """None for a rest of a whole bar."""
     ticks: int
     voice: int
-    piece: Piece
+    piece: ChordSlice
 
     @property
     def is_tied_from(self) -> bool:
@@ -254,7 +254,7 @@ def _move(measure: ET.Element, tag: str, ticks: int) -> None:
         _child(_child(measure, tag), "duration", ticks)
 
 
-def _signs_of(cell: Sequence[Piece], voice: int, start: int, stop: int) -> Iterator[_Sign]:
+def _signs_of(cell: Sequence[ChordSlice], voice: int, start: int, stop: int) -> Iterator[_Sign]:
     for piece in cell:
         if not piece.chord.notes and (piece.onset, piece.end) == (start, stop):
             yield _Sign(start, None, stop - start, voice, piece)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rwkv_music.errors import InputError
 from rwkv_music.score.instruments import SUSTAIN_PEDAL
-from rwkv_music.score.notation.bars import Signature, real_signatures
+from rwkv_music.score.notation.bars import PrintedSignature, real_signatures
 from rwkv_music.score.notation.written import TrackInfo, WrittenNote, WrittenPart, WrittenPiece
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _add_global_events(
     times, keys = events.times, events.keys
     units = piece.units_per_quarter
     signatures = real_signatures(
-        [Signature(Fraction(time, units), *times[time]) for time in sorted(times)],
+        [PrintedSignature(Fraction(time, units), *times[time]) for time in sorted(times)],
         [Fraction(start, units) for start in starts],
     )
     for sign in signatures:

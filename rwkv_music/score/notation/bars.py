@@ -13,7 +13,7 @@ from typing import NamedTuple
 _FINEST_DENOMINATOR, _MAX_BEATS = 64, 128
 
 
-class Signature(NamedTuple):
+class PrintedSignature(NamedTuple):
     """A time signature and the moment from which it is valid, in quarters."""
 
     onset: Fraction
@@ -27,14 +27,16 @@ class Signature(NamedTuple):
         return Fraction(4 * self.numerator, self.denominator)
 
 
-def real_signatures(printed: Sequence[Signature], starts: Sequence[Fraction]) -> list[Signature]:
+def real_signatures(
+    printed: Sequence[PrintedSignature], starts: Sequence[Fraction]
+) -> list[PrintedSignature]:
     """Return the printed signatures, with others between them where measures are irregular.
 
     Args:
         printed: In order of onset. Without any, the time is free from the beginning.
         starts: Of the measures, and the end of the last one; in quarters.
     """
-    printed = printed or [Signature(Fraction(0), 0, 4)]
+    printed = printed or [PrintedSignature(Fraction(0), 0, 4)]
     real = {sign.onset: sign for sign in printed if sign.numerator}
     index = valid = 0
     while index + 1 < len(starts):
@@ -64,7 +66,7 @@ def real_signatures(printed: Sequence[Signature], starts: Sequence[Fraction]) ->
     ]
 
 
-def _signature_of_length(onset: Fraction, quarters: Fraction) -> Signature | None:
+def _signature_of_length(onset: Fraction, quarters: Fraction) -> PrintedSignature | None:
     """A signature whose bars have a length, in quarters or finer; None if there is none."""
     whole_notes = quarters / 4
     denominator = max(4, whole_notes.denominator)
@@ -72,4 +74,4 @@ def _signature_of_length(onset: Fraction, quarters: Fraction) -> Signature | Non
     numerator = whole_notes * denominator
     if not is_writable or not 1 <= numerator <= _MAX_BEATS:
         return None
-    return Signature(onset, int(numerator), denominator)
+    return PrintedSignature(onset, int(numerator), denominator)

@@ -18,7 +18,7 @@ class Chord(NamedTuple):
     """From low to high, each pitch once."""
 
 
-class Piece(NamedTuple):
+class ChordSlice(NamedTuple):
     """The part of a chord between two cuts."""
 
     chord: Chord
@@ -69,20 +69,20 @@ def with_rests(chords: Sequence[Chord], end: int) -> Iterator[Chord]:
         yield Chord(now, end)
 
 
-def cut(chords: Sequence[Chord], cuts: Sequence[int]) -> list[list[Piece]]:
+def cut(chords: Sequence[Chord], cuts: Sequence[int]) -> list[list[ChordSlice]]:
     """What lies between each cut and the next one.
 
     Args:
         chords: Of one voice with its rests, from the first cut to the last.
         cuts: Ascending ticks.
     """
-    cells: list[list[Piece]] = []
+    cells: list[list[ChordSlice]] = []
     place = 0
     for since, until in pairwise(cuts):
-        cell: list[Piece] = []
+        cell: list[ChordSlice] = []
         while place < len(chords) and chords[place].onset < until:
             chord = chords[place]
-            cell.append(Piece(chord, max(chord.onset, since), min(chord.end, until)))
+            cell.append(ChordSlice(chord, max(chord.onset, since), min(chord.end, until)))
             if chord.end > until:
                 break
             place += 1

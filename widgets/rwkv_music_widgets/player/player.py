@@ -10,7 +10,7 @@ import ipywidgets as widgets
 import symusic
 
 from rwkv_music.errors import InputError
-from rwkv_music.playback import Player as SoundPlayer
+from rwkv_music.playback import SoundPlayer
 from rwkv_music.score import TempoMap
 from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.closing import close_tree, is_open

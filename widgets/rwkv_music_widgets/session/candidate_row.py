@@ -5,7 +5,7 @@ from collections.abc import Callable
 import ipywidgets as widgets
 
 from rwkv_music.generation import SessionNode
-from rwkv_music.playback import Player as SoundPlayer
+from rwkv_music.playback import SoundPlayer
 from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.closing import close_tree, is_open
 from rwkv_music_widgets.player.player import Player

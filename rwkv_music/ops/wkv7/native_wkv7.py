@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rwkv_music.native import load_library
-from rwkv_music.ops.native_arguments import (
+from rwkv_music.ops.tensor_arguments import (
     Sequence,
     Sizes,
     address,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rwkv_music.native import load_library
 from rwkv_music.ops.decoding.weights import PRECISIONS, PackedMatrix
-from rwkv_music.ops.native_arguments import address
+from rwkv_music.ops.tensor_arguments import address
 
 
 class _Matrix(ctypes.Structure):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rwkv_music.native import load_library
 from rwkv_music.ops.checks import check_shape
-from rwkv_music.ops.native_arguments import address
+from rwkv_music.ops.tensor_arguments import address
 
 MULTIPLE = 32
 """Every width must be a multiple of it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.native import load_library
 from rwkv_music.ops.checks import check_shape
-from rwkv_music.ops.native_arguments import DTYPE_CODES, address, contiguous
+from rwkv_music.ops.tensor_arguments import DTYPE_CODES, address, contiguous
 
 MAX_MIXES = 6
 _TOKENS_PER_TASK = 32

@@ -26,7 +26,7 @@ _BACKENDS = ("auto", "pygame")
 _POLL_SECONDS = 0.05
 
 
-class Player:
+class SoundPlayer:
     """Plays scores on this computer's sound device.
 
     Args:
@@ -37,7 +37,7 @@ class Player:
         InputError: With "pygame", if there is no sound device or no SoundFont.
 
     Example:
-        player = Player()
+        player = SoundPlayer()
         if player.available:
             player.play(load_score("prompt.mid"))
         else:
@@ -151,7 +151,7 @@ def play_file(path: str | Path) -> None:
     from rwkv_music.score import load_score
 
     score = load_score(path)
-    player = Player("pygame")
+    player = SoundPlayer("pygame")
     player.play(score)
     try:
         while player.is_playing:

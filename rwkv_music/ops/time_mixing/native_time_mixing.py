@@ -10,7 +10,7 @@ from torch import Tensor
 from rwkv_music.native import load_library
 from rwkv_music.ops.backends import HEAD_SIZE
 from rwkv_music.ops.checks import check_shape
-from rwkv_music.ops.native_arguments import (
+from rwkv_music.ops.tensor_arguments import (
     Sequence,
     Sizes,
     address,
