@@ -2,15 +2,14 @@
 
     python -m benchmarks.store --music FOLDER [FOLDER ...] --json benchmarks/results/store.json
 
-The first folder is what files per second are measured on. For the table of cost, the MIDI files of
-all folders are linked into a temporary folder over and over, under as many names as are wanted;
-each size is prepared by a process of its own. A core's files per second are files over processor
-seconds, those of the process that writes and those of its workers together.
+Files per second are measured on the first folder. For the table of cost, the MIDI files of all
+folders are linked into a temporary folder repeatedly, under as many names as a size needs; each
+size is prepared by a process of its own. Files per second and core are files divided by processor
+seconds, those of the writing process and of its workers together.
 """
 
 import argparse
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -64,37 +63,36 @@ def main() -> None:
 
 
 def speed(folder: Path, store: Path, *, files: int | None) -> dict[str, Any]:
-    """Files per second of one process: parsing alone, and all that a worker does; then a store."""
-    found = list(scan_folder(folder))[:files]
-    os.environ["RWKV_MUSIC_TOKENIZER"] = "numpy"
+    """Measure files per second: parsing alone, all the work of a worker, and preparing a store."""
+    scanned = list(scan_folder(folder))[:files]
     encoder = FileEncoder(folder, Tokenizer())
 
     def parse() -> None:
-        for file in found:
+        for file in scanned:
             symusic.Score(folder / file.name)
 
     def encode() -> None:
-        for file in found:
+        for file in scanned:
             encoder(file)
 
     timings = alternate({"parse": parse, "encode": encode})
     whole = in_a_process("benchmarks.store_once", str(folder), str(store), "1")
     return {
-        "files": len(found),
-        "parse_files_per_second": rate(found, timings["parse"].processor_seconds),
-        "encode_files_per_second": rate(found, timings["encode"].processor_seconds),
+        "files": len(scanned),
+        "parse_files_per_second": rate(scanned, timings["parse"].processor_seconds),
+        "encode_files_per_second": rate(scanned, timings["encode"].processor_seconds),
         "encode_over_parse": time_ratio(timings["encode"], timings["parse"]),
         "store": whole,
     }
 
 
 def rate(files: Sequence[FoundFile], processor_seconds: Sequence[float]) -> float:
-    """Files per second of processor time, at the median turn."""
+    """Return files per second of processor time, at the median turn."""
     return rounded(len(files) / sorted(processor_seconds)[len(processor_seconds) // 2])
 
 
 def windows(store: Path, *, number: int) -> list[dict[str, Any]]:
-    """Random windows with the header in force, per second of processor time."""
+    """Measure random windows per second of processor time."""
     opened = Store(store)
     rows = []
     for length in _LENGTHS:
@@ -106,7 +104,7 @@ def windows(store: Path, *, number: int) -> list[dict[str, Any]]:
             tokens = sum(len(ids) for ids in itertools.islice(source, number))
             turns.append(time.process_time() - began)
         rows.append({
-            "most_tokens": length,
+            "max_tokens": length,
             "windows_per_second": rounded(number / sorted(turns)[2]),
             "mean_tokens": rounded(tokens / number),
         })  # fmt: skip
@@ -114,7 +112,7 @@ def windows(store: Path, *, number: int) -> list[dict[str, Any]]:
 
 
 def cost(music: Sequence[Path], place: Path, size: int, workers: int) -> dict[str, Any]:
-    """What so many files cost."""
+    """Measure the cost of preparing a number of files."""
     folder, store = place / f"music-{size}", place / f"store-{size}"
     for target, link in links(music, folder, size):
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +122,7 @@ def cost(music: Sequence[Path], place: Path, size: int, workers: int) -> dict[st
 
 
 def links(music: Sequence[Path], folder: Path, size: int) -> Iterator[tuple[Path, Path]]:
-    """Each file, and the name under which it is to be found once more."""
+    """Yield files, repeated until there are `size`, and a path of its own for each."""
     files = [path.resolve() for each in music for path in sorted(each.rglob("*.mid"))]
     for number, path in zip(range(size), itertools.cycle(files), strict=False):
         yield path, folder / f"{number // 1000:03}" / f"{number:06}-{path.name}"

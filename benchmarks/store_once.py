@@ -15,9 +15,9 @@ from rwkv_music.data import Store, Windows, prepare_store
 
 
 def one_store(folder: Path, store: Path, *, workers: int) -> dict[str, Any]:
-    """Prepare a folder and tell what it took."""
+    """Prepare a folder and return what it cost."""
     began = time.perf_counter()
-    prepared = prepare_store(folder, store, workers=workers)
+    result = prepare_store(folder, store, workers=workers)
     seconds = time.perf_counter() - began
     mine = resource.getrusage(resource.RUSAGE_SELF)
     theirs = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -29,11 +29,11 @@ def one_store(folder: Path, store: Path, *, workers: int) -> dict[str, Any]:
         (*opened.train, *opened.valid), opened.tokenizer, prompt_bars=4, completion_bars=4
     )
     opening = time.perf_counter() - began
-    files = prepared.added + prepared.skipped
+    files = result.added + result.skipped
     return {
         "files": files,
-        "set_aside": prepared.skipped,
-        "tokens": sum(prepared.info.tokens.values()),
+        "skipped": result.skipped,
+        "tokens": sum(result.info.tokens.values()),
         "bytes": sum(path.stat().st_size for path in store.iterdir()),
         "seconds": _rounded(seconds),
         "processor_seconds": _rounded(processor),

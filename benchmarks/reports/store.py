@@ -1,4 +1,4 @@
-"""What token stores cost, and how fast windows come out of them."""
+"""Cost of token stores, and windows per second."""
 
 from benchmarks.reports import Report, mebibytes, table, times
 
@@ -30,14 +30,14 @@ def _cost(report: Report) -> str:
 
 
 def _speed(report: Report) -> str:
-    found, folder = report["speed"], report["settings"]["music"][0]
-    store = found["store"]
+    speed, folder = report["speed"], report["settings"]["music"][0]
+    store = speed["store"]
     rows = [
-        ["symusic, parsing alone", f"{found['parse_files_per_second']:,.0f}", "1"],
+        ["symusic, parsing alone", f"{speed['parse_files_per_second']:,.0f}", "1"],
         [
             "reading, encoding, bars and hash",
-            f"{found['encode_files_per_second']:,.0f}",
-            times(found["encode_over_parse"], 1),
+            f"{speed['encode_files_per_second']:,.0f}",
+            times(speed["encode_over_parse"], 1),
         ],
         [
             "a whole store, processes and their start included",
@@ -45,14 +45,14 @@ def _speed(report: Report) -> str:
             "",
         ],
     ]
-    head = (f"{folder}, {found['files']} files", "files/s and core", "time, times parsing")
+    head = (f"{folder}, {speed['files']} files", "files/s and core", "time, times parsing")
     return table(head, rows)
 
 
 def _windows(report: Report) -> str:
     rows = [
         [
-            f"{row['most_tokens']:,}",
+            f"{row['max_tokens']:,}",
             f"{row['windows_per_second']:,.0f}",
             f"{row['mean_tokens']:,.0f}",
         ]

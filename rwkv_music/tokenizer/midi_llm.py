@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt16
 
 from rwkv_music.errors import InputError
+from rwkv_music.score.instruments import PEDAL_DOWN_VALUE, SUSTAIN_PEDAL
 
 if TYPE_CHECKING:
     import symusic
@@ -60,7 +61,7 @@ _BIN_OF_PROGRAM = np.array(
 """The bin of each General MIDI program; -1 for the orchestra hit, effects and noises."""
 _PROGRAM_OF_BIN = (0, 118, 58, 12, 32, 25, 40, 56, 0, 66, 73, 80, 88)
 _PERCUSSION = 0
-_SUSTAIN, _VOLUME, _EXPRESSION = 64, 7, 11
+_VOLUME, _EXPRESSION = 7, 11
 _TICKS_PER_QUARTER, _TICKS_PER_STEP = 480, 7.68  # at 120 quarters per minute
 
 Ints = Int[np.ndarray, " _"]
@@ -297,10 +298,13 @@ def _in_force(controls: dict[str, np.ndarray], number: int, ticks: Ints) -> Ints
 
 def _sustained(controls: dict[str, np.ndarray], ends: Ints, end: int) -> Ints:
     """Where notes end when the pedal holds those that are let go while it is down."""
-    pedal = controls["number"] == _SUSTAIN
+    pedal = controls["number"] == SUSTAIN_PEDAL
     if not pedal.any():
         return ends
-    times, is_down = controls["time"][pedal].astype(np.int64), controls["value"][pedal] >= 64
+    times, is_down = (
+        controls["time"][pedal].astype(np.int64),
+        controls["value"][pedal] >= PEDAL_DOWN_VALUE,
+    )
     order = np.argsort(times, kind="stable")
     times, is_down = times[order], is_down[order]
     held: Bool[np.ndarray, " _"] = np.append([False], is_down)[

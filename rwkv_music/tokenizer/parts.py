@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.instruments import SUSTAIN_PEDAL
+from rwkv_music.score.instruments import PEDAL_DOWN_VALUE, SUSTAIN_PEDAL
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _switches(track: "symusic.Track") -> list[tuple[int, int]]:
     table = track.controls.numpy()
     own = np.flatnonzero(table["number"] == SUSTAIN_PEDAL)
     own = own[np.argsort(table["time"][own], kind="stable")]
-    is_down = (table["value"][own] >= 64).astype(np.int8)
+    is_down = (table["value"][own] >= PEDAL_DOWN_VALUE).astype(np.int8)
     steps = np.diff(is_down, prepend=np.int8(0))
     return [
         (time, step)

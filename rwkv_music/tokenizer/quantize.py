@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, Integer
 
 from rwkv_music.errors import InputError
-from rwkv_music.score.instruments import SUSTAIN_PEDAL
+from rwkv_music.score.instruments import PEDAL_DOWN_VALUE, SUSTAIN_PEDAL
 from rwkv_music.tokenizer.events import (
     DEFAULT_TEMPO,
     PART_SHIFT,
@@ -40,7 +40,6 @@ Array = Int64[np.ndarray, " _"]
 _TEMPO = int(EventType.TEMPO) << TYPE_SHIFT
 _UP = int(EventType.PEDAL_UP) << TYPE_SHIFT
 _DOWN = int(EventType.PEDAL_DOWN) << TYPE_SHIFT
-_PEDAL_THRESHOLD = 64
 _PART_IN_MOMENT = 32
 _TIME_IN_MOMENT = (1 << _PART_IN_MOMENT) - 1
 _NONE = np.zeros(0, dtype=np.int64)
@@ -223,7 +222,7 @@ def pedal_keys_with_numpy(controls: ControlColumns, grid: Grid) -> Keys:
         )
     parts = controls.part_bits >> PART_SHIFT
     time |= (parts << _PART_IN_MOMENT).repeat(controls.counts).take(sustain)
-    is_down = controls.value.take(sustain) >= _PEDAL_THRESHOLD
+    is_down = controls.value.take(sustain) >= PEDAL_DOWN_VALUE
     if (time[1:] < time[:-1]).any():
         order = time.argsort(kind="stable")
         time, is_down = time[order], is_down[order]

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import zipfile
+import zlib
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +26,16 @@ if TYPE_CHECKING:
 _RECIPE = 2
 """Increased when the processing of the chorales changes, so that older caches are not used."""
 
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
+           MemoryError, zipfile.BadZipFile, zlib.error)  # fmt: skip
+"""Errors with which reading a damaged cache file fails."""
+
 
 def bach_corpus(tokenizer: Tokenizer, *, progress: Progress | None = None) -> Corpus:
     """Return the four-part Bach chorales of the installed music21, from the cache if possible."""
     cached = cache_folder() / f"bach-{_bach_key(tokenizer)}.npz"
-    if cached.exists():
-        return _read_corpus(cached, "bach", tokenizer)
+    if (corpus := _read_corpus(cached, tokenizer)) is not None:
+        return corpus
     scores: dict[str, symusic.Score] = {}
     skipped: dict[str, str] = {}
     names = chorales.chorale_names()
@@ -45,7 +52,8 @@ def bach_corpus(tokenizer: Tokenizer, *, progress: Progress | None = None) -> Co
         for name, score in scores.items()
     )
     corpus = Corpus("bach", pieces, tokenizer.settings, skipped)
-    _write_corpus(corpus, cached)
+    with suppress(OSError):  # a cache that cannot be written only costs time
+        _write_corpus(corpus, cached)
     return corpus
 
 
@@ -68,11 +76,18 @@ def _write_corpus(corpus: Corpus, path: Path) -> None:
         )
 
 
-def _read_corpus(path: Path, name: str, tokenizer: Tokenizer) -> Corpus:
-    with np.load(path, allow_pickle=False) as stored:
-        ends = np.cumsum(stored["lengths"])
-        all_ids = np.split(stored["ids"], ends[:-1])
-        rows = zip(stored["names"].tolist(), all_ids, stored["groups"].tolist(), strict=True)
-        pieces = tuple(Piece(name=piece, ids=ids, group=group) for piece, ids, group in rows)
-        skipped = json.loads(str(stored["set_aside"]))
-    return Corpus(name, pieces, tokenizer.settings, skipped)
+def _read_corpus(path: Path, tokenizer: Tokenizer) -> Corpus | None:
+    """Return a cached corpus; None if there is none, or it is damaged and must be built again."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            ids, lengths = stored["ids"], stored["lengths"]
+            names, groups = stored["names"].tolist(), stored["groups"].tolist()
+            skipped = json.loads(str(stored["set_aside"]))
+        if lengths.sum() != len(ids) or ids.max() >= tokenizer.vocab_size:
+            return None
+        all_ids = np.split(ids, np.cumsum(lengths)[:-1])
+        rows = zip(names, all_ids, groups, strict=True)
+        pieces = tuple(Piece(name=name, ids=ids, group=group) for name, ids, group in rows)
+    except _DAMAGE:
+        return None
+    return Corpus("bach", pieces, tokenizer.settings, skipped)

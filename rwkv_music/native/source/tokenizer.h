@@ -20,6 +20,7 @@ constexpr int64_t kTokenMask = (1 << kTokenBits) - 1, kTypeMask = 7, kPartMask =
 constexpr int64_t kFirstMask = (int64_t{1} << (kTimeShift - kPitchShift)) - 1;
 constexpr int64_t kLastTime = (int64_t{1} << (63 - kTimeShift)) - 1;
 constexpr int64_t kMaxParts = 32, kNumTypes = 7, kTempoFractions = 256, kSustainPedal = 64;
+constexpr int64_t kPedalDownValue = 64;  // PEDAL_DOWN_VALUE of rwkv_music/score/instruments.py
 constexpr int64_t kTokenTypes = 32;  // a row of `followers`
 
 enum EventType : int64_t { kCut, kBar, kTempo, kPedalUp, kPedalDown, kNote, kDrum };
@@ -160,7 +161,7 @@ inline int64_t pedal_keys(const ControlColumns& controls, int64_t* keys) {
       const int64_t tick = controls.time[message];
       if (tick < 0 || tick < latest) return -1;
       latest = tick;
-      const bool down = controls.value[message] >= 64;
+      const bool down = controls.value[message] >= kPedalDownValue;
       if (down == is_down) continue;
       const int64_t now = to_grid(tick);
       if (now != moment) write_moment();

@@ -1,11 +1,15 @@
 """Corpora of chorales and of folders with damaged files."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import symusic
 
 from rwkv_music.data import load_corpus
+from rwkv_music.data.corpora import bach, chorales
 from rwkv_music.data.corpora.chorales import chorale_names, load_chorale, melody_of
 from rwkv_music.errors import InputError
 from rwkv_music.score import bar_starts, load_score, save_score
@@ -92,3 +96,105 @@ def test_chorales_are_sorted_by_their_number() -> None:
 def test_an_unknown_chorale_is_refused() -> None:
     with pytest.raises(InputError, match="no Bach chorale 'bwv9999'"):
         load_chorale("bwv9999")
+
+
+def two_chorales(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[str]:
+    """Reduce the corpus to two chorales, with a cache of its own; return the names read so far."""
+    read: list[str] = []
+
+    def load(name: str) -> symusic.Score:
+        read.append(name)
+        return load_chorale(name)
+
+    monkeypatch.setenv("RWKV_MUSIC_CACHE", str(cache))
+    monkeypatch.setattr(chorales, "chorale_names", lambda: ["bwv269", "bwv347"])
+    monkeypatch.setattr(chorales, "load_chorale", load)
+    return read
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def fill_with_noise(path: Path) -> None:
+    path.write_bytes(b"PK\3\4" + bytes(range(256)))
+
+
+def flip_a_bit_of_the_ids(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b"ids.npy") + 300] ^= 1
+    path.write_bytes(content)
+
+
+def rewrite(path: Path, **changes: np.ndarray) -> None:
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files} | changes
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def lengthen(path: Path) -> None:
+    rewrite(path, lengths=np.array([4, 5]))
+
+
+def forget_a_name(path: Path) -> None:
+    rewrite(path, names=np.array(["bwv269"]))
+
+
+def raise_the_ids(path: Path) -> None:
+    rewrite(path, ids=np.full(9, 60_000, dtype=np.uint16), lengths=np.array([4, 5]))
+
+
+def spoil_the_json(path: Path) -> None:
+    rewrite(path, set_aside=np.array("{"))
+
+
+def replace_by_another_array(path: Path) -> None:
+    with path.open("wb") as stream:
+        np.savez(stream, other=np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut,
+        empty,
+        fill_with_noise,
+        flip_a_bit_of_the_ids,
+        lengthen,
+        forget_a_name,
+        raise_the_ids,
+        spoil_the_json,
+        replace_by_another_array,
+    ],
+)
+def test_a_damaged_cache_of_the_chorales_is_built_again(
+    damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read = two_chorales(monkeypatch, tmp_path)
+    original = load_corpus("bach")
+    assert read == ["bwv269", "bwv347"]
+    (cached,) = tmp_path.glob("bach-*.npz")
+    assert load_corpus("bach").content_hash == original.content_hash
+    assert len(read) == 2
+    damage(cached)
+    assert load_corpus("bach").content_hash == original.content_hash
+    assert len(read) == 4
+    assert load_corpus("bach").content_hash == original.content_hash
+    assert len(read) == 4
+
+
+def test_a_cache_that_cannot_be_written_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    two_chorales(monkeypatch, tmp_path)
+    monkeypatch.setattr(bach, "atomic_writer", refuse)
+    assert len(load_corpus("bach").pieces) == 2
+    assert list(tmp_path.glob("*.npz")) == []
