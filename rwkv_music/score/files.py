@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rwkv_music.atomic import write_atomic
-from rwkv_music.errors import ScoreFileError, write_problem
+from rwkv_music.errors import InputError, ScoreFileError, write_problem
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.midi.midi_reader import read_midi
 from rwkv_music.score.midi.midi_writer import to_midi
+from rwkv_music.score.timing import num_bars
 from rwkv_music.score.validation import check_score
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def load_score(path: str | Path, *, unfold_repeats: bool = False) -> "symusic.Sc
 
     Raises:
         ScoreFileError: If the file is missing, empty, damaged beyond repair, of another format,
-            timed in SMPTE frames, takes longer than a minute, or contains no notes.
+            timed in SMPTE frames, takes longer than a minute, contains no notes, or has more than
+            250,000 bars.
     """
     return read_score(path, unfold_repeats=unfold_repeats).score
 
@@ -104,6 +106,15 @@ def score_from_bytes(
 
 
 def _read_bytes(content: bytes, *, name: str | Path, unfold_repeats: bool) -> LoadedScore:
+    loaded = _parse_bytes(content, name=name, unfold_repeats=unfold_repeats)
+    try:
+        num_bars(loaded.score)
+    except InputError as error:
+        raise ScoreFileError(name, str(error)) from error
+    return loaded
+
+
+def _parse_bytes(content: bytes, *, name: str | Path, unfold_repeats: bool) -> LoadedScore:
     text_format = _format_of(content, Path(name).suffix.lower())
     if text_format is None:
         return read_midi(content, name=name)

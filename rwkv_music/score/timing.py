@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_MICROSECONDS = 500_000
 _MICROSECONDS_PER_MINUTE = 60_000_000
-_MAX_BARS = 100_000
+_MAX_BARS = 250_000
+_FINE = 1024
 _MAX_BEATS = 1_000_000
 
 Ticks = Int[np.ndarray, " ticks"]
@@ -66,7 +67,7 @@ def bar_starts(score: "symusic.Score") -> Int[np.ndarray, " lines"]:
     """Return the ticks of all bar lines, from 0 to the first one at or after the last note's end.
 
     Raises:
-        InputError: If there are more than 100,000, or a signature has no length.
+        InputError: If there are more than 250,000, or a signature has no length.
 
     Example:
         Two bars of 4/4 at 480 ticks per quarter return [0, 1920, 3840].
@@ -100,7 +101,9 @@ def _lines(
         last = segment.tick + -(-(until - segment.tick) // step) * step
         is_last = following is None or last <= following.tick
         stop = last + 1 if is_last or following is None else following.tick
-        num_lines += (stop - segment.tick) // step
+        # Bars that are shorter than a tick count as well: the tokenizer has them all.
+        fine_step = length(segment, _FINE * score.ticks_per_quarter)
+        num_lines += _FINE * (stop - segment.tick) // fine_step
         if num_lines > limit[0]:
             raise InputError(
                 f"the score ends at tick {end}, which makes more than {limit[0]} {limit[1]}: "
@@ -141,7 +144,11 @@ def last_offset(score: "symusic.Score") -> int:
 
 
 def num_bars(score: "symusic.Score") -> int:
-    """Return the number of bars up to the end of the last note, counting a partial one."""
+    """Return the number of bars up to the end of the last note, counting a partial one.
+
+    Raises:
+        InputError: As `bar_starts`.
+    """
     return len(bar_starts(score)) - 1
 
 

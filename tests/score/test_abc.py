@@ -267,7 +267,7 @@ def test_notes_are_counted_without_the_reader(lines: list[str], expected: int) -
 
 
 def test_late_notes_are_rejected_when_written(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="makes more than 100000 bars"):
+    with pytest.raises(InputError, match="makes more than 250000 bars"):
         save_score(score_of((0, 480, 60), (2_000_000_000, 480, 60)), tmp_path / "late.abc")
 
 

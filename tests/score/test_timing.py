@@ -60,7 +60,7 @@ def test_beats_continue_to_the_last_bar_line() -> None:
 def test_a_score_with_too_many_bars_is_rejected() -> None:
     score = score_with((0, 1, 64), end=2_000_000_000)
     with pytest.raises(
-        InputError, match="ends at tick 2000000000, which makes more than 100000 bars"
+        InputError, match="ends at tick 2000000000, which makes more than 250000 bars"
     ):
         bar_starts(score)
 

@@ -1,5 +1,6 @@
 """Values that a score cannot have raise one kind of error at every door."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,10 @@ import symusic
 from rwkv_music import to_score
 from rwkv_music.errors import InputError
 from rwkv_music.score import (
+    bar_starts,
+    beat_ticks,
+    load_score,
+    num_bars,
     save_score,
     splice,
     split_at_bar,
@@ -168,3 +173,37 @@ def test_objects_of_music21_that_are_no_music_are_rejected() -> None:
     early.insert(-1.0, music21.note.Note("C4"))
     with pytest.raises(InputError, match="begins at tick -480, before 0"):
         to_score(early)
+
+
+def million_bars() -> symusic.Score:
+    """Two notes with 1.6 million bars of 1/64 between them, each shorter than a tick."""
+    return score_of((0, 1, 60), (100_000, 1, 60), ticks=1, signatures=[(0, 1, 64)])
+
+
+@pytest.mark.parametrize("suffix", ["mid", "musicxml", "abc"])
+def test_music_with_too_many_bars_is_rejected_at_once(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"long.{suffix}"
+    reason = "makes more than 250000 bars: shorten it"
+    if suffix == "mid":
+        save_score(million_bars(), path)
+    elif suffix == "abc":
+        path.write_text("X:1\nM:1/64\nL:1/1\nK:C\nC z9999 C|\n")
+    else:
+        with pytest.raises(InputError, match=reason):
+            save_score(million_bars(), path)
+        return
+    assert path.stat().st_size < 100
+    began = time.process_time()
+    with pytest.raises(InputError, match=reason) as refused:
+        load_score(path)
+    assert time.process_time() - began < 1
+    assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "use", [to_score, bar_starts, num_bars, beat_ticks, lambda score: take_bars(score, 0, 1)]
+)
+def test_no_function_enumerates_a_million_bars(use: Callable[[symusic.Score], object]) -> None:
+    with pytest.raises(InputError, match="makes more than 250000 bars"):
+        use(million_bars())

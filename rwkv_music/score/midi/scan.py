@@ -5,6 +5,7 @@ not plain is read event by event.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -57,20 +58,20 @@ def scan_midi(content: bytes) -> MidiScan:
 
 
 def _scan(content: bytes) -> int:
-    notes = 0
-    programs: list[set[int]] = []
-    channels: list[set[int]] = []
+    scans = []
+    users: Counter[int] = Counter()
+    """Number of tracks with notes, by channel."""
     for track in _tracks(content):
         scan = _TrackScan()
         scan.read(track)
-        notes += scan.num_notes
-        programs.append(scan.program_channels)
-        channels.append(scan.note_channels)
-    for index, changed in enumerate(programs):
-        for other, used in enumerate(channels):
-            if other != index and changed & used:
-                raise _NotPlainError  # a program of one track holds for another one
-    return notes
+        scans.append(scan)
+        users.update(scan.note_channels)
+    for scan in scans:
+        if any(
+            users[channel] > (channel in scan.note_channels) for channel in scan.program_channels
+        ):
+            raise _NotPlainError  # a program of one track holds for another one
+    return sum(scan.num_notes for scan in scans)
 
 
 def _tracks(content: bytes) -> Iterator[bytes]:

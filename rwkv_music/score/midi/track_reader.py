@@ -203,4 +203,4 @@ class _Reader:
         elif meta_type == _KEY and not is_key_signature(data):
             self._add_fault("key signature that does not exist left out")
         else:
-            self._keep(bytes((_META, meta_type & 0x7F)) + data)
+            self._keep(bytes((_META, meta_type)) + data)
