@@ -1,7 +1,6 @@
-"""One file a model: weights as safetensors, with sizes and tokenizer settings in its header.
+"""Checkpoints: safetensors files with a model's weights, sizes, tokenizer settings and checksum.
 
-Nothing has to be guessed when it is loaded, and nothing in it is executed. The official `.pth` is
-read and written in `official`.
+Loading a checkpoint executes nothing in it. `official` reads and writes the official `.pth`.
 """
 
 import json
@@ -11,36 +10,42 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
+from rwkv_music.model.foreign_files import likely_cause
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.rwkv7 import RWKV7
-from rwkv_music.model.tensor_files import checkpoint_aside
+from rwkv_music.model.safetensors_files import read_safetensors, write_safetensors
+from rwkv_music.model.tensor_files import (
+    check_numbers,
+    check_sizes,
+    is_torch_file,
+    require_model_file,
+)
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 
 __all__ = ["load_checkpoint", "load_model", "load_pth", "save_checkpoint", "save_pth"]
 
 _FORMAT = "rwkv-music 1"
+_LARGEST_SETTING = 1_000_000
 
 
 def save_checkpoint(
     model: MusicModel, path: str | Path, *, dtype: torch.dtype | None = None
 ) -> Path:
-    """Write a model into one file, aside first and then renamed: never half a file.
+    """Write a model into one file, atomically and with a checksum.
 
     Args:
-        model: What to write.
-        path: Ends in .safetensors.
-        dtype: To store the weights in, e.g. torch.bfloat16 for half the size; their own when None.
+        model: The model to write.
+        path: The file to write; ends in .safetensors by convention.
+        dtype: Dtype of the stored weights, such as torch.bfloat16; that of the model when None.
 
     Raises:
         InputError: If the model's tokenizer settings are unknown.
-        CheckpointError: If the place cannot be written to.
+        CheckpointError: If the file cannot be written.
     """
     path = Path(path)
     if model.tokenizer_settings is None:
@@ -49,7 +54,7 @@ def save_checkpoint(
             "load_model('model.pth', tokenizer_settings=Tokenizer().settings), or write a .pth"
         )
     weights = {
-        name: value.detach().to("cpu", dtype or value.dtype).contiguous()
+        name: value.detach().to("cpu", dtype or value.dtype)
         for name, value in model.network.state_dict().items()
     }
     header = {
@@ -58,8 +63,7 @@ def save_checkpoint(
         "tokenizer": json.dumps(dict(model.tokenizer_settings)),
         "metadata": json.dumps(dict(model.metadata)),
     }
-    with checkpoint_aside(path) as partial:
-        save_file(weights, partial, metadata=header)
+    write_safetensors(weights, path, header)
     return path
 
 
@@ -73,19 +77,23 @@ def load_checkpoint(
         tokenizer_settings: The settings the model must have been trained with; any when None.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, of other sizes, or of another vocabulary.
+        CheckpointError: If the file is missing, damaged or of another format, if its tensors do not
+            fit the sizes in its header or hold a NaN, or if it was trained with other settings.
     """
     path = Path(path)
-    header, weights = _read(path)
+    header, weights = read_safetensors(path)
     try:
         config = ModelConfig.from_dict(_entry(header, "model"))
         settings = renamed(_entry(header, "tokenizer"), TOKENIZER_SETTINGS)
         metadata = _entry(header, "metadata")
     except (TypeError, InputError) as error:
+        remedy = "use a file from a run's checkpoints folder"
+        if "model" not in header and weights:
+            remedy = f"{likely_cause(weights)}; {remedy}"
         raise CheckpointError(
-            f"{path} is no checkpoint of rwkv-music ({error}): use a file from a run's "
-            "checkpoints folder"
+            f"{path} is not a checkpoint of rwkv-music ({error}): {remedy}"
         ) from error
+    _check_settings(path, settings)
     asked = settings if tokenizer_settings is None else tokenizer_settings
     expected = renamed(asked, TOKENIZER_SETTINGS)
     if expected != settings:
@@ -93,35 +101,40 @@ def load_checkpoint(
             f"{path} reads tokens of another vocabulary: it was trained with {settings}, expected "
             f"{expected}"
         )
-    network = RWKV7(config)
+    check_sizes(path, config, weights)
+    check_numbers(path, weights)
+    with torch.device("meta"):  # shapes only
+        network = RWKV7(config)
     _check_shapes(
         path, {name: value.shape for name, value in network.state_dict().items()}, weights
     )
-    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    network.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     return MusicModel(network.eval(), settings, metadata)
 
 
 def load_model(
     source: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None
 ) -> MusicModel:
-    """A model by name or place.
+    """Load a model by name or path.
 
     Args:
-        source: The name of a shipped model ("bach"), a run directory (its best checkpoint), a
-            checkpoint file, or an official .pth of RWKV-7.
-        tokenizer_settings: The settings the model must have been trained with; any when None. A
-            .pth does not say what they were and takes these.
+        source: The name of a shipped model ("bach"), a run directory (for its best checkpoint), a
+            checkpoint file, or an official .pth of RWKV-7. The content decides how a file is read,
+            not the ending of its name.
+        tokenizer_settings: The settings the model must have been trained with; any when None. An
+            official .pth does not contain them: the model gets these.
 
     Raises:
-        CheckpointError: If there is no such model or it cannot be read.
+        CheckpointError: If there is no such model, or it cannot be read.
     """
-    path = _checkpoint_of(source)
-    load = load_pth if path.suffix == ".pth" else load_checkpoint
+    path = _checkpoint_path(source)
+    require_model_file(path)
+    load = load_pth if is_torch_file(path) else load_checkpoint
     return load(path, tokenizer_settings=tokenizer_settings)
 
 
-def _checkpoint_of(source: str | Path) -> Path:
-    shipped = _shipped()
+def _checkpoint_path(source: str | Path) -> Path:
+    shipped = _shipped_models()
     if str(source) in shipped:
         return shipped[str(source)]
     path = Path(source)
@@ -131,46 +144,38 @@ def _checkpoint_of(source: str | Path) -> Path:
             if candidate.exists():
                 return candidate
         raise CheckpointError(
-            f"{path} holds no checkpoint yet: wait for the run's first evaluation, or give a "
+            f"{path} has no checkpoint yet: wait for the run's first evaluation, or give a "
             ".safetensors or .pth file"
         )
     if not path.exists():
         raise CheckpointError(
-            f"there is no model '{source}': give one of the shipped ones "
+            f"there is no model '{source}': give the name of a shipped model "
             f"({', '.join(shipped) or 'none is installed'}), a run directory, or a checkpoint file"
         )
     return path
 
 
-def _shipped() -> dict[str, Path]:
+def _shipped_models() -> dict[str, Path]:
     folder = Path(str(resources.files("rwkv_music"))) / "models"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    if not path.exists():
-        raise CheckpointError(f"there is no checkpoint {path}: check the path")
-    if not path.is_file():
-        raise CheckpointError(f"{path} is no file: give the .safetensors file inside it")
-    try:
-        with safe_open(path, framework="pt") as stored:
-            header = stored.metadata() or {}
-            weights = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is not a whole safetensors file ({error}): copy it again"
-        ) from error
-    return header, weights
 
 
 def _entry(header: Mapping[str, str], name: str) -> dict[str, Any]:
     try:
         entry = json.loads(header.get(name, "null"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"its header's '{name}' is not JSON, {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"'{name}' in its header is not valid JSON, {error}") from error
     if not isinstance(entry, dict):
-        raise InputError(f"its header has no '{name}'")
+        raise InputError(f"its header has no entry '{name}'")
     return entry
+
+
+def _check_settings(path: Path, settings: Mapping[str, object]) -> None:
+    for name, value in settings.items():
+        if type(value) is not int or not 0 < value <= _LARGEST_SETTING:
+            raise CheckpointError(
+                f"{path}: its tokenizer settings are damaged ({name} is {value!r}): copy it again"
+            )
 
 
 def _check_shapes(
@@ -178,7 +183,7 @@ def _check_shapes(
 ) -> None:
     for name, shape in expected.items():
         if name not in weights:
-            raise CheckpointError(f"{path} lacks the tensor {name} {list(shape)}: it is damaged")
+            raise CheckpointError(f"{path} has no tensor {name} {list(shape)}: it is damaged")
         if weights[name].shape != shape:
             raise CheckpointError(
                 f"{path}: {name} is {list(weights[name].shape)}, the sizes in its header ask for "
@@ -187,6 +192,6 @@ def _check_shapes(
     for name in weights:
         if name not in expected:
             raise CheckpointError(
-                f"{path} has a tensor {name} that its sizes do not ask for: header and weights "
-                "come from different models"
+                f"{path} has an unexpected tensor {name}: header and weights come from different "
+                "models"
             )

@@ -1,4 +1,4 @@
-"""The sizes of an RWKV-7 model."""
+"""Sizes of an RWKV-7 model."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,13 @@ from typing import Any
 from rwkv_music.errors import InputError
 from rwkv_music.old_names import MODEL_SIZES, renamed
 
+_LARGEST = 2**31
+"""Larger sizes belong to no model."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Sizes, checked when they are made. Inner widths left at 0 follow the official trainer's rule.
+    """Sizes, checked on construction. Low-rank dims of 0 follow the official trainer's rule.
 
     Example:
         >>> ModelConfig(vocab_size=2048, num_layers=4, dim=192).gate_low_rank_dim
@@ -21,18 +24,18 @@ class ModelConfig:
     vocab_size: int
     num_layers: int
     dim: int
-    """Channels, C: a multiple of the head size."""
+    """Number of channels, C: a multiple of the head size."""
     head_size: int = 64
     decay_low_rank_dim: int = 0
-    """Inner width of the low-rank branch for the decay; 0 means round32(2.5 sqrt C)."""
+    """Inner dim of the low-rank branch of the decay; 0 means round32(2.5 sqrt C)."""
     a_low_rank_dim: int = 0
-    """The same for the in-context learning rate `a`; 0 means round32(2.5 sqrt C)."""
+    """The same for the in-context learning rate a; 0 means round32(2.5 sqrt C)."""
     v_low_rank_dim: int = 0
-    """The same for mixing in the first layer's value; 0 means round32(1.7 sqrt C)."""
+    """The same for the value residual; 0 means round32(1.7 sqrt C)."""
     gate_low_rank_dim: int = 0
     """The same for the gate; 0 means round32(5 sqrt C)."""
     dropout: float = 0.0
-    """Share of each mixing's outputs dropped while training."""
+    """Fraction of the outputs of each mixing dropped in training."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "num_layers", "dim", "head_size"):
@@ -64,11 +67,11 @@ class ModelConfig:
 
     @property
     def num_heads(self) -> int:
-        """Heads of the time mixing."""
+        """Number of heads of the time mixing."""
         return self.dim // self.head_size
 
     def to_dict(self) -> dict[str, Any]:
-        """The sizes as plain values."""
+        """Return the sizes as a dictionary."""
         return asdict(self)
 
     @classmethod
@@ -76,7 +79,7 @@ class ModelConfig:
         """Make a config from a checkpoint's header; old names are accepted, unknown ones refused.
 
         Raises:
-            InputError: If a name is unknown.
+            InputError: If a name is unknown, or a value is of another type or out of range.
         """
         values = renamed(values, MODEL_SIZES)
         unknown = sorted(set(values) - {each.name for each in fields(cls)})
@@ -85,4 +88,16 @@ class ModelConfig:
                 f"unknown model setting '{unknown[0]}': the checkpoint was made by another version "
                 "of rwkv-music"
             )
+        for name, value in values.items():
+            _check_type(name, value)
         return cls(**values)
+
+
+def _check_type(name: str, value: object) -> None:
+    """Refuse values of other types, as a damaged checkpoint may hold, and sizes of no model."""
+    kind = "number" if name == "dropout" else "whole number"
+    types = int | float if name == "dropout" else int
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise InputError(f"{name} must be a {kind}, got {value!r}")
+    if value > _LARGEST:
+        raise InputError(f"{name} must be at most {_LARGEST}: the checkpoint is damaged")

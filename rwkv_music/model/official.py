@@ -1,8 +1,7 @@
-"""The official `.pth` of RWKV-7 (x070), read and written.
+"""Read and write the official `.pth` of RWKV-7 (x070).
 
-Names and shapes are those of RWKV-LM's trainer, which this project's parameters bear anyway. A
-.pth carries neither sizes nor tokenizer settings: sizes are read from the shapes, settings have to
-be told.
+Names and shapes are those of RWKV-LM's trainer, which this project uses too. A .pth contains
+neither sizes nor tokenizer settings: sizes are read from the shapes, settings are arguments.
 """
 
 from collections.abc import Mapping
@@ -12,19 +11,19 @@ import torch
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
+from rwkv_music.model.foreign_files import likely_cause
 from rwkv_music.model.initialization import unused_value_branch
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
-from rwkv_music.model.recognition import likely_cause
 from rwkv_music.model.rwkv7 import RWKV7
-from rwkv_music.model.tensor_files import read_tensors, write_tensors
+from rwkv_music.model.tensor_files import check_numbers, check_sizes, read_tensors, write_tensors
 
 _READ = (torch.bfloat16, torch.float16, torch.float32)
 _WRITTEN = (torch.bfloat16, torch.float32)
 _UNUSED = tuple(f"blocks.0.att.{name}" for name in ("v0", "v1", "v2"))
-"""Layer 0 provides the value that later layers mix in and mixes in none itself."""
+"""Layer 0 provides the value that later layers mix in; it has no value residual of its own."""
 
-_TELL_SIZES = {
+_SIZE_TENSORS = {
     "emb.weight": "[V, C]",
     "blocks.0.att.r_k": "[H, N]",
     "blocks.0.att.w1": "[C, D]",
@@ -40,22 +39,25 @@ def load_pth(
 
     Args:
         path: A .pth of bfloat16, float16 or float32 weights.
-        tokenizer_settings: Of the tokenizer the model was trained with, as `Tokenizer.settings`
-            gives them; the file does not say, so that None stays unknown.
+        tokenizer_settings: `Tokenizer.settings` of the tokenizer that the model was trained with;
+            None if unknown, since the file does not contain them.
 
     Returns:
-        The model. Its vocabulary, layers, dim, head size and low-rank dims are those of the file.
+        The model, with the vocabulary, layers, dim, head size and low-rank dims of the file.
 
     Raises:
-        CheckpointError: If the file is missing or damaged, holds code, or is no RWKV-7 model; the
-            text names the first tensor that differs, its shape and the expected one.
+        CheckpointError: If the file is missing, damaged, contains code or a NaN, or is no RWKV-7
+            model. The message names the first tensor that differs, its shape and the expected one.
     """
     path = Path(path)
     weights = read_tensors(path)
-    with torch.device("meta"):  # shapes only: a wrong file must not cost memory
-        network = RWKV7(_config_of(path, weights))
+    config = _read_config(path, weights)
+    check_sizes(path, config, weights)
+    with torch.device("meta"):  # shapes only
+        network = RWKV7(config)
     expected = {name: value.shape for name, value in network.state_dict().items()}
     _check(path, expected, weights)
+    check_numbers(path, weights)
     network.load_state_dict(
         {
             name: weights.pop(name).to(torch.float32, copy=True).reshape(shape)
@@ -74,18 +76,18 @@ def save_pth(
     dtype: torch.dtype = torch.bfloat16,
     block_0_value: bool = True,
 ) -> Path:
-    """Write a model as RWKV-LM's trainer does, for RWKV-LM, the `rwkv` package and others.
+    """Write a model in the format of RWKV-LM's trainer, which the `rwkv` package reads as well.
 
     Args:
-        model: What to write; its tokenizer's settings do not go along.
-        path: Ends in .pth: the `rwkv` package wants its name without that ending.
-        dtype: To store the weights in, torch.bfloat16 or torch.float32.
+        model: The model to write; the file does not contain its tokenizer settings.
+        path: Must end in .pth, since the `rwkv` package takes the name without that ending.
+        dtype: Dtype of the stored weights, torch.bfloat16 or torch.float32.
         block_0_value: Whether to add layer 0's v0, v1 and v2, at their initial values. No forward
-            pass uses them, but the official trainer has them and refuses a file without.
+            pass uses them, but the official trainer refuses a file without them.
 
     Raises:
         InputError: If the ending or the dtype is another.
-        CheckpointError: If the place cannot be written to.
+        CheckpointError: If the file cannot be written.
     """
     path = Path(path)
     if path.suffix != ".pth":
@@ -98,8 +100,8 @@ def save_pth(
     return write_tensors({name: value.to(dtype) for name, value in weights.items()}, path)
 
 
-def _config_of(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:
-    for name, expected in _TELL_SIZES.items():
+def _read_config(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:
+    for name, expected in _SIZE_TENSORS.items():
         if name not in weights or weights[name].ndim != 2:
             raise _differs(path, name, weights, expected)
     vocab_size, dim = weights["emb.weight"].shape
@@ -125,7 +127,7 @@ def _config_of(path: Path, weights: Mapping[str, Tensor]) -> ModelConfig:
             gate_low_rank_dim=weights["blocks.0.att.g1"].shape[1],
         )
     except InputError as error:
-        raise CheckpointError(f"{path} is no RWKV-7 model: its {error}") from error
+        raise CheckpointError(f"{path} is not an RWKV-7 model: its {error}") from error
 
 
 def _check(path: Path, expected: Mapping[str, torch.Size], weights: Mapping[str, Tensor]) -> None:
@@ -135,7 +137,7 @@ def _check(path: Path, expected: Mapping[str, torch.Size], weights: Mapping[str,
         if weights[name].dtype not in _READ:
             raise CheckpointError(
                 f"{path}: {name} is stored as {weights[name].dtype}, expected bfloat16, float16 or "
-                "float32: give the file from before it was quantised"
+                "float32: use the file from before it was quantized"
             )
     for name, value in weights.items():
         if name not in expected and name not in _UNUSED:
@@ -146,7 +148,7 @@ def _check(path: Path, expected: Mapping[str, torch.Size], weights: Mapping[str,
 
 
 def _without_ones(shape: torch.Size) -> list[int]:
-    """Vectors are stored as [C] or [1, 1, C], depending on who wrote them."""
+    """Return a shape without its ones: vectors are stored as [C] or as [1, 1, C]."""
     return [size for size in shape if size != 1]
 
 

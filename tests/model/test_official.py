@@ -1,7 +1,6 @@
 """The official .pth: what RWKV-LM writes is read, what is written fits it, the rest is named."""
 
 import argparse
-import pickle
 from pathlib import Path
 
 import pytest
@@ -217,12 +216,12 @@ def test_a_surplus_tensor_is_named(tmp_path: Path) -> None:
 def test_sizes_no_model_has_are_refused(tmp_path: Path) -> None:
     weights = official_weights()
     weights["emb.weight"] = torch.zeros(0, WIDTH)
-    assert "is no RWKV-7 model: its vocab_size must be at least 1, got 0" in refused(
+    assert "is not an RWKV-7 model: its vocab_size must be at least 1, got 0" in refused(
         tmp_path, weights
     )
 
 
-def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+def test_quantized_weights_are_refused(tmp_path: Path) -> None:
     weights = official_weights()
     weights["head.weight"] = torch.zeros(29, WIDTH, dtype=torch.int8)
     assert ": head.weight is stored as torch.int8, expected bfloat16" in refused(tmp_path, weights)
@@ -234,10 +233,10 @@ def test_quantised_weights_are_refused(tmp_path: Path) -> None:
         ("blocks.0.att.time_maa_x", "it is an RWKV-6 model: only RWKV-7"),
         ("blocks.0.att.time_faaaa", "it is an RWKV-5 model: only RWKV-7"),
         ("blocks.0.att.time_decay", "it is an RWKV-4 or RWKV-5 model: only RWKV-7"),
-        ("blocks.0.att.receptance.lora_A", "it holds a fine-tuning's additions: merge them"),
+        ("blocks.0.att.receptance.lora_A", "it holds the weights of an adapter: merge them"),
         ("blocks.0.att.time_state", "it is a state file: read it with load_state"),
         ("blocks.0.ffn.s_emb.weight", "it is an RWKV-7a, -7b or -8 model"),
-        ("model.layers.0.attn.r_proj.weight", "it has Hugging Face's names: take the .pth"),
+        ("model.layers.0.attn.r_proj.weight", "it has Hugging Face's names: use the .pth"),
     ],
 )
 def test_a_file_of_another_kind_is_recognised(tmp_path: Path, name: str, cause: str) -> None:
@@ -259,11 +258,11 @@ def test_half_a_file_is_refused(tmp_path: Path) -> None:
     old = old_form.read_bytes()
     for half in (whole[: len(whole) // 2], whole[:100], old[: len(old) // 2], old[:60]):
         path.write_bytes(half)
-        with pytest.raises(CheckpointError, match=r"is not a whole torch file \(.+\): copy it"):
+        with pytest.raises(CheckpointError, match=r"is not a complete torch file \(.+\): copy it"):
             load_pth(path)
     index = whole.find(b"data.pkl") + 80
     path.write_bytes(whole[:index] + b"\xff" * 20 + whole[index + 20 :])
-    with pytest.raises(CheckpointError, match=r"is not a whole torch file \(.+\): copy it"):
+    with pytest.raises(CheckpointError, match=r"checksum of its member official/data.pkl differs"):
         load_pth(path)
 
 
@@ -275,18 +274,12 @@ def test_the_form_before_torch_1_6_is_read(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"no torch file", pickle.dumps({"a": 1})])
-def test_a_file_of_another_program_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "other.pth"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"not a torch file, it begins with b.*give a \.pth"):
-        load_pth(path)
-
-
 def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
     path = tmp_path / "code.pth"
     torch.save({"args": argparse.Namespace(lr=1)}, path)
-    with pytest.raises(CheckpointError, match=r"holds code \(argparse.Namespace\), which is refu"):
+    with pytest.raises(
+        CheckpointError, match=r"contains code \(argparse.Namespace\), which is refu"
+    ):
         load_pth(path)
 
 
@@ -309,9 +302,11 @@ def test_a_file_of_something_else_than_tensors_is_refused(
 
 
 def test_a_place_without_a_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nowhere\.pth: check"):
+    with pytest.raises(CheckpointError, match=r"there is no file .*nowhere\.pth: check"):
         load_pth(tmp_path / "nowhere.pth")
-    with pytest.raises(CheckpointError, match=r"is no file: give the \.pth file inside it"):
+    with pytest.raises(
+        CheckpointError, match=r"is not a file: give the .safetensors or \.pth file inside it"
+    ):
         load_pth(tmp_path)
 
 
@@ -335,7 +330,9 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
         raise problem
 
     monkeypatch.setattr(torch, "save", write)
-    with pytest.raises(CheckpointError, match=r"cannot write .* \(disk full\): free some space"):
+    with pytest.raises(
+        CheckpointError, match=r"cannot write .* \(disk full\): free some disk space"
+    ):
         save_pth(model, path)
     assert [each.name for each in tmp_path.iterdir()] == ["official.pth"]
     assert path.read_bytes() == old

@@ -95,7 +95,7 @@ def test_a_state_of_another_model_is_refused_with_both_shapes(tmp_path: Path) ->
 
 
 def test_a_file_without_a_state_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"no state file; a model is read with load_model"):
+    with pytest.raises(CheckpointError, match=r"not a state file; load a model with load_model"):
         load_state(official_file(tmp_path), CONFIG)
     whole = {name: value.to(torch.int8) for name, value in tuned().items()}
     with pytest.raises(CheckpointError, match=r"blocks\.0\.att\.time_state is stored as torch.int"):
@@ -103,7 +103,7 @@ def test_a_file_without_a_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_a_state_file_cannot_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"of one sequence, got 3: choose one"):
+    with pytest.raises(InputError, match=r"of one sequence, got 3: select one"):
         save_state(ModelState.zeros(CONFIG, 3), tmp_path / "state.pth")
     model = load_pth(official_file(tmp_path))
     with torch.no_grad():

@@ -113,13 +113,13 @@ def test_a_style_of_another_model_is_refused_with_both_names(tmp_path: Path) -> 
 
 def test_files_that_are_no_styles_are_refused_with_a_reason(tmp_path: Path) -> None:
     owner = model()
-    with pytest.raises(CheckpointError, match="there is no style file"):
+    with pytest.raises(CheckpointError, match="there is no file"):
         load_style(tmp_path / "nowhere.style", owner)
     save_file({"wkv": torch.zeros(1)}, tmp_path / "weights.style")
-    with pytest.raises(CheckpointError, match=r"is no style file \(its format is None"):
+    with pytest.raises(CheckpointError, match=r"is not a style file \(its format is None"):
         load_style(tmp_path / "weights.style", owner)
     (tmp_path / "half.style").write_bytes(b"\x10\x00")
-    with pytest.raises(CheckpointError, match="is not a whole style file"):
+    with pytest.raises(CheckpointError, match="is not a complete safetensors file"):
         load_style(tmp_path / "half.style", owner)
 
 

@@ -19,13 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from rwkv_music.errors import CheckpointError
 from rwkv_music.model import RWKV7, MusicModel, load_checkpoint, save_checkpoint
-from rwkv_music.model.tensor_files import checkpoint_aside
+from rwkv_music.model.safetensors_files import read_safetensors, write_safetensors
+from rwkv_music.model.tensor_files import checkpoint_writer
 from rwkv_music.old_names import CHECKPOINT_FACTS, EARLY_STOPPING, renamed
 
 _STEP_FILE = re.compile(r"step-(\d+)(\.training)?\.safetensors")
@@ -138,8 +137,7 @@ class Checkpoints:
             CheckpointError: If the files cannot be written; older checkpoints stay as they are.
         """
         header = {"step": str(facts.step), "facts": json.dumps(facts.to_dict())}
-        with checkpoint_aside(self.training_path(facts.step)) as partial:
-            save_file(dict(tensors), partial, metadata=header)
+        write_safetensors(tensors, self.training_path(facts.step), header)
         save_checkpoint(model, self.model_path(facts.step))
         self.link("last", facts.step)
         for old in self.steps()[: -self._keep]:
@@ -153,12 +151,10 @@ class Checkpoints:
         """
         model = load_checkpoint(self.model_path(step), tokenizer_settings=tokenizer_settings)
         path = self.training_path(step)
+        header, tensors = read_safetensors(path)
         try:
-            with safe_open(path, framework="pt") as stored:
-                values = json.loads((stored.metadata() or {})["facts"])
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            facts = CheckpointFacts.from_dict(step, values)
-        except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+            facts = CheckpointFacts.from_dict(step, json.loads(header["facts"]))
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{path} is damaged ({error}): delete this step's files to resume from the one "
                 "before"
@@ -167,7 +163,7 @@ class Checkpoints:
 
     def link(self, name: str, step: int) -> None:
         """Give a step's model another name, "last" or "best", atomically."""
-        with checkpoint_aside(self.path(name)) as partial:
+        with checkpoint_writer(self.path(name)) as partial:
             try:
                 os.link(self.model_path(step), partial)
             except OSError:
