@@ -1,7 +1,7 @@
 """Reader of one part of a MusicXML file: its measures as written notes and events."""
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from fractions import Fraction
 from xml.etree import ElementTree as ET
 
@@ -46,6 +46,8 @@ class PartReader:
         self._per_division = Fraction(units)
         self._transpositions: dict[str, tuple[int, int]] = {}
         self._time = (0, 4)
+        self._staves: dict[Hashable, str] = {}
+        """Of the tracks."""
         self._velocities: list[tuple[int, int]] = []
         """Changes in the current measure, behind the last one before it."""
         self._changes: list[tuple[int, str, PartInstrument]] = []
@@ -79,7 +81,7 @@ class PartReader:
 
     def finished_part(self) -> WrittenPart:
         """Return the part with its tracks in the order of its staves."""
-        tracks = sorted(self.part.tracks.items(), key=lambda item: str(item[0]))
+        tracks = sorted(self.part.tracks.items(), key=lambda item: self._staves[item[0]].zfill(3))
         self.part.tracks = dict(tracks)
         return self.part
 
@@ -166,6 +168,7 @@ class PartReader:
             )
             track = (note.staff, info.program, info.is_drum)
             self.part.tracks.setdefault(track, info)
+            self._staves[track] = note.staff
             yield WrittenNote(
                 onset,
                 end,
