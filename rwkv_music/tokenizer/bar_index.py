@@ -5,7 +5,7 @@ its pieces, so that no piece is read twice.
 """
 
 import numpy as np
-from jaxtyping import Bool, Int, Int64, Shaped, UInt16
+from jaxtyping import Bool, Int, Int64, Integer, Shaped, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.events import EventTable, EventType
@@ -71,7 +71,7 @@ def _rows(table: EventTable, tokens: Indices, num_tokens: int, vocabulary: Vocab
 
 
 def _first_behind_state(
-    types: Int64[np.ndarray, " events"], times: Int64[np.ndarray, " events"], bars: Indices
+    types: Integer[np.ndarray, " events"], times: Integer[np.ndarray, " events"], bars: Indices
 ) -> Indices:
     """For each bar the first event behind the tempo and pedals at its beginning.
 
