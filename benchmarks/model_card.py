@@ -43,7 +43,7 @@ beginning to end.""",
         author="the song",
         data="""POP909 (Wang and others, ISMIR 2020; Music X Lab; MIT licence): pop songs arranged
 for piano in three parts, melody, bridge and accompaniment, with the loudness and the pedals of the
-player. Of its 909 songs 803 were used, put on their bar lines by `tools/pop909_on_bars.py`, and
+player. Of its 909 songs 803 were used, put on their bar lines by `tools/align_pop909.py`, and
 162 of them a second time as they are stored: {pieces} files (content hash {hash}), {pieces_train}
 for training and {pieces_valid} held out. The same music stands on one side, also in another key or
 at another tempo. None of the songs is part of this project.
@@ -53,7 +53,7 @@ out.""",
         limits="""It knows pop songs on the piano, nearly all in 4/4 and in three parts. It follows
 the prompt's key and manner over some bars, not the plan of a whole song: it does not know that a
 chorus is due. A prompt in another style is continued as if it were such a song.""",
-        prepared="    python tools/pop909_on_bars.py POP909 pop909\n",
+        prepared="    python tools/align_pop909.py POP909 pop909\n",
         first_bar=8,
     ),
 }

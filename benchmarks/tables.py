@@ -1,10 +1,10 @@
 """Write the tables of the pages in docs/ from benchmarks/results/*.json.
 
-    python -m benchmarks.tables            # renew the pages
-    python -m benchmarks.tables --check    # fail if a page says anything else than the results
+    python -m benchmarks.tables            # update the pages
+    python -m benchmarks.tables --check    # fail if a page differs from the results
 
-A table stands between `<!-- begin NAME -->` and `<!-- end NAME -->`, where NAME is the result file;
-the module of that name in benchmarks/reports/ makes it.
+A table is between `<!-- begin NAME -->` and `<!-- end NAME -->`, where NAME is the result file; the
+module of that name in benchmarks/reports/ makes it. Other names are left alone.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _MARKED = re.compile(
 
 
 def main() -> None:
-    """Renew or check the pages."""
+    """Update or check the pages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     parser.add_argument("--pages", type=Path, nargs="+", default=PAGES)
@@ -36,32 +36,36 @@ def main() -> None:
     given = parser.parse_args()
     for page in given.pages:
         before = page.read_text(encoding="utf-8")
-        after = renewed(before, given.results)
+        after = updated(before, given.results)
         if given.check and after != before:
-            sys.exit(f"{page.name} is not what the results say: run python -m benchmarks.tables")
+            sys.exit(f"{page.name} differs from the results: run python -m benchmarks.tables")
         if not given.check:
             page.write_text(after, encoding="utf-8")
 
 
-def renewed(page: str, results: Path) -> str:
-    """The page with every table made anew."""
+def updated(page: str, results: Path) -> str:
+    """Return the page with every table updated."""
 
-    def replace(found: re.Match[str]) -> str:
-        report = json.loads((results / f"{found['name']}.json").read_text(encoding="utf-8"))
-        return f"{found['begin']}{section(found['name'], report)}\n{found['end']}"
+    def replace(match: re.Match[str]) -> str:
+        if match["name"] not in TABLES:
+            return match[0]
+        report = json.loads((results / f"{match['name']}.json").read_text(encoding="utf-8"))
+        return f"{match['begin']}{section(match['name'], report)}\n{match['end']}"
 
     return _MARKED.sub(replace, page)
 
 
 def section(name: str, report: Report) -> str:
-    """A result file as Markdown: its tables, and what it was measured on."""
-    assert not report.get("settings", {}).get("quick"), f"{name}.json is of quick mode: run it all"
+    """Return a result file as Markdown: its tables, and the machine."""
+    assert not report.get("settings", {}).get("quick"), (
+        f"{name}.json is from quick mode: run the full benchmark"
+    )
     left_out = [f"Left out: {report['left_out']}."] if report.get("left_out") else []
     return "\n\n".join([*TABLES[name](report), *left_out, measured_on(report["machine"])])
 
 
 def measured_on(machine: dict[str, Any]) -> str:
-    """One line: when, what, on which machine."""
+    """Return one line with the date, the commit and the machine."""
     shown = ("cores", "threads", "python", "numpy", "symusic", "miditok")
     plain = {key: machine[key] for key in ("processor", *shown) if key in machine}
     versions = machine.get("versions", {})
@@ -77,7 +81,7 @@ TABLES: dict[str, Callable[[Report], list[str]]] = {
     name: import_module(f"{reports.__name__}.{name}").tables
     for _, name, _ in pkgutil.iter_modules(reports.__path__)
 }
-"""What makes the tables of each result file."""
+"""The function that makes the tables of each result file."""
 
 
 if __name__ == "__main__":

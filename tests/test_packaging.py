@@ -277,7 +277,9 @@ def test_the_check_refuses_a_wheel_without_its_libraries(tmp_path: Path) -> None
     wheel = tmp_path / "rwkv_music-1-py3-none-win_amd64.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("rwkv_music/native/lib/rwkv_music-avx2.dll", "")
-    with pytest.raises(ValueError, match=r"holds rwkv_music-avx2\.dll, not .*rwkv_music-baseline"):
+    with pytest.raises(
+        ValueError, match=r"contains rwkv_music-avx2\.dll, not .*rwkv_music-baseline"
+    ):
         checker().check_wheel(wheel)
 
 

@@ -1,9 +1,8 @@
-"""Checks wheels of rwkv-music without the machines they are for.
+"""Check wheels of rwkv-music without the machines they are for.
 
-Of every library in every wheel: is it for the processor that the wheel's tag names, does it hold
-the functions that the sources export and no others, does it need only what every system has, and
-no newer system than the tag promises. What fits this machine also computes, and its numbers are
-compared.
+For every library in a wheel: its architecture is that of the wheel's tag, it exports exactly the
+functions of the sources, and it needs only system libraries and no newer system than the tag says.
+Libraries for this machine are also run, and their results are compared with the reference.
 
     python tools/check_wheels.py dist/*.whl
 """
@@ -31,33 +30,33 @@ SYSTEM_LIBRARIES = {
     "macos": r"/usr/lib/libSystem\.B\.dylib",
     "windows": r"kernel32\.dll|ucrtbase\.dll|api-ms-win-[\w-]+\.dll",
 }
-"""Regular expressions of the libraries that every such system has."""
+"""Regular expressions of system libraries."""
 
 HARMLESS = r"__Z(n[aw]|d[al])\w*|__mh_dylib_header|___dso_handle"
-"""What Zig exports on macOS against our wish: C++'s own new and delete, which any may replace."""
+"""Additional exports of Zig on macOS: C++'s new and delete, which any library may replace."""
 
 PROBE = Path(__file__).parent / "probe_native.py"
 
 
 @dataclass(frozen=True)
 class Library:
-    """What a library's file tells about itself."""
+    """Properties read from a library file."""
 
     architecture: str
     exports: frozenset[str]
     needs: tuple[str, ...]
     """Names of other libraries."""
     version: tuple[int, ...]
-    """Of the glibc or macOS it asks for; empty on Windows."""
+    """Required version of glibc or macOS; empty on Windows."""
     is_signed: bool = True
-    """False where macOS would refuse to load it."""
+    """False if macOS would not load it."""
 
 
 def read_library(path: Path) -> Library:
-    """Reads an ELF, Mach-O or PE file.
+    """Read an ELF, Mach-O or PE file.
 
     Raises:
-        ValueError: If it is none of them.
+        ValueError: If it is another kind of file.
     """
     binary = lief.parse(path)
     if isinstance(binary, lief.ELF.Binary):
@@ -69,7 +68,7 @@ def read_library(path: Path) -> Library:
         exports = frozenset(str(entry.name) for entry in binary.exported_functions)
         names = tuple(str(name) for name in binary.libraries)
         return Library({"AMD64": "x86-64"}.get(machine, machine), exports, names, ())
-    raise ValueError(f"{path} is no ELF, Mach-O or PE library: build it again")
+    raise ValueError(f"{path} is not an ELF, Mach-O or PE library: build it again")
 
 
 def _read_elf(binary: lief.ELF.Binary) -> Library:
@@ -91,39 +90,39 @@ def _read_elf(binary: lief.ELF.Binary) -> Library:
 
 def _read_mach_o(binary: lief.MachO.Binary) -> Library:
     machine = str(binary.header.cpu_type).rpartition(".")[2]
-    found = frozenset(str(entry.name) for entry in binary.exported_functions)
-    own = lief.MachO.LoadCommand.TYPE.ID_DYLIB
+    exports = frozenset(str(entry.name) for entry in binary.exported_functions)
+    own_name = lief.MachO.LoadCommand.TYPE.ID_DYLIB
     return Library(
         {"X86_64": "x86-64", "ARM64": "arm64"}.get(machine, machine),
-        frozenset(name.removeprefix("_") for name in found if not re.fullmatch(HARMLESS, name)),
-        tuple(str(entry.name) for entry in binary.libraries if entry.command != own),
+        frozenset(name.removeprefix("_") for name in exports if not re.fullmatch(HARMLESS, name)),
+        tuple(str(entry.name) for entry in binary.libraries if entry.command != own_name),
         tuple(binary.build_version.minos[:2]),
         is_signed=machine != "ARM64" or binary.has_code_signature,
     )
 
 
 def problems(library: Library, target: build.Target) -> list[str]:
-    """What is wrong with a library for a kind of machine, one sentence each."""
-    wanted = frozenset(build.exported_functions())
+    """Return what is wrong with a library for a platform, one sentence each."""
+    expected = frozenset(build.exported_functions())
     allowed = SYSTEM_LIBRARIES[target.system]
     foreign = [name for name in library.needs if not re.fullmatch(allowed, name, re.IGNORECASE)]
     limit = _numbers(target.tag) if target.triple else library.version
-    found = {
+    checks = {
         f"it is for {library.architecture}": library.architecture != target.architecture,
-        f"it lacks {_listed(wanted - library.exports)}": wanted - library.exports,
-        f"it also exports {_listed(library.exports - wanted)}": library.exports - wanted,
+        f"it lacks {_listed(expected - library.exports)}": expected - library.exports,
+        f"it also exports {_listed(library.exports - expected)}": library.exports - expected,
         f"it needs {_listed(foreign)}": foreign,
         f"it needs system {library.version}, the tag says {limit}": library.version > limit,
         "it is not signed": not library.is_signed,
     }
-    return [sentence for sentence, is_so in found.items() if is_so]
+    return [sentence for sentence, failed in checks.items() if failed]
 
 
 def target_of(wheel: Path) -> build.Target | None:
-    """The kind of machine a wheel's name is for, None for any.
+    """Return the platform in a wheel's name, or None for any.
 
     Raises:
-        ValueError: If it is none of those that we build for.
+        ValueError: If no wheels are built for this platform.
     """
     platforms = {tag.platform for tag in parse_wheel_filename(wheel.name)[3]}
     for target in (*build.TARGETS.values(), build.host_target()):
@@ -131,22 +130,22 @@ def target_of(wheel: Path) -> build.Target | None:
             return target
     if platforms == {"any"}:
         return None
-    raise ValueError(f"{wheel.name} is for no machine we know: name a wheel that make wheels built")
+    raise ValueError(f"{wheel.name} is for an unknown platform: give wheels built by make wheels")
 
 
 def run_library(site: Path, variant: str, target: build.Target) -> str:
-    """Computes with a library and compares the numbers, where this machine can.
+    """Run a library and compare its results, if this machine can run it.
 
     Args:
         site: Folder with the wheel's content.
-        variant: Which of its libraries.
-        target: The machine the wheel is for.
+        variant: Variant of the library.
+        target: Platform of the wheel.
 
     Returns:
         How far the library was checked.
 
     Raises:
-        ValueError: If it cannot be loaded or computes something else.
+        ValueError: If it cannot be loaded or its results differ.
     """
     if not {tag.platform for tag in sys_tags()} & set(target.tag.split(".")):
         return "symbols checked, not run"
@@ -158,14 +157,14 @@ def run_library(site: Path, variant: str, target: build.Target) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0 or f"{variant}\t{site}" not in done.stdout:
         raise ValueError(f"running {variant} fails: {done.stdout.strip()} {done.stderr.strip()}")
-    return "run here, numbers agree"
+    return "run here, results agree"
 
 
 def check_wheel(wheel: Path) -> list[tuple[str, str]]:
-    """The variants in a wheel, each with how far it was checked.
+    """Return the variants in a wheel, each with how far it was checked.
 
     Raises:
-        ValueError: If something is wrong with the wheel; the text says what.
+        ValueError: If the wheel is wrong; the message says what.
     """
     target = target_of(wheel)
     expected = [] if target is None else target.names
@@ -173,7 +172,7 @@ def check_wheel(wheel: Path) -> list[tuple[str, str]]:
         inside = [name for name in archive.namelist() if name.startswith(FOLDER)]
         libraries = {name.removeprefix(FOLDER) for name in inside} - {build.STAMP}
         if libraries != set(expected):
-            raise ValueError(f"{wheel.name} holds {_listed(libraries)}, not {_listed(expected)}")
+            raise ValueError(f"{wheel.name} contains {_listed(libraries)}, not {_listed(expected)}")
         if target is None:
             return [("none", "pure Python")]
         archive.extractall(folder)
@@ -187,8 +186,8 @@ def check_wheel(wheel: Path) -> list[tuple[str, str]]:
 
 
 def main(wheels: list[str]) -> int:
-    """Checks the wheels and prints a table of what is in them."""
-    lief.logging.disable()  # it would tell what it skips of a file
+    """Check the wheels and print a table of their content."""
+    lief.logging.disable()  # suppress messages about skipped parts of a file
     failures = 0
     for wheel in map(Path, wheels):
         try:
@@ -201,9 +200,9 @@ def main(wheels: list[str]) -> int:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """The first version in a text: (2, 17) of manylinux_2_17 or GLIBC_2.17."""
-    found = re.search(r"_(\d+)[._](\d+)", text)
-    return tuple(map(int, found.groups())) if found else ()
+    """Return the first version in a text: (2, 17) for manylinux_2_17 or GLIBC_2.17."""
+    match = re.search(r"_(\d+)[._](\d+)", text)
+    return tuple(map(int, match.groups())) if match else ()
 
 
 def _listed(names: Iterable[str]) -> str:

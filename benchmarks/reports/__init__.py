@@ -1,4 +1,4 @@
-"""What makes the tables of each result file: one module per file, named like it, with `tables`."""
+"""Tables of the result files: one module per file, with the same name and a function `tables`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,14 +7,14 @@ Report = dict[str, Any]
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table; the first column is text, the others figures."""
+    """Return a Markdown table; the first column is text, the others are numbers."""
     names = list(head)
     lines = [names, ["-", *["-:"] * (len(names) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def times(ratio: dict[str, float] | None, digits: int = 2) -> str:
-    """A ratio with its range."""
+    """Return a ratio with its range."""
     if ratio is None:
         return ""
     median, lowest, highest = (
@@ -23,6 +23,6 @@ def times(ratio: dict[str, float] | None, digits: int = 2) -> str:
     return f"{median} ({lowest} to {highest})"
 
 
-def mebibytes(number: float) -> str:
-    """Bytes, for reading."""
-    return f"{number / 2**20:,.0f}"
+def mebibytes(num_bytes: float) -> str:
+    """Return bytes in MiB as text."""
+    return f"{num_bytes / 2**20:,.0f}"

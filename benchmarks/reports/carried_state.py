@@ -1,4 +1,4 @@
-"""Perplexity and held-out loss after three ways of reading in training."""
+"""Perplexity and held-out loss after training on three kinds of input."""
 
 from itertools import groupby
 
@@ -6,19 +6,19 @@ from benchmarks.reports import Report, table
 
 
 def tables(report: Report) -> list[str]:
-    """A row for each way and seed."""
+    """Return a row for each kind of input and seed."""
     rows = report["rows"]
     lengths = list(dict.fromkeys(row["length"] for row in rows))
     head = [
         "trained on, seed",
         *(f"{length:,} tokens" for length in lengths),
-        f"{lengths[-1]:,}, begun anew",
-        "nats a token, completions",
-        "nats a token, windows",
+        f"{lengths[-1]:,}, state reset",
+        "nats per token, completions",
+        "nats per token, windows",
     ]
     lines = []
-    for (way, seed), found in groupby(rows, lambda row: (row["way"], row["seed"])):
-        by_length = list(found)
+    for (way, seed), group in groupby(rows, lambda row: (row["way"], row["seed"])):
+        by_length = list(group)
         last = by_length[-1]
         lines.append([
             f"{way}, {seed}",

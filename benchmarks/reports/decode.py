@@ -1,11 +1,11 @@
-"""Decoding beside the `rwkv` package."""
+"""Decoding compared with the `rwkv` package."""
 
 from benchmarks.reports import Report, mebibytes, table, times
 
 
 def tables(report: Report) -> list[str]:
-    """Speed by model and task, memory over time, and the loss on music."""
-    head = ("model, task, who", "tokens/s", "times the package", "logit error")
+    """Return tables of speed by model and task, memory over time, and loss on music."""
+    head = ("model, task, implementation", "tokens/s", "times the package", "logit error")
     rows = [
         [
             f"{row['size']} ({row['parameters'] / 1e6:.1f} M), {row['task']}, "
@@ -25,14 +25,16 @@ def tables(report: Report) -> list[str]:
         ]
         for row in report["memory"]
     ]
-    made = [table(head, rows)]
+    all_tables = [table(head, rows)]
     if memory:
-        made.append(table(("memory", "MiB at token 100", "MiB at the last", "tokens"), memory))
-    return [*made, *_music_tables(report.get("music"))]
+        all_tables.append(
+            table(("memory", "MiB at token 100", "MiB at the last", "tokens"), memory)
+        )
+    return [*all_tables, *_music_tables(report.get("music"))]
 
 
 def _music_tables(music: Report | None) -> list[str]:
-    """What narrower weights cost."""
+    """Return the increase in loss with narrower weights."""
     if music is None:
         return []
     rows = [
@@ -44,4 +46,4 @@ def _music_tables(music: Report | None) -> list[str]:
         for row in music["rows"]
     ]
     where = f"{music['model']} on {music['source']}, {music['pieces']} pieces"
-    return [table((where, "nats a token", "more than float32"), rows)]
+    return [table((where, "nats per token", "more than float32"), rows)]

@@ -1,11 +1,11 @@
-"""Perplexity with the state handed on, and without."""
+"""Perplexity with and without a carried state."""
 
 from benchmarks.reports import Report, table
 
 
 def tables(report: Report) -> list[str]:
-    """A row for each model and length."""
-    head = ("model, perplexity over the first", "texts", "state handed on", "begun anew", "change")
+    """Return a row for each model and length."""
+    head = ("model, perplexity over the first", "texts", "state carried", "state reset", "change")
     rows = [
         [
             f"{row['model']}, {row['length']:,} tokens",

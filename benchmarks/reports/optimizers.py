@@ -4,10 +4,10 @@ from benchmarks.reports import Report, table
 
 
 def tables(report: Report) -> list[str]:
-    """A row for each run."""
+    """Return a row for each run."""
     head = (
-        "optimizer, peak learning rate, seed", "nats a token, held-out completions",
-        "nats a token, last 20 steps",
+        "optimizer, peak learning rate, seed", "nats per token, held-out completions",
+        "nats per token, last 20 steps",
     )  # fmt: skip
     rows = [
         [

@@ -6,10 +6,10 @@ from benchmarks.reports import Report, table, times
 
 
 def tables(report: Report) -> list[str]:
-    """What the parts of RWKV-8 gain over the plain model, and what they cost."""
+    """Return the change in loss by the parts of RWKV-8, and their cost in time."""
     head = (
-        "corpus, tokens, variant", "parameters", "nats a note", "over plain, by seed",
-        "nats a token", "over plain, by seed", "training loss over plain, by seed",
+        "corpus, tokens, variant", "parameters", "nats per note", "over plain, by seed",
+        "nats per token", "over plain, by seed", "training loss over plain, by seed",
     )  # fmt: skip
     rows = [
         [
@@ -31,7 +31,7 @@ def tables(report: Report) -> list[str]:
 
 
 def by_seed(differences: list[float]) -> str:
-    """Mean, and in brackets each seed's; empty for the plain model itself."""
+    """Return the mean and the value of each seed; empty for the plain model."""
     if not any(differences):
         return ""
     each = ", ".join(f"{value:+.3f}" for value in differences)

@@ -1,4 +1,4 @@
-"""Peak memory by preset beside its estimate, and of the head alone."""
+"""Peak memory by preset with its estimate, and of the head alone."""
 
 from benchmarks.reports import Report, mebibytes, table
 from benchmarks.step_memory import ESTIMATED, FORMS, config_of, estimate_of, sizes_of
@@ -6,7 +6,7 @@ from rwkv_music.training.memory import count_parameters
 
 
 def tables(report: Report) -> list[str]:
-    """Measured steps, those that are estimated alone, and the head in three forms."""
+    """Return tables of measured and estimated steps, and of the head in three forms."""
     peaks = {(row["preset"], row["form"]): row["peak_bytes"] for row in report["rows"]}
     names = [*dict.fromkeys(name for name, _ in peaks), *ESTIMATED]
     head = ("preset, form", "parameters, million", "measured MiB", "estimated MiB", "ratio")
@@ -27,4 +27,4 @@ def tables(report: Report) -> list[str]:
         [f"{row['vocabulary']:,}, {row['form']}", mebibytes(row["peak_bytes"])]
         for row in report["heads"]
     ]
-    return [table(head, rows), table(("vocabulary, what reaches the head", "MiB"), heads)]
+    return [table(head, rows), table(("vocabulary, positions passed to the head", "MiB"), heads)]

@@ -1,4 +1,4 @@
-"""Speed and fidelity of the tokenizer beside MidiTok."""
+"""Speed and fidelity of the tokenizer compared with MidiTok."""
 
 from benchmarks.reports import Report, table
 
@@ -7,14 +7,14 @@ _KEPT = (
     "files that encode again to the same ids", "wrong at random bar cuts",
 )  # fmt: skip
 _MOVED = (
-    "tokens a note", "onset, largest error in grid steps",
+    "tokens per note", "onset, largest error in grid steps",
     "onset on the clock, ms: median / 99 % / largest, of the worst file",
     "duration, ms: median / 99 % / 99 % of the worst file", "velocity: mean / largest",
 )  # fmt: skip
 
 
 def tables(report: Report) -> list[str]:
-    """Speed beside MidiTok, fidelity by corpus, and fidelity by settings."""
+    """Return tables of speed, fidelity by corpus, and fidelity by settings."""
     speed = [
         [
             f"{row['set']} ({row['files']}), {row['who']}",
@@ -26,11 +26,11 @@ def tables(report: Report) -> list[str]:
         for row in report["speed"]
     ]
     head = (
-        "files, who", "encoding, times MidiTok", "decoding, times MidiTok",
+        "files, implementation", "encoding, times MidiTok", "decoding, times MidiTok",
         "encoding, million notes/s", "decoding, million notes/s",
     )  # fmt: skip
     sets = {
-        f"{name} ({row['files']:,}, {row['refused']} set aside)": row
+        f"{name} ({row['files']:,}, {row['refused']} skipped)": row
         for name, row in report["rows"].items()
     }
     settings = {

@@ -1,4 +1,4 @@
-"""The page of benchmarks says what the stored results say."""
+"""The tables of the documentation equal the stored results."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.measuring import RESULTS
 from benchmarks.reports import table
-from benchmarks.tables import PAGES, TABLES, renewed
+from benchmarks.tables import PAGES, TABLES, updated
 from tests.benchmarks.quick import REPOSITORY
 
 
@@ -18,14 +18,14 @@ def check(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
 
 
-def test_the_page_is_what_the_results_say() -> None:
+def test_the_pages_equal_the_results() -> None:
     done = check()
     assert done.returncode == 0, done.stderr
 
 
 def test_a_figure_changed_by_hand_fails_the_check(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
-    text = next(each for each in PAGES if each.name == page.name).read_text(encoding="utf-8")
+    text = next(path for path in PAGES if path.name == page.name).read_text(encoding="utf-8")
     page.write_text(text.replace("| -: |", "| -: | 1 |", 1), encoding="utf-8")
     done = check("--pages", str(page))
     assert done.returncode == 1
@@ -33,7 +33,7 @@ def test_a_figure_changed_by_hand_fails_the_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_stored_result_with_a_table_stands_on_one_page(name: str) -> None:
+def test_every_stored_result_is_on_one_page(name: str) -> None:
     assert (RESULTS / f"{name}.json").exists()
     begin = f"<!-- begin {name} -->"
     assert sum(page.read_text(encoding="utf-8").count(begin) for page in PAGES) == 1
@@ -43,7 +43,7 @@ def test_results_of_quick_mode_are_refused(tmp_path: Path) -> None:
     report = {"settings": {"quick": True}, "rows": []}
     (tmp_path / "decode.json").write_text(json.dumps(report), encoding="utf-8")
     with pytest.raises(AssertionError, match="quick mode"):
-        renewed("<!-- begin decode -->\n<!-- end decode -->", tmp_path)
+        updated("<!-- begin decode -->\n<!-- end decode -->", tmp_path)
 
 
 def test_a_table_aligns_its_figures_to_the_right() -> None:

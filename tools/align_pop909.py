@@ -1,12 +1,12 @@
-"""Put the songs of POP909 on their bars: what the shipped model `pop` is trained on.
+"""Align the songs of POP909 with their bars: the training data of the shipped model `pop`.
 
-    python tools/pop909_on_bars.py POP909 music/pop909
+    python tools/align_pop909.py POP909 music/pop909
 
-POP909 is a folder of that set with an `alignment.csv` that tells each song's downbeats. As stored,
-most songs lie beside the grid by a constant number of ticks, and their time signatures are wrong
-(1/4 in most). Here each song is moved so that a bar begins on its downbeats, and given the one time
-signature of its beats. Songs stored in 4/4 are kept as they are too, under `as_stored/`, so that a
-model also meets music that does not keep to the bar lines; training holds out both or none of them.
+POP909 is the folder of that data set with an `alignment.csv` of each song's downbeats. In the
+original files, most songs are off the grid by a constant number of ticks, and their time signatures
+are wrong (1/4 in most). This script shifts each song so that its downbeats are bar lines, and sets
+its time signature. Songs stored in 4/4 are also copied unchanged to `as_stored/`, so that a model
+also sees music that is not aligned with bar lines; both are in the same split.
 """
 
 import argparse
@@ -20,11 +20,11 @@ from rwkv_music.score import load_score, save_score
 
 ALIGNMENT = "alignment.csv"
 SAME_TUNES = frozenset({"018.mid", "666.mid", "805.mid"})
-"""Songs that stand in the set a second time, under another number."""
+"""Songs that are in the set twice, under another number."""
 
 
 def main() -> None:
-    """Write every song of the set that has steady beats."""
+    """Write every song with steady beats."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pop909", type=Path)
     parser.add_argument("output", type=Path)
@@ -36,14 +36,14 @@ def main() -> None:
     steady = [row for row in rows if float(row["beats_on_that_phase"]) == 1]
     for row in steady:
         source = given.pop909 / row["file"]
-        save_score(on_its_bars(load_score(source), row), given.output / row["file"])
+        save_score(aligned(load_score(source), row), given.output / row["file"])
         if set(row["time_signatures"].split(";")) == {"4/4"}:
             shutil.copy(source, as_stored)
-    print(f"{len(steady)} of {len(rows)} songs put on their bars, in {given.output}")
+    print(f"{len(steady)} of {len(rows)} songs aligned, in {given.output}")
 
 
-def on_its_bars(score: symusic.Score, row: dict[str, str]) -> symusic.Score:
-    """The song moved later by less than a bar, so that a bar begins on its first downbeat."""
+def aligned(score: symusic.Score, row: dict[str, str]) -> symusic.Score:
+    """Return the song shifted by less than a bar, so that its first downbeat is a bar line."""
     beats = int(row["downbeat_period"])
     first = int(row["first_downbeat_tick"]) * score.ticks_per_quarter
     downbeat = first // int(row["ticks_per_quarter"])
