@@ -217,13 +217,57 @@ def _odd_events(rng: np.random.Generator) -> bytes:
     return _file(events + END)
 
 
+_SYSTEM_EXCLUSIVE = (
+    bytes((0x41, 0x10, 0x42, 0x12, 0x40, 0x1A, 0x15, 1, 0x10, 0xF7)),
+    bytes((0x41, 0x10, 0x42, 0x12, 0x40, 0, 0x7F, 0, 0x41, 0xF7)),
+    bytes((0x43, 0x10, 0x4C, 0, 0, 0x7E, 0, 0xF7)),
+    bytes((0x43, 0x10, 0x4C, 8, 3, 7, 1, 0xF7)),
+    bytes((0x7E, 0x7F, 9, 3, 0xF7)),
+)
+_ENCODED = tuple(
+    text.encode(encoding)
+    for text, encoding in (
+        ("Flöte", "latin-1"), ("ピアノ", "cp932"), ("主旋律", "gbk"), ("Čello", "utf-8"),
+        ("é", "utf-16"),
+    )
+)  # fmt: skip
+
+
+def _shared_channels(rng: np.random.Generator) -> bytes:
+    """Tracks that set programs, banks, ports and rhythm parts for each other, and end notes."""
+    tracks = []
+    for _ in range(int(rng.integers(1, 6))):
+        events = b""
+        for _ in range(int(rng.integers(1, 60))):
+            channel, delta = int(rng.choice([0, 1, 9, 10])), int(rng.integers(100))
+            text = _ENCODED[int(rng.integers(len(_ENCODED)))]
+            if rng.random() < 0.2:
+                text = rng.bytes(int(rng.integers(20)))
+            message = _SYSTEM_EXCLUSIVE[int(rng.integers(len(_SYSTEM_EXCLUSIVE)))]
+            number = int(rng.choice([0, 7, 64, 120, 123, 126]))
+            value = int(rng.choice([0, 120, 126, 127]))
+            pitch = int(rng.integers(60, 64))
+            events += (
+                bytes((delta, 0xC0 | channel, int(rng.integers(128)))),
+                bytes((delta, 0xB0 | channel, number, value)),
+                bytes((delta, 0x90 | channel, pitch, int(rng.choice([0, 64])))),
+                bytes((delta, 0x80 | channel, pitch, 0)),
+                bytes((delta, 0xE0 | channel, 0, int(rng.integers(128)))),
+                bytes((delta, 0xFF, int(rng.integers(1, 8)), len(text))) + text,
+                bytes((delta, 0xFF, 0x21, 1, int(rng.integers(3)))),
+                bytes((delta, 0xF0, len(message))) + message,
+            )[int(rng.choice(8, p=[0.1, 0.15, 0.35, 0.2, 0.02, 0.1, 0.03, 0.05]))]
+        tracks.append(events + END)
+    return _file(*tracks, division=int(rng.choice([1, 96, 480])))
+
+
 _MUTATIONS = (
     _flipped_bits, _replaced_bytes, _truncated, _cut_out, _put_in, _shuffled_chunks, _wrong_header,
     _wrong_lengths, _wrapped,
 )  # fmt: skip
 _ODDITIES = (
     _noise, _huge_numbers, _many_tempos, _odd_meters, _many_tracks, _running_status,
-    _empty_and_overlapping, _never_ended, _sequences, _odd_events,
+    _empty_and_overlapping, _never_ended, _sequences, _odd_events, _shared_channels,
 )  # fmt: skip
 
 
@@ -271,6 +315,22 @@ _XML = """<?xml version="1.0" encoding="UTF-8"?>
 <note><rest/><duration>4</duration></note></measure></part></score-partwise>
 """
 _TEXTS = {"abc": _ABC, "krn": _KERN, "musicxml": _XML}
+
+
+_ABC_TOKENS = (
+    "C", "^F", "_b,", "=c'", "D3/2", "E//", "G/3", "z", "Z2", "x4", "[CEG]", "[C2-E]", "{gf}", "-",
+    ">", "<<", "(3", "(5:4:3", "(", ")", "|", "|:", ":|", "::", "||", "|]", "[1", "[2", "|1", ":|2",
+    "&", "[M:3/4]", "[K:Dm]", "[K:clef=bass-8]", "[L:1/16]", "[Q:1/4=90]", "[V:2]", "[V:1]",
+    "!fermata!", "!D.C.!", '"Am"', "y", "\n", "\nw: la-le _ *|\n", "\nV:3 octave=1\n",
+    "\n%%MIDI program 9\n", "\n%%MIDI channel 10\n", "\\\n", " ", "%",
+)  # fmt: skip
+
+
+def _abc_tune(rng: np.random.Generator) -> str:
+    """Return a tune of random elements of ABC."""
+    length = int(rng.choice([10, 100, 2000]))
+    tokens = [_ABC_TOKENS[index] for index in rng.integers(0, len(_ABC_TOKENS), length)]
+    return "X:1\nM:4/4\nL:1/8\nK:C\n" + "".join(tokens) + "C|\n"
 
 
 def _zipped(members: dict[str, bytes]) -> bytes:
@@ -342,6 +402,8 @@ def _hostile_text(number: int, rng: np.random.Generator) -> HostileFile:
         return HostileFile(f"{number}-nested.{ending}", _nested(ending, rng).encode())
     if ending == "musicxml" and rng.random() < 0.4:
         return HostileFile(f"{number}-zip.mxl", _hostile_zip(text, rng))
+    if ending == "abc" and rng.random() < 0.6:
+        return HostileFile(f"{number}-tune.abc", _abc_tune(rng).encode())
     for _ in range(int(rng.integers(1, 5))):
         place, length = int(rng.integers(len(text) + 1)), int(rng.integers(12))
         word = str(rng.choice(_HOSTILE_WORDS))

@@ -18,6 +18,7 @@ from rwkv_music.data.doctor.file_report import examine_score
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.native import load_library
 from rwkv_music.score import TempoMap, num_bars
+from rwkv_music.score.abc.abc_reader import read_abc
 from rwkv_music.score.files import TEXT_FORMATS
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.midi.midi_reader import read_midi
@@ -115,6 +116,11 @@ def _load(name: str, content: bytes) -> LoadedScore:
     text_format = TEXT_FORMATS.get(Path(name).suffix)
     if text_format is None:
         return read_midi(content, name=name)
+    if text_format == "abc":
+        loaded = read_abc(content, name=name)
+        read_abc(content, name=name, unfold_repeats=True)
+        assert loaded.notes_read > 0
+        return loaded
     return read_notation(content, text_format, name=name, seconds=TEXT_SECONDS)
 
 

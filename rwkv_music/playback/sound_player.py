@@ -83,6 +83,7 @@ class SoundPlayer:
             InputError: If playback is impossible, or the excerpt has no note.
         """
         from rwkv_music.score import TempoMap, to_score
+        from rwkv_music.score.midi.midi_writer import to_midi
 
         if self._music is None:
             raise InputError(self.message)
@@ -96,7 +97,7 @@ class SoundPlayer:
             )
         with self._lock:
             self._music.stop()
-            self._music.load(io.BytesIO(excerpt.dumps_midi()), "mid")
+            self._music.load(io.BytesIO(to_midi(excerpt)), "mid")
             self._music.play()
             self._is_paused = False
             self._offset_seconds = float(TempoMap(score).ticks_to_seconds(start_tick)[0])

@@ -21,7 +21,7 @@ _CLEF = re.compile(
     r"(treble|alto|tenor|bass|soprano|mezzosoprano|baritone|perc|none|[GCF])(\d*)([+-](?:8|15))?$"
 )
 _FRACTION = re.compile(r"(\d{1,4})\s*/\s*(\d{1,4})")
-_MAX_QPM = 60_000
+_MIN_QPM, _MAX_QPM = 4, 60_000
 
 
 class Meter(NamedTuple):
@@ -158,7 +158,7 @@ def parse_tempo(text: str, unit_length: Fraction) -> Fraction | None:
     else:
         raise ValueError(f"tempo '{text.strip()}'")
     qpm = 4 * length * Fraction(match[1])
-    if not 0 < qpm <= _MAX_QPM:
+    if not _MIN_QPM <= qpm <= _MAX_QPM:
         raise ValueError(f"tempo '{text.strip()}'")
     return qpm
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 
 _IGNORED = re.compile(
-    r'\[[A-Za-z]:[^\]]*\]|"[^"]*"?|![^\s!|"]*!|\+[A-Za-z0-9.<>()]+\+|\{[^}]*\}?|(?<!\\)%.*'
+    r'\[[A-Za-z]:[^\]]*\]|"[^"]*"?|![^\s!|"]*!|\+[A-Za-z0-9.<>()]+\+|\{[^}]*\}?'
 )
+_COMMENT = re.compile(r"(?<!\\)%.*", re.DOTALL)
 _VOICE = re.compile(r"\[?V:\s*(\S+?)[\s\]]")
 _FIELD_LINE = re.compile(r"(?![A-G]:[|:\]])[A-Za-z+]:")
 _SYMBOL = re.compile(r"(\^\^?|__?|=)?([A-Ga-g][,']*)|([zxZX])|(-)|(\[)(?=[^|\]]*\])|(\])|(&)")
@@ -22,7 +23,7 @@ def count_notes(lines: Iterable[str]) -> int:
     voices: dict[str, list[str]] = {}
     voice = ""
     for line in lines:
-        for piece in re.split(r"(?=\[V:)", line):
+        for piece in re.split(r"(?=\[V:)", _COMMENT.sub("", line)):
             if match := _VOICE.match(piece + " "):
                 voice = match[1]
             elif voice == "":
@@ -59,5 +60,5 @@ def _count_voice(music: str) -> int:
         elif closes and in_chord:
             in_chord, tied = False, tied_in_chord
         elif rest or overlay:
-            tied = {}
+            tied, group = {}, {}
     return count
