@@ -91,11 +91,11 @@ def _tracks(
 
     tracks: dict[tuple[int, bool], symusic.Track] = {}
     for note in notes:
-        place = (note.program, note.is_drum)
-        if place not in tracks:
-            tracks[place] = symusic.Track(voice.properties.name or "", *place)
+        instrument = (note.program, note.is_drum)
+        if instrument not in tracks:
+            tracks[instrument] = symusic.Track(voice.properties.name or "", *instrument)
         onset, end = round(4 * note.onset * ticks), round(4 * note.end * ticks)
-        tracks[place].notes.append(symusic.Note(onset, end - onset, note.pitch, _VELOCITY))
+        tracks[instrument].notes.append(symusic.Note(onset, end - onset, note.pitch, _VELOCITY))
     parts = list(tracks.values())
     if parts:
         for time, text in lyrics:

@@ -3,9 +3,7 @@
 import re
 from collections.abc import Iterable
 
-_IGNORED = re.compile(
-    r'\[[A-Za-z]:[^\]]*\]|"[^"]*"?|![^\s!|"]*!|\+[A-Za-z0-9.<>()]+\+|\{[^}]*\}?'
-)
+_IGNORED = re.compile(r'\[[A-Za-z]:[^\]]*\]|"[^"]*"?|![^\s!|"]*!|\+[A-Za-z0-9.<>()]+\+|\{[^}]*\}?')
 _COMMENT = re.compile(r"(?<!\\)%.*", re.DOTALL)
 _VOICE = re.compile(r"\[?V:\s*(\S+?)[\s\]]")
 _FIELD_LINE = re.compile(r"(?![A-G]:[|:\]])[A-Za-z+]:")

@@ -180,9 +180,9 @@ class Voice:
             (_letter_and_octave(note), index)
             for note, (index, _) in zip(written, notes, strict=True)
         ]
-        for note, (place, index) in zip(written, self._last_written, strict=True):
+        for note, (pitch_name, index) in zip(written, self._last_written, strict=True):
             if note["tie"]:
-                self._tie(place, index)
+                self._tie(pitch_name, index)
 
     def _add_rest(self, match: re.Match[str]) -> None:
         duration = self._take_duration(parse_note_length(match["rest_length"]))
@@ -243,11 +243,11 @@ class Voice:
         self._last = None
 
     def _add_tie(self) -> None:
-        for place, index in self._last_written:
-            self._tie(place, index)
+        for pitch_name, index in self._last_written:
+            self._tie(pitch_name, index)
 
-    def _tie(self, place: tuple[str, int], index: int) -> None:
-        waiting = self._ties.setdefault(place, [])
+    def _tie(self, pitch_name: tuple[str, int], index: int) -> None:
+        waiting = self._ties.setdefault(pitch_name, [])
         if index not in waiting:
             waiting.append(index)
             del waiting[:-_MAX_OPEN_TIES]
@@ -269,8 +269,8 @@ class Voice:
 
     def _strike(self, match: re.Match[str], duration: Fraction) -> int:
         """Add a note, or extend the note that is tied to it; return its index."""
-        place = _letter_and_octave(match)
-        waiting = self._ties.get(place, [])
+        pitch_name = _letter_and_octave(match)
+        waiting = self._ties.get(pitch_name, [])
         tied = next((index for index in waiting if self.notes[index].end == self.time), None)
         pitch = self._pitch(match, None if tied is None else self.notes[tied].pitch)
         if tied is not None and pitch == self.notes[tied].pitch:

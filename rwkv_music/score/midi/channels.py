@@ -16,7 +16,7 @@ _SYSTEM_RESETS = (
 )
 """General MIDI on, General MIDI 2 on; the second byte is a device number."""
 
-Place = tuple[int, int]
+PortChannel = tuple[int, int]
 """Port and channel."""
 
 
@@ -33,21 +33,21 @@ class Channels:
     """Follows program changes, bank selects and system-exclusive messages."""
 
     def __init__(self) -> None:
-        self._channels: dict[Place, Channel] = {}
+        self._channels: dict[PortChannel, Channel] = {}
         self._is_gs = False
         self._is_xg = False
 
-    def __getitem__(self, place: Place) -> Channel:
+    def __getitem__(self, port_channel: PortChannel) -> Channel:
         """Return the state of a channel."""
-        if place not in self._channels:
-            self._channels[place] = Channel(is_drum=place[1] == _DRUM_CHANNEL)
-        return self._channels[place]
+        if port_channel not in self._channels:
+            self._channels[port_channel] = Channel(is_drum=port_channel[1] == _DRUM_CHANNEL)
+        return self._channels[port_channel]
 
-    def control(self, place: Place, number: int, value: int) -> None:
+    def control(self, port_channel: PortChannel, number: int, value: int) -> None:
         """Apply a controller: banks of rhythm parts make a channel a drum channel."""
         if number != _BANK_MSB:
             return
-        channel = self[place]
+        channel = self[port_channel]
         is_rhythm_bank = (
             value == _GM2_RHYTHM_BANK
             or (value == _XG_DRUM_BANK and not self._is_gs)
@@ -85,7 +85,7 @@ class Channels:
             channel.is_drum, channel.is_drum_by_bank = data[3] > 0, False
 
     def _reset(self, port: int) -> None:
-        for place, channel in self._channels.items():
-            if place[0] == port:
-                channel.is_drum = place[1] == _DRUM_CHANNEL
+        for port_channel, channel in self._channels.items():
+            if port_channel[0] == port:
+                channel.is_drum = port_channel[1] == _DRUM_CHANNEL
                 channel.is_drum_by_bank = False

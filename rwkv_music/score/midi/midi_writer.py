@@ -28,7 +28,7 @@ _END_OF_TRACK = b"\xff\x2f\x00"
 _EMPTY_TEXT = b"\xff\x01\x00"
 """Separates waits that are too long for one delta time."""
 
-Place = tuple[int, int]
+PortChannel = tuple[int, int]
 
 
 def to_midi(score: "symusic.Score") -> bytes:
@@ -42,10 +42,10 @@ def to_midi(score: "symusic.Score") -> bytes:
     kits = {track.program for track in score.tracks if track.is_drum}
     if len(score.tracks) <= len(_PITCHED_CHANNELS) and len(kits) <= 1:
         return content  # every part has a channel of its own
-    places = _places(score)
+    port_channels = _port_channels(score)
     midi = parse_midi(content, name="the score")
-    has_ports = any(port for port, _ in places)
-    for track, (port, channel) in zip(midi.tracks, places, strict=True):
+    has_ports = any(port for port, _ in port_channels)
+    for track, (port, channel) in zip(midi.tracks, port_channels, strict=True):
         track.events[:] = [(tick, _on_channel(event, channel)) for tick, event in track.events]
         if has_ports:
             track.events.insert(0, (0, bytes((_META, 0x21, port))))
@@ -72,7 +72,7 @@ class _SharedChannel:
     """Rows of pitch, onset and end."""
 
 
-def _places(score: "symusic.Score") -> list[Place]:
+def _port_channels(score: "symusic.Score") -> list[PortChannel]:
     """Return port and channel of every part."""
     kits = list(dict.fromkeys(track.program for track in score.tracks if track.is_drum))
     pitched = [track for track in score.tracks if not track.is_drum]
@@ -85,14 +85,14 @@ def _places(score: "symusic.Score") -> list[Place]:
             f"{_MAX_PORTS * len(_PITCHED_CHANNELS)}: merge some of them"
         )
     remaining = iter(channels)
-    places = []
+    port_channels = []
     for track in score.tracks:
         if track.is_drum:
-            places.append((kits.index(track.program), _DRUM_CHANNEL))
+            port_channels.append((kits.index(track.program), _DRUM_CHANNEL))
         else:
             port, index = divmod(next(remaining), len(_PITCHED_CHANNELS))
-            places.append((port, _PITCHED_CHANNELS[index]))
-    return places
+            port_channels.append((port, _PITCHED_CHANNELS[index]))
+    return port_channels
 
 
 def _shared_channels(tracks: "list[symusic.Track]") -> list[int] | None:

@@ -37,7 +37,7 @@ _GENERAL_MIDI = 0x7E
 
 
 class MidiScan(NamedTuple):
-    """What a scan found."""
+    """Result of a scan."""
 
     is_plain: bool
     """Whether the strict parser reads the file correctly."""
@@ -84,18 +84,18 @@ def _tracks(content: bytes) -> Iterator[bytes]:
     )
     if length != 6 or not division or division & 0x8000 or file_format > 1:
         raise _NotPlainError
-    offset, found = _HEADER_BYTES, 0
+    offset, num_tracks = _HEADER_BYTES, 0
     while offset + 8 <= len(content):
         end = offset + 8 + int.from_bytes(content[offset + 4 : offset + 8], "big")
         if end > len(content):
             raise _NotPlainError
         if content[offset : offset + 4] == b"MTrk":
-            found += 1
+            num_tracks += 1
             yield content[offset + 8 : end]
         elif not content[offset : offset + 4].isalnum():
             raise _NotPlainError
         offset = end
-    if found != tracks or offset != len(content):
+    if num_tracks != tracks or offset != len(content):
         raise _NotPlainError
 
 

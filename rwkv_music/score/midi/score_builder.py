@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rwkv_music.score.midi.channels import Channels, Place
+from rwkv_music.score.midi.channels import Channels, PortChannel
 from rwkv_music.score.midi.repair import MAX_REPORTED, ParsedMidi
 from rwkv_music.score.text_decoding import decode_texts
 
@@ -72,13 +72,15 @@ class _State:
     channels: Channels = field(default_factory=Channels)
     ports: list[int] = field(default_factory=list)
     parts: dict[_PartKey, _PartEvents] = field(default_factory=dict)
-    sounding: dict[Place, dict[tuple[int, int], deque[_SoundingNote]]] = field(default_factory=dict)
-    """By place, then by track and pitch."""
-    waiting: dict[tuple[int, Place], list[tuple[int, bytes]]] = field(default_factory=dict)
-    """Controllers by track and place that come before the first note of their part."""
+    sounding: dict[PortChannel, dict[tuple[int, int], deque[_SoundingNote]]] = field(
+        default_factory=dict
+    )
+    """By port and channel, then by track and pitch."""
+    waiting: dict[tuple[int, PortChannel], list[tuple[int, bytes]]] = field(default_factory=dict)
+    """Controllers by track, port and channel that come before the first note of their part."""
     names: dict[int, str] = field(default_factory=dict)
     lyrics: "dict[int, list[symusic.TextMeta]]" = field(default_factory=dict)
-    own_programs: dict[tuple[int, Place], int] = field(default_factory=dict)
+    own_programs: dict[tuple[int, PortChannel], int] = field(default_factory=dict)
     """Programs that a track has set on a channel itself."""
     unended: Counter[int] = field(default_factory=Counter)
     num_notes: int = 0
@@ -99,8 +101,8 @@ def build_score(midi: ParsedMidi) -> BuiltScore:
             state.channels.system_exclusive(state.ports[track], event[1:])
         elif status < _SYSTEM_EXCLUSIVE:
             _read_channel_event(state, track, tick, event)
-    for place in list(state.sounding):
-        _end_all(state, place, None, midi)
+    for port_channel in list(state.sounding):
+        _end_all(state, port_channel, None, midi)
     _add_tracks(score, state)
     repairs = list(midi.repairs)
     for track, count in sorted(state.unended.items()):
@@ -166,37 +168,37 @@ def _read_meta(
 
 
 def _read_channel_event(state: _State, track: int, tick: int, event: bytes) -> None:
-    message, place = event[0] & 0xF0, (state.ports[track], event[0] & 0x0F)
+    message, port_channel = event[0] & 0xF0, (state.ports[track], event[0] & 0x0F)
     if message == 0xC0:
-        state.channels[place].program = event[1]
-        state.own_programs[track, place] = event[1]
+        state.channels[port_channel].program = event[1]
+        state.own_programs[track, port_channel] = event[1]
         return
     if message == 0x80 or (message == 0x90 and not event[2]):
-        waiting = state.sounding.get(place, {}).get((track, event[1]))
+        waiting = state.sounding.get(port_channel, {}).get((track, event[1]))
         if waiting:
             _end_note(state, waiting.popleft(), event[1], tick)
         return
     if message not in {0x90, 0xB0, 0xE0}:
         return
-    channel = state.channels[place]
-    program = state.own_programs.get((track, place), channel.program)
-    key = _PartKey(track, *place, program, channel.is_drum)
+    channel = state.channels[port_channel]
+    program = state.own_programs.get((track, port_channel), channel.program)
+    key = _PartKey(track, *port_channel, program, channel.is_drum)
     if message == 0x90:
         state.num_notes += 1
-        pitches = state.sounding.setdefault(place, {})
+        pitches = state.sounding.setdefault(port_channel, {})
         pitches.setdefault((track, event[1]), deque()).append(_SoundingNote(key, tick, event[2]))
         part = _part(state, key)
-        for waiting_tick, waiting_event in state.waiting.pop((track, place), ()):
+        for waiting_tick, waiting_event in state.waiting.pop((track, port_channel), ()):
             _add_control(part, waiting_tick, waiting_event)
         return
     if message == 0xB0 and event[1] in _ENDING_CONTROLLERS:
-        _end_all(state, place, tick, None)
+        _end_all(state, port_channel, tick, None)
     elif message == 0xB0:
-        state.channels.control(place, event[1], event[2])
+        state.channels.control(port_channel, event[1], event[2])
     if key in state.parts:
         _add_control(state.parts[key], tick, event)
     else:
-        state.waiting.setdefault((track, place), []).append((tick, event))
+        state.waiting.setdefault((track, port_channel), []).append((tick, event))
 
 
 def _add_control(part: _PartEvents, tick: int, event: bytes) -> None:
@@ -220,9 +222,11 @@ def _end_note(state: _State, note: _SoundingNote, pitch: int, tick: int) -> None
     state.parts[note.key].notes.append((note.onset, duration, pitch, note.velocity))
 
 
-def _end_all(state: _State, place: Place, tick: int | None, midi: ParsedMidi | None) -> None:
+def _end_all(
+    state: _State, port_channel: PortChannel, tick: int | None, midi: ParsedMidi | None
+) -> None:
     """End all notes of a channel at a tick, or each at the end of its track."""
-    for (track, pitch), waiting in state.sounding.pop(place, {}).items():
+    for (track, pitch), waiting in state.sounding.pop(port_channel, {}).items():
         for note in waiting:
             if midi is None:
                 _end_note(state, note, pitch, tick or 0)
