@@ -1,10 +1,10 @@
-"""Which token may follow: the state machine of canonical streams.
+"""Grammar of canonical streams: which tokens may come next.
 
-It admits exactly what the encoder writes. The sampler masks a model with it, and the decoder walks
-streams that are not well-formed through it, so that both mean the same by "allowed".
+It allows exactly what the encoder writes. Sampling masks a model's logits with it, and decoding
+passes streams that are not well-formed through it.
 
-Times are in grid steps. Inside a bar, `beat` and `sub` are the position in force; after a BEAT or
-SUBBEAT token the position is *pending* until an event, or a BAR that cuts the bar there.
+Times are in grid steps. Inside a bar, `_beat` and `_subbeat` are the current position; after a BEAT
+or SUBBEAT token it is *pending* until an event, or a BAR that cuts the bar there.
 """
 
 import copy
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from rwkv_music.errors import InputError
+from rwkv_music.tokenizer.events import EventType
 from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
     DRUM_PROGRAM,
@@ -43,27 +44,29 @@ FOLLOWERS: dict[TokenType, tuple[TokenType, ...]] = {
     TokenType.PED: _AFTER_EVENT,
     TokenType.EOS: (),
 }
-"""Kinds that may follow a kind at all; the state decides which of their values."""
+"""Types that may follow a type at all; the state of the grammar decides which of their values."""
 
-# Ranks of events at one moment, as the encoder orders them.
-_TEMPO, _UP, _DOWN, _NOTE = range(4)
+# NOTE stands for DRUM too: drum parts are the last ones, so that both are sorted by part.
+_TEMPO, _UP, _DOWN, _NOTE = (
+    EventType.TEMPO, EventType.PEDAL_UP, EventType.PEDAL_DOWN, EventType.NOTE,
+)  # fmt: skip
 
 
 class _Key(NamedTuple):
-    """Place of the last event in the order of its moment; the next one must not be before it."""
+    """What the events of one moment are sorted by; the next must not come before the last one."""
 
-    rank: int
-    slot: int = -1
+    type: int
+    part: int = -1
     pitch: int = -1
     level: int = -1
     duration: int = -1
 
 
 class Grammar:
-    """The state after some tokens; before BOS when it is made.
+    """State machine over tokens; it begins before BOS.
 
     Args:
-        vocabulary: What the ids mean.
+        vocabulary: Of the tokens.
 
     Example:
         >>> grammar = Grammar(Vocabulary())
@@ -79,14 +82,14 @@ class Grammar:
         self._signature = (0, 0)
         self._new_numerator = 0
         self._programs: tuple[int, ...] = ()
-        self._slot: int | None = None
+        self._part: int | None = None
         self._bars = 0
         self._bar_start = 0
         self._bar_length = 0
         self._bar_is_empty = True
         self._was_cut = False
         self._beat = 0
-        self._sub = 0
+        self._subbeat = 0
         self._is_pending = False
         self._key: _Key | None = None
         self._note = _Key(_NOTE)
@@ -97,32 +100,32 @@ class Grammar:
         self._last_tempo_time = -1
 
     def copy(self) -> "Grammar":
-        """An independent state at the same place."""
+        """Return an independent grammar in the same state."""
         # Every field is immutable, so a shallow copy shares nothing that can change.
         return copy.copy(self)
 
     @property
     def bars(self) -> int:
-        """Number of BAR tokens taken."""
+        """Number of BAR tokens so far."""
         return self._bars
 
     @property
     def bar_start(self) -> int:
-        """The grid step at which the bar begins."""
+        """Grid step at which the current bar begins."""
         return self._bar_start
 
     @property
     def bar_end(self) -> int:
-        """The grid step at which the bar ends unless it is cut; 0 before the first bar."""
+        """Grid step at which the current bar ends unless it is cut; 0 before the first bar."""
         return self._bar_start + self._bar_length if self._bars else 0
 
     @property
     def finished(self) -> bool:
-        """Whether EOS was taken."""
+        """Whether the last token was EOS."""
         return self._last is TokenType.EOS
 
     def feed(self, ids: Integer[np.ndarray, " tokens"]) -> None:
-        """Take a whole prompt.
+        """Advance by several tokens.
 
         Raises:
             InputError: At the first token that is not allowed.
@@ -131,26 +134,26 @@ class Grammar:
             self.advance(token)
 
     def allows(self, token: int) -> bool:
-        """Whether a token may come next."""
+        """Return whether a token may come next."""
         return bool(self.allowed()[token])
 
     def advance(self, token: int) -> None:
-        """Take one token.
+        """Advance by one token.
 
         Raises:
             InputError: If it is not allowed here.
         """
         if not 0 <= token < self.vocabulary.size or not self.allows(token):
-            place = "the beginning" if self._last is None else self._last.name
+            last = "the beginning" if self._last is None else self._last.name
             raise InputError(
-                f"token {token} ({self.vocabulary.describe(token)}) cannot follow {place} here"
+                f"token {token} ({self.vocabulary.describe(token)}) cannot follow {last} here"
             )
-        kind = TokenType(int(self.vocabulary.types[token]))
-        self._take(kind, int(self.vocabulary.values[token]))
-        self._last = kind
+        token_type = TokenType(int(self.vocabulary.types[token]))
+        self._take(token_type, int(self.vocabulary.values[token]))
+        self._last = token_type
 
     def allowed(self) -> Bool[np.ndarray, " vocab"]:
-        """Which tokens may come next; all False after EOS."""
+        """Return a mask of the tokens that may come next; all False after EOS."""
         mask = np.zeros(self.vocabulary.size, dtype=bool)
         if self._last is None:
             mask[self.vocabulary.BOS] = True
@@ -163,15 +166,15 @@ class Grammar:
         elif self._last is TokenType.NUM:
             self._allow_denominators(mask)
         elif self._last is TokenType.PART:
-            self._allow_sounds(mask, self._slot or 0)
+            self._allow_sounds(mask, self._part or 0)
         elif not self.finished:
             self._allow_in_bar(mask)
         return mask
 
-    # What is allowed where.
+    # Masks.
 
-    def _span(self, kind: TokenType, first: int = 0, stop: int | None = None) -> slice:
-        ids = self.vocabulary.ranges[kind]
+    def _span(self, token_type: TokenType, first: int = 0, stop: int | None = None) -> slice:
+        ids = self.vocabulary.ranges[token_type]
         return slice(ids.start + first, ids.stop if stop is None else ids.start + stop)
 
     def _levels(self) -> int:
@@ -211,10 +214,10 @@ class Grammar:
         mask[self._span(TokenType.NUM)] = True
 
     def _allow_denominators(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        for place, denominator in enumerate(DENOMINATORS):
+        for index, denominator in enumerate(DENOMINATORS):
             is_new = (self._new_numerator, denominator) != self._signature
             fits = 4 * self._new_numerator <= MAX_BEATS * denominator
-            mask[self.vocabulary.denominator[place]] = is_new and fits
+            mask[self.vocabulary.denominator[index]] = is_new and fits
 
     def _allow_in_bar(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         if self._last is TokenType.BAR:
@@ -233,11 +236,11 @@ class Grammar:
         mask[self.vocabulary.EOS] = self._can_end()
 
     def _is_new_tempo(self) -> bool:
-        """Whether the tempo just begun is whole without a fraction."""
+        """Whether the last TEMPO is complete without a TEMPO_FRACTION."""
         return self._tempo != self._old_tempo and bool(self.vocabulary.exact_tempos[self._tempo])
 
     def _position(self) -> int:
-        return self._beat * self.vocabulary.steps_per_quarter + self._sub
+        return self._beat * self.vocabulary.steps_per_quarter + self._subbeat
 
     def _can_cut(self) -> bool:
         return 0 < self._position() < self._bar_length
@@ -255,13 +258,13 @@ class Grammar:
         grid = self.vocabulary.steps_per_quarter
         if self._last is TokenType.SUBBEAT:
             return
-        room = self._bar_length - self._beat * grid
+        remaining = self._bar_length - self._beat * grid
         if self._last is TokenType.BEAT:
-            mask[self._span(TokenType.SUBBEAT, 0, max(0, min(grid, room)))] = True
-            mask[self.vocabulary.subbeat[self._sub]] = False
+            mask[self._span(TokenType.SUBBEAT, 0, max(0, min(grid, remaining)))] = True
+            mask[self.vocabulary.subbeat[self._subbeat]] = False
             return
-        later = self._sub + 1
-        mask[self._span(TokenType.SUBBEAT, later, max(later, min(grid, room)))] = True
+        later = self._subbeat + 1
+        mask[self._span(TokenType.SUBBEAT, later, max(later, min(grid, remaining)))] = True
         beats = -(-self._bar_length // grid)
         mask[self._span(TokenType.BEAT, self._beat + 1, max(self._beat + 1, beats))] = True
 
@@ -271,34 +274,34 @@ class Grammar:
             exact = self.vocabulary.exact_tempos
             mask[self._span(TokenType.TEMPO)] = exact.any(axis=1)
             self._forbid_only_tempo(mask)
-        for slot in range(len(self._programs)):
-            if slot == self._slot:
-                self._allow_sounds(mask, slot)
-            elif self._can_sound(slot):
-                mask[self.vocabulary.part[slot]] = True
+        for part in range(len(self._programs)):
+            if part == self._part:
+                self._allow_sounds(mask, part)
+            elif self._can_sound(part):
+                mask[self.vocabulary.part[part]] = True
 
     def _forbid_only_tempo(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        """The whole tempo in force may come again only if another fraction can follow it."""
+        """Allow the current whole tempo only if another fraction can follow it."""
         whole, fraction = self._tempo
         fractions = self.vocabulary.exact_tempos[whole].copy()
         fractions[fraction] = False
         mask[self.vocabulary.tempo[whole]] = bool(fractions.any())
 
-    def _can_sound(self, slot: int) -> bool:
+    def _can_sound(self, part: int) -> bool:
         """Whether a pedal switch or a note of this part may still come at this moment."""
-        return self._key is None or self._key.rank < _NOTE or slot >= self._key.slot
+        return self._key is None or self._key.type < _NOTE or part >= self._key.part
 
-    def _allow_sounds(self, mask: Bool[np.ndarray, " vocab"], slot: int) -> None:
-        is_down = slot in self._pedals
+    def _allow_sounds(self, mask: Bool[np.ndarray, " vocab"], part: int) -> None:
+        is_down = part in self._pedals
         key = self._key or _Key(-1)
-        rank = _UP if is_down else _DOWN
-        if (rank, slot) > (key.rank, key.slot):
+        switch = _UP if is_down else _DOWN
+        if (switch, part) > (key.type, key.part):
             mask[self.vocabulary.pedal[0 if is_down else 1]] = True
-        kind = TokenType.DRUM if self._programs[slot] == DRUM_PROGRAM else TokenType.PITCH
-        if (_NOTE, slot) > (key.rank, key.slot):
-            mask[self._span(kind)] = True
-        elif (_NOTE, slot) == (key.rank, key.slot):
-            mask[self._span(kind, key.pitch)] = True
+        token_type = TokenType.DRUM if self._programs[part] == DRUM_PROGRAM else TokenType.PITCH
+        if (_NOTE, part) > (key.type, key.part):
+            mask[self._span(token_type)] = True
+        elif (_NOTE, part) == (key.type, key.part):
+            mask[self._span(token_type, key.pitch)] = True
 
     def _lowest_level(self) -> int:
         key, note = self._key, self._note
@@ -310,34 +313,34 @@ class Grammar:
         is_repeat = key is not None and key[:4] == note[:4]
         return key.duration if key is not None and is_repeat else 0
 
-    # What a token changes.
+    # Changes of state.
 
-    def _take(self, kind: TokenType, value: int) -> None:
-        if kind is TokenType.BAR:
+    def _take(self, token_type: TokenType, value: int) -> None:
+        if token_type is TokenType.BAR:
             self._take_bar()
-        elif kind is TokenType.TEMPO:
+        elif token_type is TokenType.TEMPO:
             self._old_tempo = self._tempo
             self._tempo = (value, 0)
             self._take_tempo_event()
-        elif kind is TokenType.TEMPO_FRACTION:
+        elif token_type is TokenType.TEMPO_FRACTION:
             self._tempo = (self._tempo[0], value)
-        elif kind is TokenType.NUM:
+        elif token_type is TokenType.NUM:
             self._new_numerator = value + 1
-        elif kind is TokenType.DEN:
+        elif token_type is TokenType.DEN:
             self._signature = (self._new_numerator, DENOMINATORS[value])
             self._bar_length = self._full_length()
             self._was_cut = False
-        elif kind is TokenType.PART:
-            self._slot = value
-        elif kind is TokenType.PROG:
+        elif token_type is TokenType.PART:
+            self._part = value
+        elif token_type is TokenType.PROG:
             self._programs += (value,)
-            self._slot = None
-        elif kind is TokenType.BEAT:
+            self._part = None
+        elif token_type is TokenType.BEAT:
             self._beat, self._is_pending, self._key = value, True, None
-        elif kind is TokenType.SUBBEAT:
-            self._sub, self._is_pending, self._key = value, True, None
+        elif token_type is TokenType.SUBBEAT:
+            self._subbeat, self._is_pending, self._key = value, True, None
         else:
-            self._take_sound(kind, value)
+            self._take_sound(token_type, value)
 
     def _full_length(self) -> int:
         numerator, denominator = self._signature
@@ -350,36 +353,36 @@ class Grammar:
         self._bars += 1
         self._bar_length = self._full_length()
         self._bar_is_empty = True
-        self._beat = self._sub = 0
+        self._beat = self._subbeat = 0
         self._is_pending = False
         self._key = None
 
     def _take_tempo_event(self) -> None:
         if self._bars:
-            self._happens(_Key(_TEMPO))
+            self._add_event(_Key(_TEMPO))
             self._last_tempo_time = self._bar_start + self._position()
 
-    def _take_sound(self, kind: TokenType, value: int) -> None:
-        slot = self._slot or 0
+    def _take_sound(self, token_type: TokenType, value: int) -> None:
+        part = self._part or 0
         now = self._bar_start + self._position()
-        if kind is TokenType.PED:
+        if token_type is TokenType.PED:
             is_down = value == 1
-            self._happens(_Key(_DOWN if is_down else _UP, slot))
-            self._pedals = self._pedals | {slot} if is_down else self._pedals - {slot}
+            self._add_event(_Key(_DOWN if is_down else _UP, part))
+            self._pedals = self._pedals | {part} if is_down else self._pedals - {part}
             self._sound_end = max(self._sound_end, now)
-            self._used |= {slot}
-        elif kind in {TokenType.PITCH, TokenType.DRUM}:
-            self._note = _Key(_NOTE, slot, value)
-        elif kind is TokenType.VEL:
+            self._used |= {part}
+        elif token_type in {TokenType.PITCH, TokenType.DRUM}:
+            self._note = _Key(_NOTE, part, value)
+        elif token_type is TokenType.VEL:
             self._note = self._note._replace(level=value)
-        elif kind is TokenType.DUR:
-            self._happens(self._note._replace(duration=value))
+        elif token_type is TokenType.DUR:
+            self._add_event(self._note._replace(duration=value))
             end = now + int(self.vocabulary.durations[value])
             self._sound_end = max(self._sound_end, end)
             self._has_note = True
-            self._used |= {slot}
+            self._used |= {part}
 
-    def _happens(self, key: _Key) -> None:
+    def _add_event(self, key: _Key) -> None:
         self._key = key
         self._is_pending = False
         self._bar_is_empty = False

@@ -1,4 +1,4 @@
-"""The parts of a score, in the order of their slots."""
+"""The parts of a score, in the order of their tokens."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,46 +14,46 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A track with something in it, or several of one program where there are too many."""
+    """A track with notes or pedals, or several of one program where there are too many."""
 
     program: int
-    places: tuple[int, ...]
+    tracks: tuple[int, ...]
     """Indices of its tracks in the score."""
     track: "symusic.Track"
 
 
-def parts_of(score: "symusic.Score", slots: int) -> list[Part]:
-    """Tracks with notes or pedals, sorted by program, drums last.
+def parts_of(score: "symusic.Score", max_parts: int) -> list[Part]:
+    """Return the tracks with notes or pedals, sorted by program, drums last.
 
-    Where there are more than `slots`, tracks of one program become one part, as few as it takes.
+    Where there are more than `max_parts`, tracks of one program become one part, as few as needed.
 
     Raises:
-        InputError: If there is no note, or there are more programs than slots.
+        InputError: If there is no note, or there are more programs than `max_parts`.
     """
     has_notes = False
     parts = []
-    for place, track in enumerate(score.tracks):
+    for index, track in enumerate(score.tracks):
         sounds = len(track.notes) > 0
         if sounds or any(each.number == SUSTAIN_PEDAL for each in track.controls):
             has_notes |= sounds
             program = DRUM_PROGRAM if track.is_drum else track.program
-            parts.append(Part(program, (place,), track))
+            parts.append(Part(program, (index,), track))
     if not has_notes:
         raise InputError("the score has no notes, at least 1 is needed: choose another file")
     if len(parts) > 1:
         parts.sort(key=lambda part: part.program)
-    return parts if len(parts) <= slots else _merged(parts, slots)
+    return parts if len(parts) <= max_parts else _merged(parts, max_parts)
 
 
-def _merged(parts: list[Part], slots: int) -> list[Part]:
-    """Parts of which the last two of the program with the most became one, again and again."""
+def _merged(parts: list[Part], max_parts: int) -> list[Part]:
+    """Merge the last two parts of the program with the most, until there are `max_parts`."""
     counts = Counter(part.program for part in parts)
-    if len(counts) > slots:
+    if len(counts) > max_parts:
         raise InputError(
-            f"the score has {len(counts)} parts of different programs, at most {slots} can be "
+            f"the score has {len(counts)} parts of different programs, at most {max_parts} can be "
             "written: leave some out"
         )
-    for _ in range(len(parts) - slots):
+    for _ in range(len(parts) - max_parts):
         crowded = max(counts, key=lambda program: (counts[program], -program))
         counts[crowded] -= 1
     kept = []
@@ -65,7 +65,7 @@ def _merged(parts: list[Part], slots: int) -> list[Part]:
 
 
 def _as_one(parts: list[Part]) -> Part:
-    """Parts of one program as one: all notes, and the pedal down while any of them has it down."""
+    """Merge parts of one program: all notes, and the pedal down while any of them has it down."""
     import symusic
 
     if len(parts) == 1:
@@ -82,12 +82,12 @@ def _as_one(parts: list[Part]) -> Part:
     for time, step in switches:
         down += step
         merged.controls.append(symusic.ControlChange(time, SUSTAIN_PEDAL, 127 if down > 0 else 0))
-    places = tuple(place for part in parts for place in part.places)
-    return Part(parts[0].program, places, merged)
+    tracks = tuple(index for part in parts for index in part.tracks)
+    return Part(parts[0].program, tracks, merged)
 
 
 def _switches(track: "symusic.Track") -> list[tuple[int, int]]:
-    """When the pedal of a track goes down (1) and up (-1)."""
+    """Return when the pedal of a track goes down (1) and up (-1)."""
     table = track.controls.numpy()
     own = np.flatnonzero(table["number"] == SUSTAIN_PEDAL)
     own = own[np.argsort(table["time"][own], kind="stable")]

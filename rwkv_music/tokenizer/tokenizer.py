@@ -1,4 +1,4 @@
-"""The tokenizer a user holds: settings, encode, decode."""
+"""The tokenizer: settings, encode, decode."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Tokenizer:
-    """Turns scores into token ids and back.
+    """Converts scores to token ids and back.
 
     Args:
         steps_per_quarter: Grid steps in a quarter note: 48, 96, 192 or 480. An onset moves by half
@@ -33,10 +33,10 @@ class Tokenizer:
     """
 
     VERSION = 2
-    """Counts up when the same score would become other ids; token stores carry it.
+    """Increases when the same score would become other ids; token stores record it.
 
-    What each id means follows from the settings alone, so that models need no version: one that was
-    trained on ids of version 1 reads those of version 2, which keeps more switches of the pedal.
+    What each id means follows from the settings alone, so models need no version: a model trained
+    on ids of version 1 reads those of version 2, which keep more switches of the pedal.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Tokenizer:
 
     @property
     def settings(self) -> dict[str, int]:
-        """What `from_settings` needs to make the same tokenizer; a checkpoint carries it."""
+        """Settings for `from_settings`; a checkpoint records them."""
         return {
             "steps_per_quarter": self.vocabulary.steps_per_quarter,
             "velocities": self.vocabulary.velocities,
@@ -62,7 +62,7 @@ class Tokenizer:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, int]) -> "Tokenizer":
-        """The tokenizer with these settings.
+        """Return the tokenizer with these settings; older names of them are accepted.
 
         Raises:
             InputError: If a setting is unknown or out of range.
@@ -77,7 +77,7 @@ class Tokenizer:
         return cls(**settings)
 
     def encode(self, score: "symusic.Score") -> UInt16[np.ndarray, " tokens"]:
-        """The score as token ids, from BOS to EOS.
+        """Return the score as token ids, from BOS to EOS.
 
         Notes are moved to the nearest grid step; none is dropped. Where a score has more parts than
         `max_parts`, some of one program become one part: `merged_parts` tells which. The score
@@ -96,17 +96,17 @@ class Tokenizer:
         return encode(score, self.vocabulary)
 
     def part_order(self, score: "symusic.Score") -> list[int]:
-        """Index of the track that each part stands for (the first one), in the order of `encode`.
+        """Return the index of the first track of each part, in the order of the parts of `encode`.
 
         Raises:
             InputError: If there is no note, or there are more programs than `max_parts`.
         """
         from rwkv_music.tokenizer.parts import parts_of
 
-        return [part.places[0] for part in parts_of(score, self.vocabulary.max_parts)]
+        return [part.tracks[0] for part in parts_of(score, self.vocabulary.max_parts)]
 
     def merged_parts(self, score: "symusic.Score") -> dict[int, list[int]]:
-        """Which tracks `encode` writes as one part, since there are more of them than `max_parts`.
+        """Return the tracks that `encode` merges where a score has more than `max_parts` parts.
 
         Returns:
             Program (128 for drums) -> indices of its merged tracks; empty for nearly all music.
@@ -117,13 +117,13 @@ class Tokenizer:
         from rwkv_music.tokenizer.parts import parts_of
 
         parts = parts_of(score, self.vocabulary.max_parts)
-        return {part.program: list(part.places) for part in parts if len(part.places) > 1}
+        return {part.program: list(part.tracks) for part in parts if len(part.tracks) > 1}
 
     def decode(self, ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":
-        """Token ids as a score. Never raises: tokens that the grammar refuses are passed over.
+        """Return token ids as a score. Never raises: tokens that the grammar refuses are ignored.
 
         Args:
-            ids: Any whole numbers; a piece, a window, or what a model made up.
+            ids: Any integers; a piece, a window, or what a model generated.
 
         Returns:
             A score with `ticks_per_quarter` of this tokenizer, possibly without notes.
@@ -133,28 +133,28 @@ class Tokenizer:
         return decode(np.asarray(ids), self.vocabulary)
 
     def token_times(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
-        """The moment that each token of a stream speaks of, in grid steps; 0 in the header.
+        """Return the time of each token of a stream in grid steps; 0 in the header.
 
         Args:
             ids: A piece or a window.
 
         Raises:
-            InputError: If the ids are no such stream.
+            InputError: If the ids are neither.
         """
         from rwkv_music.tokenizer.reader import token_times
 
         return token_times(np.asarray(ids), self.vocabulary)
 
     def grammar(self) -> Grammar:
-        """The state machine of canonical streams, before BOS."""
+        """Return the grammar of canonical streams, before BOS."""
         return Grammar(self.vocabulary)
 
     def num_bars(self, ids: Integer[np.ndarray, " tokens"]) -> int:
-        """Bar tokens in a stream."""
+        """Return the number of bars in a stream."""
         return int((ids == self.vocabulary.BAR).sum())
 
     def note_count(self, ids: Integer[np.ndarray, " tokens"]) -> int:
-        """Notes in a stream: each ends with a duration."""
+        """Return the number of notes in a stream."""
         durations = self.vocabulary.duration
         return int(((ids >= durations.start) & (ids < durations.stop)).sum())
 

@@ -1,6 +1,6 @@
-"""What every token id means.
+"""The token ids and what they mean.
 
-Each kind of token owns a contiguous range of ids; `print(Vocabulary())` shows them all.
+Each token type has a contiguous range of ids; `print(Vocabulary())` shows them all.
 """
 
 from enum import IntEnum
@@ -20,7 +20,7 @@ FASTEST_TEMPO = 511
 TEMPO_FRACTIONS = 256
 SLOWEST_TEMPO_STEPS = SLOWEST_TEMPO * TEMPO_FRACTIONS
 FASTEST_TEMPO_STEPS = FASTEST_TEMPO * TEMPO_FRACTIONS + TEMPO_FRACTIONS - 1
-"""The fastest tempo that can be written, in 1/256 quarters per minute."""
+"""The fastest tempo that has a token, in 1/256 quarters per minute."""
 MAX_NUMERATOR = 128
 DENOMINATORS = (1, 2, 4, 8, 16, 32, 64)
 MAX_BEATS = 128
@@ -31,7 +31,7 @@ _PITCH_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 
 class TokenType(IntEnum):
-    """The kinds of token, in the order of their ids."""
+    """The types of token, in the order of their ids."""
 
     PAD = 0
     BOS = 1
@@ -62,7 +62,7 @@ class Vocabulary:
         max_parts: Parts a piece may have, 1 to 32.
 
     Raises:
-        InputError: If a number is none of those.
+        InputError: If a setting has another value.
 
     Example:
         >>> vocabulary = Vocabulary()
@@ -108,8 +108,8 @@ class Vocabulary:
         }
         start = _SPECIALS
         self.ranges: dict[TokenType, range] = {}
-        for kind, size in sizes.items():
-            self.ranges[kind] = range(start, start + size)
+        for token_type, size in sizes.items():
+            self.ranges[token_type] = range(start, start + size)
             start += size
         self.num_used = start
         self.size = -(-start // _ROUND_UP_TO) * _ROUND_UP_TO
@@ -135,32 +135,31 @@ class Vocabulary:
 
     @cached_property
     def types(self) -> Int[np.ndarray, " vocab"]:
-        """The kind of every id."""
+        """The type of every id."""
         table = np.full(self.size, TokenType.SPARE, dtype=np.int16)
         table[: TokenType.SPARE] = np.arange(TokenType.SPARE)
-        for kind, span in self.ranges.items():
-            table[span.start : span.stop] = kind
+        for token_type, span in self.ranges.items():
+            table[span.start : span.stop] = token_type
         return table
 
     @cached_property
     def values(self) -> Int[np.ndarray, " vocab"]:
-        """Each id's place within its kind's range."""
+        """Index of each id in the range of its type."""
         table = np.zeros(self.size, dtype=np.int32)
         for span in self.ranges.values():
             table[span.start : span.stop] = np.arange(len(span))
         return table
 
     def types_of(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
-        """The kinds of some ids; an id beyond the vocabulary is SPARE."""
+        """Return the types of ids; an id beyond the vocabulary is SPARE."""
         known = np.minimum(np.asarray(ids, dtype=np.int64), self.size - 1)
         return self.types[known]
 
     @cached_property
     def exact_tempos(self) -> Bool[np.ndarray, "tempos fractions"]:
-        """Which (tempo, fraction) survive being stored as whole microseconds per quarter.
+        """Which pairs (tempo, fraction) whole microseconds per quarter, as in MIDI, can represent.
 
-        MIDI stores a tempo so; above 484 quarters per minute two neighbouring fractions can fall on
-        one number of microseconds.
+        Above 484 quarters per minute two neighbouring fractions may have the same microseconds.
         """
         tempo = np.arange(SLOWEST_TEMPO, FASTEST_TEMPO + 1)[:, None]
         steps = tempo * TEMPO_FRACTIONS + np.arange(TEMPO_FRACTIONS)
@@ -169,37 +168,37 @@ class Vocabulary:
         return exact
 
     def velocity_value(self, level: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-        """MIDI velocity of a level: multiples of the step, 127 at most."""
+        """Return the MIDI velocity of a level: multiples of the step, 127 at most."""
         step = 128 // self.velocities
         velocity: Int[np.ndarray, "*shape"] = np.minimum(step * (level + 1), 127)
         return velocity
 
     def velocity_level(self, velocity: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-        """The level nearest to a MIDI velocity."""
+        """Return the level nearest to a MIDI velocity."""
         level: Int[np.ndarray, "*shape"] = self._nearest_levels[velocity]
         return level
 
     @cached_property
     def _nearest_levels(self) -> Int[np.ndarray, " velocities"]:
-        """For every MIDI velocity, the nearest level."""
+        """The nearest level to every MIDI velocity."""
         step = 128 // self.velocities
         return ((np.arange(128) + step // 2) // step).clip(1, self.velocities) - 1
 
     @property
     def num_velocities_used(self) -> int:
-        """Levels the encoder writes: with 128 levels the last would repeat velocity 127."""
+        """Number of levels in use: with 128 levels the last would repeat velocity 127."""
         return min(self.velocities, 127)
 
     def describe(self, token: int) -> str:
-        """An id in words."""
-        kind = TokenType(int(self.types_of(np.array([token]))[0]))
-        if kind not in self.ranges:
-            return kind.name
-        value = token - self.ranges[kind].start
-        return f"{kind.name} {self._value_in_words(kind, value)}"
+        """Return an id in words, for example "PITCH C4 (60)"."""
+        token_type = TokenType(int(self.types_of(np.array([token]))[0]))
+        if token_type not in self.ranges:
+            return token_type.name
+        value = token - self.ranges[token_type].start
+        return f"{token_type.name} {self._value_text(token_type, value)}"
 
-    def _value_in_words(self, kind: TokenType, value: int) -> str:
-        words = {
+    def _value_text(self, token_type: TokenType, value: int) -> str:
+        texts = {
             TokenType.TEMPO: f"{SLOWEST_TEMPO + value}",
             TokenType.TEMPO_FRACTION: f"{value}/{TEMPO_FRACTIONS}",
             TokenType.NUM: f"{value + 1}",
@@ -209,12 +208,12 @@ class Vocabulary:
             TokenType.VEL: f"{min((value + 1) * 128 // self.velocities, 127)}",
             TokenType.PED: "down" if value else "up",
         }
-        if kind is TokenType.DUR:
+        if token_type is TokenType.DUR:
             return f"{self.durations[value]}/{self.steps_per_quarter}"
-        return words.get(kind, f"{value}")
+        return texts.get(token_type, f"{value}")
 
     def __str__(self) -> str:
-        lines = ["  first    last  size  kind", "      0       3     4  PAD BOS EOS BAR"]
+        lines = ["  first    last  size  type", "      0       3     4  PAD BOS EOS BAR"]
         for span in self.ranges.values():
             first, last = self.describe(span.start), self.describe(span.stop - 1)
             ids = f"{span.start:7d} {span.stop - 1:7d} {len(span):5d}"
@@ -224,27 +223,27 @@ class Vocabulary:
 
 
 def tempo_microseconds(steps: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-    """Microseconds per quarter of a tempo in 1/256 quarters per minute."""
+    """Return microseconds per quarter of a tempo in 1/256 quarters per minute."""
     return np.rint(60_000_000 * TEMPO_FRACTIONS / steps).astype(np.int64)
 
 
 def tempo_steps(microseconds: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
-    """A tempo in 1/256 quarters per minute, held within what the vocabulary can say."""
+    """Return a tempo in 1/256 quarters per minute, clipped to the range of the vocabulary."""
     positive = np.maximum(microseconds, 1)
     steps = np.rint(60_000_000 * TEMPO_FRACTIONS / positive).astype(np.int64)
-    held: Int[np.ndarray, "*shape"] = np.clip(steps, SLOWEST_TEMPO_STEPS, FASTEST_TEMPO_STEPS)
-    return held
+    clipped: Int[np.ndarray, "*shape"] = np.clip(steps, SLOWEST_TEMPO_STEPS, FASTEST_TEMPO_STEPS)
+    return clipped
 
 
-def _duration_table(grid: int) -> Int[np.ndarray, " durations"]:
-    """Durations in grid steps: exact to half a quarter, then in steps that grow with the length."""
+def _duration_table(steps_per_quarter: int) -> Int[np.ndarray, " durations"]:
+    """Durations in grid steps: every step to half a quarter, then larger and larger steps."""
     bands = (
-        (1, grid // 2),
-        (2, 2 * grid),
-        (4, 4 * grid),
-        (grid // 8, 16 * grid),
-        (grid // 2, 64 * grid),
-        (4 * grid, LONGEST_NOTE_QUARTERS * grid),
+        (1, steps_per_quarter // 2),
+        (2, 2 * steps_per_quarter),
+        (4, 4 * steps_per_quarter),
+        (steps_per_quarter // 8, 16 * steps_per_quarter),
+        (steps_per_quarter // 2, 64 * steps_per_quarter),
+        (4 * steps_per_quarter, LONGEST_NOTE_QUARTERS * steps_per_quarter),
     )
     table: list[int] = [0]
     for step, limit in bands:

@@ -190,7 +190,7 @@ def notes_of_track(track: symusic.Track) -> list[tuple[int, ...]]:
 def test_the_completion_begins_with_the_same_bar() -> None:
     score = tune(bars=6, parts=3)
     score.tempos.append(symusic.Tempo(96, qpm=90.3))
-    windows = BarIndex(TOKENIZER.encode(score), TOKENIZER).window(1, 5, seam=3)
+    windows = BarIndex(TOKENIZER.encode(score), TOKENIZER).window(1, 5, completion_bar=3)
     example = Example(ids=windows.ids, completion_start=windows.completion_start)
     augment = RandomAugmentation(vocabulary=VOCABULARY, drop_fraction=0.7)
     generator = np.random.default_rng(0)

@@ -27,10 +27,10 @@ def grammar_accepts(ids: list[int], tokenizer: Tokenizer = TOKENIZER) -> bool:
     return grammar.finished
 
 
-def mutated(ids: list[int], rng: np.random.Generator) -> list[int]:
+def mutated(ids: list[int], rng: np.random.Generator) -> list[int]:  # noqa: PLR0911
     """The stream with one small change; most are of the kind that a careless rule lets through."""
     at = int(rng.integers(1, len(ids)))
-    change = int(rng.integers(6))
+    change = int(rng.integers(7))
     if change == 0:
         return [*ids[:at], *ids[at + 1 :]]
     if change == 1:
@@ -40,6 +40,11 @@ def mutated(ids: list[int], rng: np.random.Generator) -> list[int]:
         return [*ids[:at], max(0, ids[at] + step), *ids[at + 1 :]]
     if change == 3:
         return [*ids[:at], int(rng.integers(V.num_used)), *ids[at:]]
+    if change == 6:  # the header's signature, or its tempo, said again behind a bar line
+        bar = int(rng.choice([place for place, token in enumerate(ids) if token == V.BAR]))
+        begin = next(place for place, token in enumerate(ids) if token in V.numerator)
+        stated = ids[begin : begin + 2] if rng.random() < 0.5 else ids[1:begin]
+        return [*ids[: bar + 1], *stated, *ids[bar + 1 :]]
     other = int(rng.integers(1, len(ids)))
     first, second = min(at, other), max(at, other)
     if change == 4:  # two stretches change places

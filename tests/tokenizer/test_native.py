@@ -16,7 +16,11 @@ from rwkv_music.tokenizer import Tokenizer, native
 from rwkv_music.tokenizer.decode import columns_with_numpy
 from rwkv_music.tokenizer.encode import events_of
 from rwkv_music.tokenizer.events import EventTable, EventType, Header
-from rwkv_music.tokenizer.native_arguments import NoteColumns, address_of, native_encoding_tables
+from rwkv_music.tokenizer.native_arguments import (
+    NoteColumnsStruct,
+    address_of,
+    native_encoding_tables,
+)
 from rwkv_music.tokenizer.reader import read_with_numpy
 from rwkv_music.tokenizer.vocabulary import Vocabulary
 from rwkv_music.tokenizer.writer import header_tokens, write_with_numpy
@@ -250,7 +254,7 @@ def test_the_longest_notes_stay_inside_the_table_of_durations(loops: native.Nati
     for ticks in (1, 96, 480, 2**15 - 1):
         keys = np.zeros(3, dtype=np.int64)
         found = np.zeros(2, dtype=np.int64)
-        notes = NoteColumns(*map(address_of, (*columns, bits, ends)), 1, ticks)
+        notes = NoteColumnsStruct(*map(address_of, (*columns, bits, ends)), 1, ticks)
         count = loops._note_keys(
             native_encoding_tables(V).address,
             ctypes.addressof(notes),

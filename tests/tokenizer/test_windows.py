@@ -60,13 +60,13 @@ def test_a_window_is_admitted_by_the_grammar() -> None:
         index = BarIndex(TOKENIZER.encode(random_score(rng, ticks=480, free=True)), TOKENIZER)
         start = int(rng.integers(index.num_bars))
         stop = int(rng.integers(start + 1, index.num_bars + 1))
-        seam = int(rng.integers(start, stop))
-        window = index.window(start, stop, seam=seam)
+        completion = int(rng.integers(start, stop))
+        window = index.window(start, stop, completion_bar=completion)
         # An EOS also needs every declared part to have sounded, which a window need not do.
         TOKENIZER.grammar().feed(window.ids[window.ids != V.EOS])
         assert window.ids[window.completion_start] == V.BAR
         assert TOKENIZER.num_bars(window.ids) == stop - start
-        assert TOKENIZER.num_bars(window.ids[: window.completion_start]) == seam - start
+        assert TOKENIZER.num_bars(window.ids[: window.completion_start]) == completion - start
 
 
 def test_windows_of_random_streams_are_what_the_encoder_writes_for_them() -> None:
@@ -100,7 +100,7 @@ def slow_tune() -> np.ndarray:
     return TOKENIZER.encode(score)
 
 
-def test_the_header_in_force_by_hand() -> None:
+def test_the_header_at_a_bar_by_hand() -> None:
     index = BarIndex(slow_tune(), TOKENIZER)
     describe = [V.describe(int(token)) for token in index.header_at(2)]
     assert describe == [
@@ -129,8 +129,8 @@ def test_bars_that_are_not_there_are_refused() -> None:
     index = BarIndex(slow_tune(), TOKENIZER)
     with pytest.raises(InputError, match=r"bars \[3, 5\) are not in this piece of 4 bars"):
         index.window(3, 5)
-    with pytest.raises(InputError, match=r"the seam must be in \[0, 2\], got bar 3"):
-        index.window(0, 2, seam=3)
+    with pytest.raises(InputError, match=r"completion_bar must be in \[0, 2\], got 3"):
+        index.window(0, 2, completion_bar=3)
     with pytest.raises(InputError, match="the ids are not a piece"):
         BarIndex(np.array([V.BAR], dtype=np.uint16), TOKENIZER)
 

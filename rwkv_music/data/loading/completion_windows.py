@@ -130,7 +130,7 @@ class Windows:
         start = max(0, span.start - self.prompt_bars)
         piece = self.pieces[span.piece]
         index = BarIndex(piece.ids, self.tokenizer, self._bar_indexes[span.piece])
-        window = index.window(start, span.stop, seam=span.start)
+        window = index.window(start, span.stop, completion_bar=span.start)
         return Example(ids=window.ids, completion_start=window.completion_start)
 
     def __len__(self) -> int:
