@@ -12,6 +12,7 @@ from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError, ScoreFileError, write_problem
 from rwkv_music.score.instruments import program_name
 from rwkv_music.score.timing import bar_starts, beat_ticks, last_offset
+from rwkv_music.score.validation import check_score
 
 if TYPE_CHECKING:
     import symusic
@@ -38,8 +39,9 @@ def piano_roll(
         frames_per_quarter: Number of frames per quarter note.
 
     Raises:
-        InputError: If there would be more than 4,000,000 frames.
+        InputError: If there would be more than 4,000,000 frames, or a value is out of range.
     """
+    check_score(score)
     per_tick = frames_per_quarter / score.ticks_per_quarter
     frames = int(np.ceil(last_offset(score) * per_tick))
     if frames > _MAX_FRAMES:
@@ -73,6 +75,7 @@ def draw_piano_roll(
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
+    check_score(score)
     axes = axes if axes is not None else _new_figure().subplots()
     quarter = score.ticks_per_quarter
     lowest, highest = _pitch_range(score)
