@@ -86,8 +86,7 @@ def test_an_output_that_is_a_file_is_refused(
 ) -> None:
     assert main(["continue", str(prompt), "--model", str(trained), "-o", str(prompt)]) == 2
     assert (
-        "prompt.mid cannot be written (File exists): choose another place"
-        in capsys.readouterr().err
+        "prompt.mid cannot be written (File exists): choose another path" in capsys.readouterr().err
     )
     assert load_score(prompt).note_num() > 0
 
@@ -127,7 +126,7 @@ def test_a_full_disk_keeps_the_candidates_that_are_written(
     out = tmp_path / "out"
     assert main(["continue", str(prompt), "--bars", "1", "--candidates", "3", "-o", str(out)]) == 2
     error = capsys.readouterr().err
-    assert f"No space left on device): choose another place; {kept} of 3 candidates are" in error
+    assert f"free some space or choose another path; {kept} of 3 candidates are" in error
     assert "Traceback" not in error
     assert len(list(out.glob("*.mid"))) == kept
     assert out.exists() == bool(kept)

@@ -114,7 +114,7 @@ def test_a_store_of_other_settings_is_trained_on_and_not_taken_for_another(
     assert (
         "has a tokenizer of steps_per_quarter 96, velocities 32, max_parts 32, the run in" in error
     )
-    assert "began with one of steps_per_quarter 192, velocities 64, max_parts 32: bring" in error
+    assert "steps_per_quarter 192, velocities 64, max_parts 32: restore its corpus" in error
 
 
 def test_a_folder_is_not_taken_for_a_store(
