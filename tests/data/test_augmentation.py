@@ -70,13 +70,15 @@ def test_scaled_tempos_change_nothing_but_the_tempos(seed: int, factor: float) -
     before, after = TOKENIZER.decode(ids), TOKENIZER.decode(changed)
     np.testing.assert_array_equal(TOKENIZER.encode(after), changed)
     assert notes_of(after) == notes_of(before)
-    assert [each.time for each in after.tempos] == [each.time for each in before.tempos]
+    assert [tempo.time for tempo in after.tempos] == [tempo.time for tempo in before.tempos]
     if changed is not ids:
         is_whole = len(before.tempos) == 1 and abs(before.tempos[0].qpm % 1 - 0.5) > 0.499
         fastest = 511 if is_whole else 511 + 255 / 256
-        wanted = np.clip([each.qpm * factor for each in before.tempos], 8, fastest)
-        grain = 0.5 if len(wanted) == 1 else 1 / 256
-        np.testing.assert_allclose([each.qpm for each in after.tempos], wanted, atol=grain + 3e-3)
+        expected = np.clip([tempo.qpm * factor for tempo in before.tempos], 8, fastest)
+        grain = 0.5 if len(expected) == 1 else 1 / 256
+        np.testing.assert_allclose(
+            [tempo.qpm for tempo in after.tempos], expected, atol=grain + 3e-3
+        )
 
 
 @given(st.integers(8 * 256, 511 * 256), st.floats(0.1, 10))
@@ -99,7 +101,7 @@ def test_two_scaled_tempos_equal_values_by_hand() -> None:
     score = tune(bars=2, qpm=100)
     score.tempos.append(symusic.Tempo(96, qpm=90.0))
     back = TOKENIZER.decode(scale_tempo(TOKENIZER.encode(score), 1.25, VOCABULARY))
-    np.testing.assert_allclose([each.qpm for each in back.tempos], [125.0, 112.5], atol=1e-3)
+    np.testing.assert_allclose([tempo.qpm for tempo in back.tempos], [125.0, 112.5], atol=1e-3)
 
 
 def test_tempos_that_would_become_equal_are_not_scaled() -> None:
@@ -143,7 +145,7 @@ def test_ids_without_a_part_are_those_of_the_tokenizer(seed: int) -> None:
     score = TOKENIZER.decode(ids)
     part = int(rng.integers(len(score.tracks)))
     changed = without_part(ids, part, VOCABULARY)
-    rest = [track for place, track in enumerate(score.tracks) if place != part]
+    rest = [track for index, track in enumerate(score.tracks) if index != part]
     if changed is ids:
         fewer = score.copy()
         fewer.tracks = rest
@@ -297,14 +299,14 @@ def test_impossible_augmentation_settings_are_refused(setting: dict[str, Any], r
 def test_scaling_back_restores_the_tempo(seed: int, factor: float) -> None:
     ids = TOKENIZER.encode(random_score(np.random.default_rng(seed)))
     changed = scale_tempo(ids, factor, VOCABULARY)
-    first, last = (TOKENIZER.decode(each).tempos for each in (ids, changed))
-    if changed is ids or not all(10 <= each.qpm <= 500 for each in (*first, *last)):
+    first, last = (TOKENIZER.decode(tempo).tempos for tempo in (ids, changed))
+    if changed is ids or not all(10 <= tempo.qpm <= 500 for tempo in (*first, *last)):
         return  # equal tempos stay, and the ends hold
     back = TOKENIZER.decode(scale_tempo(changed, 1 / factor, VOCABULARY)).tempos
     grain = 0.5 if len(first) == 1 else 1 / 256
     np.testing.assert_allclose(
-        [each.qpm for each in back],
-        [each.qpm for each in first],
+        [tempo.qpm for tempo in back],
+        [tempo.qpm for tempo in first],
         atol=(1 + 1 / factor) * grain + 0.01,
     )
 

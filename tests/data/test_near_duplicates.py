@@ -40,8 +40,8 @@ def with_the_tempo_in_its_ticks(score: symusic.Score) -> symusic.Score:
 
 def for_other_instruments(score: symusic.Score) -> symusic.Score:
     changed = score.copy()
-    for place, track in enumerate(changed.tracks):
-        track.program, track.name = 40 + place, "other"
+    for index, track in enumerate(changed.tracks):
+        track.program, track.name = 40 + index, "other"
         for note in track.notes:
             note.velocity = 33
     return changed
@@ -99,8 +99,8 @@ def test_a_repeated_figure_makes_no_near_duplicate() -> None:
     def with_ostinato(seed: int) -> symusic.Score:
         score = tune(bars=60, seed=seed, parts=1)
         track = symusic.Track("ostinato", 32, False)
-        for place in range(60 * 8):
-            track.notes.append(symusic.Note(48 * place, 48, 36 + (0, 7, 12, 7, 3)[place % 5], 90))
+        for index in range(60 * 8):
+            track.notes.append(symusic.Note(48 * index, 48, 36 + (0, 7, 12, 7, 3)[index % 5], 90))
         score.tracks.append(track)
         return score
 
@@ -128,7 +128,7 @@ def test_drums_are_compared_stroke_by_stroke() -> None:
 def test_many_copies_are_one_group() -> None:
     """More copies than a run is compared in pairs for."""
     score = tune(bars=30)
-    scores = {f"{place:03}": transpose(score, place % 12) for place in range(90)}
+    scores = {f"{index:03}": transpose(score, index % 12) for index in range(90)}
     hashes = {name: name[::-1] for name in scores}
     prints = {name: fingerprint(each) for name, each in scores.items()}
     assert set(group_near_duplicates(hashes, prints).values()) == {min(hashes.values())}

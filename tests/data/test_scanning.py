@@ -122,6 +122,6 @@ def test_files_without_permission_are_reported(tmp_path: Path) -> None:
         prepare_store(music, tmp_path / "store", workers=1)
     finally:
         (music / "a b").chmod(0o700)
-    told = Store(tmp_path / "store").skipped_files()
-    assert told["a b"] == "cannot be listed (Permission denied)"
-    assert "Permission denied" in told["b/1.mid"]
+    skipped = Store(tmp_path / "store").skipped_files()
+    assert skipped["a b"] == "cannot be listed (Permission denied)"
+    assert "Permission denied" in skipped["b/1.mid"]

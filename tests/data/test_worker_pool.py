@@ -214,9 +214,9 @@ def test_workers_end_with_the_program(name: str, tmp_path: Path) -> None:
         os.killpg(program.pid, signal.SIGINT)
     else:
         program.send_signal(signal.Signals[name])
-    _, told = program.communicate(timeout=60)
+    _, stderr = program.communicate(timeout=60)
     if name == "SIGINT":
-        assert told.decode().rstrip().endswith("KeyboardInterrupt")
+        assert stderr.decode().rstrip().endswith("KeyboardInterrupt")
         assert not processes_in(tmp_path)
     wait_for(lambda: not processes_in(tmp_path))
 

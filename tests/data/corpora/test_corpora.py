@@ -24,16 +24,16 @@ def test_a_folder_corpus_has_the_good_files_and_names_the_bad_ones(tmp_path: Pat
     save_score(tune(bars=3), tmp_path / "copy.mid")
     (tmp_path / "bad.mid").write_bytes(b"no music at all")
     (tmp_path / "readme.txt").write_text("not looked at")
-    told: list[str] = []
+    read: list[str] = []
     corpus = load_corpus(
-        tmp_path, Tokenizer(), progress=lambda _done, _total, name: told.append(name)
+        tmp_path, Tokenizer(), progress=lambda _done, _total, name: read.append(name)
     )
     assert [each.name for each in corpus.pieces] == ["copy.mid", "deeper/other.MID", "good.mid"]
     groups = {each.name: each.group for each in corpus.pieces}
     assert groups["copy.mid"] == groups["good.mid"] != groups["deeper/other.MID"]
     assert list(corpus.skipped) == ["bad.mid"]
     assert "bad.mid" in corpus.skipped["bad.mid"]
-    assert len(told) == 4
+    assert len(read) == 4
 
 
 def test_a_file_that_crashes_its_reader_affects_no_other(tmp_path: Path) -> None:

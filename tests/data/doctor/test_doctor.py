@@ -53,7 +53,7 @@ def note(pitch: int, quarters: int, *, velocity: int = 80) -> bytes:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Good, mended, useless and foreign files; a copy and a transposed one."""
+    """Good, repaired, unusable and other files; a copy and a transposed one."""
     place = tmp_path_factory.mktemp("music")
     for seed in range(4):
         save_score(tune(bars=12, seed=seed), place / f"tune {seed}.mid")
@@ -203,9 +203,9 @@ def test_leaks_in_a_token_store_are_named(tmp_path: Path) -> None:
     held_out = held_out_groups(file.content_hash for file in report.files)
     names = {file.name: file.content_hash in held_out for file in report.files}
     assert 0 < sum(names.values()) < 12
-    parted = {frozenset(pair) for pair in itertools.combinations(names, 2)
+    expected = {frozenset(pair) for pair in itertools.combinations(names, 2)
               if names[pair[0]] != names[pair[1]]}  # fmt: skip
-    assert {frozenset(crossing[:2]) for crossing in report.store_leaks} == parted
+    assert {frozenset(leak[:2]) for leak in report.store_leaks} == expected
     assert len(set(report.groups.values())) == 1
     assert "Before you prepare a token store, delete " in summary_text(report)
 
@@ -289,7 +289,7 @@ def test_pictures_are_not_empty(report: FolderReport, tmp_path: Path) -> None:
 
 
 def test_a_file_that_crashes_its_reader_is_named_and_affects_no_other(tmp_path: Path) -> None:
-    """Nor does a hang, or a bug of ours; the process that asked goes on."""
+    """A hang or a bug ends nothing either; the calling process continues."""
     for seed in range(5):
         save_score(tune(bars=4, seed=seed), tmp_path / f"good {seed}.mid")
     for pitch, name in {1: "crash", 3: "bug"}.items():
@@ -297,11 +297,11 @@ def test_a_file_that_crashes_its_reader_is_named_and_affects_no_other(tmp_path: 
         score.tracks[0].notes.append(symusic.Note(0, BAR, pitch, 80))
         save_score(score, tmp_path / f"{name}.mid")
     report = examine_folder(tmp_path, tokenizer=crashing.CrashingTokenizer(), workers=1)
-    aside = {file.name: file.reason for file in report.files if not file.is_usable}
-    assert set(aside) == {"crash.mid", "bug.mid"}
+    reasons = {file.name: file.reason for file in report.files if not file.is_usable}
+    assert set(reasons) == {"crash.mid", "bug.mid"}
     assert len(report.usable) == 5
-    assert "bug of ours" in aside["bug.mid"]
-    assert "\n" not in aside["crash.mid"]
+    assert "bug of ours" in reasons["bug.mid"]
+    assert "\n" not in reasons["crash.mid"]
 
 
 def test_onset_errors_do_not_use_the_tempo_map_of_the_library() -> None:

@@ -73,7 +73,7 @@ def test_a_window_without_bars_is_refused(name: str) -> None:
 
 def corpus_of(groups: list[str]) -> Corpus:
     ids = np.array([1, 3, 2], dtype=np.uint16)
-    pieces = tuple(Piece(f"{place}", ids, group) for place, group in enumerate(groups))
+    pieces = tuple(Piece(f"{index}", ids, group) for index, group in enumerate(groups))
     return Corpus("test", pieces, {})
 
 
@@ -93,8 +93,8 @@ def test_adding_pieces_does_not_change_the_split_of_others() -> None:
 
 
 def test_of_two_groups_one_is_held_out() -> None:
-    for share in (0.001, 0.999):
-        train, valid = split_corpus(corpus_of(["a", "b", "b"]), valid_fraction=share)
+    for fraction in (0.001, 0.999):
+        train, valid = split_corpus(corpus_of(["a", "b", "b"]), valid_fraction=fraction)
         assert train
         assert valid
 

@@ -45,11 +45,11 @@ def test_an_epoch_reads_every_piece_once_without_padding(
 ) -> None:
     music = pieces(lengths)
     usable = [each for each in music if len(each.ids) > 1]
-    stream = LongContextLoader(music, batch_size=rows, context_length=context, seed=3)
+    loader = LongContextLoader(music, batch_size=rows, context_length=context, seed=3)
     read: list[list[list[int]]] = [[] for _ in range(rows)]
     # Until every row is in the second epoch, so that the first is over.
-    while min(number for number, _ in stream.position()["rows"]) < len(usable):
-        batch = next(stream)
+    while min(number for number, _ in loader.position()["rows"]) < len(usable):
+        batch = next(loader)
         assert batch.tokens.shape == (rows, context)
         assert batch.completion_mask.all()
         assert batch.continues
@@ -76,10 +76,10 @@ def test_every_token_but_the_first_is_scored_with_augmentation() -> None:
     tokenizer = Tokenizer()
     ids = tokenizer.encode(score)
     augment = RandomAugmentation(vocabulary=tokenizer.vocabulary)
-    stream = LongContextLoader(
+    loader = LongContextLoader(
         [Piece("two tempos", ids, "1")], batch_size=1, context_length=8, seed=0, augment=augment
     )
-    read = [next(stream) for _ in range(2 * len(ids) // 8)]
+    read = [next(loader) for _ in range(2 * len(ids) // 8)]
     fractions = tokenizer.vocabulary.tempo_fraction
     assert any(int(token) in fractions for batch in read for token in batch.tokens[0])
     assert all(batch.completion_mask.all() for batch in read)
@@ -92,28 +92,28 @@ def test_a_long_context_loader_continues_from_a_position(
 ) -> None:
     augment = RandomAugmentation(vocabulary=Tokenizer().vocabulary)
 
-    def stream() -> LongContextLoader:
+    def loader() -> LongContextLoader:
         music = [piece(bars, seed=bars) for bars in (2, 3, 5)]
         return LongContextLoader(
             music, batch_size=rows, context_length=context, seed=3, augment=augment
         )
 
-    first = stream()
+    first = loader()
     for _ in range(taken):
         next(first)
-    place = json.loads(json.dumps(first.position()))
-    second = stream()
+    position = json.loads(json.dumps(first.position()))
+    second = loader()
     next(second)
-    second.seek(place)
+    second.seek(position)
     for _ in range(8):
         assert as_lists(next(first)) == as_lists(next(second))
 
 
 def test_the_order_of_an_epoch_is_drawn_once() -> None:
-    stream = LongContextLoader(pieces([5] * 40), batch_size=2, context_length=8, seed=3)
+    loader = LongContextLoader(pieces([5] * 40), batch_size=2, context_length=8, seed=3)
     with patch("numpy.random.default_rng", wraps=np.random.default_rng) as drawn:
-        while min(number for number, _ in stream.position()["rows"]) < 3 * 40:
-            next(stream)
+        while min(number for number, _ in loader.position()["rows"]) < 3 * 40:
+            next(loader)
     assert [call.args[0] for call in drawn.call_args_list[:3]] == [[3, 0], [3, 1], [3, 2]]
     assert len(drawn.call_args_list) <= 4
 
@@ -121,10 +121,10 @@ def test_the_order_of_an_epoch_is_drawn_once() -> None:
 def test_the_loss_of_spans_equals_that_of_one_long_forward() -> None:
     music = pieces([50, 33])
     trainer = Trainer(MODEL, iter(()), TrainingConfig(corpus="", out="", dropout=0.0))
-    stream = LongContextLoader(music, batch_size=1, context_length=9, seed=0)
+    loader = LongContextLoader(music, batch_size=1, context_length=9, seed=0)
     read = []
-    while stream.position()["rows"][0][0] < 2:
-        batch = next(stream)
+    while loader.position()["rows"][0][0] < 2:
+        batch = next(loader)
         read.append((batch, trainer.loss(batch, divide_by=1).nats))
     stretched = torch.cat([nats for _, nats in read])
     start = 0
@@ -144,9 +144,9 @@ def test_the_loss_of_spans_equals_that_of_one_long_forward() -> None:
 
 def test_without_the_carried_state_the_loss_differs() -> None:
     trainer = Trainer(MODEL, iter(()), TrainingConfig(corpus="", out="", dropout=0.0))
-    stream = LongContextLoader(pieces([60]), batch_size=1, context_length=20, seed=0)
-    trainer.loss(next(stream), divide_by=1)
-    second = next(stream)
+    loader = LongContextLoader(pieces([60]), batch_size=1, context_length=20, seed=0)
+    trainer.loss(next(loader), divide_by=1)
+    second = next(loader)
     carried = trainer.loss(second, divide_by=1).objective.item()
     trainer.state.carried = None
     assert abs(trainer.loss(second, divide_by=1).objective.item() - carried) > 1e-4
@@ -160,8 +160,8 @@ def test_a_model_learns_from_a_long_context_loader(precision: str) -> None:
     config = TrainingConfig(
         corpus="", out="", steps=12, warmup_steps=0, learning_rate=3e-3, precision=precision
     )
-    stream = LongContextLoader(pieces([40, 25]), batch_size=2, context_length=16, seed=0)
-    losses = [report.loss_train for report in Trainer(model, stream, config)]
+    loader = LongContextLoader(pieces([40, 25]), batch_size=2, context_length=16, seed=0)
+    losses = [report.loss_train for report in Trainer(model, loader, config)]
     assert losses[-1] < losses[0] - 0.3
 
 

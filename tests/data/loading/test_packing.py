@@ -55,10 +55,10 @@ def test_every_example_is_in_one_row_and_padding_stays_below_its_limit(
     lengths: list[int], most: float
 ) -> None:
     rows = bin_by_length(lengths, max_padding=most)
-    assert sorted(place for row in rows for place in row) == list(range(len(lengths)))
+    assert sorted(index for row in rows for index in row) == list(range(len(lengths)))
     assert all(rows)
-    height = max(sum(lengths[place] for place in row) for row in rows)
-    assert 1 - sum(lengths) / (len(rows) * height) <= most + 1e-9
+    row_length = max(sum(lengths[index] for index in row) for row in rows)
+    assert 1 - sum(lengths) / (len(rows) * row_length) <= most + 1e-9
 
 
 @given(lengths=LENGTHS, seed=st.integers(0, 99))
@@ -117,7 +117,7 @@ def test_without_resets_the_loss_of_a_packed_row_differs() -> None:
     assert abs(float(wrong - loss)) > 1e-5
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_max_padding_out_of_range_is_refused(share: float) -> None:
-    with pytest.raises(InputError, match=rf"max_padding must be in \[0, 1\), got {share}"):
-        pack(examples([4]), max_padding=share)
+@pytest.mark.parametrize("max_padding", [-0.1, 1.0])
+def test_max_padding_out_of_range_is_refused(max_padding: float) -> None:
+    with pytest.raises(InputError, match=rf"max_padding must be in \[0, 1\), got {max_padding}"):
+        pack(examples([4]), max_padding=max_padding)

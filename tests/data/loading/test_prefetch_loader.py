@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rwkv_music.data import Batch
 from rwkv_music.data.loading.prefetch_loader import PrefetchLoader
 from rwkv_music.data.loading.window_loader import WindowLoader
-from tests.data.loading.test_window_loader import as_lists, stream
+from tests.data.loading.test_window_loader import as_lists, loader
 
 
 @settings(max_examples=15)
@@ -22,23 +22,23 @@ from tests.data.loading.test_window_loader import as_lists, stream
 def test_the_position_is_that_of_the_next_batch_returned(
     ahead: int, taken: int, batch_size: int, packing: bool
 ) -> None:
-    plain = stream(batch_size, packing=packing)
-    with PrefetchLoader(stream(batch_size, packing=packing), ahead=ahead) as batches:
+    plain = loader(batch_size, packing=packing)
+    with PrefetchLoader(loader(batch_size, packing=packing), ahead=ahead) as batches:
         for _ in range(taken):
             assert as_lists(next(batches)) == as_lists(next(plain))
-        place = json.loads(json.dumps(batches.position()))
-        assert place == plain.position()
+        position = json.loads(json.dumps(batches.position()))
+        assert position == plain.position()
         expected = [as_lists(next(plain)) for _ in range(5)]
         assert [as_lists(next(batches)) for _ in range(5)] == expected
-        batches.seek(place)
+        batches.seek(position)
         assert [as_lists(next(batches)) for _ in range(5)] == expected
-    again = stream(batch_size, seed=99, packing=packing)
-    again.seek(place)
+    again = loader(batch_size, seed=99, packing=packing)
+    again.seek(position)
     assert [as_lists(next(again)) for _ in range(5)] == expected
 
 
 def test_closing_skips_no_batch() -> None:
-    plain, batches = stream(), PrefetchLoader(stream())
+    plain, batches = loader(), PrefetchLoader(loader())
     for _ in range(3):
         assert as_lists(next(batches)) == as_lists(next(plain))
         batches.close()
@@ -72,7 +72,7 @@ class Counting(WindowLoader):
 
 
 def test_batches_are_made_in_advance() -> None:
-    source = Counting(stream(), good=4)
+    source = Counting(loader(), good=4)
     with PrefetchLoader(source, ahead=3) as batches:
         next(batches)
         # Nobody asks for the other three; a stream that waits for that would never end here.
@@ -80,7 +80,7 @@ def test_batches_are_made_in_advance() -> None:
 
 
 def test_an_exception_in_the_thread_is_raised_in_order() -> None:
-    with PrefetchLoader(Counting(stream(), good=2), ahead=5) as batches:
+    with PrefetchLoader(Counting(loader(), good=2), ahead=5) as batches:
         next(batches)
         next(batches)
         for _ in range(2):  # somebody who asks again must not wait for a thread that has ended

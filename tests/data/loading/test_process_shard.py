@@ -17,24 +17,24 @@ TOKENIZER = Tokenizer()
 MUSIC = [piece(bars, seed=bars) for bars in (2, 3, 5, 8)]
 
 
-def shares(number: int) -> list[ProcessShard]:
-    return [ProcessShard(rank, number) for rank in range(number)]
+def shards(num_shards: int) -> list[ProcessShard]:
+    return [ProcessShard(rank, num_shards) for rank in range(num_shards)]
 
 
-@given(lengths=st.lists(st.integers(1, 900), max_size=40), number=st.integers(1, 9))
-def test_every_item_is_in_exactly_one_shard(lengths: list[int], number: int) -> None:
-    parts = [share.select(lengths) for share in shares(number)]
-    assert sorted(place for part in parts for place in part) == list(range(len(lengths)))
+@given(lengths=st.lists(st.integers(1, 900), max_size=40), num_shards=st.integers(1, 9))
+def test_every_item_is_in_exactly_one_shard(lengths: list[int], num_shards: int) -> None:
+    parts = [shard.select(lengths) for shard in shards(num_shards)]
+    assert sorted(index for part in parts for index in part) == list(range(len(lengths)))
     assert all(part == sorted(part) for part in parts)
     assert WHOLE_BATCH.select(lengths) == list(range(len(lengths)))
-    if len(lengths) >= number:
+    if len(lengths) >= num_shards:
         assert all(parts)
-        sums = [sum(lengths[place] for place in part) for part in parts]
+        sums = [sum(lengths[index] for index in part) for part in parts]
         assert max(sums) - min(sums) <= max(lengths)
 
 
 def scored_of(batch: Batch) -> list[tuple[int, ...]]:
-    """The scored targets of each example of a packed batch, whatever row it lies in."""
+    """Return the scored targets of each example of a packed batch, in any row."""
     found = []
     for row in range(len(batch.tokens)):
         begins = [0] if batch.resets is None else batch.resets[row].nonzero().flatten().tolist()
@@ -46,35 +46,38 @@ def scored_of(batch: Batch) -> list[tuple[int, ...]]:
 
 
 @settings(max_examples=20)
-@given(number=st.integers(1, 4), seed=st.integers(0, 99))
+@given(num_shards=st.integers(1, 4), seed=st.integers(0, 99))
 def test_the_shards_of_a_batch_contain_its_windows_and_have_its_position(
-    number: int, seed: int
+    num_shards: int, seed: int
 ) -> None:
-    def stream(share: ProcessShard) -> WindowLoader:
+    def loader(shard: ProcessShard) -> WindowLoader:
         windows = Windows(MUSIC, TOKENIZER, prompt_bars=1, completion_bars=2)
         augment = RandomAugmentation(vocabulary=TOKENIZER.vocabulary)
-        return WindowLoader(windows, batch_size=4, seed=seed, augment=augment, shard=share)
+        return WindowLoader(windows, batch_size=4, seed=seed, augment=augment, shard=shard)
 
-    joint = stream(WHOLE_BATCH)
-    parts = [stream(share) for share in shares(number)]
+    whole = loader(WHOLE_BATCH)
+    parts = [loader(shard) for shard in shards(num_shards)]
     for _ in range(6):
-        batch, divided = next(joint), [next(part) for part in parts]
-        assert sorted(each for part in divided for each in scored_of(part)) == scored_of(batch)
-        assert all(part.position() == joint.position() for part in parts)
+        batch, batches = next(whole), [next(part) for part in parts]
+        scored = [targets for part in batches for targets in scored_of(part)]
+        assert sorted(scored) == scored_of(batch)
+        assert all(part.position() == whole.position() for part in parts)
 
 
 @settings(max_examples=20)
-@given(number=st.sampled_from([1, 2, 3, 6]), context=st.integers(1, 40))
-def test_the_rows_of_a_long_context_batch_are_divided_in_order(number: int, context: int) -> None:
-    def stream(share: ProcessShard) -> LongContextLoader:
-        return LongContextLoader(MUSIC, batch_size=6, context_length=context, seed=0, shard=share)
+@given(num_shards=st.sampled_from([1, 2, 3, 6]), context=st.integers(1, 40))
+def test_the_rows_of_a_long_context_batch_are_divided_in_order(
+    num_shards: int, context: int
+) -> None:
+    def loader(shard: ProcessShard) -> LongContextLoader:
+        return LongContextLoader(MUSIC, batch_size=6, context_length=context, seed=0, shard=shard)
 
-    joint = stream(WHOLE_BATCH)
-    parts = [stream(share) for share in shares(number)]
+    whole = loader(WHOLE_BATCH)
+    parts = [loader(shard) for shard in shards(num_shards)]
     for _ in range(5):
-        batch, divided = next(joint), [next(part) for part in parts]
-        assert batch.tokens.tolist() == [row for part in divided for row in part.tokens.tolist()]
-        assert all(part.position() == joint.position() for part in parts)
+        batch, batches = next(whole), [next(part) for part in parts]
+        assert batch.tokens.tolist() == [row for part in batches for row in part.tokens.tolist()]
+        assert all(part.position() == whole.position() for part in parts)
 
 
 def test_an_empty_batch_is_one_padding_position() -> None:

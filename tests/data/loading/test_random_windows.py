@@ -34,10 +34,10 @@ def test_every_random_window_is_a_window_of_a_piece() -> None:
 def test_pieces_are_drawn_in_proportion_to_their_tokens() -> None:
     # The first bars of the three pieces differ; windows of the whole piece tell which it was.
     windows = RandomWindows(PIECES, TOKENIZER, max_tokens=120, seed=1)
-    share = len(PIECES[2].ids) / sum(len(piece.ids) for piece in PIECES)
+    fraction = len(PIECES[2].ids) / sum(len(piece.ids) for piece in PIECES)
     windows._draw()
-    drawn = np.mean([place == 2 for place, _ in windows._drawn])
-    assert abs(drawn - share) < 5 * np.sqrt(share * (1 - share) / 1024)
+    drawn = np.mean([index == 2 for index, _ in windows._drawn])
+    assert abs(drawn - fraction) < 5 * np.sqrt(fraction * (1 - fraction) / 1024)
 
 
 def test_a_seed_repeats_its_windows() -> None:

@@ -18,7 +18,7 @@ WINDOWS = Windows(
 PER_EPOCH = len(WINDOWS)
 
 
-def stream(batch_size: int = 2, *, seed: int = 5, packing: bool = True) -> WindowLoader:
+def loader(batch_size: int = 2, *, seed: int = 5, packing: bool = True) -> WindowLoader:
     augment = RandomAugmentation(vocabulary=TOKENIZER.vocabulary)
     return WindowLoader(WINDOWS, batch_size=batch_size, seed=seed, augment=augment, packing=packing)
 
@@ -40,13 +40,13 @@ def padding_share(batches: WindowLoader, *, taken: int = 50) -> float:
 def test_a_loader_continues_from_a_position_with_the_same_batches(
     batch_size: int, taken: int, packing: bool
 ) -> None:
-    first = stream(batch_size, packing=packing)
+    first = loader(batch_size, packing=packing)
     for _ in range(taken):
         next(first)
-    place = json.loads(json.dumps(first.position()))
-    second = stream(batch_size, seed=99, packing=packing)
+    position = json.loads(json.dumps(first.position()))
+    second = loader(batch_size, seed=99, packing=packing)
     next(second)
-    second.seek(place)
+    second.seek(position)
     # Beyond the pool and into the next epoch.
     for _ in range(2 * PER_EPOCH // batch_size + 3):
         assert as_lists(next(first)) == as_lists(next(second))
@@ -66,13 +66,13 @@ def test_an_epoch_completes_every_bar_but_the_first_once() -> None:
 
 
 def test_without_packing_similar_lengths_are_batched() -> None:
-    batches = stream(4, packing=False)
+    batches = loader(4, packing=False)
     assert padding_share(batches) < 0.1
     assert next(batches).resets is None
 
 
 def test_packed_batches_have_all_windows_and_little_padding() -> None:
-    batches = stream(4)
+    batches = loader(4)
     assert padding_share(batches) < 0.03
     resets = next(batches).resets
     assert resets is not None

@@ -187,10 +187,10 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_continue(
         assert process.poll() is None
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "finished files are kept: run the same command again to resume" in told
-    assert "Traceback" not in told
+    assert "finished files are kept: run the same command again to resume" in stderr
+    assert "Traceback" not in stderr
     result = prepare_store(music, store, workers=2)
     assert 3 <= result.unchanged < 182
     assert tables_of(store) == tables_of(whole)
@@ -202,14 +202,14 @@ def test_a_full_disk_is_reported_in_one_line_and_loses_nothing(
 ) -> None:
     store = tmp_path / "store"
     process = python(LIMITED, 9_001, "prepare", music, "-o", store, "--workers", 1)
-    _, told = process.communicate(timeout=300)
+    _, stderr = process.communicate(timeout=300)
     assert process.returncode == 2
-    (line,) = [line for line in told.splitlines() if line.startswith("rwkv-music: ")]
+    (line,) = [line for line in stderr.splitlines() if line.startswith("rwkv-music: ")]
     assert line == (
         f"rwkv-music: {store} cannot be written to (File too large): free some space or choose "
         "another folder; the same command continues from where it stopped"
     )
-    assert "Traceback" not in told
+    assert "Traceback" not in stderr
     prepare_store(music, store, workers=2)
     assert tables_of(store) == tables_of(whole)
 

@@ -43,9 +43,9 @@ def test_pieces_are_read_back_with_their_names_in_order(folder: Path, store: Pat
     pieces = expected(folder)
     assert len(pieces) == 48
     opened = Store(store)
-    for side in (opened.train, opened.valid):
-        assert [piece.name for piece in side] == [
-            name for name in pieces if name in {piece.name for piece in side}
+    for split in (opened.train, opened.valid):
+        assert [piece.name for piece in split] == [
+            name for name in pieces if name in {piece.name for piece in split}
         ]
     found = {piece.name: piece.ids for piece in (*opened.train, *opened.valid)}
     assert found.keys() == pieces.keys()
@@ -55,8 +55,8 @@ def test_pieces_are_read_back_with_their_names_in_order(folder: Path, store: Pat
 
 def test_a_reader_of_binidx_opens_both_splits(store: Path) -> None:
     opened = Store(store)
-    for side, pieces in (("train", opened.train), ("valid", opened.valid)):
-        read = Binidx.open(store / side)
+    for split, pieces in (("train", opened.train), ("valid", opened.valid)):
+        read = Binidx.open(store / split)
         assert read.document_index == list(range(len(pieces) + 1))
         assert read.flat.dtype == np.uint16
         np.testing.assert_array_equal(read.flat, np.concatenate([piece.ids for piece in pieces]))
