@@ -198,15 +198,24 @@ def _what_is_missing(report: "FolderReport") -> Iterator[str]:
 
 
 def _missing_notes(report: "FolderReport") -> Iterator[str]:
-    """Compare the notes read with those of the files, where these were counted."""
-    counted = [file for file in report.usable if file.notes_missing is not None]
-    different = [file for file in counted if file.notes_missing]
-    if different:
-        missing = sum(max(0, file.notes_missing or 0) for file in different)
-        total = sum((file.notes or 0) + (file.notes_missing or 0) for file in counted)
+    """Compare the notes that were read with those of the files, where these were counted."""
+    counted = [
+        (file, file.notes_missing) for file in report.usable if file.notes_missing is not None
+    ]
+    total = sum((file.notes or 0) + missing for file, missing in counted)
+    fewer = [file for file, missing in counted if missing > 0]
+    if fewer:
+        missing = sum(max(0, missing) for _, missing in counted)
         yield (
-            f"{missing:,} of {total:,} notes are missing from {_count(len(different), 'file')} "
-            f"after reading ({_names_of(different)}): see the table."
+            f"{missing:,} of {total:,} notes are missing after reading "
+            f"{_count(len(fewer), 'file')} ({_names_of(fewer)}): see the table."
+        )
+    more = [file for file, missing in counted if missing < 0]
+    if more:
+        extra = sum(max(0, -missing) for _, missing in counted)
+        yield (
+            f"{_count(extra, 'note')} more than in the source after reading "
+            f"{_count(len(more), 'file')} ({_names_of(more)}): see the table."
         )
 
 

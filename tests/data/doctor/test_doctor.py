@@ -156,7 +156,8 @@ def test_missing_notes_readers_and_repeats_are_reported() -> None:
     assert not any("missing" in remark for remark in remarks["all.krn"] + remarks["uncounted.mid"])
     summary = summary_text(report)
     total = 3 * read + 2
-    assert f"3 of {total} notes are missing from 2 files after reading (fewer.abc, more" in summary
+    assert f"3 of {total} notes are missing after reading 1 file (fewer.abc): see the" in summary
+    assert "1 note more than in the source after reading 1 file (more.xml): see the tab" in summary
     assert "1 file with repeats that are not unfolded, each passage is read once: few" in summary
     assert report.as_dict()["files"][1]["notes_missing"] == 3
 
