@@ -1,9 +1,9 @@
-"""Work in a process of its own, where a crash, a hang or a hunger for memory harms nothing else.
+"""Run a function in a worker process, isolated from crashes, hangs and memory exhaustion.
 
-A worker is a fresh interpreter, the same way on every system: nothing of this process is copied
-into it, no threads and no locks. It is given one function and then items for it; answers come back
-as they are made, those of 20 ms together. What an item may take is counted by the processor. It
-ends when nobody is left to ask it, and does not hear Ctrl-C, which is for the process that asked.
+A worker is a fresh interpreter on every system: it inherits no threads and no locks. It receives
+one function and then items for it. Results are sent back as they are made, those of 20 ms in one
+message. Time limits count processor time. A worker exits when its parent is gone and ignores
+Ctrl-C, which is meant for the parent.
 """
 
 import contextlib
@@ -25,16 +25,19 @@ from typing import IO, Any, Literal, NamedTuple
 from rwkv_music.errors import InputError, ScoreFileError
 
 MEMORY_BYTES = 4 << 30
-"""Address space a worker may take, where the system knows such a limit."""
+"""Address space a worker may take, on systems that support such a limit."""
+RESIDENT_BYTES = 2 << 30
+"""Memory a worker may occupy, on every system; checked four times a second."""
 FILE_BYTES = 256 << 20
-"""Longest file a worker or a program started by it may write."""
+"""Largest file that a worker or a program started by it may write."""
 
 PATIENCE = 10
-"""How many times as long an item may take by the clock as by the processor: on a busy machine only
-the first stretches, and an item that waits for something that never comes uses no processor."""
+"""Wall-clock limit as a multiple of the processor time limit: a busy machine stretches only the
+wall-clock time, and an item that waits forever uses no processor time."""
 
 _START_SECONDS = 120.0
-_SHORTEST_LOOK = 0.01
+_MIN_WAIT = 0.01
+_MEMORY_CHECK_SECONDS = 0.25
 _GATHER_SECONDS = 0.02
 _GATHER_BYTES = 1 << 20
 _LONGEST_MESSAGE = 200
@@ -45,7 +48,7 @@ class Failure(NamedTuple):
     """Why an item has no result."""
 
     kind: Literal["refused", "failed", "crashed", "late"]
-    """Refused by an `InputError`; any other exception; the process ended; the time ran out."""
+    """An `InputError`; any other exception; the process ended; it exceeded a limit."""
     reason: str
     """One line, without the name of the item."""
     detail: str = ""
@@ -53,7 +56,7 @@ class Failure(NamedTuple):
 
 
 class WorkerEndedError(Exception):
-    """A worker is gone and owes answers."""
+    """A worker ended with results missing."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
@@ -81,16 +84,16 @@ class WorkerProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there to be asked."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """The system's number of the process."""
+        """Process id."""
         return self._process.pid
 
     def start(self) -> None:
-        """Wait until the function is imported; `answers` does so by itself the first time.
+        """Wait until the function is imported; `answers` does this on first use.
 
         Raises:
             RuntimeError: If the process cannot start or import it.
@@ -108,17 +111,17 @@ class WorkerProcess:
         self._function = None
 
     def answers(self, items: Sequence[Any], seconds: float) -> Iterator[list[Any]]:
-        """Results, or a `Failure` in the place of one, in the order of the items.
+        """Yield results in the order of the items, with a `Failure` for each item without one.
 
         Args:
             items: What to apply the function to.
-            seconds: Of the processor that each item may take; `PATIENCE` times as many by clock.
+            seconds: Processor time limit of an item; `PATIENCE` times as much by the clock.
 
         Yields:
-            The next few answers.
+            The next few results.
 
         Raises:
-            WorkerEndedError: If the process ended or was ended with answers missing.
+            WorkerEndedError: If the process ended or was killed with results missing.
         """
         self.start()
         self._send((list(items), seconds))
@@ -129,20 +132,20 @@ class WorkerProcess:
             yield answers
 
     def ask(self, item: Any, seconds: float) -> Any:  # noqa: ANN401 - whatever the function gives
-        """The result for one item, or a `Failure`.
+        """Return the result for one item, or a `Failure`.
 
         Raises:
-            WorkerEndedError: If the process ended or was ended without one.
+            WorkerEndedError: If the process ended or was killed without one.
         """
         ((answer,),) = self.answers([item], seconds)
         return answer
 
     def kill(self) -> None:
-        """Have the process end at once; whoever waits for its answers hears of it."""
+        """Kill the process; a caller waiting for results gets a `WorkerEndedError`."""
         self._process.kill()
 
     def close(self) -> int:
-        """End the process; its exit code."""
+        """Kill the process and return its exit code."""
         self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
@@ -176,64 +179,75 @@ class WorkerProcess:
         return WorkerEndedError(Failure("crashed", f"ends its process ({describe_exit(code)})"))
 
     def _code_of_the_end(self) -> int:
-        """The process's own exit code if it is ending by itself, else that of being killed."""
+        """Exit code of the process if it is ending on its own, else that of being killed."""
         with contextlib.suppress(subprocess.TimeoutExpired):  # then it only closed its output
             self._process.wait(timeout=1.0)
         return self.close()
 
 
 class _Watch:
-    """Ends a process that keeps whoever asked it waiting for too long.
+    """Kill a process that takes too long or too much memory, on every system.
 
     Args:
-        process: What to watch, from now on.
-        seconds: Of the processor that it may take.
-        spare: Seconds more.
+        process: The process, watched from now on.
+        seconds: Processor time limit.
+        spare: Additional seconds.
     """
 
     def __init__(self, process: "subprocess.Popen[bytes]", seconds: float, spare: float) -> None:
         self.complaint = ""
-        """Why the process was ended, if it was."""
+        """Why the process was killed; empty if it was not."""
         self._process = process
         self._seconds, self._spare = seconds, spare
-        self._before = self._used()
+        self._start = self._usage().seconds
         self._is_over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         self._is_over.set()
 
     def _run(self) -> None:
         began = time.monotonic()
         patience = PATIENCE * self._seconds + self._spare
-        left = self._seconds + self._spare
-        while not self._is_over.wait(max(left, _SHORTEST_LOOK)):
-            work_left = self._seconds + self._spare - (self._used() - self._before)
+        remaining = self._seconds + self._spare
+        while not self._is_over.wait(min(max(remaining, _MIN_WAIT), _MEMORY_CHECK_SECONDS)):
+            usage = self._usage()
+            work_left = self._seconds + self._spare - (usage.seconds - self._start)
             time_left = began + patience - time.monotonic()
-            left = min(work_left, time_left)
-            if left <= 0:
-                self.complaint = (
-                    f"takes more than {self._seconds:.4g} s"
-                    if work_left <= 0
-                    else f"has not answered for {PATIENCE * self._seconds:.4g} s"
-                )
+            remaining = min(work_left, time_left)
+            if usage.memory > RESIDENT_BYTES:
+                self.complaint = f"needs more than {RESIDENT_BYTES >> 30} GiB of memory"
+            elif work_left <= 0:
+                self.complaint = f"takes more than {self._seconds:.4g} s"
+            elif time_left <= 0:
+                self.complaint = f"has not answered for {PATIENCE * self._seconds:.4g} s"
+            if self.complaint:
                 self._process.kill()
                 return
 
-    def _used(self) -> float:
-        """Processor time of the process so far."""
+    def _usage(self) -> "_Usage":
         import psutil
 
         try:
-            times = psutil.Process(self._process.pid).cpu_times()
+            process = psutil.Process(self._process.pid)
+            times, memory = process.cpu_times(), process.memory_info().rss
         except psutil.NoSuchProcess:
-            return 0.0
-        return float(times.user + times.system)
+            return _Usage(0.0, 0)
+        return _Usage(float(times.user + times.system), int(memory))
+
+
+class _Usage(NamedTuple):
+    """What a process has used so far."""
+
+    seconds: float
+    """Processor time."""
+    memory: int
+    """Resident bytes."""
 
 
 def describe_exit(code: int) -> str:
-    """An exit code in words.
+    """Describe an exit code.
 
     Example:
         >>> describe_exit(3)
@@ -251,12 +265,12 @@ _is_worker = False
 
 
 def in_worker() -> bool:
-    """Whether this process is a worker, which may be lost: what is dangerous can be done here."""
+    """Whether this process is a worker, in which risky code may run directly."""
     return _is_worker
 
 
 def main() -> None:
-    """Be a worker: take the function, then items until stdin ends."""
+    """Run a worker: receive the function, then items until stdin ends."""
     global _is_worker  # noqa: PLW0603 - a fact about the whole process
     _is_worker = True
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -277,7 +291,7 @@ def main() -> None:
 
 
 def _listen(stream: IO[bytes], requests: "queue.SimpleQueue[bytes]") -> None:
-    """Take requests; when there is nobody left to ask, end the process, whatever it is doing."""
+    """Receive requests; exit the process as soon as the parent is gone."""
     while True:
         try:
             requests.put(_read(stream))
@@ -286,7 +300,7 @@ def _listen(stream: IO[bytes], requests: "queue.SimpleQueue[bytes]") -> None:
 
 
 def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
-    """Stdin and stdout for the conversation alone: what others print is no answer."""
+    """Reserve stdin and stdout for messages: output of the function goes nowhere."""
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -298,10 +312,10 @@ def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
 def _work_off(
     function: Callable[[Any], Any], items: list[Any], seconds: float, answers: IO[bytes]
 ) -> None:
-    """Answer every item, a few at a time, and never keep an answer back while the next one runs."""
+    """Process all items; send results in small groups, at the latest after 20 ms."""
     gathered: list[bytes] = []
     size, began = 0, time.monotonic()
-    # Whoever asked may be gone, and an item that never ends may keep `_listen` from running.
+    # The parent may be gone while an endless item keeps `_listen` from running.
     patience = (PATIENCE + 1) * seconds + 5
     faulthandler.dump_traceback_later(patience, exit=True)
     for item in items:
@@ -338,30 +352,30 @@ def _in_one_line(error: BaseException) -> str:
 
 
 def _limit_resources() -> None:
-    """Where the system can, so that a hostile file ends a process of ours and not the machine."""
+    """Set the limits of the system, so that a hostile file cannot exhaust the machine."""
     try:
         import resource
     except ModuleNotFoundError:
-        return  # Windows has no such limits
+        return  # Windows: only `_Watch` limits the process
     limits = (
         (resource.RLIMIT_AS, MEMORY_BYTES),
         (resource.RLIMIT_FSIZE, FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     )
     for kind, most in limits:
-        in_force = resource.getrlimit(kind)[1]
-        lower = most if in_force == resource.RLIM_INFINITY else min(most, in_force)
+        current = resource.getrlimit(kind)[1]
+        lower = most if current == resource.RLIM_INFINITY else min(most, current)
         resource.setrlimit(kind, (lower, lower))
 
 
 def _write(stream: IO[bytes], packed: bytes) -> None:
-    """A message behind its length in 8 bytes."""
+    """Write a message after its length in 8 bytes."""
     stream.write(len(packed).to_bytes(8, "little") + packed)
     stream.flush()
 
 
 def _read(stream: IO[bytes]) -> bytes:
-    """What `_write` wrote.
+    """Read a message written by `_write`.
 
     Raises:
         EOFError: If the other side is gone.
@@ -381,5 +395,5 @@ def _unpack(packed: bytes) -> Iterator[Any]:
 
 
 def _close_quietly(stream: IO[bytes]) -> None:
-    with contextlib.suppress(OSError):  # what is still to be flushed has no reader any more
+    with contextlib.suppress(OSError):  # unflushed data has no reader any more
         stream.close()

@@ -57,6 +57,11 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         help="weight of each style: 1 as tuned, 0 off (default: equal weights that sum to 1)",
     )
     parser.add_argument(
+        "--unfold-repeats",
+        action="store_true",
+        help="play the repeats and endings of a notation file (default: as written)",
+    )
+    parser.add_argument(
         "--bars",
         type=whole_number(at_least=1),
         default=4,
@@ -103,7 +108,7 @@ def run(given: argparse.Namespace) -> int:
     """Continue the prompt; write the candidates and a report."""
     from rwkv_music.score import load_score
 
-    prompt = load_score(given.prompt)
+    prompt = load_score(given.prompt, unfold_repeats=given.unfold_repeats)
     from rwkv_music.generation import continue_score
     from rwkv_music.model import load_model
 

@@ -11,9 +11,10 @@ import psutil
 import pytest
 import symusic
 
+from rwkv_music import worker_process
 from rwkv_music.data.worker_pool import map_in_workers
-from rwkv_music.errors import ScoreFileError
-from rwkv_music.score import load_score, save_score, score_from_bytes, worker
+from rwkv_music.errors import InputError, ScoreFileError
+from rwkv_music.score import load_score, save_score, score_from_bytes, text_formats, worker
 from rwkv_music.score.notation.grid import on_notation_grid
 from rwkv_music.score.worker import read_notation
 from rwkv_music.worker_process import WorkerProcess
@@ -27,6 +28,12 @@ def crash(request: object) -> None:
 
 def never_answer(request: object) -> None:
     time.sleep(3600)
+
+
+def take_memory(request: object) -> None:
+    taken = bytearray(b"x") * (300 << 20)
+    time.sleep(3600)
+    del taken
 
 
 def note_pitches_and_children(abc: str) -> tuple[list[int], int]:
@@ -160,3 +167,50 @@ def test_real_scores_are_read(shared_data: Path) -> None:
         sorted((shared_data / "chopin_first_editions").glob("*.krn"))[0],
     ):
         assert load_score(path).note_num() > 100
+
+
+def test_a_reader_that_takes_too_much_memory_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "RESIDENT_BYTES", 200 << 20)
+    monkeypatch.setattr(worker, "_workers", [WorkerProcess(take_memory)])
+    with pytest.raises(ScoreFileError, match=r"^it\.krn: needs more than 0 GiB of memory: convert"):
+        score_from_bytes(KERN.encode(), name="it.krn")
+
+
+@pytest.mark.parametrize(
+    ("content_name", "name"),
+    [("it.mxl", "it.musicxml"), ("it.musicxml", "it.mxl"), ("it.mid", "it.krn"),
+     ("it.xml", "it.mid"), ("it.mxl", "it.abc")],
+)  # fmt: skip
+def test_a_file_with_the_wrong_ending_is_read_by_its_content(
+    content_name: str, name: str, tmp_path: Path
+) -> None:
+    content = save_score(busy_tune(), tmp_path / content_name).read_bytes()
+    expected = load_score(tmp_path / content_name)
+    assert sounding(score_from_bytes(content, name=name)) == sounding(expected)
+
+
+def test_a_score_that_makes_too_many_measures_is_not_written_as_musicxml(tmp_path: Path) -> None:
+    score = tune(bars=1)
+    score.tracks[0].notes.append(symusic.Note(110_000 * BAR, BAR, 60, 80))
+    with pytest.raises(InputError, match=r"has \d+ measures in all parts, at most 100000 can be"):
+        save_score(score, tmp_path / "late.musicxml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_is_refused_by_its_size_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "big.mid"
+    with path.open("wb") as file:
+        file.truncate(6 << 30)
+    with pytest.raises(ScoreFileError, match=r"has 6442450944 bytes, at most 33554432 are"):
+        load_score(path)
+
+
+def test_a_file_that_our_reader_refuses_is_tried_with_music21(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(text: str, *, unfold_repeats: bool) -> None:
+        raise ValueError("not today")
+
+    monkeypatch.setattr(text_formats, "read_kern", fail)
+    loaded = text_formats.parse_request(text_formats.Request(KERN.encode(), "humdrum"))
+    assert (loaded.reader, loaded.notes_read, loaded.notes_missing) == ("music21", 4, 0)

@@ -1,13 +1,12 @@
 """Scores as MusicXML 4.0.
 
-Moments are rounded to 32nds and triplet 16ths. A track is a part of one staff; notes that overlap
-stand in several voices, notes are cut at bar lines and tied. Written down are notes with their
-velocities, programs, drums, names, tempos, time signatures, keys wherever they change, the sustain
-pedal as down or up, markers as rehearsal marks, and lyrics under the chords that they begin with,
-as many at a moment as chords begin there.
-Beams, stems and brackets of tuplets are left to the program that shows the music.
+Times are rounded to 32nds and triplet 16ths. Each track becomes a part of one staff; overlapping
+notes are written in several voices, and notes across bar lines are split and tied. The document
+contains notes with velocities, programs, drums, names, tempos, time signatures, key changes, the
+sustain pedal as down or up, markers as rehearsal marks, and lyrics under the chords with which they
+begin. Beams, stems and tuplet brackets are left to the program that displays the music.
 
-Not through music21, which takes half a minute for a piano piece of 2,000 notes.
+music21 is not used: it takes half a minute for a piano piece of 2,000 notes.
 """
 
 import io
@@ -17,6 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree as ET
 
+from rwkv_music.errors import InputError
 from rwkv_music.score.instruments import pedal_spans, program_name
 from rwkv_music.score.musicxml.note_writer import (
     Spelled,
@@ -34,6 +34,7 @@ from rwkv_music.score.timing import bar_starts, signatures, tempo_text
 if TYPE_CHECKING:
     import symusic
 
+MAX_MEASURES = 100_000
 CONTAINER_NAME = "META-INF/container.xml"
 
 _DOCTYPE = (
@@ -47,19 +48,28 @@ _CONTAINER = (
 )
 _DRUM_CHANNEL = 10
 _FULL_VELOCITY = 90
-"""MusicXML counts loudness in percent of this velocity."""
+"""MusicXML gives loudness in percent of this velocity."""
 _MIDDLE_C = 60
 
 
 def to_musicxml(score: "symusic.Score", *, title: str) -> bytes:
-    """The score as a MusicXML file.
+    """Return a score as a MusicXML document.
 
     Args:
         score: In ticks.
         title: Its name.
+
+    Raises:
+        InputError: If it has more than 100,000 measures, counted in all parts.
     """
     score = on_notation_grid(score)
     tracks = [track for track in score.tracks if len(track.notes)] or list(score.tracks)[:1]
+    num_measures = (len(bar_starts(score)) - 1) * len(tracks)
+    if num_measures > MAX_MEASURES:
+        raise InputError(
+            f"has {num_measures} measures in all parts, at most {MAX_MEASURES} can be written as "
+            "MusicXML: cut it, or save it as MIDI"
+        )
     page = _Page(score)
     root = ET.Element("score-partwise", version="4.0")
     _child(_child(root, "work"), "work-title", title)
@@ -74,7 +84,7 @@ def to_musicxml(score: "symusic.Score", *, title: str) -> bytes:
 
 
 def zipped(text: bytes) -> bytes:
-    """MusicXML in its compressed form."""
+    """Compress a MusicXML document."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(CONTAINER_NAME, _CONTAINER)
@@ -90,13 +100,13 @@ def _child(parent: ET.Element, tag: str, text: object = None, **attributes: obje
 
 
 def _describe(entry: ET.Element, track: "symusic.Track", number: int) -> None:
-    """A part's name and what it is played on."""
+    """Write the name and the instrument of a part."""
     _child(entry, "part-name", track.name)
     instrument = f"P{number}-I1"
     named = _child(entry, "score-instrument", id=instrument)
     _child(named, "instrument-name", program_name(track.program, is_drum=track.is_drum))
     played = _child(entry, "midi-instrument", id=instrument)
-    # Fifteen channels stay for parts with pitches; with more parts some share one.
+    # Fifteen channels remain for pitched parts; with more parts some share a channel.
     channel = 1 + (number - 1) % 15
     pitched = channel + (channel >= _DRUM_CHANNEL)
     _child(played, "midi-channel", _DRUM_CHANNEL if track.is_drum else pitched)
@@ -123,7 +133,7 @@ class _Sign(NamedTuple):
 
 
 class _Page:
-    """What all parts of a score have in common: bars, signatures, keys, tempos and markers."""
+    """Bars, signatures, keys, tempos and markers: what all parts of a score share."""
 
     def __init__(self, score: "symusic.Score") -> None:
         self._bars = [int(tick) for tick in bar_starts(score)]
@@ -141,7 +151,7 @@ class _Page:
         ]
 
     def fill(self, part: ET.Element, track: "symusic.Track", *, is_first: bool) -> None:
-        """Write the measures of a part; tempos and markers stand in the first one."""
+        """Write the measures of a part; the first part contains tempos and markers."""
         end = self._bars[-1]
         lines = voices(track) or [[]]
         cells = [cut(list(with_rests(line, end)), self._bars) for line in lines]
@@ -168,7 +178,7 @@ class _Page:
             _write_voices(measure, signs, start, spelling, lyrics)
 
     def _changes(self) -> list[tuple[int, ET.Element]]:
-        """Changes of key inside bars."""
+        """Key changes inside bars."""
         lines = set(self._bars)
         found = []
         for tick, key in self._keys.items():
@@ -179,7 +189,7 @@ class _Page:
         return found
 
     def _begin(self, measure: ET.Element, track: "symusic.Track", start: int) -> None:
-        """Write what is in force from a bar line on, where that changes."""
+        """Write signatures, keys and the clef that change at a bar line."""
         attributes = ET.Element("attributes")
         if start == 0:
             _child(attributes, "divisions", TICKS_PER_QUARTER)
@@ -239,7 +249,7 @@ def _pedals(track: "symusic.Track", end: int) -> Iterator[tuple[int, ET.Element]
 
 
 def _mark(measure: ET.Element, placed: list[tuple[int, ET.Element]], start: int, last: int) -> None:
-    """Write what lies between two ticks, taking it from the front, and go back to the bar line."""
+    """Write and remove the directions between two ticks, then return to the bar line."""
     now = start
     while placed and placed[0][0] <= last:
         tick, element = placed.pop(0)
@@ -272,7 +282,7 @@ def _write_voices(
     spelling: Spelling,
     lyrics: dict[int, list[str]],
 ) -> None:
-    """Write one voice after the other; a rest is printed in the first one only."""
+    """Write the voices one after another; rests are printed in the first one only."""
     by_time = sorted(range(len(signs)), key=lambda place: signs[place].onset)
     notes = [
         (signs[place].onset, note.pitch, signs[place].is_tied_from)
