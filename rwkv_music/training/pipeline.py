@@ -4,14 +4,14 @@ The command line, a background process, a notebook cell and a test all call `tra
 """
 
 import contextlib
-import os
 import signal
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from types import FrameType
 
 from rwkv_music.devices import DeviceMonitor, DeviceSampler, choose_device
+from rwkv_music.errors import InputError
 from rwkv_music.training.callbacks import Callbacks
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule
@@ -22,7 +22,7 @@ from rwkv_music.training.monitoring.loggers import chosen_logger, open_logger
 from rwkv_music.training.run.checkpoints import Checkpoints, SavedState
 from rwkv_music.training.run.control import STOP
 from rwkv_music.training.run.directory import RunDirectory
-from rwkv_music.training.run.failures import explained
+from rwkv_music.training.run.failures import disk_error_text, explained
 from rwkv_music.training.run.reporter import RunReporter
 from rwkv_music.training.run.resume import (
     OpenedRun,
@@ -31,6 +31,7 @@ from rwkv_music.training.run.resume import (
     open_run,
     settings_of,
 )
+from rwkv_music.training.run.stop_signals import stop_signals_handled, stop_signals_interrupt
 from rwkv_music.training.run_hooks import RunHooks
 from rwkv_music.training.setup import TrainingSetup, set_up
 
@@ -77,11 +78,17 @@ def train(
         return directory
     group.validate(config)
     chosen_logger(config, group)
-    opened = group.run_on_main(lambda: open_run(config, run, resume=resume, note=callbacks.on_note))
-    if not opened.is_finished and group.is_main:
-        _train_as_main(config, opened, callbacks, group)
-    elif not opened.is_finished:
-        worker_loop(config, group)
+    with ExitStack() as locks:
+
+        def open_directory() -> OpenedRun:
+            with _disk_errors_explained():
+                return open_run(config, run, resume=resume, note=callbacks.on_note, locks=locks)
+
+        opened = group.run_on_main(open_directory)
+        if not opened.is_finished and group.is_main:
+            _train_as_main(config, opened, callbacks, group)
+        elif not opened.is_finished:
+            worker_loop(config, group)
     return opened.directory
 
 
@@ -90,28 +97,17 @@ def _train_as_main(
 ) -> None:
     directory = opened.directory
     device = choose_device(config.hardware.device)
-    reporter = RunReporter(
-        directory,
-        callbacks,
-        steps=config.run.steps,
-        device=device,
-        step=int(directory.status()["step"]) if opened.mode is RunMode.RESUME else 0,
-    )
+    reporter = RunReporter(directory, callbacks, steps=config.run.steps, device=device)
     checkpoints = directory.checkpoints(keep=config.run.keep_checkpoints)
     sampler = DeviceSampler(DeviceMonitor(device))
-    try:
+    with _preparation_undone(opened, reporter), _disk_errors_explained(), stop_signals_interrupt():
+        if opened.mode is RunMode.RESUME:
+            reporter.step = directory.status()["step"]
         setup = _prepare(config, opened, reporter, checkpoints, group)
         hooks = RunHooks(config, setup, reporter, checkpoints, group=group, sampler=sampler)
         logger = open_logger(config, group, directory, step=reporter.step)
-    except BaseException as error:
-        if opened.is_made_here:
-            directory.discard()
-        else:
-            reporter.write_status("failed", str(error) or type(error).__name__)
-            directory.log(f"failed: {error!r}")
-        raise
     reporter.log_metrics_elsewhere = logger.log
-    with _end_reported(config, reporter, checkpoints), _interrupts_request_stop(reporter):
+    with _end_reported(config, reporter, checkpoints), _stop_signals_save(reporter):
         reporter.write_status("running")
         with closing(logger), sampler, setup.loader:
             fit(setup.trainer, hooks)
@@ -128,7 +124,7 @@ def _prepare(
 ) -> TrainingSetup:
     reporter.write_status("preparing", f"reading the corpus {config.data.corpus}")
 
-    def load_checkpoint(data: DataModule) -> SavedState | None:
+    def load_checkpoint(data: DataModule, check: Callable[[SavedState], None]) -> SavedState | None:
         if opened.mode is not RunMode.RESUME:
             return None
         return newest_checkpoint(
@@ -136,6 +132,7 @@ def _prepare(
             checkpoints,
             tokenizer_settings=data.tokenizer.settings,
             content_hash=data.corpus.content_hash,
+            check=check,
             note=reporter.note,
         )
 
@@ -167,23 +164,43 @@ def _end_reported(
 
 
 @contextlib.contextmanager
-def _interrupts_request_stop(reporter: RunReporter) -> Iterator[None]:
-    """Make the first Ctrl-C request a stop; a second one raises KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+def _stop_signals_save(reporter: RunReporter) -> Iterator[None]:
+    """Make the first stop signal request a stop; a second one raises KeyboardInterrupt."""
     control = reporter.directory.control
 
-    def handle(_signal: int, _frame: object) -> None:
+    def handle(number: int, _frame: FrameType | None) -> None:
         if control.holds(STOP):
+            if number == getattr(signal, "SIGHUP", None):
+                return  # kernel and shell both send it when a terminal is closed
             raise KeyboardInterrupt
         reporter.note("finishing this step and saving; Ctrl-C again ends at once")
         control.ask(STOP)
 
-    signals = [signal.SIGINT] if os.name == "nt" else [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.signal(number, handle) for number in signals}
+    with stop_signals_handled(handle):
+        yield
+
+
+@contextlib.contextmanager
+def _preparation_undone(opened: OpenedRun, reporter: RunReporter) -> Iterator[None]:
+    """Remove a directory that was made here, or write why it failed, if preparation fails."""
     try:
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            if opened.is_made_here:
+                opened.directory.discard()
+            else:
+                is_interrupt = isinstance(error, KeyboardInterrupt)
+                state = "stopped" if is_interrupt else "failed"
+                text = "interrupted while preparing" if is_interrupt else str(error)
+                reporter.end(state, text or type(error).__name__)
+        raise
+
+
+@contextlib.contextmanager
+def _disk_errors_explained() -> Iterator[None]:
+    """Raise errors of the disk as an `InputError` of one line."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(disk_error_text(error)) from error

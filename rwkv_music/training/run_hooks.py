@@ -12,7 +12,7 @@ from rwkv_music.training.loop import FitHooks
 from rwkv_music.training.monitoring.evaluator import Evaluator
 from rwkv_music.training.monitoring.overfitting import EarlyStopping
 from rwkv_music.training.run.checkpoints import CheckpointFacts, Checkpoints
-from rwkv_music.training.run.control import PAUSE, RESUME, SAMPLE, SAVE, STOP, WORDS
+from rwkv_music.training.run.control import COMMANDS, PAUSE, RESUME, SAMPLE, SAVE, STOP
 from rwkv_music.training.run.reporter import RunReporter
 from rwkv_music.training.run.run_metadata import differences, run_metadata, session_metadata
 from rwkv_music.training.setup import TrainingSetup
@@ -74,7 +74,7 @@ class RunHooks(FitHooks):
                 "elapsed_seconds": round(self._elapsed, 3),
             }
         )
-        self._reporter.callbacks.on_step(metrics)
+        self._reporter.call(self._reporter.callbacks.on_step, metrics)
         is_last = metrics.step == self._config.run.steps
         self._evaluation_is_due = is_last or metrics.step % self._config.run.evaluate_every == 0
 
@@ -130,7 +130,7 @@ class RunHooks(FitHooks):
         self._directory.log(f"step {step}: held-out loss {loss:.4f}")
         for warning in line["warnings"]:
             self._reporter.note(f"step {step}: {warning}")
-        self._reporter.callbacks.on_evaluation(line)
+        self._reporter.call(self._reporter.callbacks.on_evaluation, line)
 
     def checkpoint_is_due(self) -> bool:
         """Return whether `save_every` asks for a checkpoint after this step."""
@@ -154,7 +154,7 @@ class RunHooks(FitHooks):
             CheckpointFacts(
                 step=step,
                 loader_position=self._loader.position(),
-                early_stopping=self._early_stopping.to_dict(),
+                early_stopping=self._early_stopping,
                 evaluation_is_due=self._evaluation_is_due,
                 elapsed_seconds=self._elapsed,
             ),
@@ -205,7 +205,7 @@ class RunHooks(FitHooks):
     def _resume(self, facts: CheckpointFacts) -> None:
         """Reset the directory to the checkpoint; whatever is newer is removed."""
         step = self._reporter.step = facts.step
-        self._early_stopping = EarlyStopping(**facts.early_stopping)
+        self._early_stopping = facts.early_stopping
         self._evaluation_is_due = facts.evaluation_is_due
         self._elapsed_before = facts.elapsed_seconds
         self._saved = (step, facts.evaluation_is_due)
@@ -237,22 +237,22 @@ class RunHooks(FitHooks):
         return self._is_stopping
 
     def _handle_new_requests(self) -> None:
-        for word in self._directory.control.take():
-            self._directory.log(f"request: {word}, at step {self._reporter.step}")
-            if word in {PAUSE, RESUME}:
-                self._is_paused = word == PAUSE
-            elif word == STOP:
+        for command in self._directory.control.take():
+            self._directory.log(f"request: {command}, at step {self._reporter.step}")
+            if command in {PAUSE, RESUME}:
+                self._is_paused = command == PAUSE
+            elif command == STOP:
                 self._reporter.write_status("stopping", "saving")
                 self._is_stopping = True
-            elif word == SAVE:
+            elif command == SAVE:
                 self.save_checkpoint()
-            elif word == SAMPLE:
+            elif command == SAMPLE:
                 samples = self._complete_prompts(self._current_model())
                 self._reporter.log_metrics({"step": self._reporter.step, **samples})
             else:
                 self._reporter.note(
-                    f"unknown command '{word}' in the control file, ignored "
-                    f"(known: {', '.join(sorted(WORDS))})"
+                    f"unknown command '{command}' in the control file, ignored "
+                    f"(known: {', '.join(sorted(COMMANDS))})"
                 )
 
     def _current_model(self) -> MusicModel:

@@ -16,15 +16,19 @@ from rwkv_music.data.pieces import Corpus
 from rwkv_music.data.store.store_info import is_store
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.devices import choose_device
+from rwkv_music.errors import CheckpointError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import available_backends, has_amx
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule, open_loader
 from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
+from rwkv_music.training.distributed.state_checks import require_state_of
 from rwkv_music.training.initial_weights import load_initial
 from rwkv_music.training.memory import StepWorkload, free_memory, require_memory
 from rwkv_music.training.run.checkpoints import CheckpointFacts, SavedState
 from rwkv_music.training.trainer import Trainer
+
+LoadCheckpoint = Callable[[DataModule, Callable[[SavedState], None]], SavedState | None]
 
 _SAMPLED_BATCHES = 64
 
@@ -45,7 +49,7 @@ def set_up(
     group: ProcessGroup,
     *,
     progress: Progress | None = None,
-    load_checkpoint: Callable[[DataModule], SavedState | None] = lambda _: None,
+    load_checkpoint: LoadCheckpoint = lambda _data, _check: None,
 ) -> TrainingSetup:
     """Set up one process of a run (collective).
 
@@ -53,7 +57,8 @@ def set_up(
         config: The settings.
         group: The processes that train.
         progress: Called for each piece, in the process that reads them.
-        load_checkpoint: Called in the main process: the checkpoint to resume from, or None.
+        load_checkpoint: Called in the main process with the data and a function that checks a
+            checkpoint; returns the one to resume from, or None.
 
     Raises:
         InputError: If the corpus cannot be used, or there is too little memory.
@@ -75,7 +80,7 @@ def set_up(
 
     def load_weights() -> CheckpointFacts | None:
         nonlocal saved
-        saved = load_checkpoint(data)
+        saved = load_checkpoint(data, lambda state: _require_fit(state, model, loader, config))
         if saved is not None:
             model.load_state_dict(saved.model.state_dict())
             return saved.facts
@@ -93,6 +98,32 @@ def set_up(
         tensors = group.broadcast(None if saved is None else saved.tensors)
         trainer.state.load_state_dict(tensors, step=facts.step)
     return TrainingSetup(data, loader, trainer, facts)
+
+
+def _require_fit(
+    saved: SavedState, model: RWKV7, loader: PrefetchLoader, config: TrainingConfig
+) -> None:
+    """Check that a checkpoint belongs to this model, optimizer and loader.
+
+    Raises:
+        CheckpointError: Names the first difference.
+    """
+    sizes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    stored = {name: parameter.shape for name, parameter in saved.model.named_parameters()}
+    if sizes != stored:
+        raise CheckpointError("its model has other sizes than the run's")
+    require_state_of(
+        saved.tensors,
+        model,
+        optimizer=config.optimizer.optimizer,
+        carried_rows=config.data.batch_size if config.data.carry_state else None,
+    )
+    start = loader.position()
+    try:
+        loader.seek(saved.facts.loader_position)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        loader.seek(start)
+        raise CheckpointError(f"its position in the data is damaged ({error!r})") from error
 
 
 def _load_corpus(config: TrainingConfig, group: ProcessGroup, progress: Progress | None) -> Corpus:

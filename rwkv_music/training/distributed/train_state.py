@@ -12,9 +12,9 @@ from torch import Tensor
 from rwkv_music.model import RWKV7, ModelState
 from rwkv_music.training.distributed.process_group import ProcessGroup
 
-_OPTIMIZER = "optimizer/"
-_CARRIED = "carried/"
-_RANDOM = "random/"
+OPTIMIZER = "optimizer/"
+CARRIED = "carried/"
+RANDOM = "random/"
 
 
 class TrainState:
@@ -38,7 +38,7 @@ class TrainState:
     def state_dict(self) -> dict[str, Tensor]:
         """Return optimizer tensors, carried state and random numbers; empty if not needed here."""
         rows = {} if self.carried is None else self.carried.to_tensors()
-        carried = {f"{_CARRIED}{name}": self.group.all_gather(part) for name, part in rows.items()}
+        carried = {f"{CARRIED}{name}": self.group.all_gather(part) for name, part in rows.items()}
         if not (self.group.is_main or self.group.is_sharded):
             return {}
         return {
@@ -53,9 +53,9 @@ class TrainState:
         device = self.model.emb.weight.device
         _restore_random(device, tensors)
         carried = {
-            name.removeprefix(_CARRIED): rows[self.group.shard.rows(len(rows))].to(device)
+            name.removeprefix(CARRIED): rows[self.group.shard.rows(len(rows))].to(device)
             for name, rows in tensors.items()
-            if name.startswith(_CARRIED)
+            if name.startswith(CARRIED)
         }
         self.carried = ModelState.from_tensors(carried) if carried else None
         self.step = step
@@ -84,7 +84,7 @@ class TrainState:
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         names = self._parameter_names()
         return {
-            f"{_OPTIMIZER}{names[index]}/{key}": (
+            f"{OPTIMIZER}{names[index]}/{key}": (
                 self.group.full_tensor(torch.as_tensor(value).detach()).cpu().contiguous()
             )
             for index, entries in self.optimizer.state_dict()["state"].items()
@@ -96,8 +96,8 @@ class TrainState:
         parameters = dict(self.model.named_parameters())
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
-            if name.startswith(_OPTIMIZER):
-                parameter, key = name.removeprefix(_OPTIMIZER).rsplit("/", 1)
+            if name.startswith(OPTIMIZER):
+                parameter, key = name.removeprefix(OPTIMIZER).rsplit("/", 1)
                 shard = self.group.shard_like(value, parameters[parameter])
                 state.setdefault(indices[parameter], {})[key] = shard
         groups = self.optimizer.state_dict()["param_groups"]
@@ -106,17 +106,17 @@ class TrainState:
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:
     """Return the state of every random number generator that training uses on a device."""
-    states = {f"{_RANDOM}cpu": torch.get_rng_state()}
+    states = {f"{RANDOM}cpu": torch.get_rng_state()}
     if device.type == "cuda":
-        states[f"{_RANDOM}cuda"] = torch.cuda.get_rng_state(device)
+        states[f"{RANDOM}cuda"] = torch.cuda.get_rng_state(device)
     if device.type == "mps":
-        states[f"{_RANDOM}mps"] = torch.mps.get_rng_state()
+        states[f"{RANDOM}mps"] = torch.mps.get_rng_state()
     return states
 
 
 def _restore_random(device: torch.device, tensors: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(tensors[f"{_RANDOM}cpu"])
-    device_state = tensors.get(f"{_RANDOM}{device.type}")
+    torch.set_rng_state(tensors[f"{RANDOM}cpu"])
+    device_state = tensors.get(f"{RANDOM}{device.type}")
     if device.type == "cuda" and device_state is not None:
         torch.cuda.set_rng_state(device_state, device)
     if device.type == "mps" and device_state is not None:

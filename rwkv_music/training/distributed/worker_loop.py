@@ -1,15 +1,12 @@
 """The loop of a process that is not the main one: it runs commands and writes nothing."""
 
-import contextlib
-import os
 import signal
-import threading
-from collections.abc import Iterator
 
 from rwkv_music.errors import InputError, OtherProcessError
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.distributed.process_group import END, ProcessGroup
 from rwkv_music.training.run.failures import explained
+from rwkv_music.training.run.stop_signals import stop_signals_handled
 from rwkv_music.training.setup import set_up
 
 
@@ -21,7 +18,8 @@ def worker_loop(config: TrainingConfig, group: ProcessGroup) -> None:
     """
     try:
         setup = set_up(config, group)
-        with _interrupts_ignored(), setup.loader:
+        # The signals reach every process; the main one saves and ends the run.
+        with stop_signals_handled(signal.SIG_IGN), setup.loader:
             while (command := group.receive_command()) != END:
                 setup.trainer.run_command(command)
     except Exception as error:
@@ -30,18 +28,3 @@ def worker_loop(config: TrainingConfig, group: ProcessGroup) -> None:
             raise
         kind = OtherProcessError if isinstance(error, OtherProcessError) else InputError
         raise kind(f"process {group.rank} of {group.world_size}: {failure}") from error
-
-
-@contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM, which reach every process: the main process saves and ends."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = [signal.SIGINT] if os.name == "nt" else [signal.SIGINT, signal.SIGTERM]
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,10 +11,10 @@ from typing import Any
 from rwkv_music.devices import TORCH_ENVIRONMENT
 from rwkv_music.errors import InputError, TrainingFailedError
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.pipeline import settings_of
 from rwkv_music.training.run import control
 from rwkv_music.training.run.directory import FINAL_STATES, RunDirectory
 from rwkv_music.training.run.process_identity import is_alive
+from rwkv_music.training.run.resume import settings_of
 
 _POLL_SECONDS = 0.1
 _KILLED = -9

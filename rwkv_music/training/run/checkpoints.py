@@ -21,11 +21,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from rwkv_music.atomic import final_name
 from rwkv_music.errors import CheckpointError
 from rwkv_music.model import RWKV7, MusicModel, load_checkpoint, save_checkpoint
 from rwkv_music.model.safetensors_files import read_safetensors, write_safetensors
 from rwkv_music.model.tensor_files import checkpoint_writer
 from rwkv_music.old_names import CHECKPOINT_FACTS, EARLY_STOPPING, renamed
+from rwkv_music.training.monitoring.overfitting import EarlyStopping
 
 _STEP_FILE = re.compile(r"step-(\d+)(\.training)?\.safetensors")
 
@@ -37,8 +39,7 @@ class CheckpointFacts:
     step: int
     loader_position: dict[str, Any]
     """`position()` of the loader."""
-    early_stopping: dict[str, Any]
-    """`EarlyStopping.to_dict()`."""
+    early_stopping: EarlyStopping
     evaluation_is_due: bool
     """Whether the run was stopped before an evaluation that was due."""
     elapsed_seconds: float
@@ -47,7 +48,7 @@ class CheckpointFacts:
         """Return the values as they are written."""
         return {
             "stream": self.loader_position,
-            "early_stopping": self.early_stopping,
+            "early_stopping": self.early_stopping.to_dict(),
             "evaluation_is_due": self.evaluation_is_due,
             "elapsed_seconds": self.elapsed_seconds,
         }
@@ -57,15 +58,20 @@ class CheckpointFacts:
         """Return the facts from what `to_dict` or an earlier version wrote.
 
         Raises:
-            KeyError: If a value is missing.
+            KeyError, TypeError, ValueError: If a value is missing or wrong.
         """
         values = renamed(values, CHECKPOINT_FACTS)
+        best = renamed(values["early_stopping"], EARLY_STOPPING)
         return cls(
             step=step,
-            loader_position=values["stream"],
-            early_stopping=renamed(values["early_stopping"], EARLY_STOPPING),
-            evaluation_is_due=values["evaluation_is_due"],
-            elapsed_seconds=values["elapsed_seconds"],
+            loader_position=dict(values["stream"]),
+            early_stopping=EarlyStopping(
+                loss=float(best["loss"]),
+                step=int(best["step"]),
+                evaluations_since_best=int(best["evaluations_since_best"]),
+            ),
+            evaluation_is_due=bool(values["evaluation_is_due"]),
+            elapsed_seconds=float(values["elapsed_seconds"]),
         )
 
 
@@ -150,14 +156,12 @@ class Checkpoints:
             CheckpointError: If a file is missing or damaged.
         """
         model = load_checkpoint(self.model_path(step), tokenizer_settings=tokenizer_settings)
-        path = self.training_path(step)
-        header, tensors = read_safetensors(path)
+        header, tensors = read_safetensors(self.training_path(step))
         try:
             facts = CheckpointFacts.from_dict(step, json.loads(header["facts"]))
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
-                f"{path} is damaged ({error}): delete this step's files to resume from the one "
-                "before"
+                f"{self.training_path(step)} is damaged (value {error} is missing or wrong)"
             ) from error
         return SavedState(model.network, tensors, facts)
 
@@ -173,6 +177,20 @@ class Checkpoints:
         """Remove every checkpoint of a later step."""
         for later, path in self._step_files():
             if later > step:
+                path.unlink()
+
+    def rename_damaged(self, step: int) -> None:
+        """Rename the files of a checkpoint that cannot be read, so that no run writes over them."""
+        for path in (self.model_path(step), self.training_path(step)):
+            if path.exists():
+                path.replace(path.with_name(f"{path.name}.damaged"))
+
+    def remove_all(self) -> None:
+        """Remove every file that a run has written here, and no others."""
+        self.remove_after(-1)
+        for path in (*self.folder.glob("*.safetensors"), *self.folder.glob("*.partial")):
+            name = final_name(path.name)
+            if name in {"best.safetensors", "last.safetensors"} or _STEP_FILE.fullmatch(name):
                 path.unlink()
 
     def _step_files(self) -> list[tuple[int, Path]]:

@@ -1,17 +1,19 @@
-"""The control file: words that a trainer listens to, one a line, each obeyed once.
+"""The control file: commands for a trainer, one a line, each handled once.
 
-Whoever asks appends a word; the trainer remembers how far it has read. So nobody waits for anybody,
-and no word is lost or obeyed twice. By hand: `echo pause >> runs/bach/control`.
+A viewer appends a command; the trainer remembers how far it has read. Nobody has to wait, and no
+command is lost or handled twice. By hand: `echo pause >> runs/bach/control`.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-PAUSE, RESUME, STOP, SAVE, SAMPLE = WORDS = ("pause", "resume", "stop", "save", "sample")
+from rwkv_music.errors import InputError
+
+PAUSE, RESUME, STOP, SAVE, SAMPLE = COMMANDS = ("pause", "resume", "stop", "save", "sample")
 
 
 class ControlFile:
-    """One control file, seen by those who ask and by the trainer that reads on.
+    """The control file of a run, for viewers that write it and the trainer that reads it.
 
     Args:
         path: The file; it need not exist.
@@ -21,23 +23,38 @@ class ControlFile:
         self.path = path
         self._read_bytes = 0
 
-    def ask(self, word: str) -> None:
-        """Append a word: "pause", "resume", "stop", "save" or "sample"."""
-        assert word in WORDS
-        with self.path.open("a", encoding="utf-8", newline="\n") as lines:
-            lines.write(f"{word}\n")
+    def ask(self, command: str) -> None:
+        """Append a command: "pause", "resume", "stop", "save" or "sample".
+
+        Raises:
+            InputError: If the file cannot be written.
+        """
+        assert command in COMMANDS
+        if self.path.is_symlink():
+            raise InputError(f"{self.path} is a symbolic link: delete it, then try again")
+        try:
+            with self.path.open("a", encoding="utf-8", newline="\n") as lines:
+                lines.write(f"{command}\n")
+        except OSError as error:
+            raise InputError(
+                f"cannot write the command '{command}' to {self.path} ({error.strerror}): check "
+                "that the run directory exists and is writable"
+            ) from error
 
     def clear(self) -> None:
-        """Forget every word: they were meant for a trainer that is gone."""
+        """Forget every command: they were for a trainer that has ended."""
         self.path.unlink(missing_ok=True)
         self._read_bytes = 0
 
-    def holds(self, word: str) -> bool:
-        """Whether a word stands in the file, obeyed or not."""
-        return self.path.exists() and word in self.path.read_text(encoding="utf-8").split()
+    def holds(self, command: str) -> bool:
+        """Return whether the file contains a command, handled or not."""
+        try:
+            return command in self.path.read_text(encoding="utf-8", errors="replace").split()
+        except FileNotFoundError:
+            return False
 
     def take(self) -> Iterator[str]:
-        """The words that are new since the last call; a file written anew is read from its top."""
+        """Yield the commands that are new since the last call; a new file is read from its top."""
         if not self.path.exists():
             return
         with self.path.open("rb") as lines:

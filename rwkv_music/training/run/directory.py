@@ -1,38 +1,44 @@
-"""The run directory: all that a trainer says, and the few words it listens to.
+"""The run directory: all that a trainer writes, and the few commands it reads.
 
     config.json      how to repeat the run: settings, sizes, tokenizer, versions, command, device,
-                     kernel, corpus, baselines, and a line for each time it was started
+                     kernel, corpus, baselines, and an entry for each time it was started
     metrics.jsonl    one JSON object a line, appended: a line per step, a line per evaluation
     status.json      state, step, message, process; replaced as a whole
-    control          words the trainer obeys: pause, resume, stop, save, sample
-    checkpoints/     best and last model, and what the newest ones need to go on
+    control          commands for the trainer: pause, resume, stop, save, sample
+    checkpoints/     best and last model, and what the newest ones need to resume
     samples/         prompt-1.mid, and step-000150-1.mid with its picture: the same held-out prompts
                      completed at each evaluation
     train.log        what happened when, and what the process printed
+    run.lock         locked by the process that trains
 
-The keys of metrics.jsonl are told in docs/training.md.
+docs/training.md explains the keys of metrics.jsonl.
 """
 
-import itertools
 import json
 import os
 import platform
-import shutil
+import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rwkv_music.atomic import final_name, flush_to_disk, write_atomic
 from rwkv_music.errors import InputError
+from rwkv_music.file_lock import FileLock, LockHeldError, LocksUnsupportedError
+from rwkv_music.old_names import STEP_METRICS, renamed
 from rwkv_music.training.run.checkpoints import Checkpoints
 from rwkv_music.training.run.control import ControlFile
 from rwkv_music.training.run.process_identity import identity, is_alive
 
 SCHEMA = 2
 FINAL_STATES = frozenset({"finished", "stopped", "failed"})
-_WRITTEN = (
-    "config.json", "metrics.jsonl", "control", "checkpoints", "samples", "train.log", "tensorboard",
-)  # fmt: skip
+_LOCK = "run.lock"
+_FILES = ("config.json", "metrics.jsonl", "status.json", "control", "train.log")
+_FOLDERS = ("checkpoints", "samples", "tensorboard")
+_SAMPLE = re.compile(r"(prompt-\d+|step-(?P<step>\d{6,})-\d+)\.(mid|png)")
+_STATUS_TYPES = {"state": str, "step": int, "steps": int, "message": str, "pid": int}
 
 
 class RunDirectory:
@@ -45,41 +51,61 @@ class RunDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.control = ControlFile(self.path / "control")
-        self._found: frozenset[str] | None = None
+        self._kept_folders: frozenset[Path] = frozenset()
+        """Folders that were there before `create`."""
 
     @classmethod
     def create(cls, path: str | Path) -> "RunDirectory":
-        """Make an empty run directory.
+        """Create an empty run directory.
 
-        A folder that is there already may hold other things; they stay as they are.
+        An existing folder may contain other things; they stay as they are. A directory whose
+        trainer was killed before it wrote anything of value is used again.
 
         Raises:
-            InputError: If a run is there already, or something that a run would overwrite, or the
-                place cannot be written to.
+            InputError: If the folder contains a run, or something that a run would overwrite, or
+                it cannot be written to.
         """
         run = cls(path)
-        if run.exists():
-            raise InputError(
-                f"{path} holds a run already: go on with it (--resume), choose another --out, or "
-                "delete that folder"
-            )
-        for name in _WRITTEN:
-            if _is_something(run.path / name):
-                raise InputError(
-                    f"{path} holds {name}, which belongs to no run and would be overwritten: "
-                    "choose another --out"
-                )
+        folders = (run.path, *(run.path / name for name in _FOLDERS))
+        run._kept_folders = frozenset(folder for folder in folders if folder.is_dir())
         try:
-            if run.path.is_dir():
-                run._found = frozenset(each.name for each in run.path.iterdir())
-            for folder in (run.path, run.path / "checkpoints", run.path / "samples"):
-                folder.mkdir(parents=True, exist_ok=True)
-            run.write_status("preparing", message="getting ready")
+            run._refuse_foreign_files()
+            run.path.mkdir(parents=True, exist_ok=True)
+            with run.locked():
+                if run.exists():
+                    run._require_abandoned()
+                    run._delete_own_files()
+                else:
+                    run._refuse_foreign_files()
+                for name in ("checkpoints", "samples"):
+                    (run.path / name).mkdir(exist_ok=True)
+                run.write_status("preparing", message="getting ready")
         except OSError as error:
             raise InputError(
-                f"cannot write the run to {path} ({error.strerror}): choose another --out"
+                f"cannot write the run to {path} ({error.strerror}): choose another `out`"
             ) from error
         return run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the run inside a `with` block.
+
+        On file systems without locks only the status tells whether a run is being trained.
+
+        Raises:
+            InputError: If another process trains the run, or is creating it.
+        """
+        try:
+            lock = FileLock(self.path / _LOCK)
+        except LocksUnsupportedError:
+            yield
+            return
+        except LockHeldError as error:
+            raise InputError(self._busy_text()) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @property
     def config_path(self) -> Path:
@@ -102,35 +128,40 @@ class RunDirectory:
         return self.path / "train.log"
 
     def checkpoints(self, *, keep: int = 2) -> Checkpoints:
-        """The folder of checkpoints; `keep` of the newest stay when another is written."""
+        """Return the checkpoints; `keep` of the newest stay when another is written."""
         return Checkpoints(self.path / "checkpoints", keep=keep)
 
-    def checkpoint_path(self, which: str) -> Path:
-        """The model called "best" or "last"."""
-        return self.checkpoints().path(which)
+    def checkpoint_path(self, name: str) -> Path:
+        """Return the path of the model "best" or "last"."""
+        return self.checkpoints().path(name)
 
-    def sample_paths(self, step: int, number: int) -> list[Path]:
-        """Where the completions of so many held-out prompts by the model of a step stand."""
+    def sample_paths(self, step: int, num_prompts: int) -> list[Path]:
+        """Return the paths of a step's completions of the held-out prompts."""
         folder = self.path / "samples"
-        return [folder / f"step-{step:06d}-{place}.mid" for place in range(1, number + 1)]
+        return [folder / f"step-{step:06d}-{index}.mid" for index in range(1, num_prompts + 1)]
 
     def exists(self) -> bool:
-        """Whether there is a run."""
+        """Return whether there is a run."""
         return self.status_path.exists()
 
     def write_config(self, values: dict[str, Any]) -> None:
         """Replace config.json."""
-        _replace_json(self.config_path, {**values, "schema": SCHEMA})
+        self._replace_json(self.config_path, {**values, "schema": SCHEMA})
 
     def config(self) -> dict[str, Any]:
-        """Read config.json; what an older version wrote is brought into today's form.
+        """Read config.json; what an earlier version wrote is returned in today's form.
 
         Raises:
-            InputError: If there is none, or it was written by a newer version.
+            InputError: If there is none, it is damaged, or a newer version wrote it.
         """
         if not self.config_path.exists():
             raise InputError(f"{self.path} holds no run (no config.json): check the path")
-        values: dict[str, Any] = json.loads(self.config_path.read_text(encoding="utf-8"))
+        values = _read_table(self.config_path)
+        if values is None:
+            raise InputError(
+                f"{self.config_path} is damaged: restore it, or start a new run with another `out` "
+                f"(init='{self.path}' starts from the best model's weights)"
+            )
         schema = values.get("schema")
         if schema == 1:
             return _from_schema_1(values)
@@ -142,14 +173,14 @@ class RunDirectory:
         return values
 
     def sweep(self) -> None:
-        """Remove what a trainer that was killed had half written, and nothing of anybody else's."""
+        """Remove the partly written files of a trainer that was killed, and no others."""
         for folder in (self.path, self.path / "checkpoints", self.path / "samples"):
             for path in folder.glob("*.partial"):
                 if path.name != final_name(path.name):
                     path.unlink()
 
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """Add one line to metrics.jsonl."""
+        """Append a line to metrics.jsonl."""
         with self.metrics_path.open("a", encoding="utf-8", newline="\n") as lines:
             lines.write(json.dumps(values) + "\n")
 
@@ -159,32 +190,31 @@ class RunDirectory:
             flush_to_disk(self.metrics_path)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole lines of metrics.jsonl; one that is being written just now is left out."""
+        """Read metrics.jsonl without damaged lines and the line that is being written."""
         if not self.metrics_path.exists():
             return []
-        whole = self.metrics_path.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in whole]
+        with self.metrics_path.open("rb") as lines:
+            parsed = [_parsed(text) for text in lines]
+        return [renamed(line, STEP_METRICS) for line in parsed if line is not None]
 
     def truncate_metrics(self, *, after: int) -> int:
-        """Drop every line of a step later than this one, half a line at the end, and its samples.
+        """Remove the lines and samples of later steps, and damaged lines.
 
         Returns:
-            The number of whole lines dropped.
+            The number of lines of later steps.
         """
+        self._delete_samples(after=after)
         if not self.metrics_path.exists():
             return 0
-        with self.metrics_path.open("rb+") as lines:
-            texts = lines.readlines()
-            parsed = [_parsed(text) for text in texts]
-            kept = list(
-                itertools.takewhile(lambda line: line is not None and line["step"] <= after, parsed)
-            )
-            lines.truncate(sum(len(text) for text in texts[: len(kept)]))
-        dropped = [line for line in parsed[len(kept) :] if line is not None]
-        for sample in itertools.chain.from_iterable(line.get("samples", ()) for line in dropped):
-            for path in (self.path / sample, (self.path / sample).with_suffix(".png")):
-                path.unlink(missing_ok=True)
-        return len(dropped)
+        texts = self.metrics_path.read_bytes().splitlines(keepends=True)
+        lines = [(text, _parsed(text)) for text in texts]
+        kept = [text for text, line in lines if line is not None and line["step"] <= after]
+        if len(kept) < len(texts):
+            write_atomic(self.metrics_path, b"".join(kept))
+        num_damaged = sum(line is None for text, line in lines if text.endswith(b"\n"))
+        if num_damaged:
+            self.log(f"{num_damaged} damaged lines of metrics.jsonl are dropped")
+        return sum(line is not None and line["step"] > after for _, line in lines)
 
     def write_status(
         self,
@@ -197,21 +227,24 @@ class RunDirectory:
         session: int = 1,
         process_id: int | None = None,
     ) -> None:
-        """Replace status.json; the process that trains is this one unless another is named."""
+        """Replace status.json; the training process is this one unless another is named."""
         values = {"state": state, "step": step, "steps": steps, "message": message}
         more = {"device": device, "session": session, **identity(process_id)}
-        _replace_json(self.status_path, {**values, **more})
+        self._replace_json(self.status_path, {**values, **more})
 
     def status(self) -> dict[str, Any]:
-        """Read status.json.
+        """Read status.json; a damaged one is reported as a failed run.
 
         Raises:
             InputError: If the directory holds no run.
         """
         if not self.status_path.exists():
             raise InputError(f"{self.path} holds no run (no status.json): check the path")
-        values: dict[str, Any] = json.loads(self.status_path.read_text(encoding="utf-8"))
-        return values
+        values = _read_table(self.status_path) or {}
+        if all(type(values.get(name)) is kind for name, kind in _STATUS_TYPES.items()):
+            return values
+        message = f"{self.status_path} is damaged: resume the run, which writes it again"
+        return {"state": "failed", "step": 0, "steps": 0, "message": message, "pid": 0}
 
     def require_idle(self) -> None:
         """Refuse a run that another process is training.
@@ -223,57 +256,126 @@ class RunDirectory:
         here = (os.getpid(), platform.node())
         is_other = (status["pid"], status.get("host", here[1])) != here
         if status["state"] not in FINAL_STATES and is_other and is_alive(status):
-            raise InputError(
-                f"{self.path} is being trained by process {status['pid']}: stop that one first, or "
-                "watch it with attach"
-            )
+            raise InputError(self._busy_text())
+
+    def require_own_files(self) -> None:
+        """Refuse a run whose files are symbolic links, which would be followed when written to.
+
+        Raises:
+            InputError: Names the link.
+        """
+        for name in (*_FILES, _LOCK):
+            if (self.path / name).is_symlink():
+                raise InputError(
+                    f"{self.path / name} is a symbolic link, which no run contains: replace it by "
+                    "the file it points to"
+                )
 
     def log(self, text: str) -> None:
-        """Add a line with the time of day to train.log."""
+        """Append a line with date and time to train.log."""
         moment = time.strftime("%Y-%m-%d %H:%M:%S")
         with self.log_path.open("a", encoding="utf-8", newline="\n") as lines:
             lines.write(f"{moment} {text}\n")
 
     def discard(self) -> None:
-        """Delete the directory that `create` made; in one that was there, what came since."""
-        if self._found is None:
-            shutil.rmtree(self.path)
+        """Delete what `create` and the run have written, and folders that are empty then.
+
+        Nothing else is deleted, whoever put it into the folder and when.
+        """
+        self._delete_own_files()
+        (self.path / _LOCK).unlink(missing_ok=True)
+        for folder in (*(self.path / name for name in _FOLDERS), self.path):
+            if folder not in self._kept_folders:
+                with suppress(OSError):  # it contains files of others, or does not exist
+                    folder.rmdir()
+
+    def _busy_text(self) -> str:
+        process = f"process {self.status()['pid']}" if self.exists() else "another process"
+        return (
+            f"{self.path} is being trained by {process}: stop that one first, or watch it with "
+            "attach"
+        )
+
+    def _refuse_foreign_files(self) -> None:
+        """Refuse files that a run would overwrite, where there is no run."""
+        if self.exists():
             return
-        for each in self.path.iterdir():
-            if each.name in self._found:
+        for name in (*_FILES, *_FOLDERS):
+            path = self.path / name
+            if any(path.iterdir()) if path.is_dir() else path.exists():
+                raise InputError(
+                    f"{self.path} holds {name}, which belongs to no run and would be overwritten: "
+                    "choose another `out`"
+                )
+
+    def _require_abandoned(self) -> None:
+        """Refuse a run, except one that was killed before it wrote anything of value."""
+        status = self.status()
+        has_results = bool(self.checkpoints().models() or self.metrics())
+        is_own = (status["pid"], status.get("host")) == (os.getpid(), platform.node())
+        if has_results or status["state"] != "preparing" or (is_alive(status) and not is_own):
+            raise InputError(
+                f"{self.path} holds a run already: resume it (`resume`), choose another `out`, or "
+                "delete that folder"
+            )
+
+    def _delete_own_files(self) -> None:
+        """Delete the files that a run writes, by their names."""
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        for path in self.path.glob("*.partial"):
+            if final_name(path.name) in _FILES:
+                path.unlink()
+        self.checkpoints().remove_all()
+        self._delete_samples(after=-1, prompts=True)
+        for path in (self.path / "tensorboard").rglob("*tfevents*"):
+            path.unlink()
+        for folder in sorted((self.path / "tensorboard").rglob("*"), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+
+    def _delete_samples(self, *, after: int, prompts: bool = False) -> None:
+        for path in (self.path / "samples").glob("*"):
+            match = _SAMPLE.fullmatch(final_name(path.name))
+            if match is None:
                 continue
-            if each.is_dir() and not each.is_symlink():
-                shutil.rmtree(each)
-            else:
-                each.unlink()
+            if prompts if match["step"] is None else int(match["step"]) > after:
+                path.unlink()
+
+    def _replace_json(self, path: Path, values: dict[str, Any]) -> None:
+        if not self.path.is_dir():
+            # Writing would make the folder again, with this file alone in it.
+            raise FileNotFoundError(2, "No such file or directory", str(self.path))
+        write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
-def _is_something(path: Path) -> bool:
-    """Whether there is a file, or a folder that is not empty."""
-    return any(path.iterdir()) if path.is_dir() else path.exists()
+def _read_table(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object; None if the file holds anything else."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
-    """A line of metrics.jsonl; None for half of one."""
+    """Parse a line of metrics.jsonl; None for a damaged or half a line."""
     try:
-        line: dict[str, Any] = json.loads(text)
-    except ValueError:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
         return None
-    return line if text.endswith(b"\n") else None
+    is_whole = text.endswith(b"\n") and isinstance(line, dict) and type(line.get("step")) is int
+    return line if is_whole else None
 
 
 def _from_schema_1(values: dict[str, Any]) -> dict[str, Any]:
-    """The first form had one baseline, one sample and no account of its starts."""
-    floor = values.pop("floor", None)
+    """Convert the first form, which had one baseline, one sample and no sessions."""
+    baseline = values.pop("floor", None)
     sample = values.pop("sample", None)
-    order = None if floor is None else floor.pop("order", 5)
+    order = None if baseline is None else baseline.pop("order", 5)
     return {
         **values,
-        "baselines": {} if floor is None else {f"{order}-gram": floor},
+        "baselines": {} if baseline is None else {f"{order}-gram": baseline},
         "samples": [] if sample is None else [sample],
         "sessions": [],
     }
-
-
-def _replace_json(path: Path, values: dict[str, Any]) -> None:
-    write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())

@@ -1,4 +1,4 @@
-"""What went wrong with a run, in one line: the cause, what helps, and what is kept."""
+"""Why a run failed, in one line: the cause, the remedy, and what is kept."""
 
 import errno
 
@@ -8,21 +8,38 @@ from rwkv_music.training.distributed.process_group import LOST, is_lost
 from rwkv_music.training.memory import advice_when_full
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REMEDIES = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "free some space",
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "check the permissions of the folder",
+    errno.EPERM: "check the permissions of the folder",
+    errno.ENOENT: "the run directory was moved or deleted",
+    errno.ENOTDIR: "the run directory was moved or deleted",
+    errno.EMFILE: "close other programs, or raise the limit of open files (ulimit -n)",
+}
 
 
 def explained(
     error: BaseException, config: TrainingConfig, *, kept: str
 ) -> TrainingFailedError | None:
-    """An error that a user can do something about, as one line; None for a bug of ours.
+    """Return an error that the user can fix as one line; None for a bug.
 
     Args:
-        error: What ended the run.
+        error: The error that ended the run.
         config: The run's settings.
-        kept: What there is to go on from, as a sentence.
+        kept: What there is to resume from, as the end of a sentence.
     """
     reason = _reason(error, config)
     return None if reason is None else TrainingFailedError(f"{reason}; {kept}")
+
+
+def disk_error_text(error: OSError) -> str:
+    """Return what failed, with which file, and what to do."""
+    remedy = _REMEDIES.get(error.errno or 0, "check the disk")
+    reason = error.strerror or type(error).__name__
+    return f"cannot read or write {error.filename or 'the run'} ({reason}): {remedy}"
 
 
 def _reason(error: BaseException, config: TrainingConfig) -> str | None:
@@ -33,6 +50,4 @@ def _reason(error: BaseException, config: TrainingConfig) -> str | None:
         return text
     if is_lost(error):
         return LOST
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return f"no room left to write {error.filename or 'the run'} ({error.strerror}): free some"
-    return None
+    return disk_error_text(error) if isinstance(error, OSError) else None

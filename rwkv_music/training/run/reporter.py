@@ -1,13 +1,17 @@
 """What a running trainer writes for its viewers: status, log, metrics and notes."""
 
+import errno
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from rwkv_music.training.callbacks import Callbacks
 from rwkv_music.training.run.directory import RunDirectory
 
+Value = TypeVar("Value")
+
 _STATUS_SECONDS = 0.5
+_TERMINAL_GONE = {errno.EIO, errno.EPIPE, errno.EBADF}
 
 
 class RunReporter:
@@ -40,11 +44,23 @@ class RunReporter:
         self._steps = steps
         self._device = device
         self._status_written = 0.0
+        self._terminal_is_gone = False
 
     def note(self, text: str) -> None:
         """Write a sentence to the log and to the user."""
         self.directory.log(text)
-        self.callbacks.on_note(text)
+        self.call(self.callbacks.on_note, text)
+
+    def call(self, callback: Callable[[Value], None], value: Value) -> None:
+        """Call one of the caller's functions; a terminal that is gone does not end the run."""
+        try:
+            callback(value)
+        except OSError as error:
+            if error.errno not in _TERMINAL_GONE:
+                raise
+            if not self._terminal_is_gone:
+                self._terminal_is_gone = True
+                self.directory.log("the terminal is gone: the run continues without it")
 
     def write_status(self, state: str, message: str = "") -> None:
         """Replace status.json."""

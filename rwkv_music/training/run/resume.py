@@ -1,6 +1,7 @@
 """Open a run directory: make it, resume the run in it, or start it over."""
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,14 +46,16 @@ def open_run(
     *,
     resume: bool,
     note: Callable[[str], None],
+    locks: ExitStack,
 ) -> OpenedRun:
-    """Make a run directory, or find out how to continue the run in it.
+    """Make a run directory, or find out how to continue the run in it, and lock it.
 
     Args:
         config: The settings.
         directory: A directory that the caller has made already; otherwise it is made.
         resume: Whether to continue a run that exists.
         note: Receives sentences for the user.
+        locks: Holds the lock of the directory until it is closed.
 
     Raises:
         InputError: If the directory cannot be used, another process trains the run, or the run was
@@ -64,6 +67,7 @@ def open_run(
         if resume:
             note(f"there is no run in {config.run.out} yet: starting from the beginning")
     directory = directory or RunDirectory(config.out_path)
+    locks.enter_context(directory.locked())
     if is_new:
         return OpenedRun(directory, RunMode.NEW, is_made_here=True)
     if not resume:
@@ -83,7 +87,7 @@ def settings_of(path: str | Path, **settings: Any) -> TrainingConfig:  # noqa: A
         InputError: If there is no run, it was made by a version whose runs cannot be resumed, or a
             setting differs.
     """
-    own = TrainingConfig.from_dict(RunDirectory(path).config()["config"])
+    own = _own_settings(RunDirectory(path))
     _require_same(path, own, settings)
     return own.replace(**settings, **({} if "out" in settings else {"out": str(path)}))
 
@@ -94,6 +98,7 @@ def newest_checkpoint(
     *,
     tokenizer_settings: Mapping[str, int],
     content_hash: str,
+    check: Callable[[SavedState], None],
     note: Callable[[str], None],
 ) -> SavedState:
     """Return the newest complete checkpoint of a run with this corpus.
@@ -103,12 +108,13 @@ def newest_checkpoint(
         checkpoints: Its checkpoints.
         tokenizer_settings: Of the corpus.
         content_hash: Of the corpus.
+        check: Raises a `CheckpointError` for a checkpoint of another model or optimizer.
         note: Receives a sentence for each checkpoint that is passed over.
 
     Raises:
         InputError: If the corpus is not the run's, or no checkpoint can be read.
     """
-    config = directory.config()
+    config = resumable_config(directory)
     before = tokenizer_text(renamed(config["tokenizer"], TOKENIZER_SETTINGS))
     now = tokenizer_text(tokenizer_settings)
     if before != now:
@@ -121,19 +127,63 @@ def newest_checkpoint(
             f"the corpus {config['corpus']['name']} is not the one that {directory.path} was "
             "started with: restore its files, or start a new run with another `out`"
         )
+    damaged: list[int] = []
     for step in reversed(checkpoints.steps()):
         try:
-            return checkpoints.read(step, tokenizer_settings=tokenizer_settings)
+            saved = checkpoints.read(step, tokenizer_settings=tokenizer_settings)
+            check(saved)
         except CheckpointError as error:
+            _require_readable(step, error.__cause__)
             note(f"the checkpoint of step {step} is passed over: {error}")
+            damaged.append(step)
+        else:
+            for passed_over in damaged:
+                checkpoints.rename_damaged(passed_over)
+            return saved
     raise InputError(
         f"no checkpoint of {directory.path} can be read: start a new run with another `out`"
     )
 
 
+def resumable_config(directory: RunDirectory) -> dict[str, Any]:
+    """Read config.json and check the entries that resuming needs.
+
+    Raises:
+        InputError: If the run cannot be resumed: damaged, or made by an older version.
+    """
+    config = directory.config()
+    if "threads" not in config:
+        raise InputError(
+            f"{directory.path} was made by an older version, which kept no optimizer state: it can "
+            "be watched and its models used, but not resumed; start a new run with another `out`"
+        )
+    corpus = config.get("corpus")
+    is_complete = (
+        all(isinstance(config.get(name), dict) for name in ("config", "tokenizer", "versions"))
+        and isinstance(config.get("sessions"), list)
+        and isinstance(corpus, dict)
+        and {"name", "content_sha256"} <= corpus.keys()
+    )
+    if not is_complete:
+        raise InputError(
+            f"{directory.config_path} is damaged: restore it, or start a new run with another `out`"
+        )
+    return config
+
+
+def _require_readable(step: int, error: BaseException | None) -> None:
+    """Refuse to pass over a checkpoint that is whole, but that the disk does not deliver now."""
+    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+        raise InputError(
+            f"cannot read the checkpoint of step {step} ({error.strerror or error}): try again "
+            "when the disk works; nothing has been changed"
+        ) from error
+
+
 def _open_existing(
     directory: RunDirectory, config: TrainingConfig, note: Callable[[str], None]
 ) -> OpenedRun:
+    directory.require_own_files()
     directory.require_idle()
     directory.sweep()
     is_configured = directory.config_path.exists()
@@ -171,13 +221,17 @@ def _require_no_models(directory: RunDirectory) -> None:
 
 
 def _require_resumable(directory: RunDirectory, config: TrainingConfig) -> None:
-    before = directory.config()
-    if "threads" not in before:
+    _require_same(directory.path, _own_settings(directory), config.flat())
+
+
+def _own_settings(directory: RunDirectory) -> TrainingConfig:
+    try:
+        return TrainingConfig.from_dict(resumable_config(directory)["config"])
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(
-            f"{directory.path} was made by an older version, which kept no optimizer state: it can "
-            "be watched and its models used, but not resumed; start a new run with another `out`"
-        )
-    _require_same(directory.path, TrainingConfig.from_dict(before["config"]), config.flat())
+            f"{directory.config_path} is damaged (a setting is missing or has another type): "
+            "restore it, or start a new run with another `out`"
+        ) from error
 
 
 def _require_same(path: str | Path, own: TrainingConfig, settings: dict[str, Any]) -> None:
