@@ -1,4 +1,4 @@
-"""The RWKV-7 model: sizes, parameters, state, initial weights, checkpoints."""
+"""The RWKV-7 model: sizes, network, state, initial weights, checkpoints, styles, decoder."""
 
 from rwkv_music.model.checkpoint import load_checkpoint, load_model, save_checkpoint
 from rwkv_music.model.decoder import Decoder, DecoderState

@@ -1,7 +1,7 @@
-"""Decoding token by token, fast: a whole step in one native call, with narrower weights if wanted.
+"""Fast decoding, token by token: one native call per step, optionally with rounded weights.
 
-The plain PyTorch twin does the same with the same rounded weights; it is the truth of the native
-step and runs where the native library does not.
+Where the native library cannot run, PyTorch computes the same with the same rounded weights; the
+tests compare both.
 """
 
 from collections.abc import Iterable
@@ -26,34 +26,34 @@ _BACKENDS = ("native", "torch")
 
 @dataclass
 class DecoderState:
-    """What the sequences of a batch remember. A step changes it in place: `copy` it to go back."""
+    """Recurrent state of a batch. A step changes it in place; `copy` it to return to it later."""
 
     shifts: Float[Tensor, "L 2 B C"]
-    """The last inputs of each layer's time mixing and channel mixing."""
+    """Last inputs of each layer's time mixing and channel mixing."""
     wkv: Float[Tensor, "L B H N N"]
-    """[layer, batch, head, key, value]: transposed, as the native step wants it."""
+    """[layer, batch, head, key, value]: transposed, as the native step requires."""
 
     @property
     def batch_size(self) -> int:
-        """How many sequences there are."""
+        """Number of sequences."""
         return self.wkv.shape[1]
 
     @property
     def num_values(self) -> int:
-        """Numbers held for all sequences together."""
+        """Number of values of all sequences together."""
         return self.shifts.numel() + self.wkv.numel()
 
     def copy(self) -> "DecoderState":
-        """Another one with the same content."""
+        """Return a copy."""
         return DecoderState(self.shifts.clone(), self.wkv.clone())
 
     def select(self, rows: Iterable[int]) -> "DecoderState":
-        """The states of some sequences: repeat a row to branch, leave one out to drop it."""
+        """Return the states of some sequences; rows may be repeated or left out."""
         index = torch.tensor(list(rows), dtype=torch.int64, device=self.wkv.device)
         return DecoderState(self.shifts.index_select(2, index), self.wkv.index_select(1, index))
 
     def to_model_state(self) -> ModelState:
-        """The same as the model takes it."""
+        """Convert to the state that the model takes."""
         return ModelState(
             tuple(
                 LayerState(shift[0].clone(), wkv.mT.contiguous(), shift[1].clone())
@@ -63,28 +63,29 @@ class DecoderState:
 
     @classmethod
     def from_model_state(cls, state: ModelState) -> "DecoderState":
-        """What the model left, to go on from."""
+        """Convert a state that the model returned."""
         shifts = [torch.stack([each.time_shift, each.channel_shift]) for each in state.layers]
         wkv = [each.wkv.mT for each in state.layers]
         return cls(torch.stack(shifts).float(), torch.stack(wkv).contiguous())
 
     @classmethod
     def zeros(cls, config: ModelConfig, batch_size: int, device: torch.device) -> "DecoderState":
-        """The state before the first token."""
+        """Return the state before the first token."""
         return cls.from_model_state(ModelState.zeros(config, batch_size, device=device))
 
 
 class Decoder:
-    """Reads tokens one by one; time and memory per token do not depend on what came before.
+    """Decodes token by token; time and memory per token do not depend on the past.
 
     On a GPU a step is captured as a CUDA graph, once for each batch size.
 
     Args:
-        model: Put in evaluation mode. Make a new decoder after changing its weights.
-        precision: Of the matrices: "float32"; "bfloat16", half as much to read; or "int8" with one
-            scale per row, a quarter (the low-rank ones stay bfloat16). Sums are float32; those of
-            int8 are whole numbers, for which the native step rounds vectors to 12 to 16 bits.
-        backend: "native" or "torch"; by default native where it can run.
+        model: The network; it is put in evaluation mode. Make a new decoder after changing its
+            weights.
+        precision: Precision of the matrices: "float32"; "bfloat16", half the memory; or "int8" with
+            one scale per row, a quarter (low-rank matrices stay bfloat16). Sums are float32; those
+            of int8 are integers, for which the native step rounds vectors to 12 to 16 bits.
+        backend: "native" or "torch"; when None, native where it can run.
 
     Raises:
         InputError: If the precision or backend is unknown, or the native one cannot run.
@@ -112,36 +113,33 @@ class Decoder:
         self.backend = backend or ("torch" if reason else "native")
         self.config = model.config
         self._device = weight.device
-        as_it_is = precision == "float32" and weight.dtype == torch.float32
-        self._model = model.eval() if as_it_is else rounded_model(model, precision)
+        is_unchanged = precision == "float32" and weight.dtype == torch.float32
+        self._model = model.eval() if is_unchanged else rounded_model(model, precision)
         self._native = native_model(model, precision) if self.backend == "native" else None
-        on_a_gpu = weight.device.type == "cuda"
-        self._graphs = StepGraphs(self._step_in_place) if on_a_gpu else None
+        is_on_gpu = weight.device.type == "cuda"
+        self._graphs = StepGraphs(self._step_in_place) if is_on_gpu else None
 
     @property
     def matrix_bytes(self) -> int | None:
-        """Memory of the matrices, which a native step reads once; None in plain PyTorch."""
+        """Bytes of the matrices, which a native step reads once; None in plain PyTorch."""
         return None if self._native is None else self._native.num_bytes
 
     def new_state(self, batch_size: int = 1) -> DecoderState:
-        """The state before the first token."""
+        """Return the state before the first token."""
         return DecoderState.zeros(self.config, batch_size, self._device)
 
     @torch.inference_mode()
     def step(self, ids: Int[Tensor, " B"], state: DecoderState) -> Float[Tensor, "B V"]:
-        """Read one token per sequence.
+        """Read one token per sequence and return the logits of the next one.
 
         Args:
-            ids: The tokens.
+            ids: One token per sequence.
             state: Changed in place.
-
-        Returns:
-            Logits of the token after it.
 
         Raises:
             InputError: If the state is of another batch size, or an id is not in the vocabulary.
         """
-        ids = self._checked(ids, state)
+        ids = self._check_ids(ids, state)
         if self._graphs is not None:
             return self._graphs(ids, state)
         if self._native is None:
@@ -160,22 +158,19 @@ class Decoder:
 
     @torch.inference_mode()
     def prefill(self, ids: Int[Tensor, "B T"], state: DecoderState) -> Float[Tensor, "B V"]:
-        """Read many tokens per sequence in parallel.
+        """Read many tokens per sequence in parallel and return the logits of the next one.
 
-        With narrow weights, the matrix products are in bfloat16 as well where the device is faster
-        in it: the state then differs from that of single steps by about a hundredth.
+        With rounded weights, matrix products use bfloat16 too where the device is faster with it:
+        the state then differs from that of single steps by about 1 %.
 
         Args:
-            ids: The tokens.
+            ids: Tokens of each sequence.
             state: Changed in place.
-
-        Returns:
-            Logits of the token after the last one.
 
         Raises:
             InputError: As for `step`, and if there are no tokens.
         """
-        ids = self._checked(ids, state)
+        ids = self._check_ids(ids, state)
         if not ids.shape[1]:
             raise InputError(f"prefill needs at least one token, got ids of {list(ids.shape)}")
         in_bfloat16 = self.precision != "float32" and has_fast_bfloat16(self._device)
@@ -185,23 +180,23 @@ class Decoder:
         logits: Tensor = self._model.head(hidden[:, -1].float())
         return logits
 
-    def _checked(self, ids: Tensor, state: DecoderState) -> Tensor:
+    def _check_ids(self, ids: Tensor, state: DecoderState) -> Tensor:
         if len(ids) != state.batch_size:
             raise InputError(
-                f"{len(ids)} sequences of ids, but a state of {state.batch_size}: make it with "
-                f"new_state({len(ids)}) or select rows of it"
+                f"{len(ids)} sequences of ids, but a state of {state.batch_size}: make the state "
+                f"with new_state({len(ids)}) or select its rows"
             )
         self._check_state(state)
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.config.vocab_size:
-            wrong = ids[(ids < 0) | (ids >= self.config.vocab_size)][0]
+            bad = ids[(ids < 0) | (ids >= self.config.vocab_size)][0]
             raise InputError(
-                f"token {int(wrong)} is not in the model's vocabulary of {self.config.vocab_size}: "
+                f"token {int(bad)} is not in the model's vocabulary of {self.config.vocab_size}: "
                 "use the tokenizer the model was trained with"
             )
         return ids.to(self._device, torch.int64).contiguous()
 
     def _check_state(self, state: DecoderState) -> None:
-        """Its numbers are read and written where they lie: they must be those of this model."""
+        """Check sizes and layout, since the native step reads and writes the state's memory."""
         layers, channels = self.config.num_layers, self.config.dim
         heads, head_size = self.config.num_heads, self.config.head_size
         batch = state.batch_size
@@ -211,7 +206,7 @@ class Decoder:
             if not tensor.is_contiguous() or tensor.dtype != torch.float32:
                 raise InputError(
                     f"the state's {name} must be contiguous and float32, got {tensor.dtype} with "
-                    f"strides {tensor.stride()}: make states with new_state, copy and select"
+                    f"strides {tensor.stride()}: use states from new_state, copy and select"
                 )
 
 

@@ -1,4 +1,4 @@
-"""A model's weights for decoding: rounded, and packed for the native library."""
+"""Weights of a model for decoding: rounded, and packed for the native library."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,25 +26,25 @@ _LOW_RANK = ("w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2")
 
 
 def rounded_model(model: RWKV7, precision: str) -> RWKV7:
-    """A float32 copy of a model with its matrices rounded as decoding rounds them."""
+    """Return a float32 copy of a model whose matrices are rounded as for native decoding."""
     copy = RWKV7(model.config).to(model.emb.weight.device)
     weights = {name: value.detach().float().clone() for name, value in model.state_dict().items()}
-    for name, kept_as in _matrices(model, precision):
-        # Quantisation scales the rows that make one output each: a low-rank matrix's columns.
+    for name, stored_as in _matrices(model, precision):
+        # Quantization has one scale per output: a row, but in low-rank matrices a column.
         if _is_low_rank(name):
-            weights[name] = dequantized(weights[name].mT, kept_as).mT.contiguous()
+            weights[name] = dequantized(weights[name].mT, stored_as).mT.contiguous()
         else:
-            weights[name] = dequantized(weights[name], kept_as)
+            weights[name] = dequantized(weights[name], stored_as)
     copy.load_state_dict(weights)
     return copy.eval().requires_grad_(requires_grad=False)
 
 
 def native_model(model: RWKV7, precision: str) -> NativeModel:
-    """A model packed for the native library."""
+    """Pack a model for the native library."""
     packed: dict[str, PackedMatrix] = {}
-    for name, kept_as in _matrices(model, precision):
+    for name, stored_as in _matrices(model, precision):
         weight = model.get_parameter(name)
-        packed[name] = pack(weight.mT if _is_low_rank(name) else weight, kept_as)
+        packed[name] = pack(weight.mT if _is_low_rank(name) else weight, stored_as)
     panels = contiguous_copies({name: each.panels for name, each in packed.items()})
     packed = {name: replace(each, panels=panels[name]) for name, each in packed.items()}
     first = model.blocks[0]
@@ -54,7 +54,7 @@ def native_model(model: RWKV7, precision: str) -> NativeModel:
         _vector(first.ln0.bias), first.ln0.eps,
     )  # fmt: skip
     return NativeModel(
-        [_native_layer(model, number, packed) for number in range(model.config.num_layers)],
+        [_native_layer(model, layer, packed) for layer in range(model.config.num_layers)],
         embedding.detach().contiguous(),
         _vector(model.ln_out.weight),
         _vector(model.ln_out.bias),
@@ -63,7 +63,7 @@ def native_model(model: RWKV7, precision: str) -> NativeModel:
 
 
 def _matrices(model: RWKV7, precision: str) -> Iterator[tuple[str, str]]:
-    """Names of all matrices but the embedding, with the precision each is kept in."""
+    """Yield the names of all matrices except the embedding, with their precisions."""
     for name, _ in model.named_parameters():
         if _is_low_rank(name):
             yield name, "bfloat16" if precision == "int8" else precision
@@ -75,15 +75,15 @@ def _is_low_rank(name: str) -> bool:
     return ".att." in name and name.endswith(_LOW_RANK)
 
 
-def _native_layer(model: RWKV7, number: int, packed: dict[str, PackedMatrix]) -> NativeLayer:
-    block = model.blocks[number]
+def _native_layer(model: RWKV7, layer: int, packed: dict[str, PackedMatrix]) -> NativeLayer:
+    block = model.blocks[layer]
     assert isinstance(block, Block)
-    att = f"blocks.{number}.att"
+    att = f"blocks.{layer}.att"
     large = {name: packed[f"{att}.{name}.weight"] for name in _LARGE_OF_TIME_MIXING}
     low_rank = {
-        f"{name}{place}": packed[f"{att}.{letter}{place}"]
+        f"{name}{order}": packed[f"{att}.{letter}{order}"]
         for name, letter in (("decay", "w"), ("rate", "a"), ("gate", "g"))
-        for place in (1, 2)
+        for order in (1, 2)
     }
     mixes = [each.flatten() for each in block.att.mixes()]
     parameters = block.att.head_parameters().by_head(model.config.num_heads)
@@ -99,8 +99,8 @@ def _native_layer(model: RWKV7, number: int, packed: dict[str, PackedMatrix]) ->
         **low_rank,
         residual1=packed.get(f"{att}.v1"),
         residual2=packed.get(f"{att}.v2"),
-        channel_key=packed[f"blocks.{number}.ffn.key.weight"],
-        channel_value=packed[f"blocks.{number}.ffn.value.weight"],
+        channel_key=packed[f"blocks.{layer}.ffn.key.weight"],
+        channel_value=packed[f"blocks.{layer}.ffn.value.weight"],
     )
 
 

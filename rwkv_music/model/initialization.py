@@ -1,7 +1,7 @@
-"""The official initial weights of RWKV-7. Its author holds them to be part of the model.
+"""The official initial weights of RWKV-7, which its author considers a part of the model.
 
-Half of the matrices begin at zero or nearly so, so that each block begins as the identity; the
-vectors spread decay and token shift over channels and layers.
+Half of the matrices begin at or near zero, so that each block begins as the identity; the vectors
+spread decay and token shift over channels and layers.
 """
 
 import math
@@ -20,8 +20,8 @@ def initialize(model: RWKV7, *, seed: int) -> None:
     """Fill every parameter with its official initial value.
 
     Args:
-        model: Changed in place, on the CPU.
-        seed: Fixes the random ones; torch's own generator is left alone.
+        model: On the CPU; changed in place.
+        seed: Seed of the random values; torch's global generator is not used.
     """
     generator = torch.Generator().manual_seed(seed)
     config = model.config
@@ -43,10 +43,10 @@ def initialize(model: RWKV7, *, seed: int) -> None:
 
 @torch.no_grad()
 def unused_value_branch(config: ModelConfig) -> tuple[Tensor, Tensor, Tensor]:
-    """Layer 0's v0, v1 and v2 as the official trainer first makes them; no model ever reads them.
+    """Return layer 0's v0, v1 and v2 as the official trainer initializes them; no model uses them.
 
     Args:
-        config: Whose sizes they have: [1, 1, C], [C, D] and [D, C].
+        config: Sizes: the shapes are [1, 1, C], [C, D] and [D, C].
     """
     inner, dim = config.v_low_rank_dim, config.dim
     second = torch.empty(inner, dim)
@@ -97,7 +97,7 @@ def _initialize_time_mixing(
 
 
 def _linear(dim: int) -> Tensor:
-    """From -0.5 to 0.5 over the channels."""
+    """Return values from -0.5 to 0.5 over the channels."""
     return torch.arange(dim) / (dim - 1) - 0.5
 
 
@@ -106,7 +106,7 @@ def _value_bias(dim: int) -> Tensor:
 
 
 def _orthogonal_second(matrix: Tensor, generator: torch.Generator) -> None:
-    """The second matrix of a low-rank branch."""
+    """Initialize the second matrix of a low-rank branch."""
     rows, columns = matrix.shape
     _orthogonal(matrix, _LOW_RANK_GAIN * math.sqrt(max(1.0, rows / columns)), generator)
 

@@ -40,7 +40,7 @@ Resets = Bool[Tensor, "B T"] | None
 
 
 def _empty(*shape: int) -> nn.Parameter:
-    """A parameter to be filled by `initialize` or a checkpoint."""
+    """Return a parameter of zeros, to be filled by `initialize` or a checkpoint."""
     return nn.Parameter(torch.zeros(*shape))
 
 
@@ -233,7 +233,7 @@ class ChannelMixing(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: time mixing, then channel mixing, each behind a LayerNorm and added back."""
+    """One layer: time mixing, then channel mixing, each with a LayerNorm before and a residual."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class Block(nn.Module):
     def forward(
         self, x: Hidden, v_first: Hidden | None, state: LayerState, resets: Resets = None
     ) -> tuple[Hidden, Hidden, LayerState]:
-        """Outputs, the first layer's value, and the layer's state after the last token."""
+        """Return outputs, layer 0's value, and the layer's state after the last token."""
         if self.is_first:
             x = self.ln0(x)
         mixed, v_first, time_shift, wkv = self.att(x, self.ln1, v_first, state, resets)
@@ -260,7 +260,7 @@ class Block(nn.Module):
 
 
 def checkpointed(block: nn.Module) -> Callable[..., Any]:
-    """The layer, of which only inputs and outputs stay in memory; random choices are repeated."""
+    """Return the layer with activation checkpointing: the backward computes it again."""
     return partial(
         checkpoint,
         block,
@@ -269,20 +269,20 @@ def checkpointed(block: nn.Module) -> Callable[..., Any]:
     )
 
 
-def check_layer(number: int, block: nn.Module, x: Hidden, state: LayerState) -> None:
-    """Refuse numbers that are not finite in what a layer reads.
+def check_layer(index: int, block: nn.Module, x: Hidden, state: LayerState) -> None:
+    """Refuse values that are not finite in the inputs and weights of a layer.
 
     Raises:
         InputError: Names the layer and the tensor.
     """
-    where = f"layer {number}'s "
-    states = {f"{where}{each.name} state": getattr(state, each.name) for each in fields(state)}
-    weights = {f"{where}{name}": weight.detach() for name, weight in block.named_parameters()}
-    check_finite({f"{where}input": x.detach(), **states, **weights})
+    layer = f"layer {index}'s "
+    states = {f"{layer}{part.name} state": getattr(state, part.name) for part in fields(state)}
+    weights = {f"{layer}{name}": weight.detach() for name, weight in block.named_parameters()}
+    check_finite({f"{layer}input": x.detach(), **states, **weights})
 
 
 class RWKV7(nn.Module):
-    """The whole model: token ids in, logits and state out.
+    """The whole network: token ids in, logits and state out.
 
     Parameters are zeros until `rwkv_music.model.initialize` or a checkpoint fills them.
 
@@ -300,7 +300,7 @@ class RWKV7(nn.Module):
         super().__init__()
         self.config = config
         self.activation_checkpointing = False
-        """Whether the backward computes each layer again instead of finding it in memory."""
+        """Whether the backward computes each layer again instead of keeping its activations."""
         self.emb = nn.Embedding(config.vocab_size, config.dim)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
         self.ln_out = nn.LayerNorm(config.dim)
@@ -314,16 +314,16 @@ class RWKV7(nn.Module):
         resets: Resets = None,
         check: bool = False,
     ) -> tuple[Hidden, ModelState]:
-        """What the head reads at each position, and the state after the last token.
+        """Return the input of the head at each position, and the state after the last token.
 
         Args:
             ids: Token ids.
-            state: What came before; nothing when None.
+            state: State before the first token; zeros when None.
             resets: True where a piece begins inside a packed sequence.
-            check: Refuse numbers that are not finite, layer by layer.
+            check: Refuse values that are not finite, layer by layer.
 
         Raises:
-            InputError: If there are no tokens, or the state or resets are of other sizes; with
+            InputError: If there are no tokens, or the state or resets have other sizes; with
                 `check`, names the first layer and tensor that holds a NaN or an infinity.
         """
         if state is None:
@@ -335,9 +335,9 @@ class RWKV7(nn.Module):
         x = self.emb(ids)
         v_first: Tensor | None = None
         after = []
-        for number, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
+        for index, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             if check:
-                check_layer(number, block, x, layer)
+                check_layer(index, block, x, layer)
             run = checkpointed(block) if self.activation_checkpointing else block
             x, v_first, layer_after = run(x, v_first, layer, resets)
             after.append(layer_after)
@@ -353,7 +353,7 @@ class RWKV7(nn.Module):
         if len(state.layers) != self.config.num_layers:
             raise InputError(
                 f"the state has {len(state.layers)} layers, the model {self.config.num_layers}: "
-                "it comes from another model"
+                "it belongs to another model"
             )
         for layer in state.layers:
             check_shape("the state's wkv", layer.wkv, batch, heads, head_size, head_size)
@@ -369,9 +369,9 @@ class RWKV7(nn.Module):
         resets: Resets = None,
         check: bool = False,
     ) -> tuple[Float[Tensor, "B T V"], ModelState]:
-        """Logits of the token after each position, and the state after the last token.
+        """Return logits of the token after each position, and the state after the last token.
 
-        Takes and raises what `hidden` does.
+        Arguments and errors are those of `hidden`.
         """
         hidden, after = self.hidden(ids, state, resets=resets, check=check)
         return self.head(hidden), after
@@ -379,6 +379,6 @@ class RWKV7(nn.Module):
     def step(
         self, ids: Int[Tensor, " B"], state: ModelState
     ) -> tuple[Float[Tensor, "B V"], ModelState]:
-        """Read one token per sequence: memory and time do not depend on what came before."""
+        """Read one token per sequence; time and memory do not depend on the past."""
         logits, after = self.forward(ids.unsqueeze(1), state)
         return logits.squeeze(1), after

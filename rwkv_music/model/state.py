@@ -1,4 +1,4 @@
-"""What an RWKV-7 model remembers: a fixed number of values, however long the music was."""
+"""Recurrent state of an RWKV-7 model: a fixed number of values, however long the music was."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -12,27 +12,27 @@ from rwkv_music.model.model_config import ModelConfig
 
 @dataclass(frozen=True)
 class LayerState:
-    """What one layer carries from token to token."""
+    """State of one layer."""
 
     time_shift: Float[Tensor, "B C"]
-    """The time mixing's input at the last token."""
+    """Normalized input of the time mixing at the last token."""
     wkv: Float[Tensor, "B H N N"]
-    """[batch, head, value, key], in float32 whatever the weights are."""
+    """[batch, head, value, key], in float32 for any dtype of the weights."""
     channel_shift: Float[Tensor, "B C"]
-    """The channel mixing's input at the last token."""
+    """Normalized input of the channel mixing at the last token."""
 
     def select(self, rows: Int[Tensor, " rows"]) -> "LayerState":
-        """The states of some sequences of the batch, in the order asked for."""
-        return self.each(lambda part: part[rows])
+        """Return the states of some sequences of the batch, in the given order."""
+        return self.map(lambda part: part[rows])
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "LayerState":
-        """The same change made to all three parts."""
+    def map(self, change: Callable[[Tensor], Tensor]) -> "LayerState":
+        """Apply a function to all three tensors."""
         return LayerState(change(self.time_shift), change(self.wkv), change(self.channel_shift))
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """The states of all layers. A step returns a new one, so that going back costs nothing."""
+    """States of all layers. A step returns a new one and keeps the old one unchanged."""
 
     layers: tuple[LayerState, ...]
 
@@ -45,7 +45,7 @@ class ModelState:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "ModelState":
-        """The state before the first token."""
+        """Return the state before the first token."""
         shift = torch.zeros(batch_size, config.dim, device=device, dtype=dtype)
         wkv = torch.zeros(
             batch_size,
@@ -66,14 +66,14 @@ class ModelState:
         *,
         dtype: torch.dtype = torch.float32,
     ) -> "ModelState":
-        """The state before the first token that begins with matrices of its own.
+        """Return the state before the first token with given WKV matrices.
 
         Args:
-            wkv: For each layer, the same for every sequence; their gradient comes back. On the
-                device where the state is wanted.
-            config: The model's sizes.
-            batch_size: How many sequences.
-            dtype: Of the model's weights.
+            wkv: The matrices of each layer, on the state's device, used for every sequence;
+                gradients flow back to them.
+            config: Sizes of the model.
+            batch_size: Number of sequences.
+            dtype: Dtype of the model's weights.
         """
         zeros = cls.zeros(config, batch_size, device=wkv.device, dtype=dtype)
         return cls(
@@ -86,41 +86,41 @@ class ModelState:
         )
 
     def select(self, rows: Int[Tensor, " rows"] | Iterable[int]) -> "ModelState":
-        """The states of some sequences: repeat a row to branch, leave one out to drop it."""
+        """Return the states of some sequences; rows may be repeated or left out."""
         index = rows if isinstance(rows, Tensor) else torch.tensor(list(rows), dtype=torch.int64)
         index = index.to(self.layers[0].wkv.device)
         return ModelState(tuple(layer.select(index) for layer in self.layers))
 
     def to(self, device: torch.device | str) -> "ModelState":
-        """The state on another device, each part in the dtype it has."""
-        return ModelState(tuple(layer.each(lambda part: part.to(device)) for layer in self.layers))
+        """Move the state to a device; dtypes stay the same."""
+        return ModelState(tuple(layer.map(lambda part: part.to(device)) for layer in self.layers))
 
     def to_tensors(self) -> dict[str, Tensor]:
-        """Its parts by layer and name, to be stored."""
+        """Return the tensors by layer and name, to be stored."""
         return {
-            f"{number}.{each.name}": getattr(layer, each.name)
-            for number, layer in enumerate(self.layers)
-            for each in fields(layer)
+            f"{index}.{field.name}": getattr(layer, field.name)
+            for index, layer in enumerate(self.layers)
+            for field in fields(layer)
         }
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "ModelState":
-        """The state that `to_tensors` took apart."""
-        names = [each.name for each in fields(LayerState)]
-        number = len(tensors) // len(names)
+        """Return the state of the tensors that `to_tensors` returned."""
+        names = [field.name for field in fields(LayerState)]
+        num_layers = len(tensors) // len(names)
         return cls(
             tuple(
                 LayerState(**{name: tensors[f"{layer}.{name}"] for name in names})
-                for layer in range(number)
+                for layer in range(num_layers)
             )
         )
 
     def detach(self) -> "ModelState":
-        """The state without its history: gradients end here."""
-        return ModelState(tuple(layer.each(Tensor.detach) for layer in self.layers))
+        """Return the state detached from the graph of gradients."""
+        return ModelState(tuple(layer.map(Tensor.detach) for layer in self.layers))
 
     def without_shifts(self) -> "ModelState":
-        """The WKV matrices alone, with shifts of zero, as before a first token."""
+        """Return the state with the same WKV matrices and with shifts of zero."""
         return ModelState(
             tuple(
                 LayerState(
@@ -134,7 +134,7 @@ class ModelState:
 
     @property
     def num_values(self) -> int:
-        """Numbers held for all sequences together."""
+        """Number of values of all sequences together."""
         return sum(
             layer.time_shift.numel() + layer.wkv.numel() + layer.channel_shift.numel()
             for layer in self.layers

@@ -1,7 +1,7 @@
 """Decoding steps as CUDA graphs.
 
-On a GPU, launching the many small kernels of a step one by one takes longer than running them. A
-graph launches all of them at once.
+On a GPU, launching the many small kernels of a step takes longer than running them; a graph
+launches all of them at once.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 _WARM_UP = 3
-"""Runs before a capture: libraries choose their kernels in the first ones."""
+"""Runs before a capture, in which libraries select their kernels."""
 
 
 @runtime_checkable
-class State(Protocol):
+class StepState(Protocol):
     """Two tensors that a step changes in place."""
 
     shifts: Tensor
@@ -25,7 +25,7 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class _Captured:
-    """A step with the tensors that it reads and writes, which stay where they are."""
+    """A captured step with the tensors that it reads and writes, whose addresses are fixed."""
 
     replay: Callable[[], None]
     ids: Tensor
@@ -35,12 +35,12 @@ class _Captured:
 
 
 class StepGraphs:
-    """A step that is captured once for each batch size and replayed from then on.
+    """A step that is captured once for each batch size and replayed afterwards.
 
     Args:
         step: Takes ids, shifts and wkv, changes the latter two in place, and returns logits. It may
-            not wait for the GPU, and must do the same whatever the numbers are.
-        capture: Runs a function and returns what runs it again; CUDA's graphs by default.
+            not synchronize with the GPU, and its kernels may not depend on the values.
+        capture: Runs a function and returns a function that repeats it; `capture_graph` when None.
     """
 
     def __init__(
@@ -53,20 +53,20 @@ class StepGraphs:
         self._capture = capture or capture_graph
         self._captured: dict[int, _Captured] = {}
 
-    def __call__(self, ids: Tensor, state: State) -> Tensor:
-        """Logits that are the caller's to keep; the state is changed in place."""
-        found = self._captured.get(len(ids))
-        if found is None:
-            found = self._captured[len(ids)] = self._captured_for(ids, state)
-        found.ids.copy_(ids)
-        found.shifts.copy_(state.shifts)
-        found.wkv.copy_(state.wkv)
-        found.replay()
-        state.shifts.copy_(found.shifts)
-        state.wkv.copy_(found.wkv)
-        return found.logits.clone()
+    def __call__(self, ids: Tensor, state: StepState) -> Tensor:
+        """Return a copy of the logits; the state is changed in place."""
+        graph = self._captured.get(len(ids))
+        if graph is None:
+            graph = self._captured[len(ids)] = self._capture_step(ids, state)
+        graph.ids.copy_(ids)
+        graph.shifts.copy_(state.shifts)
+        graph.wkv.copy_(state.wkv)
+        graph.replay()
+        state.shifts.copy_(graph.shifts)
+        state.wkv.copy_(graph.wkv)
+        return graph.logits.clone()
 
-    def _captured_for(self, ids: Tensor, state: State) -> _Captured:
+    def _capture_step(self, ids: Tensor, state: StepState) -> _Captured:
         ids, shifts, wkv = ids.clone(), state.shifts.clone(), state.wkv.clone()
         logits = torch.empty_like(self._step(ids, shifts.clone(), wkv.clone()))
 
@@ -77,13 +77,13 @@ class StepGraphs:
 
 
 def capture_graph(run: Callable[[], None]) -> Callable[[], None]:
-    """A CUDA graph of a function that reads and writes tensors where they are."""
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
+    """Capture a function that reads and writes fixed tensors as a CUDA graph; return its replay."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
         for _ in range(_WARM_UP):
             run()
-    torch.cuda.current_stream().wait_stream(beside)
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
