@@ -40,8 +40,9 @@ def test_the_image_numbers_bars_from_one_and_marks_the_seam(tmp_path: Path) -> N
     assert axes.get_xlim() == (0.0, 16.0)
     path = save_piano_roll(tune(bars=4), tmp_path / "roll.png", continuation_start=768)
     assert path.read_bytes()[:4] == b"\x89PNG"
+    (tmp_path / "file").write_text("in the way")
     with pytest.raises(ScoreFileError, match="cannot be written"):
-        save_piano_roll(tune(bars=1), tmp_path / "nowhere" / "roll.png")
+        save_piano_roll(tune(bars=1), tmp_path / "file" / "roll.png")
 
 
 def test_every_program_has_a_unique_name() -> None:
