@@ -1,16 +1,16 @@
-"""The 20,096 ids of the RWKV-4 and RWKV-5 music models, for whoever has data or models of theirs.
+"""The 20,096 ids of the RWKV-4 and RWKV-5 music models, for their data sets and models.
 
     0 <pad>    1 <start>    2 <end>    3..127 t1..t125    128.. one id per bin, note and loudness
 
-Time passes in steps of 8 ms; there are no bars, tempos, signatures or parts. An instrument is one
-of 13 bins, a loudness one of 12, of which 0 ends the note: `pi:3c:7` strikes the piano's middle C.
+Time has steps of 8 ms; there are no bars, tempos, signatures or parts. An instrument is one of 13
+bins, a loudness one of 12, of which 0 ends the note: `pi:3c:7` begins the piano's middle C.
 
-What is lost, by design of that vocabulary: which track a note is of and its exact program, onsets
-to 4 ms, loudness to a twelfth, gaps beyond 10 s, effects and noises (they have no bin), and all
-that is not a note. Sustain pedals lengthen notes; channel volume and expression are multiplied in.
+Lost by design of that vocabulary: the track and exact program of a note, onsets to 4 ms, loudness
+to a twelfth, gaps beyond 10 s, effects and noises (they have no bin), and everything that is not a
+note. Sustain pedals lengthen notes; channel volume and expression scale their velocity.
 
 Source: MIDI-LLM-tokenizer by Brian Semrau, its default configuration. Here positions are rounded to
-the 8 ms grid before they are subtracted, so that no error accumulates.
+the 8 ms grid before they are subtracted, so that errors do not accumulate.
 """
 
 import re
@@ -29,11 +29,11 @@ PAD, START, END = 0, 1, 2
 FIRST_WAIT, FIRST_NOTE, SIZE = 3, 128, 20_096
 STEP_MS = 8
 LONGEST_WAIT = 125
-"""Steps that one id can wait; longer waits repeat it."""
+"""Most steps of one wait id; longer waits repeat it."""
 LONGEST_GAP = 1250
 """Steps, 10 s: a longer silence is cut to it."""
 LONGEST_NOTE = 625
-"""Steps, 5 s: a note that is never ended is ended then."""
+"""Steps, 5 s: a note without an end lasts this long."""
 LOUDNESSES = 12
 
 BINS = {
@@ -78,21 +78,21 @@ class _Notes(NamedTuple):
 
 
 def loudness_of(velocity: Float[np.ndarray, " _"]) -> Ints:
-    """The bin of a MIDI velocity: 0 for silence, 1 to 11 in steps that grow with it."""
+    """Return the bin of a MIDI velocity: 0 for silence, 1 to 11 in steps that grow with it."""
     curve = 128 * (0.5 ** (np.clip(velocity, 0, 127) / 128) - 1) / (0.5 - 1)
     bins: Ints = np.ceil(curve / (128 / (LOUDNESSES - 1))).astype(np.int64)
     return bins
 
 
 def velocity_of(loudness: Ints) -> Ints:
-    """The MIDI velocity that stands for a bin, the largest one in it."""
+    """Return the MIDI velocity of a bin, the largest one in it."""
     inside = 1 - 0.5 * loudness / (LOUDNESSES - 1)
     velocity: Ints = np.maximum(0, np.ceil(-128 * np.log2(inside) - 1)).astype(np.int64)
     return velocity
 
 
 def encode_midi_llm(score: "symusic.Score") -> UInt16[np.ndarray, " tokens"]:
-    """A score as ids of that vocabulary, from <start> to <end>.
+    """Return a score as ids of that vocabulary, from <start> to <end>.
 
     Simultaneous events are sorted by bin (percussion first), pitch and loudness, so that a note
     ends before it is struck again.
@@ -132,14 +132,14 @@ def decode_midi_llm(ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":
     score = symusic.Score(_TICKS_PER_QUARTER)
     score.tempos.append(symusic.Tempo(0, qpm=120.0))
     tracks: dict[int, list[symusic.Note]] = {}
-    for place, pitch, onset, end, loudness in _sounding(ids):
+    for bin_index, pitch, onset, end, loudness in _notes_in(ids):
         begin, until = (round(step * _TICKS_PER_STEP) for step in (onset, end))
         velocity = int(velocity_of(np.array([loudness]))[0])
         note = symusic.Note(begin, max(1, until - begin), pitch, max(1, velocity))
-        tracks.setdefault(place, []).append(note)
-    for place, notes in sorted(tracks.items()):
-        is_drum = place == _PERCUSSION
-        program = _PROGRAM_OF_BIN[place]
+        tracks.setdefault(bin_index, []).append(note)
+    for bin_index, notes in sorted(tracks.items()):
+        is_drum = bin_index == _PERCUSSION
+        program = _PROGRAM_OF_BIN[bin_index]
         track = symusic.Track(program_name(program, is_drum=is_drum), program, is_drum)
         track.notes.extend(sorted(notes, key=lambda note: (note.time, note.pitch)))
         score.tracks.append(track)
@@ -147,7 +147,7 @@ def decode_midi_llm(ids: Integer[np.ndarray, " tokens"]) -> "symusic.Score":
 
 
 def token_text(token: int) -> str:
-    """An id in the text form of that vocabulary: "<start>", "t125", "pi:3c:7".
+    """Return an id in the text form of that vocabulary: "<start>", "t125", "pi:3c:7".
 
     Raises:
         InputError: If there is no such id.
@@ -159,15 +159,15 @@ def token_text(token: int) -> str:
     if token < FIRST_NOTE:
         return f"t{token - FIRST_WAIT + 1}"
     rest, loudness = divmod(token - FIRST_NOTE, LOUDNESSES)
-    place, pitch = divmod(rest, 128)
-    return f"{_SHORT[place]}:{pitch:x}:{loudness:x}"
+    bin_index, pitch = divmod(rest, 128)
+    return f"{_SHORT[bin_index]}:{pitch:x}:{loudness:x}"
 
 
 def ids_of_text(text: str) -> UInt16[np.ndarray, " tokens"]:
-    """Ids from the text form, as data sets for those models hold it: words between spaces.
+    """Return the ids of a text in that form, as data sets for those models hold it.
 
     Raises:
-        InputError: If a word is none of that vocabulary.
+        InputError: If a word is not in that vocabulary.
 
     Example:
         >>> ids_of_text("<start> pi:3c:8 t62 pi:3c:0 <end>").tolist()
@@ -179,31 +179,31 @@ def ids_of_text(text: str) -> UInt16[np.ndarray, " tokens"]:
 def _id_of_word(word: str) -> int:
     if word in _MARKS:
         return _MARKS.index(word)
-    found = _WAIT.fullmatch(word)
-    if found and 1 <= int(found[1]) <= LONGEST_WAIT:
-        return FIRST_WAIT + int(found[1]) - 1
-    found = _STRIKE.fullmatch(word)
-    if found and found[1] in BINS:
-        pitch, loudness = int(found[2], 16), int(found[3], 16)
+    match = _WAIT.fullmatch(word)
+    if match and 1 <= int(match[1]) <= LONGEST_WAIT:
+        return FIRST_WAIT + int(match[1]) - 1
+    match = _STRIKE.fullmatch(word)
+    if match and match[1] in BINS:
+        pitch, loudness = int(match[2], 16), int(match[3], 16)
         if pitch < 128 and loudness < LOUDNESSES:
-            return FIRST_NOTE + (_SHORT.index(found[1]) * 128 + pitch) * LOUDNESSES + loudness
+            return FIRST_NOTE + (_SHORT.index(match[1]) * 128 + pitch) * LOUDNESSES + loudness
     raise InputError(
-        f"'{word[:40]}' is no word of the RWKV-4 and RWKV-5 music models: they are <pad>, <start>, "
-        f"<end>, t1 to t{LONGEST_WAIT}, and notes such as pi:3c:8"
+        f"'{word[:40]}' is not a word of the RWKV-4 and RWKV-5 music models: they are <pad>, "
+        f"<start>, <end>, t1 to t{LONGEST_WAIT}, and notes such as pi:3c:8"
     )
 
 
-def _sounding(
+def _notes_in(
     ids: Integer[np.ndarray, " tokens"],
 ) -> list[tuple[int, int, int, int, int]]:
-    """Bin, pitch, onset, end and loudness of every note of a stream, times in steps."""
-    found: list[tuple[int, int, int, int, int]] = []
+    """Return bin, pitch, onset, end and loudness of every note of a stream, times in steps."""
+    notes: list[tuple[int, int, int, int, int]] = []
     held: dict[tuple[int, int], tuple[int, int]] = {}
     now = 0
 
     def release(key: tuple[int, int]) -> None:
         onset, loudness = held.pop(key)
-        found.append((*key, onset, min(now, onset + LONGEST_NOTE), loudness))
+        notes.append((*key, onset, min(now, onset + LONGEST_NOTE), loudness))
 
     for token in ids.tolist():
         if not 0 <= token < SIZE:
@@ -225,11 +225,11 @@ def _sounding(
     now += LONGEST_NOTE
     for key in list(held):
         release(key)
-    return found
+    return notes
 
 
 def _notes_of(score: "symusic.Score") -> _Notes:
-    """All notes that have a bin, ends and loudness as they are to be written."""
+    """Return all notes that have a bin, with ends and loudness as they are written."""
     from rwkv_music.score import TempoMap
 
     tempo = TempoMap(score)
@@ -240,7 +240,7 @@ def _notes_of(score: "symusic.Score") -> _Notes:
 
     end = max((int(track.end()) for track in score.tracks), default=0)
     columns = [_track_notes(track, end) for track in score.tracks]
-    columns = [each for each in columns if each is not None]
+    columns = [column for column in columns if column is not None]
     if not columns:
         raise InputError(
             "no note of the score has an instrument of this vocabulary: it knows no effects and "
@@ -253,17 +253,17 @@ def _notes_of(score: "symusic.Score") -> _Notes:
     heard = loudness > 0
     if not heard.any():
         raise InputError("every note of the score is silent: raise velocity, volume or expression")
-    notes = [each[heard] for each in (bins, pitches, onsets, ends, loudness)]
+    notes = [column[heard] for column in (bins, pitches, onsets, ends, loudness)]
     order = np.lexsort((notes[2], notes[1], notes[0]))
-    bins, pitches, onsets, ends, loudness = (each[order] for each in notes)
+    bins, pitches, onsets, ends, loudness = (column[order] for column in notes)
     again = (bins[1:] == bins[:-1]) & (pitches[1:] == pitches[:-1])
-    # Of two strikes at one moment the later in the list is heard; a note ends where it is struck
-    # again, and lasts a step at least.
+    # Of two notes at one moment the later in the list counts; a note ends where the same pitch
+    # begins again, and lasts at least a step.
     hidden = np.append(again & (onsets[1:] == onsets[:-1]), [False])
     ends[:-1] = np.where(again, np.minimum(ends[:-1], onsets[1:]), ends[:-1])
     ends = np.maximum(ends, onsets + 1)
     first = onsets.min()
-    kept = [each[~hidden] for each in (bins, pitches, onsets - first, ends - first, loudness)]
+    kept = [column[~hidden] for column in (bins, pitches, onsets - first, ends - first, loudness)]
     return _Notes(*kept)
 
 
@@ -271,33 +271,33 @@ def _track_notes(
     track: "symusic.Track", end: int
 ) -> tuple[Ints, Ints, Ints, Ints, Float[np.ndarray, " _"]] | None:
     """Bin, pitch, onset, end in ticks and mixed velocity of a track's notes; None without a bin."""
-    place = _PERCUSSION if track.is_drum else int(_BIN_OF_PROGRAM[track.program])
+    bin_index = _PERCUSSION if track.is_drum else int(_BIN_OF_PROGRAM[track.program])
     table = track.notes.numpy()
-    if place < 0 or not len(table["time"]):
+    if bin_index < 0 or not len(table["time"]):
         return None
     onsets = table["time"].astype(np.int64)
     ends = onsets + table["duration"]
     controls = track.controls.numpy()
     volume, expression = (
-        _in_force(controls, number, onsets) / 127 for number in (_VOLUME, _EXPRESSION)
+        _value_at(controls, number, onsets) / 127 for number in (_VOLUME, _EXPRESSION)
     )
     velocity = table["velocity"] * volume * expression
-    bins = np.full(len(onsets), place)
+    bins = np.full(len(onsets), bin_index)
     return bins, table["pitch"].astype(np.int64), onsets, _sustained(controls, ends, end), velocity
 
 
-def _in_force(controls: dict[str, np.ndarray], number: int, ticks: Ints) -> Ints:
-    """The value of a controller at each tick; 127 until it is set."""
+def _value_at(controls: dict[str, np.ndarray], number: int, ticks: Ints) -> Ints:
+    """Return the value of a controller at each tick; 127 until it is set."""
     chosen = controls["number"] == number
     times, values = controls["time"][chosen], controls["value"][chosen]
     order = np.argsort(times, kind="stable")
     latest = np.searchsorted(times[order], ticks, side="right")
-    found: Ints = np.append([127], values[order])[latest].astype(np.int64)
-    return found
+    current: Ints = np.append([127], values[order])[latest].astype(np.int64)
+    return current
 
 
 def _sustained(controls: dict[str, np.ndarray], ends: Ints, end: int) -> Ints:
-    """Where notes end when the pedal holds those that are let go while it is down."""
+    """Return where notes end if the pedal holds those that end while it is down."""
     pedal = controls["number"] == SUSTAIN_PEDAL
     if not pedal.any():
         return ends

@@ -1,4 +1,4 @@
-"""The cases that docs/tokenizer.md decides, by hand: long bars, cuts, pickups and drums."""
+"""Cases of docs/tokenizer.md by hand: long bars, cuts, pickups and drums."""
 
 import symusic
 

@@ -1,4 +1,4 @@
-"""The grammar admits exactly what the encoder writes."""
+"""The grammar allows exactly what the encoder writes."""
 
 import numpy as np
 import pytest
@@ -13,31 +13,33 @@ TOKENIZER = Tokenizer()
 V = TOKENIZER.vocabulary
 
 
-@settings(max_examples=80)
-@given(st.integers(0, 2**32 - 1))
-def test_whatever_the_grammar_admits_is_canonical(seed: int) -> None:
-    ids, grammar = random_stream(TOKENIZER, np.random.default_rng(seed))
-    if grammar.finished:
-        np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(ids)), ids)
+def test_what_the_grammar_allows_is_canonical() -> None:
+    compared = 0
+    for seed in range(80):
+        ids, grammar = random_stream(TOKENIZER, np.random.default_rng(seed))
+        if grammar.finished:
+            np.testing.assert_array_equal(TOKENIZER.encode(TOKENIZER.decode(ids)), ids)
+            compared += 1
+    assert compared > 50
 
 
 @settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
-def test_whatever_the_encoder_writes_is_admitted(seed: int) -> None:
+def test_what_the_encoder_writes_is_allowed(seed: int) -> None:
     score = random_score(np.random.default_rng(seed), ticks=480, free=True)
     grammar = TOKENIZER.grammar()
     grammar.feed(TOKENIZER.encode(score))
     assert grammar.finished
 
 
-def test_most_random_walks_come_to_an_end_and_some_are_long() -> None:
+def test_most_random_walks_end_and_some_are_long() -> None:
     walks = [random_stream(TOKENIZER, np.random.default_rng(seed)) for seed in range(60)]
     finished = [len(ids) for ids, grammar in walks if grammar.finished]
     assert len(finished) > 40
     assert max(finished) > 60
 
 
-def test_there_is_always_a_way_on_until_the_end() -> None:
+def test_some_token_is_always_allowed_before_the_end() -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         grammar = TOKENIZER.grammar()
@@ -66,14 +68,14 @@ def after(*tokens: int) -> set[int]:
     return set(np.flatnonzero(grammar.allowed()).tolist())
 
 
-def test_the_first_note_needs_its_slot_and_the_next_must_not_repeat_it() -> None:
+def test_the_first_note_needs_its_part_and_the_next_must_not_repeat_it() -> None:
     assert V.pitch[60] not in after(V.BAR)
     assert V.part[0] in after(V.BAR)
     assert V.pitch[64] in after(V.BAR, V.part[0], *NOTE)
     assert V.part[0] not in after(V.BAR, V.part[0], *NOTE)
 
 
-def test_notes_of_one_moment_rise() -> None:
+def test_notes_of_one_moment_are_sorted() -> None:
     allowed = after(V.BAR, V.part[0], *NOTE)
     assert V.pitch[60] in allowed
     assert V.pitch[59] not in allowed
@@ -105,7 +107,7 @@ def test_a_pending_position_cuts_the_bar_and_a_signature_must_follow() -> None:
     assert allowed == set(V.numerator)
 
 
-def test_a_signature_or_tempo_in_force_is_not_repeated() -> None:
+def test_the_current_signature_and_tempo_are_not_repeated() -> None:
     signs = after(V.BAR, V.part[0], *NOTE, V.BAR, V.numerator[3])
     assert V.denominator[2] not in signs
     assert V.denominator[3] in signs
@@ -135,7 +137,7 @@ def test_a_pedal_goes_up_only_when_it_is_down() -> None:
     assert (V.pedal[0] in down, V.pedal[1] in down) == (True, False)
 
 
-def test_a_copy_goes_its_own_way() -> None:
+def test_a_copy_is_independent() -> None:
     grammar = TOKENIZER.grammar()
     grammar.feed(np.array(prefix(V.BAR, V.part[0], *NOTE)))
     other = grammar.copy()
@@ -154,7 +156,7 @@ def test_a_token_that_is_not_allowed_is_refused_by_name() -> None:
         grammar.advance(V.BOS)
 
 
-def test_tempos_that_microseconds_cannot_tell_apart_are_not_both_admitted() -> None:
+def test_of_tempos_with_the_same_microseconds_one_is_allowed() -> None:
     exact = V.exact_tempos
     assert exact[:476].all()
     assert not exact[500:].all()

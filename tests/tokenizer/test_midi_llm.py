@@ -1,4 +1,4 @@
-"""The vocabulary of the RWKV-4 and RWKV-5 music models: ids by hand, and music there and back."""
+"""The vocabulary of the RWKV-4 and RWKV-5 music models: ids by hand, and round trips."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_the_text_of_ids_by_hand() -> None:
         token_text(SIZE)
 
 
-def test_every_word_is_the_id_it_is_the_text_of() -> None:
+def test_the_text_of_every_id_reads_back() -> None:
     words = [token_text(token) for token in range(SIZE)]
     assert len(set(words)) == SIZE
     ids = ids_of_text(" ".join(words))
@@ -67,8 +67,8 @@ def test_every_word_is_the_id_it_is_the_text_of() -> None:
 @pytest.mark.parametrize(
     "word", ["t0", "t126", "t\u0661", "pi:80:1", "pi:3c:c", "pi:3c", "xx:3c:1", "<eos>", "pi:3C:1"]
 )
-def test_a_word_of_another_text_is_refused(word: str) -> None:
-    with pytest.raises(InputError, match=f"'{word}' is no word of the RWKV-4 and RWKV-5 music"):
+def test_an_unknown_word_is_refused(word: str) -> None:
+    with pytest.raises(InputError, match=f"'{word}' is not a word of the RWKV-4 and RWKV-5 music"):
         ids_of_text(f"<start> {word} <end>")
 
 
@@ -81,7 +81,7 @@ def test_loudness_and_velocity_by_hand() -> None:
     assert loudness_of(velocity_of(bins).astype(float)).tolist() == bins.tolist()
 
 
-def test_instruments_fall_into_their_bins() -> None:
+def test_instruments_have_their_bins() -> None:
     programs = {"celesta": 8, "cello": 42, "timpani": 47, "oboe": 68, "fiddle": 110}
     struck = {
         name: texts(one_note(program=program))[1].split(":")[0]
@@ -110,7 +110,7 @@ def test_a_silent_score_is_refused() -> None:
         encode_midi_llm(score)
 
 
-def test_simultaneous_events_come_by_bin_and_an_end_before_a_strike() -> None:
+def test_simultaneous_events_are_sorted_by_bin_and_an_end_precedes_a_new_note() -> None:
     score = one_note()
     score.tracks[0].notes.append(symusic.Note(960, 480, 60, 80))
     drums = symusic.Track("", 0, True)
@@ -119,7 +119,7 @@ def test_simultaneous_events_come_by_bin_and_an_end_before_a_strike() -> None:
     assert texts(score)[3:6] == ["p:24:8", "pi:3c:0", "pi:3c:8"]
 
 
-def test_the_pedal_lengthens_and_the_volume_softens() -> None:
+def test_the_pedal_lengthens_notes_and_the_volume_softens_them() -> None:
     score = one_note()
     controls = score.tracks[0].controls
     controls.append(symusic.ControlChange(480, 64, 127))
@@ -140,7 +140,7 @@ def test_music_comes_back_within_half_a_step() -> None:
         assert abs(found.duration / 960 - note.duration * seconds) <= 0.0102
 
 
-def test_what_is_read_back_is_written_the_same() -> None:
+def test_decoded_music_encodes_to_the_same_ids() -> None:
     for seed in range(5):
         ids = encode_midi_llm(tune(bars=3, seed=seed, parts=3, program=24))
         np.testing.assert_array_equal(encode_midi_llm(decode_midi_llm(ids)), ids)

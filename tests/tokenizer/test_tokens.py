@@ -182,7 +182,7 @@ def test_a_retaken_pedal_is_kept_and_a_redundant_one_is_not() -> None:
     assert switches == [(0, 127), (192, 0), (192, 127), (288, 0)]
 
 
-def test_parts_beyond_the_slots_are_merged_program_by_program_and_lose_no_note() -> None:
+def test_too_many_parts_are_merged_by_program_without_losing_a_note() -> None:
     score = symusic.Score(96)
     for place, program in enumerate([0] * 20 + [40] * 15):
         track = symusic.Track("", program, False)
@@ -200,7 +200,7 @@ def test_parts_beyond_the_slots_are_merged_program_by_program_and_lose_no_note()
     assert tokenizer.merged_parts(score_of((0, 480, 60))) == {}
 
 
-def test_the_pedal_of_merged_parts_is_down_while_any_of_theirs_is() -> None:
+def test_the_pedal_of_merged_parts_is_down_while_any_of_them_is() -> None:
     score = symusic.Score(96)
     for down, up in ((0, 96), (48, 192), (960, 1000)):
         track = symusic.Track("", 0, False)
@@ -214,7 +214,7 @@ def test_the_pedal_of_merged_parts_is_down_while_any_of_theirs_is() -> None:
     assert switches == [(0, 127), (192, 0), (960, 127), (1000, 0)]
 
 
-def test_a_pedal_pressed_for_less_than_a_step_is_pressed_for_one() -> None:
+def test_a_press_of_less_than_a_step_lasts_one() -> None:
     score = score_of((0, 480, 60), (1920, 480, 60))
     for time, value in ((481, 127), (482, 0), (960, 127), (1439, 0), (1440, 127), (1441, 0)):
         score.tracks[0].controls.append(symusic.ControlChange(time, 64, value))
@@ -236,7 +236,7 @@ def switched(*moved: tuple[int, int]) -> list[tuple[int, int]]:
     return [(each.time, each.value) for each in back.tracks[0].controls]
 
 
-def test_three_switches_within_a_step_all_stay() -> None:
+def test_three_switches_within_a_step_are_kept() -> None:
     assert switched((480, 127), (481, 0), (482, 127), (960, 0)) == [
         (96, 127), (97, 0), (97, 127), (192, 0),
     ]  # fmt: skip
@@ -245,14 +245,14 @@ def test_three_switches_within_a_step_all_stay() -> None:
     ]  # fmt: skip
 
 
-def test_a_switch_that_waits_makes_the_next_one_wait_too() -> None:
+def test_a_delayed_switch_delays_the_next_one() -> None:
     # Step 96 holds a press, a lift and a press, step 97 a lift: that one follows a press at 97.
     assert switched((480, 127), (481, 0), (482, 127), (485, 0), (960, 127), (970, 0)) == [
         (96, 127), (97, 0), (97, 127), (98, 0), (192, 127), (194, 0),
     ]  # fmt: skip
 
 
-def test_of_more_than_three_switches_within_a_step_an_even_number_goes() -> None:
+def test_of_more_than_three_switches_within_a_step_an_even_number_is_left_out() -> None:
     flutter = [(480, 127), *((480, value) for _ in range(50) for value in (0, 127))]
     assert switched(*flutter, (960, 0)) == [(96, 127), (97, 0), (97, 127), (192, 0)]
     assert switched(*flutter[:-1], (960, 127)) == [(96, 127), (97, 0), (192, 127)]
@@ -260,7 +260,7 @@ def test_of_more_than_three_switches_within_a_step_an_even_number_goes() -> None
 
 @settings(max_examples=60)
 @given(st.lists(st.integers(0, 12), max_size=30))
-def test_a_moved_switch_waits_for_its_turn_and_no_longer(steps: list[int]) -> None:
+def test_switches_are_delayed_as_documented(steps: list[int]) -> None:
     """One switch after the other, by the rule as it is written in the documentation."""
     moved = [(5 * step, 127 * (place % 2 == 0)) for place, step in enumerate(sorted(steps))]
     expected: list[tuple[int, int]] = []
@@ -277,7 +277,7 @@ def test_notes_of_no_duration_last_one_step() -> None:
     assert [(note.time, note.duration) for note in back.tracks[0].notes] == [(0, 1), (96, 1)]
 
 
-def test_overlapping_notes_of_one_pitch_stay_as_they_are() -> None:
+def test_overlapping_notes_of_one_pitch_are_kept() -> None:
     notes = ((0, 480, 60), (240, 480, 60), (240, 960, 60), (240, 960, 60))
     score = score_of(*notes)
     back = TOKENIZER.decode(TOKENIZER.encode(score))
@@ -295,7 +295,7 @@ def test_short_notes_that_touched_still_touch() -> None:
 
 
 @pytest.mark.parametrize("grid", [48, 96, 192, 480])
-def test_long_durations_go_to_the_nearest_there_is(grid: int) -> None:
+def test_long_durations_become_the_nearest_one(grid: int) -> None:
     tokenizer = Tokenizer(steps_per_quarter=grid)
     rng = np.random.default_rng(grid)
     durations = rng.integers(481, 300 * 960, 2000)
@@ -336,9 +336,7 @@ def test_music_that_cannot_be_written_is_refused() -> None:
         ({"max_parts": 0}, r"max_parts must be in \[1, 32\], got 0"),
     ],
 )
-def test_settings_that_make_no_vocabulary_are_refused(
-    settings_: dict[str, int], message: str
-) -> None:
+def test_settings_out_of_range_are_refused(settings_: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Tokenizer(**settings_)
     with pytest.raises(InputError, match="unknown tokenizer setting 'flavour'"):
@@ -371,8 +369,8 @@ def test_encoding_does_not_change_the_score() -> None:
     assert score.dumps_midi() == before
 
 
-def test_ids_of_this_version_stay_what_they_are() -> None:
-    """If they change on purpose, count `Tokenizer.VERSION` up, which refuses old stores."""
+def test_ids_of_this_version_do_not_change() -> None:
+    """If they change on purpose, increase `Tokenizer.VERSION`, which refuses old stores."""
     score = symusic.Score(480)
     for number, meter in enumerate(((4, 4), (7, 8), (3, 4))):
         score.time_signatures.append(symusic.TimeSignature(4000 * number, *meter))

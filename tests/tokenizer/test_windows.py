@@ -54,7 +54,7 @@ def test_a_thousand_random_cuts_give_the_same_music() -> None:
     assert wrong == 0
 
 
-def test_a_window_is_admitted_by_the_grammar() -> None:
+def test_the_grammar_allows_windows() -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         index = BarIndex(TOKENIZER.encode(random_score(rng, ticks=480, free=True)), TOKENIZER)
@@ -125,7 +125,7 @@ def test_only_a_window_that_reaches_the_end_has_an_end() -> None:
     np.testing.assert_array_equal(index.window(0, 4).ids, slow_tune())
 
 
-def test_bars_that_are_not_there_are_refused() -> None:
+def test_bars_out_of_range_are_refused() -> None:
     index = BarIndex(slow_tune(), TOKENIZER)
     with pytest.raises(InputError, match=r"bars \[3, 5\) are not in this piece of 4 bars"):
         index.window(3, 5)
@@ -135,7 +135,7 @@ def test_bars_that_are_not_there_are_refused() -> None:
         BarIndex(np.array([V.BAR], dtype=np.uint16), TOKENIZER)
 
 
-def test_as_many_bars_are_taken_as_fit() -> None:
+def test_as_many_bars_as_fit_are_taken() -> None:
     for seed in range(40):
         rng = np.random.default_rng(seed)
         index = BarIndex(TOKENIZER.encode(random_score(rng, ticks=480, free=True)), TOKENIZER)
