@@ -1,4 +1,4 @@
-"""The page for people who come from RWKV-LM: its Python runs, and it quotes real messages."""
+"""docs/coming-from-rwkv.md: its Python code runs, and its messages exist."""
 
 import importlib.util
 import re
@@ -45,11 +45,11 @@ def test_the_python_on_the_page_runs_from_top_to_bottom(
         assert (tmp_path / name).exists()
 
 
-def test_every_message_the_page_explains_is_one_that_is_said() -> None:
-    table = PAGE.split("## When something is refused")[1]
+def test_every_message_on_the_page_is_one_of_the_library() -> None:
+    table = PAGE.split("## Error messages")[1]
     messages = re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
     assert len(messages) > 10
     sources = (path.read_text(encoding="utf-8") for path in REPOSITORY.glob("rwkv_music/**/*.py"))
     # Messages are broken over lines of strings in the source; put them together again.
-    said = re.sub(r'"\n\s+f?"', "", "\n".join(sources))
-    assert [message for message in messages if message not in said] == []
+    messages_in_source = re.sub(r'"\n\s+f?"', "", "\n".join(sources))
+    assert [message for message in messages if message not in messages_in_source] == []
