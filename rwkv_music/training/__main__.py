@@ -1,4 +1,4 @@
-"""The process behind `start_training`: one config in, one run directory filled."""
+"""Train in a process of its own: one config as JSON in, one run directory filled."""
 
 import json
 import sys
@@ -10,13 +10,13 @@ from rwkv_music.training.run.directory import RunDirectory
 
 
 def main(arguments: list[str]) -> int:
-    """Run the config given as JSON in the run directory its parent has made.
+    """Train as a JSON config says, in the run directory that the parent process has created.
 
     Args:
-        arguments: The config, and "resume" to go on with the run that is there.
+        arguments: The config, and "resume" to resume the run in the directory.
 
     Returns:
-        0, or 2 when something the user gave cannot be used; the status file then says what.
+        0, or 2 for an error that the user can fix; the status file then says which.
     """
     config = TrainingConfig.from_dict(json.loads(arguments[0]))
     resume = arguments[1:] == ["resume"]

@@ -1,4 +1,4 @@
-"""Who is told what while a run goes on."""
+"""Functions that a caller passes to a run, called while it trains."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from rwkv_music.data.worker_pool import Progress
 from rwkv_music.training.trainer import StepMetrics
 
 
-def _nothing(_given: Any) -> None:  # noqa: ANN401 - listens to anything
-    """Nobody listens."""
+def _ignore(_argument: Any) -> None:  # noqa: ANN401 - accepts what any callback accepts
+    """Do nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Callbacks:
-    """Who is told what while a run goes on."""
+    """Functions called while a run trains; by default they do nothing."""
 
     on_piece: Progress | None = None
-    """Each piece of the corpus, while it is read."""
-    on_step: Callable[[StepMetrics], None] = _nothing
-    """Each optimizer step."""
-    on_evaluation: Callable[[dict[str, Any]], None] = _nothing
-    """Each evaluation line of metrics.jsonl."""
-    on_note: Callable[[str], None] = _nothing
-    """Sentences a user should read: where a run goes on from, warnings."""
+    """Called for each piece of the corpus while it is read."""
+    on_step: Callable[[StepMetrics], None] = _ignore
+    """Called after each optimizer step."""
+    on_evaluation: Callable[[dict[str, Any]], None] = _ignore
+    """Called with each evaluation line of metrics.jsonl."""
+    on_note: Callable[[str], None] = _ignore
+    """Called with sentences for the user: which step a run resumes from, warnings."""

@@ -1,7 +1,7 @@
-"""The optimizers, with the parameter groups RWKV-7 is trained with.
+"""Optimizers, with the parameter groups that RWKV-7 is trained with.
 
-Weight decay and learning rate differ by parameter: matrices (names ending in `.weight` with two
-dimensions) decay, everything else does not, and the decay's bias `att.w0` learns twice as fast.
+Weight decay applies to matrices only (names ending in `.weight`, with two dimensions). The bias of
+the decay, `att.w0`, has twice the learning rate.
 """
 
 from typing import Any
@@ -22,11 +22,11 @@ _FAST = 2.0
 
 
 def parameter_groups(model: RWKV7, *, weight_decay: float) -> list[ParameterGroup]:
-    """Every parameter in exactly one group; a group's `lr_scale` multiplies the learning rate.
+    """Put every parameter into exactly one group; `lr_scale` multiplies a group's learning rate.
 
     Args:
-        model: Whose parameters to group.
-        weight_decay: For the matrices.
+        model: The model.
+        weight_decay: Weight decay of the matrices.
     """
     fast, decayed, plain = [], [], []
     for name, parameter in model.named_parameters():
@@ -46,17 +46,17 @@ def parameter_groups(model: RWKV7, *, weight_decay: float) -> list[ParameterGrou
 def make_optimizer(
     model: RWKV7, *, learning_rate: float, weight_decay: float, kind: str = "adamw"
 ) -> torch.optim.Optimizer:
-    """The optimizer over all parameters, in its groups.
+    """Return an optimizer over all parameters, in their groups.
 
     "adamw" has betas (0.9, 0.99) and eps 1e-18, in the fused form, which is the fastest on CPUs and
-    GPUs. "adafactor" (Shazeer and Stern, arXiv:1804.04235) keeps next to no state and no momentum.
-    Its steps are bounded by the learning rate times a parameter's size, here by at least the
-    learning rate itself: in RWKV-7 many parameters begin at zero and would else hardly leave it.
+    GPUs. "adafactor" (Shazeer and Stern, arXiv:1804.04235) keeps little state and no momentum. Its
+    steps are bounded by the learning rate times a parameter's size, here by at least the learning
+    rate itself: many parameters of RWKV-7 start at zero and would otherwise hardly change.
 
     Args:
-        model: Whose parameters to train.
-        learning_rate: Of a group with `lr_scale` 1; others are scaled.
-        weight_decay: For the matrices.
+        model: The model to train.
+        learning_rate: Learning rate of groups with `lr_scale` 1.
+        weight_decay: Weight decay of the matrices.
         kind: One of `OPTIMIZERS`.
 
     Raises:
@@ -66,7 +66,7 @@ def make_optimizer(
         raise InputError(f"optimizer must be one of {OPTIMIZERS}, got '{kind}'")
     groups = parameter_groups(model, weight_decay=weight_decay)
     if kind == "adafactor":
-        groups[-1]["lr_scale"] = 1.0  # the decay's bias is large, and so are its steps already
+        groups[-1]["lr_scale"] = 1.0  # steps scale with the parameter, and the bias is large
     for group in groups:
         group["lr"] = learning_rate * group["lr_scale"]
     if kind == "adafactor":
@@ -75,15 +75,13 @@ def make_optimizer(
 
 
 def allocate_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Make AdamW's two moments of each parameter now, which its first step would make.
+    """Allocate AdamW's moments now instead of in the first step.
 
-    They stay for the whole run. Made amid the tensors of a step, they cut the heap of a CPU's C
-    library into pieces that the next step cannot use: up to a fifth more memory. Nothing else
-    changes, neither the parameters nor the count of steps.
+    They stay for the whole run. Allocated between the tensors of a step, they would fragment the
+    heap of a CPU's C library: up to a fifth more memory. Parameters and step count do not change.
 
     Args:
-        optimizer: As `make_optimizer` has made it; of Adafactor, which keeps next to nothing,
-            nothing is made.
+        optimizer: Unchanged if it is Adafactor, which keeps little.
     """
     if not isinstance(optimizer, torch.optim.AdamW):
         return

@@ -11,7 +11,7 @@ from rwkv_music.training.distributed.process_group import WAIT, ProcessGroup
 from rwkv_music.training.loop import FitHooks
 from rwkv_music.training.monitoring.evaluator import Evaluator
 from rwkv_music.training.monitoring.overfitting import EarlyStopping
-from rwkv_music.training.run.checkpoints import CheckpointFacts, Checkpoints
+from rwkv_music.training.run.checkpoints import Checkpoints, RunProgress
 from rwkv_music.training.run.control import COMMANDS, PAUSE, RESUME, SAMPLE, SAVE, STOP
 from rwkv_music.training.run.reporter import RunReporter
 from rwkv_music.training.run.run_metadata import differences, run_metadata, session_metadata
@@ -151,7 +151,7 @@ class RunHooks(FitHooks):
                 {"step": step, "run": self._config.to_dict()},
             ),
             tensors,
-            CheckpointFacts(
+            RunProgress(
                 step=step,
                 loader_position=self._loader.position(),
                 early_stopping=self._early_stopping,
@@ -202,13 +202,13 @@ class RunHooks(FitHooks):
         device = self._trainer.model.emb.weight.device
         self._directory.log(f"session 1 starts at step 0, on {device}")
 
-    def _resume(self, facts: CheckpointFacts) -> None:
+    def _resume(self, progress: RunProgress) -> None:
         """Reset the directory to the checkpoint; whatever is newer is removed."""
-        step = self._reporter.step = facts.step
-        self._early_stopping = facts.early_stopping
-        self._evaluation_is_due = facts.evaluation_is_due
-        self._elapsed_before = facts.elapsed_seconds
-        self._saved = (step, facts.evaluation_is_due)
+        step = self._reporter.step = progress.step
+        self._early_stopping = progress.early_stopping
+        self._evaluation_is_due = progress.evaluation_is_due
+        self._elapsed_before = progress.elapsed_seconds
+        self._saved = (step, progress.evaluation_is_due)
         self._checkpoints.remove_after(step)
         if self._early_stopping.step in self._checkpoints.steps():
             self._checkpoints.link("best", self._early_stopping.step)

@@ -25,7 +25,7 @@ from rwkv_music.training.distributed.process_group import ProcessGroup, single_p
 from rwkv_music.training.distributed.state_checks import require_state_of
 from rwkv_music.training.initial_weights import load_initial
 from rwkv_music.training.memory import StepWorkload, free_memory, require_memory
-from rwkv_music.training.run.checkpoints import CheckpointFacts, SavedState
+from rwkv_music.training.run.checkpoints import RunProgress, SavedState
 from rwkv_music.training.trainer import Trainer
 
 LoadCheckpoint = Callable[[DataModule, Callable[[SavedState], None]], SavedState | None]
@@ -40,8 +40,8 @@ class TrainingSetup:
     data: DataModule
     loader: PrefetchLoader
     trainer: Trainer
-    resumed: CheckpointFacts | None
-    """The facts of the checkpoint that the run resumes from; None for a new run."""
+    resumed: RunProgress | None
+    """Progress at the checkpoint that the run resumes from; None for a new run."""
 
 
 def set_up(
@@ -78,26 +78,26 @@ def set_up(
     )
     saved: SavedState | None = None
 
-    def load_weights() -> CheckpointFacts | None:
+    def load_weights() -> RunProgress | None:
         nonlocal saved
         saved = load_checkpoint(data, lambda state: _require_fit(state, model, loader, config))
         if saved is not None:
             model.load_state_dict(saved.model.state_dict())
-            return saved.facts
+            return saved.progress
         if config.model.init:
             initial = load_initial(config.model.init, model.config, data.tokenizer.settings)
             model.load_state_dict(initial.state_dict())
         return None
 
-    facts = group.run_on_main(load_weights)
+    resumed = group.run_on_main(load_weights)
     if group.world_size > 1:
         model.load_state_dict(group.broadcast(model.state_dict() if group.is_main else None))
     trainer = Trainer(model, loader, config, vocabulary=data.tokenizer.vocabulary, group=group)
-    if facts is not None:
-        loader.seek(facts.loader_position)
+    if resumed is not None:
+        loader.seek(resumed.loader_position)
         tensors = group.broadcast(None if saved is None else saved.tensors)
-        trainer.state.load_state_dict(tensors, step=facts.step)
-    return TrainingSetup(data, loader, trainer, facts)
+        trainer.state.load_state_dict(tensors, step=resumed.step)
+    return TrainingSetup(data, loader, trainer, resumed)
 
 
 def _require_fit(
@@ -120,7 +120,7 @@ def _require_fit(
     )
     start = loader.position()
     try:
-        loader.seek(saved.facts.loader_position)
+        loader.seek(saved.progress.loader_position)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         loader.seek(start)
         raise CheckpointError(f"its position in the data is damaged ({error!r})") from error

@@ -253,7 +253,7 @@ class Trainer:
             warmup_steps=settings.warmup_steps,
             steps=self.config.run.steps,
             schedule=settings.schedule,
-            decay_share=settings.decay_fraction,
+            decay_fraction=settings.decay_fraction,
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]

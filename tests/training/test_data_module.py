@@ -12,7 +12,7 @@ SEEN_BATCHES = 6
 
 
 @pytest.mark.parametrize("carry_state", [False, True])
-def test_the_trainer_is_shown_the_music_as_it_is_only_when_asked_to(
+def test_augmentation_changes_the_batches_unless_it_is_off(
     new_config: Callable[..., TrainingConfig], *, carry_state: bool
 ) -> None:
     """Rows of windows hold ids of the pieces, in any order; changed pieces hold others."""

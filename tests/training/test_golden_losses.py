@@ -36,7 +36,7 @@ def losses() -> list[float]:
     return [report.loss_train for report in Trainer(model, batches, config)]
 
 
-def test_twenty_losses_are_those_written_down() -> None:
+def test_twenty_losses_are_the_recorded_ones() -> None:
     # Other processors round otherwise; a wrong shift, mask or gradient is far beyond this.
     np.testing.assert_allclose(losses(), json.loads(GOLDEN.read_text()), rtol=1e-4)
 

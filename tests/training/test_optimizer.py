@@ -29,7 +29,7 @@ def values(model: RWKV7) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in model.named_parameters()}
 
 
-def test_the_groups_hold_every_parameter_once_and_treat_it_as_prescribed() -> None:
+def test_parameter_groups_hold_every_parameter_once() -> None:
     model = initialized()
     names = {id(value): name for name, value in model.named_parameters()}
     groups = parameter_groups(model, weight_decay=0.1)
@@ -76,7 +76,7 @@ def test_only_matrices_shrink_where_there_is_no_gradient() -> None:
         assert torch.equal(model.get_parameter(name), before[name]), name
 
 
-def test_the_second_step_weighs_the_past_as_prescribed() -> None:
+def test_the_second_step_uses_the_betas() -> None:
     # Gradients 1 and then 0: the means are (1 - b1) b1 and (1 - b2) b2 over 1 - b1^2 and 1 - b2^2.
     model = initialized()
     optimizer = make_optimizer(model, learning_rate=0.01, weight_decay=0.0)
@@ -117,7 +117,7 @@ def test_adafactor_keeps_a_row_and_a_column_for_a_matrix() -> None:
     assert total < 0.1 * sum(value.numel() for value in model.parameters())
 
 
-def test_adafactor_moves_what_begins_at_zero_by_the_learning_rate() -> None:
+def test_adafactor_moves_parameters_that_start_at_zero_by_the_learning_rate() -> None:
     # A gradient alike everywhere is divided by its own size; at step 1 the bound is the rate.
     model = initialized()
     before = values(model)
@@ -132,7 +132,7 @@ def test_adafactor_moves_what_begins_at_zero_by_the_learning_rate() -> None:
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_an_optimizer_goes_on_from_its_state_as_if_it_had_not_stopped(kind: str) -> None:
+def test_an_optimizer_resumes_exactly_from_its_state(kind: str) -> None:
     def steps(model: RWKV7, optimizer: torch.optim.Optimizer, numbers: range) -> None:
         for number in numbers:
             generator = torch.Generator().manual_seed(number)
@@ -158,7 +158,7 @@ def test_an_optimizer_goes_on_from_its_state_as_if_it_had_not_stopped(kind: str)
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_moments_made_ahead_of_time_change_no_number(kind: str) -> None:
+def test_allocating_moments_early_changes_no_number(kind: str) -> None:
     def trained(*, ahead: bool) -> tuple[RWKV7, torch.optim.Optimizer]:
         model = initialized()
         model.emb.weight.requires_grad_(requires_grad=False)
@@ -182,7 +182,7 @@ def test_moments_made_ahead_of_time_change_no_number(kind: str) -> None:
     torch.testing.assert_close(made.state_dict(), plain.state_dict(), rtol=0, atol=0)
 
 
-def test_moments_of_all_that_is_trained_are_there_before_the_first_step() -> None:
+def test_all_moments_are_allocated_before_the_first_step() -> None:
     model = initialized()
     model.emb.weight.requires_grad_(requires_grad=False)
     optimizer = make_optimizer(model, learning_rate=0.01, weight_decay=0.1)

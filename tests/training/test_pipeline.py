@@ -36,7 +36,7 @@ def config(tunes: Path, out: Path, **settings: Any) -> TrainingConfig:
     return TrainingConfig.preset("tiny", corpus=str(tunes), out=str(out), **given)
 
 
-def test_a_run_learns_and_leaves_everything_in_its_directory(tunes: Path, tmp_path: Path) -> None:
+def test_a_run_learns_and_writes_everything_into_its_directory(tunes: Path, tmp_path: Path) -> None:
     run = train(config(tunes, tmp_path / "run", sample_prompts=2))
     lines = run.metrics()
     steps = [line for line in lines if "loss_train" in line]
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_one_does_not(
     assert losses[0] != losses[2]
 
 
-def test_a_run_in_its_own_process_is_watched_paused_stopped_and_taken_up_again(
+def test_a_background_run_is_watched_paused_stopped_and_resumed(
     tunes: Path, tmp_path: Path
 ) -> None:
     for_long = {"steps": 100_000, "evaluate_every": 50_000, "save_every": 3}
@@ -124,7 +124,7 @@ def until(done: Callable[[], bool], run: TrainingRun) -> None:
         time.sleep(0.05)
 
 
-def test_asking_acts_within_one_step(tunes: Path, tmp_path: Path) -> None:
+def test_a_stop_request_acts_within_one_step(tunes: Path, tmp_path: Path) -> None:
     settings = config(tunes, tmp_path / "run")
     control = RunDirectory(settings.out_path).control
 
@@ -181,7 +181,7 @@ def test_a_run_ends_early_when_the_held_out_loss_no_longer_falls(
     assert load_model(run.path).metadata["step"] == looks[losses.index(min(losses))]["step"]
 
 
-def test_a_run_that_cannot_start_says_why_in_its_status(tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_writes_the_reason_into_its_status(tmp_path: Path) -> None:
     run = start_training(config(tmp_path / "nowhere", tmp_path / "run"))
     with pytest.raises(TrainingFailedError, match="is not a folder"):
         run.wait(timeout_seconds=SECONDS_AT_MOST)
@@ -195,7 +195,7 @@ def test_a_refused_run_in_this_process_leaves_nothing_behind(tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_refused_run_takes_nothing_of_the_folder_it_was_to_be_made_in(tmp_path: Path) -> None:
+def test_a_refused_run_removes_nothing_from_an_existing_folder(tmp_path: Path) -> None:
     (tmp_path / "songs").mkdir()
     written = save_score(tune(bars=2), tmp_path / "songs" / "mine.mid").read_bytes()
     with pytest.raises(InputError, match="is not a folder"):
@@ -238,7 +238,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_the_last_checkpoint_is_named
         ),
     ],
 )
-def test_a_cause_the_user_can_remove_is_told_in_one_line(
+def test_an_error_that_the_user_can_fix_is_one_line(
     error: Exception, message: str, tunes: Path, tmp_path: Path
 ) -> None:
     def on_step(report: StepMetrics) -> None:
@@ -250,7 +250,7 @@ def test_a_cause_the_user_can_remove_is_told_in_one_line(
     assert attach(tmp_path / "run").status()["message"].count("\n") == 0
 
 
-def test_a_bug_of_ours_keeps_its_traceback(tunes: Path, tmp_path: Path) -> None:
+def test_a_bug_keeps_its_traceback(tunes: Path, tmp_path: Path) -> None:
     def on_step(_report: StepMetrics) -> None:
         raise KeyError("oops")
 
@@ -261,7 +261,7 @@ def test_a_bug_of_ours_keeps_its_traceback(tunes: Path, tmp_path: Path) -> None:
     assert "Traceback" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
 
 
-def test_too_little_music_is_told(tmp_path: Path) -> None:
+def test_too_little_music_is_refused(tmp_path: Path) -> None:
     save_score(tune(bars=4), tmp_path / "one" / "tune.mid")
     with pytest.raises(InputError, match="training needs at least 2, one of them held out"):
         train(config(tmp_path / "one", tmp_path / "run"))

@@ -28,7 +28,7 @@ def test_without_warm_up_the_first_step_is_already_on_the_cosine() -> None:
 def test_warm_up_stable_decay_stays_at_the_peak_and_falls_in_its_last_part() -> None:
     def stable(step: int) -> float:
         return learning_rate_at(
-            step, peak=2.0, warmup_steps=4, steps=20, schedule="wsd", decay_share=0.2
+            step, peak=2.0, warmup_steps=4, steps=20, schedule="wsd", decay_fraction=0.2
         )
 
     assert [stable(step) for step in (1, 2, 4, 5, 16)] == [0.5, 1.0, 2.0, 2.0, 2.0]

@@ -40,7 +40,7 @@ def gradients(batches: list[Batch]) -> dict[str, torch.Tensor]:
     }  # fmt: skip
 
 
-def test_batches_added_up_give_the_gradient_of_the_joint_batch() -> None:
+def test_accumulated_batches_give_the_gradient_of_the_joint_batch() -> None:
     # Uneven batches: each scored token must weigh the same, not each batch.
     joint = gradients([collate(EXAMPLES)])
     parts = gradients([collate(EXAMPLES[:1]), collate(EXAMPLES[1:3]), collate(EXAMPLES[3:])])
@@ -66,7 +66,7 @@ def test_the_reported_loss_is_the_mean_over_all_batches_and_its_kinds_add_up_to_
     ))  # fmt: skip
 
 
-def test_label_smoothing_and_the_logit_penalty_change_the_step_and_not_the_told_loss() -> None:
+def test_label_smoothing_and_logit_penalty_change_the_step_but_not_the_reported_loss() -> None:
     told, moved = [], []
     for settings in ({}, {"label_smoothing": 0.1}, {"logit_penalty": 1.0}):
         trainer = new_trainer(TrainingConfig.preset("tiny", corpus="", out="", **settings))
@@ -98,7 +98,7 @@ def test_a_number_that_is_not_finite_changes_no_parameter(
         assert torch.equal(value, kept)
 
 
-def test_batches_in_which_nothing_is_scored_are_refused() -> None:
+def test_batches_without_scored_tokens_are_refused() -> None:
     batch = collate(EXAMPLES)
     silent = Batch(batch.tokens, batch.targets, torch.zeros_like(batch.completion_mask))
     with pytest.raises(InputError, match="no target of this step is scored"):

@@ -1,7 +1,7 @@
-"""The metrics once more, for those who watch many runs: TensorBoard, or Weights & Biases.
+"""Experiment loggers: TensorBoard and Weights & Biases.
 
-metrics.jsonl stays the source of truth. Both trackers are reached through accelerate, which knows
-their interfaces, and are loaded only where they are used.
+They receive a copy of metrics.jsonl, which stays the source of truth. Both are used through
+accelerate and imported only when a run uses them.
 """
 
 import hashlib
@@ -22,31 +22,31 @@ _FEATURE = {name: settings_code(logger=name) for name in ("tensorboard", "wandb"
 
 
 class MetricsLogger:
-    """Tells one tracker each line of the metrics; or nobody.
+    """Passes each line of the metrics to one experiment logger, or to none.
 
     Args:
-        tracker: Of accelerate, started; None tells nobody.
+        tracker: A started tracker of accelerate, or None.
     """
 
     def __init__(self, tracker: "GeneralTracker | None" = None) -> None:
         self._tracker = tracker
 
     def log(self, line: Mapping[str, Any]) -> None:
-        """Every number of a line, those inside a table under `table/name`."""
+        """Log every number of a line; those of a nested table as `table/name`."""
         if self._tracker is not None:
             self._tracker.log(dict(_numbers(line)), step=line["step"])
 
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what is still buffered."""
         if self._tracker is not None:
             self._tracker.finish()
 
 
 def chosen_logger(config: TrainingConfig, group: ProcessGroup) -> str:
-    """The tracker that a run has: "none", "tensorboard" or "wandb".
+    """Return the logger of a run: "none", "tensorboard" or "wandb".
 
     Raises:
-        MissingExtraError: If it was asked for and a package for it is missing.
+        MissingExtraError: If a package that the logger needs is missing.
     """
     if config.run.logger == "auto":
         is_there = find_spec("tensorboard") is not None
@@ -63,13 +63,13 @@ def chosen_logger(config: TrainingConfig, group: ProcessGroup) -> str:
 def open_logger(
     config: TrainingConfig, group: ProcessGroup, run: RunDirectory, *, step: int
 ) -> MetricsLogger:
-    """The tracker of a run.
+    """Open the logger of a run.
 
     Args:
-        config: Which one.
+        config: Sets which one.
         group: The processes that train.
-        run: Where TensorBoard's files go, into `tensorboard`; its name is the run's name at W&B.
-        step: The step the run goes on from; what was told of later ones is void.
+        run: TensorBoard's files go into its folder `tensorboard`; W&B gets its name.
+        step: The step the run resumes from; what was logged for later steps is dropped.
 
     Raises:
         MissingExtraError: If a package for it is missing.
@@ -80,7 +80,7 @@ def open_logger(
     from accelerate import PartialState
     from accelerate.tracking import TensorBoardTracker, WandBTracker
 
-    PartialState(cpu=True)  # trackers ask it whether this process leads
+    PartialState(cpu=True)  # trackers ask it whether this is the main process
     tracker: GeneralTracker
     if name == "tensorboard":
         tracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1)
@@ -98,9 +98,9 @@ def open_logger(
 
 
 def _run_id(run: RunDirectory) -> str:
-    """The same each time the run is taken up again, and no other run's."""
-    told = f"{run.path.name} {run.config()['sessions'][0]['started']}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    """Return an id that stays the same when the run is resumed, and that no other run has."""
+    text = f"{run.path.name} {run.config()['sessions'][0]['started']}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _numbers(line: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float]]:

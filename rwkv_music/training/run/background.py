@@ -1,4 +1,4 @@
-"""Runs in a process of their own, and the handle that watches and steers them."""
+"""Runs in a process of their own, and the handle that watches and controls them."""
 
 import json
 import os
@@ -21,11 +21,11 @@ _KILLED = -9
 
 
 class TrainingRun:
-    """A run seen through its directory; it may belong to any process, or be over.
+    """A handle on a run; the run may belong to any process, or have ended.
 
     Args:
         path: The run directory.
-        process: The process that trains, when it was started here.
+        process: The training process, if it was started here.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class TrainingRun:
         return self.directory.path
 
     def status(self) -> dict[str, Any]:
-        """State, step, steps, message, process and device.
+        """Return state, step, steps, message, process and device.
 
         The state is "preparing", "running", "paused", "stopping", "finished", "stopped" or
-        "failed". A run whose process is gone without having said so is reported as failed.
+        "failed". A run whose process ended without writing so is reported as failed.
         """
         status = self.directory.status()
         if status["state"] not in FINAL_STATES and not self._process_is_alive(status):
-            # It may have ended between the two looks: the file then says so by now.
+            # It may have ended in between: the file then says so by now.
             status = self.directory.status()
             if status["state"] not in FINAL_STATES:
                 return {**status, "state": "failed", "message": self._silent_end()}
@@ -60,31 +60,29 @@ class TrainingRun:
 
     def _silent_end(self) -> str:
         killed = self._process is not None and self._process.poll() == _KILLED
-        how = (
-            "was killed (by somebody, or for want of memory)" if killed else "ended without a word"
-        )
+        how = "was killed (by a user, or for lack of memory)" if killed else "ended unexpectedly"
         steps = self.directory.checkpoints().steps()
-        remedy = f"go on from step {steps[-1]} with resume" if steps else "start it again"
+        remedy = f"resume it from step {steps[-1]}" if steps else "start it again"
         return f"the training process {how}; see {self.directory.log_path}; {remedy}"
 
     @property
     def is_running(self) -> bool:
-        """Whether steps may still follow; a paused run counts."""
+        """Whether more steps may follow; a paused run counts."""
         return self.status()["state"] not in FINAL_STATES
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every line of metrics.jsonl so far."""
+        """Return the lines of metrics.jsonl so far."""
         return self.directory.metrics()
 
     def pause(self) -> None:
-        """Ask the trainer to finish its step, save, and wait. Returns at once."""
+        """Ask the trainer to finish its step, save and wait. Return immediately."""
         self.directory.control.ask(control.PAUSE)
 
     def resume(self) -> None:
-        """Let a paused run go on; one that is over goes on in a new process. Returns at once.
+        """Continue a paused run, or resume an ended one in a new process. Return immediately.
 
-        A run that was stopped, failed or was killed goes on from its newest checkpoint, exactly as
-        if nothing had happened; without one it starts over and says so in its log.
+        A run that was stopped, failed or was killed resumes exactly from its newest checkpoint;
+        without one it starts over and logs that.
 
         Raises:
             InputError: If it cannot be resumed: finished, or made by an older version.
@@ -108,28 +106,28 @@ class TrainingRun:
         )
 
     def stop(self) -> None:
-        """Ask the trainer to finish its step, save and end. Returns at once."""
+        """Ask the trainer to finish its step, save and end. Return immediately."""
         self.directory.control.ask(control.STOP)
 
     def save(self) -> None:
-        """Ask the trainer for a checkpoint after this step. Returns at once."""
+        """Ask the trainer to save a checkpoint after this step. Return immediately."""
         self.directory.control.ask(control.SAVE)
 
     def sample_now(self) -> None:
-        """Ask the trainer to complete the held-out prompts after this step. Returns at once."""
+        """Ask the trainer to complete the held-out prompts after this step. Return immediately."""
         self.directory.control.ask(control.SAMPLE)
 
     def wait(self, timeout_seconds: float | None = None) -> dict[str, Any]:
-        """Wait until the run is over and return its last status, "finished" or "stopped".
+        """Wait until the run has ended and return its last status, "finished" or "stopped".
 
         Raises:
-            TrainingFailedError: If it failed; one line with the cause, the remedy and what is kept.
-            TimeoutError: If it is not over in time; it goes on.
+            TrainingFailedError: If it failed; names the cause, the remedy and the last checkpoint.
+            TimeoutError: If it has not ended in time; it continues.
         """
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while self.is_running:
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{self.path} is not over after {timeout_seconds} seconds")
+                raise TimeoutError(f"{self.path} has not ended after {timeout_seconds} seconds")
             time.sleep(_POLL_SECONDS)
         if self._process is not None:
             self._process.wait()
@@ -140,12 +138,12 @@ class TrainingRun:
 
 
 def start_training(config: TrainingConfig) -> TrainingRun:
-    """Start a run in a process of its own and return at once.
+    """Start a run in a process of its own and return immediately.
 
     The process outlives a restart of the notebook's kernel; `attach` finds it again.
 
     Raises:
-        InputError: If the run directory is taken or cannot be written.
+        InputError: If the run directory contains a run already or cannot be written to.
 
     Example:
         >>> run = start_training(TrainingConfig.preset("tiny", corpus="bach", out="runs/try"))
@@ -153,13 +151,13 @@ def start_training(config: TrainingConfig) -> TrainingRun:
     """
     directory = RunDirectory.create(config.out_path)
     process = _start(config, resume=False)
-    # Should this process end before the other has said a word, the run is still known to be alive.
+    # The status names the new process even if this one ends before it has written anything.
     directory.write_status("preparing", message="starting", process_id=process.pid)
     return TrainingRun(directory.path, process=process)
 
 
 def _start(config: TrainingConfig, *, resume: bool) -> "subprocess.Popen[bytes]":
-    """The process that trains; what it prints is appended to the run's log."""
+    """Start the training process; its output is appended to the run's log."""
     environment = {**TORCH_ENVIRONMENT, **os.environ}
     arguments = [json.dumps(config.to_dict()), *(["resume"] if resume else [])]
     with RunDirectory(config.out_path).log_path.open("ab") as log:
@@ -174,7 +172,7 @@ def _start(config: TrainingConfig, *, resume: bool) -> "subprocess.Popen[bytes]"
 
 
 def attach(path: str | Path) -> TrainingRun:
-    """A handle on a run that somebody started, is running, or finished.
+    """Return a handle on a run, whether it is running or has ended.
 
     Raises:
         InputError: If the directory holds no run.

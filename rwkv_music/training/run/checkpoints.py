@@ -33,8 +33,8 @@ _STEP_FILE = re.compile(r"step-(\d+)(\.training)?\.safetensors")
 
 
 @dataclass(frozen=True)
-class CheckpointFacts:
-    """Plain values that are saved with a checkpoint."""
+class RunProgress:
+    """How far a run is: the plain values that are saved with a checkpoint."""
 
     step: int
     loader_position: dict[str, Any]
@@ -54,8 +54,8 @@ class CheckpointFacts:
         }
 
     @classmethod
-    def from_dict(cls, step: int, values: Mapping[str, Any]) -> "CheckpointFacts":
-        """Return the facts from what `to_dict` or an earlier version wrote.
+    def from_dict(cls, step: int, values: Mapping[str, Any]) -> "RunProgress":
+        """Return the progress from what `to_dict` or an earlier version wrote.
 
         Raises:
             KeyError, TypeError, ValueError: If a value is missing or wrong.
@@ -81,7 +81,7 @@ class SavedState(NamedTuple):
     model: RWKV7
     tensors: dict[str, Tensor]
     """Optimizer, random numbers and carried state."""
-    facts: CheckpointFacts
+    progress: RunProgress
 
 
 class Checkpoints:
@@ -129,23 +129,21 @@ class Checkpoints:
             return "no checkpoint had been written"
         return f"the last checkpoint, {self.model_path(steps[-1])}, is kept: resume from it"
 
-    def save(
-        self, model: MusicModel, tensors: Mapping[str, Tensor], facts: CheckpointFacts
-    ) -> None:
+    def save(self, model: MusicModel, tensors: Mapping[str, Tensor], progress: RunProgress) -> None:
         """Write a step's checkpoint, link it as the last one, and remove the oldest.
 
         Args:
             model: With tokenizer settings and metadata.
             tensors: The other tensors needed to resume.
-            facts: The values needed to resume.
+            progress: The values needed to resume.
 
         Raises:
             CheckpointError: If the files cannot be written; older checkpoints stay as they are.
         """
-        header = {"step": str(facts.step), "facts": json.dumps(facts.to_dict())}
-        write_safetensors(tensors, self.training_path(facts.step), header)
-        save_checkpoint(model, self.model_path(facts.step))
-        self.link("last", facts.step)
+        header = {"step": str(progress.step), "facts": json.dumps(progress.to_dict())}
+        write_safetensors(tensors, self.training_path(progress.step), header)
+        save_checkpoint(model, self.model_path(progress.step))
+        self.link("last", progress.step)
         for old in self.steps()[: -self._keep]:
             self._remove(old)
 
@@ -158,12 +156,12 @@ class Checkpoints:
         model = load_checkpoint(self.model_path(step), tokenizer_settings=tokenizer_settings)
         header, tensors = read_safetensors(self.training_path(step))
         try:
-            facts = CheckpointFacts.from_dict(step, json.loads(header["facts"]))
+            progress = RunProgress.from_dict(step, json.loads(header["facts"]))
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(
                 f"{self.training_path(step)} is damaged (value {error} is missing or wrong)"
             ) from error
-        return SavedState(model.network, tensors, facts)
+        return SavedState(model.network, tensors, progress)
 
     def link(self, name: str, step: int) -> None:
         """Give a step's model another name, "last" or "best", atomically."""

@@ -1,4 +1,4 @@
-"""What config.json says: everything needed to repeat a run, and each time it was started."""
+"""The contents of config.json: everything needed to repeat a run, and each of its sessions."""
 
 import os
 import platform
@@ -22,11 +22,11 @@ _VERSIONS_OF = ("rwkv-music", "torch", "numpy", "symusic", "music21")
 def run_metadata(
     config: TrainingConfig, model: RWKV7, tokenizer_settings: Mapping[str, int], processes: int
 ) -> dict[str, Any]:
-    """The part of config.json that follows from settings, model and processes."""
+    """Return the part of config.json that follows from settings, model and processes."""
     return {
         "config": config.to_dict(),
         "model": model.config.to_dict(),
-        "parameters": sum(each.numel() for each in model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "tokenizer": dict(tokenizer_settings),
         "device": str(model.emb.weight.device),
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
@@ -36,20 +36,20 @@ def run_metadata(
     }
 
 
-def command_of(config: TrainingConfig, processes: int, *, goes_on: bool = False) -> str:
-    """What to type into a shell to do it again.
+def command_of(config: TrainingConfig, processes: int, *, resumes: bool = False) -> str:
+    """Return a shell command that repeats a run.
 
-    The command line that was given, where there was one. A run that was begun in Python, such as a
-    notebook's, is begun so again, with the settings that are not the defaults.
+    It is the command line that was used, if there was one. A run that was started in Python, as in
+    a notebook, is started with `python -c` and the settings that differ from the defaults.
 
     Args:
         config: The run's settings.
-        processes: That train it.
-        goes_on: Whether from a checkpoint.
+        processes: Number of processes that train it.
+        resumes: Whether the run resumes from a checkpoint.
     """
     if _is_command_line(Path(sys.argv[0])):
         return shlex.join([*_program(processes), *sys.argv[1:]])
-    if goes_on:
+    if resumes:
         code = f"from rwkv_music import attach; attach({config.run.out!r}).resume()"
     else:
         declared = training_settings()
@@ -69,7 +69,7 @@ def _is_command_line(program: Path) -> bool:
 
 
 def _program(processes: int) -> list[str]:
-    """`rwkv-music`, or what starts so many processes of it, as torchrun tells each of them."""
+    """Return `rwkv-music`, or the torchrun command that starts this many processes of it."""
     if processes == 1:
         return ["rwkv-music"]
     here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
@@ -78,7 +78,7 @@ def _program(processes: int) -> list[str]:
 
 
 def environment_info() -> dict[str, Any]:
-    """Versions and machine: what decides about the last bit of a number."""
+    """Return versions and machine, which decide the last bits of a number."""
     return {
         "versions": {
             "python": platform.python_version(),
@@ -90,23 +90,23 @@ def environment_info() -> dict[str, Any]:
 
 
 def session_metadata(config: TrainingConfig, from_step: int, processes: int) -> dict[str, Any]:
-    """One start of a run."""
+    """Return the entry of config.json for one start of a run."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "from_step": from_step,
         "processes": processes,
-        "command": command_of(config, processes, goes_on=from_step > 0),
+        "command": command_of(config, processes, resumes=from_step > 0),
         **environment_info(),
     }
 
 
 def differences(config: dict[str, Any], model: RWKV7, processes: int) -> list[str]:
-    """What is not as it was when the run began, so that its numbers may differ in the last bits.
+    """Return what has changed since the run started, so that the last bits may differ.
 
     Args:
-        config: What config.json says.
-        model: On the device it is trained on now.
-        processes: That train it now.
+        config: The contents of config.json.
+        model: The model, on its current device.
+        processes: Number of processes that train it now.
     """
     here = {
         **environment_info(),
@@ -114,14 +114,14 @@ def differences(config: dict[str, Any], model: RWKV7, processes: int) -> list[st
         "kernel": choose_backend(model.emb.weight, model.config.head_size),
         "processes": processes,
     }
-    found = [
+    changes = [
         f"{name} {here['versions'][name]} (was {before})"
         for name, before in config["versions"].items()
         if here["versions"].get(name) != before
     ]
-    found += [
+    changes += [
         f"{name} {here[name]} (was {config[name]})"
         for name in ("machine", "threads", "device", "kernel", "processes")
         if here[name] != config.get(name, here[name])
     ]
-    return found
+    return changes

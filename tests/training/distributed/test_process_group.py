@@ -109,7 +109,7 @@ def steps_in(run: RunDirectory) -> list[dict[str, Any]]:
     return [line for line in run.metrics() if "loss_train" in line]
 
 
-def test_a_run_of_two_processes_that_is_stopped_goes_on_to_the_last_bit(runs: Path) -> None:
+def test_a_stopped_run_of_two_processes_resumes_to_the_last_bit(runs: Path) -> None:
     whole, parted = RunDirectory(runs / "whole"), RunDirectory(runs / "parted")
     assert [start["from_step"] for start in parted.config()["sessions"]] == [0, 3]
     assert curve(parted) == curve(whole)
@@ -126,7 +126,7 @@ def comparable(run: RunDirectory) -> list[dict[str, Any]]:
     return [{name: line[name] for name in names if name in line} for line in run.metrics()]
 
 
-def test_one_process_goes_on_with_the_run_of_two(runs: Path, tunes: Path, tmp_path: Path) -> None:
+def test_one_process_resumes_the_run_of_two(runs: Path, tunes: Path, tmp_path: Path) -> None:
     expected = train(run_config(str(tunes), tmp_path / "alone"))
     begun = RunDirectory(runs / "begun")
     assert begun.status()["step"] == 5
@@ -138,7 +138,9 @@ def test_one_process_goes_on_with_the_run_of_two(runs: Path, tunes: Path, tmp_pa
             assert after == pytest.approx(before, rel=1e-3)
 
 
-def test_when_a_process_is_killed_the_others_end_and_say_so(tunes: Path, tmp_path: Path) -> None:
+def test_when_a_process_is_killed_the_others_end_with_a_message(
+    tunes: Path, tmp_path: Path
+) -> None:
     (code, output), (killed, _) = ends_of(start_together("fall", str(tmp_path), str(tunes)))
     assert killed == -signal.SIGKILL
     assert code == 2
@@ -148,7 +150,7 @@ def test_when_a_process_is_killed_the_others_end_and_say_so(tunes: Path, tmp_pat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot ask a process to end so")
-def test_the_same_command_under_torchrun_saves_when_it_is_asked_to_end(
+def test_the_same_command_under_torchrun_saves_on_a_stop_signal(
     tunes: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -176,7 +178,7 @@ def test_the_same_command_under_torchrun_saves_when_it_is_asked_to_end(
     assert output.count("WKV kernel") == 1
 
 
-def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchrun_the_group_has_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert init_process_group() is single_process()
     monkeypatch.setenv("WORLD_SIZE", "1")
@@ -184,7 +186,7 @@ def test_without_torchrun_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert init_process_group() is single_process()
 
 
-def test_training_alone_loads_no_accelerate() -> None:
+def test_training_in_one_process_does_not_import_accelerate() -> None:
     code = (
         "import sys, rwkv_music.training, rwkv_music.cli.train_command; "
         "print('accelerate' in sys.modules)"
@@ -208,7 +210,7 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
         several.validate(config(batch_size=9, sharding="fsdp", optimizer="adafactor"))
 
 
-def test_several_processes_without_accelerate_are_told_what_to_install(
+def test_without_accelerate_the_message_names_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -219,7 +221,7 @@ def test_several_processes_without_accelerate_are_told_what_to_install(
         init_process_group()
 
 
-def test_a_tracker_is_chosen_by_what_is_asked_for_and_there(
+def test_the_logger_follows_the_setting_and_what_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     several, there = OfSeveral(0, 2), {"accelerate", "tensorboard"}

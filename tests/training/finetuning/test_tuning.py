@@ -56,7 +56,7 @@ def nats(model: MusicModel, files: list[Path], style: Style | None = None) -> fl
     return held_out.likelihood(model, style=style).completion.nats_per_note
 
 
-def test_a_style_lowers_the_nats_of_what_it_learnt_and_leaves_the_model_alone(
+def test_a_style_lowers_the_loss_of_its_music_and_does_not_change_the_model(
     model: MusicModel, files: list[Path]
 ) -> None:
     before = copy.deepcopy(model.network.state_dict())
@@ -76,7 +76,7 @@ def test_a_style_lowers_the_nats_of_what_it_learnt_and_leaves_the_model_alone(
     assert all(each.requires_grad for each in model.network.parameters())
 
 
-def test_the_state_s_gradient_is_that_of_central_differences(
+def test_the_gradient_of_the_state_agrees_with_central_differences(
     model: MusicModel, files: list[Path]
 ) -> None:
     from rwkv_music.data import collate
@@ -103,7 +103,7 @@ def test_the_state_s_gradient_is_that_of_central_differences(
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_tuned_weights_lower_the_nats_and_are_a_plain_model(
+def test_tuned_weights_lower_the_loss_and_are_a_plain_model(
     method: str, model: MusicModel, files: list[Path]
 ) -> None:
     if method == "lora":
@@ -146,7 +146,9 @@ def test_the_same_seed_makes_the_same_style(model: MusicModel, files: list[Path]
     assert torch.equal(first, second)
 
 
-def test_a_loss_that_is_no_number_ends_with_a_remedy(model: MusicModel, files: list[Path]) -> None:
+def test_a_loss_that_is_not_a_number_ends_tuning_with_a_remedy(
+    model: MusicModel, files: list[Path]
+) -> None:
     settings = config("full")
     broken = copy.deepcopy(model)
     with torch.no_grad():

@@ -56,7 +56,7 @@ def numbers(line: dict[str, Any], before: str = "") -> dict[str, float]:
     return found
 
 
-def test_wandb_is_told_every_number_of_every_line_and_when_it_is_over(
+def test_wandb_receives_every_number_and_the_end_of_the_run(
     wandb: ModuleType, new_config: NewConfig
 ) -> None:
     config = new_config("my run", logger="wandb", steps=6, evaluate_every=3)
@@ -71,9 +71,7 @@ def test_wandb_is_told_every_number_of_every_line_and_when_it_is_over(
     assert {"loss_valid", "nats_per_note_valid", "loss_by_kind_valid/PITCH"} <= look.keys()
 
 
-def test_a_run_that_goes_on_is_the_same_one_at_wandb(
-    wandb: ModuleType, new_config: NewConfig
-) -> None:
+def test_a_resumed_run_is_the_same_run_at_wandb(wandb: ModuleType, new_config: NewConfig) -> None:
     config = new_config(logger="wandb", steps=6, evaluate_every=6)
     control = RunDirectory(config.out_path).control
 
@@ -92,7 +90,7 @@ def test_a_run_that_goes_on_is_the_same_one_at_wandb(
     assert [call[0] for call in wandb.calls].count("finish") == 3
 
 
-def test_wandb_is_told_of_the_end_of_a_run_that_fails(
+def test_wandb_receives_the_end_of_a_run_that_fails(
     wandb: ModuleType, new_config: NewConfig
 ) -> None:
     def fail(_: object) -> None:

@@ -12,7 +12,7 @@ from tests.music import BAR, piece, tune
 TOKENIZER = Tokenizer()
 
 
-def test_the_best_is_remembered_and_a_rise_over_two_evaluations_gives_a_warning() -> None:
+def test_a_rise_over_two_evaluations_gives_a_warning() -> None:
     best = EarlyStopping()
     assert best.update(10, 2.0)
     assert best.update(20, 1.5)
@@ -31,7 +31,7 @@ def test_the_best_is_remembered_and_a_rise_over_two_evaluations_gives_a_warning(
     assert best.evaluations_since_best == 0
 
 
-def test_a_sample_that_quotes_a_training_piece_is_told() -> None:
+def test_a_sample_that_quotes_a_training_piece_gives_a_warning() -> None:
     training = tune(bars=12, seed=3, parts=1)
     pieces = [Piece("a", TOKENIZER.encode(training), "a"), piece(8, seed=9)]
     detector = CopyDetector(pieces, TOKENIZER)
@@ -49,7 +49,7 @@ def test_a_sample_that_quotes_a_training_piece_is_told() -> None:
     assert CopyDetector.warning(quoted, quoted // 2 + 1) is None
 
 
-def test_prompts_are_the_longest_pieces_and_know_how_they_go_on() -> None:
+def test_prompts_come_from_the_longest_pieces_with_their_continuations() -> None:
     windows = Windows(
         [piece(bars, seed=bars) for bars in (3, 9, 2, 6)],
         TOKENIZER,

@@ -32,7 +32,7 @@ def test_status_and_config_are_replaced_as_a_whole(tmp_path: Path) -> None:
     assert not list(run.path.glob("*.partial"))
 
 
-def test_every_word_is_obeyed_once_and_in_order(tmp_path: Path) -> None:
+def test_every_command_is_handled_once_and_in_order(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     assert list(run.control.take()) == []
     handle = attach(run.path)
@@ -50,7 +50,7 @@ def test_every_word_is_obeyed_once_and_in_order(tmp_path: Path) -> None:
     assert not run.control.holds("stop")
 
 
-def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_a_directory_with_a_run_is_refused_and_unchanged(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path)
     run.append_metrics({"step": 1})
     with pytest.raises(
@@ -61,7 +61,9 @@ def test_a_directory_with_a_run_is_refused_and_left_alone(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["config.json", "samples/mine.mid"])
-def test_what_a_run_would_overwrite_is_refused_and_left_alone(name: str, tmp_path: Path) -> None:
+def test_files_that_a_run_would_overwrite_are_refused_and_unchanged(
+    name: str, tmp_path: Path
+) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     top = name.partition("/")[0]
@@ -71,7 +73,7 @@ def test_what_a_run_would_overwrite_is_refused_and_left_alone(name: str, tmp_pat
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot write the run to .*choose another `out`"):
         RunDirectory.create(tmp_path / "file" / "run")
@@ -84,7 +86,9 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path).config()
 
 
-def test_lines_behind_a_step_are_dropped_with_their_samples_and_half_a_line(tmp_path: Path) -> None:
+def test_lines_after_a_step_are_removed_with_their_samples_and_a_partial_line(
+    tmp_path: Path,
+) -> None:
     run = RunDirectory.create(tmp_path / "run")
     kept, dropped = run.sample_paths(1, 1)[0], run.sample_paths(3, 1)[0]
     for path in (kept, dropped, dropped.with_suffix(".png")):
@@ -102,7 +106,7 @@ def test_lines_behind_a_step_are_dropped_with_their_samples_and_half_a_line(tmp_
     assert run.truncate_metrics(after=9) == 0
 
 
-def test_a_process_that_is_gone_and_one_with_its_number_are_told_apart(tmp_path: Path) -> None:
+def test_an_ended_process_and_a_new_one_with_its_number_are_distinguished(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     me = run.status()
     assert is_alive(me)
@@ -114,7 +118,7 @@ def test_a_process_that_is_gone_and_one_with_its_number_are_told_apart(tmp_path:
     assert not is_alive({**elsewhere, "updated": me["updated"] - 3600})
 
 
-def test_a_run_that_somebody_else_trains_is_refused(tmp_path: Path) -> None:
+def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     run.require_idle()
     parent = os.getppid()
@@ -125,7 +129,7 @@ def test_a_run_that_somebody_else_trains_is_refused(tmp_path: Path) -> None:
     run.require_idle()
 
 
-def test_a_process_of_another_machine_with_the_number_of_this_one_is_somebody_else(
+def test_a_process_of_another_machine_with_the_same_number_is_another_process(
     tmp_path: Path,
 ) -> None:
     run = RunDirectory.create(tmp_path / "run")
@@ -154,7 +158,7 @@ def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
         RunDirectory(tmp_path).config()
 
 
-def test_a_run_whose_process_is_gone_is_reported_as_failed(tmp_path: Path) -> None:
+def test_a_run_whose_process_has_ended_is_reported_as_failed(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     nobody = 2**22 + 1  # above the largest process number Linux gives out
     text = run.status_path.read_text(encoding="utf-8")
@@ -162,11 +166,11 @@ def test_a_run_whose_process_is_gone_is_reported_as_failed(tmp_path: Path) -> No
     run.status_path.write_text(text.replace(own, str(nobody)), encoding="utf-8")
     status = TrainingRun(run.path).status()
     assert status["state"] == "failed"
-    assert "ended without a word" in status["message"]
+    assert "ended unexpectedly" in status["message"]
     assert not TrainingRun(run.path).is_running
 
 
-def test_waiting_for_a_run_has_an_end(tmp_path: Path) -> None:
+def test_waiting_for_a_run_times_out(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
-    with pytest.raises(TimeoutError, match="is not over after 0"):
+    with pytest.raises(TimeoutError, match="has not ended after 0"):
         TrainingRun(run.path).wait(timeout_seconds=0)

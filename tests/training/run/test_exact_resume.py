@@ -167,7 +167,7 @@ def refused_for_want_of_room(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows knows no limit for the size of a file")
-def test_a_full_disk_is_told_and_leaves_the_last_checkpoint_whole(
+def test_a_full_disk_is_reported_and_the_last_checkpoint_stays_complete(
     new_config: NewConfig, expected: RunDirectory
 ) -> None:
     config = new_config(**SETTINGS)
@@ -187,7 +187,7 @@ def own_small_disk(folder: Path, megabytes: int) -> list[str]:
     pytest.skip("this machine lets nobody mount a small disk")
 
 
-def test_a_disk_that_is_really_full_keeps_the_checkpoint_before(new_config: NewConfig) -> None:
+def test_a_mounted_full_disk_keeps_the_checkpoint_before(new_config: NewConfig) -> None:
     # A checkpoint of this model takes 4.7 megabytes; the second one finds no room.
     config = new_config(**SETTINGS)
     config.out_path.mkdir()
@@ -236,7 +236,7 @@ def test_stop_save_sample_and_resume_change_no_number(
         }
 
 
-def test_the_other_optimizer_and_bfloat16_go_on_exactly_too(new_config: NewConfig) -> None:
+def test_adafactor_and_bfloat16_resume_exactly(new_config: NewConfig) -> None:
     settings = {
         "steps": 8, "evaluate_every": 4, "optimizer": "adafactor", "precision": "bfloat16",
         "activation_checkpointing": True, "dropout": 0.1,
@@ -263,7 +263,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     assert curve(run) == curve(expected)
 
 
-def test_resume_without_a_checkpoint_starts_over_and_says_so(
+def test_resuming_without_a_checkpoint_starts_over_with_a_note(
     new_config: NewConfig, expected: RunDirectory
 ) -> None:
     config = new_config(**SETTINGS)
@@ -276,7 +276,7 @@ def test_resume_without_a_checkpoint_starts_over_and_says_so(
 
 
 @pytest.mark.parametrize("lost", ["step-000003.training.safetensors", "../config.json"])
-def test_models_that_nothing_can_go_on_from_are_never_overwritten(
+def test_models_without_their_training_files_are_never_overwritten(
     lost: str, new_config: NewConfig
 ) -> None:
     config = new_config()
@@ -296,7 +296,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_files_of_somebody_else_in_the_directory_stay(new_config: NewConfig) -> None:
+def test_other_files_in_the_directory_stay(new_config: NewConfig) -> None:
     config = new_config()
     run = train(config, callbacks=asking(config, {3: (STOP,)}))
     mine = [
@@ -313,7 +313,7 @@ def test_files_of_somebody_else_in_the_directory_stay(new_config: NewConfig) -> 
     assert not half.exists()
 
 
-def test_what_is_not_as_when_the_run_began_is_told(
+def test_changes_since_the_run_started_are_reported(
     new_config: NewConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = new_config(steps=6)
@@ -330,7 +330,7 @@ def test_what_is_not_as_when_the_run_began_is_told(
         assert f"kernel chunked (was {told['kernel']})" in told_of
 
 
-def test_resume_of_nothing_begins_and_says_so(new_config: NewConfig) -> None:
+def test_resuming_without_a_run_starts_one_with_a_note(new_config: NewConfig) -> None:
     notes: list[str] = []
     run = train(new_config(steps=6), resume=True, callbacks=Callbacks(on_note=notes.append))
     assert "there is no run in" in notes[0]
@@ -362,7 +362,7 @@ def test_other_settings_or_another_corpus_are_refused(
     assert [status[name] for name in ("state", "step", "steps")] == ["failed", 3, 9]
 
 
-def test_a_carried_state_is_taken_up_too(new_config: NewConfig) -> None:
+def test_a_carried_state_is_restored(new_config: NewConfig) -> None:
     settings = {**SETTINGS, "steps": 8, "carry_state": True, "context_length": 50}
     through = train(new_config("through", **settings))
     config = new_config("stopped", **settings)

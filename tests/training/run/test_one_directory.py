@@ -60,7 +60,7 @@ def test_the_command_a_call_and_a_process_leave_the_same_directory(
         assert run.status().keys() == called.status().keys()
 
 
-def test_the_page_tells_every_key_of_the_metrics_and_no_other(new_config: NewConfig) -> None:
+def test_the_documentation_lists_exactly_the_keys_of_the_metrics(new_config: NewConfig) -> None:
     lines = train(new_config(**SETTINGS)).metrics()
     _, steps, looks = PAGE.read_text(encoding="utf-8").split("\n| key | meaning |\n")
     looks = looks.partition("\n## ")[0]

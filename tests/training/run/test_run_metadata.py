@@ -16,7 +16,7 @@ SECONDS_AT_MOST = 240
 CONFIG = TrainingConfig(corpus="bach", out="my run")
 
 
-def test_the_command_of_a_run_that_was_begun_in_python_begins_the_same_run(
+def test_the_command_of_a_run_started_in_python_starts_the_same_run(
     new_config: NewConfig,
 ) -> None:
     config = new_config(steps=5, evaluate_every=5)
@@ -35,7 +35,7 @@ def test_the_command_of_a_run_that_was_begun_in_python_begins_the_same_run(
     assert told["sessions"][0]["command"] == told["command"]
 
 
-def test_the_command_of_a_later_session_goes_on(new_config: NewConfig) -> None:
+def test_the_command_of_a_later_session_resumes(new_config: NewConfig) -> None:
     config = new_config(steps=5, evaluate_every=5, save_every=2)
     run = start_training(config)
     run.wait(SECONDS_AT_MOST)
@@ -43,7 +43,7 @@ def test_the_command_of_a_later_session_goes_on(new_config: NewConfig) -> None:
     for path in (run.path / "checkpoints").glob("step-000005*"):
         path.unlink()
     run.directory.write_status("stopped", step=5, steps=5)
-    program, *arguments = shlex.split(command_of(config, 1, goes_on=True))
+    program, *arguments = shlex.split(command_of(config, 1, resumes=True))
     assert program == "python"
     subprocess.run([sys.executable, *arguments], check=True, timeout=SECONDS_AT_MOST)
     again = attach(run.path)
@@ -55,15 +55,13 @@ def test_the_command_of_a_later_session_goes_on(new_config: NewConfig) -> None:
 
 
 @pytest.mark.parametrize("program", ["/usr/bin/rwkv-music", "Scripts/rwkv-music.exe"])
-def test_a_command_line_is_told_as_it_was_typed(
-    program: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_line_is_recorded_as_typed(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [program, "train", "--out", "my run"])
     assert command_of(CONFIG, 1) == "rwkv-music train --out 'my run'"
-    assert command_of(CONFIG, 1, goes_on=True) == "rwkv-music train --out 'my run'"
+    assert command_of(CONFIG, 1, resumes=True) == "rwkv-music train --out 'my run'"
 
 
-def test_a_command_line_of_several_processes_names_who_started_them(
+def test_a_command_line_of_several_processes_contains_torchrun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["lib/rwkv_music/__main__.py", "train", "--out", "run"])
