@@ -38,7 +38,7 @@ def print_result(text: object) -> None:
 
 def print_message(text: object) -> None:
     """Print something the user should know to stderr; without a terminal it is lost."""
-    with contextlib.suppress(OSError):  # the terminal was closed: the work goes on
+    with contextlib.suppress(OSError):  # the terminal was closed: keep working
         print(printable(str(text)), file=sys.stderr, flush=True)
 
 
@@ -148,5 +148,5 @@ class TrainingProgress:
     def _write(self, text: str) -> None:
         from tqdm import tqdm
 
-        with contextlib.suppress(OSError):  # the terminal was closed: the run goes on
+        with contextlib.suppress(OSError):  # the terminal was closed: keep training
             tqdm.write(printable(text), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`rwkv-music doctor`: the table on stdout, progress on stderr, and Ctrl-C tells what is known."""
+"""`rwkv-music doctor`: table on stdout, progress on stderr, and a partial report after Ctrl-C."""
 
 import json
 from collections.abc import Iterator
