@@ -102,7 +102,7 @@ def run(given: argparse.Namespace) -> int:
     """Train to the end, or until Ctrl-C asks to stop."""
     from rwkv_music.ops.backends import describe_backends
     from rwkv_music.training.callbacks import Callbacks
-    from rwkv_music.training.distributed.process_group import init_process_group
+    from rwkv_music.training.distributed import init_process_group
     from rwkv_music.training.pipeline import train
 
     group = init_process_group(given.device or "auto")

@@ -15,7 +15,8 @@ from rwkv_music.errors import InputError
 from rwkv_music.training.callbacks import Callbacks
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule
-from rwkv_music.training.distributed.process_group import END, ProcessGroup, init_process_group
+from rwkv_music.training.distributed import init_process_group
+from rwkv_music.training.distributed.process_group import END, ProcessGroup
 from rwkv_music.training.distributed.worker_loop import worker_loop
 from rwkv_music.training.loop import fit
 from rwkv_music.training.monitoring.loggers import chosen_logger, open_logger

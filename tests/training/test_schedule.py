@@ -38,5 +38,5 @@ def test_warm_up_stable_decay_stays_at_the_peak_and_falls_in_its_last_part() -> 
 
 
 def test_a_schedule_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(InputError, match=r"schedule must be one of \('cosine', 'wsd'\), got 'x'"):
+    with pytest.raises(InputError, match=r"`schedule` must be one of \('cosine', 'wsd'\), got 'x'"):
         learning_rate_at(1, peak=1.0, warmup_steps=0, steps=2, schedule="x")

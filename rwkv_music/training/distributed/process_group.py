@@ -6,7 +6,6 @@ other ranks wait for. A single process is a group of size 1, for which every ope
 identity; neither `accelerate` nor `torch.distributed` is imported.
 """
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -15,7 +14,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from rwkv_music.data.loading.process_shard import ProcessShard
-from rwkv_music.errors import InputError, MissingExtraError
+from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
 from rwkv_music.settings import settings_code
 from rwkv_music.training.config import TrainingConfig
@@ -154,23 +153,3 @@ def is_lost(error: BaseException) -> bool:
     """Return whether an error means that another process of the group has ended."""
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(words in text for words in _LOST_MESSAGES)
-
-
-def init_process_group(device: str = "auto") -> ProcessGroup:
-    """Join the processes that torchrun, accelerate launch or similar started with this one.
-
-    Args:
-        device: "auto", "cpu" or "cuda"; each process on a machine gets a GPU of its own.
-
-    Raises:
-        InputError: If there are several processes and accelerate is not installed.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or "RANK" not in os.environ:
-        return single_process()
-    try:
-        from rwkv_music.training.distributed.multi_process import MultiProcessGroup
-    except ModuleNotFoundError as error:
-        if error.name != "accelerate":
-            raise
-        raise MissingExtraError("training in several processes", "accelerate", "cluster") from error
-    return MultiProcessGroup(device)

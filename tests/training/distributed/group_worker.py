@@ -23,7 +23,8 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training import Callbacks, StepMetrics, Trainer, TrainingConfig, train
-from rwkv_music.training.distributed.process_group import ProcessGroup, init_process_group
+from rwkv_music.training.distributed import init_process_group
+from rwkv_music.training.distributed.process_group import ProcessGroup
 from rwkv_music.training.run.directory import RunDirectory
 from tests.music import piece
 

@@ -14,11 +14,8 @@ import torch
 from rwkv_music.errors import InputError, MissingExtraError
 from rwkv_music.model import load_model
 from rwkv_music.training import TrainingConfig, train
-from rwkv_music.training.distributed.process_group import (
-    ProcessGroup,
-    init_process_group,
-    single_process,
-)
+from rwkv_music.training.distributed import init_process_group
+from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
 from rwkv_music.training.monitoring.loggers import chosen_logger
 from rwkv_music.training.run.directory import RunDirectory
 from tests.training.curves import curve
