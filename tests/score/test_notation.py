@@ -1,4 +1,4 @@
-"""MusicXML, ABC and Humdrum in and out, and a reader that cannot take anybody down."""
+"""Reading and writing notation files, and isolation of their reader in a process."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from rwkv_music import worker_process
 from rwkv_music.data.worker_pool import map_in_workers
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score import load_score, save_score, score_from_bytes, text_formats, worker
-from rwkv_music.score.notation.grid import on_notation_grid
+from rwkv_music.score.notation.quantization import quantize_for_notation
 from rwkv_music.score.worker import read_notation
 from rwkv_music.worker_process import WorkerProcess
 from tests.music import BAR, tune
@@ -71,7 +71,7 @@ def sounding(score: symusic.Score) -> list[tuple[float, float, int]]:
 def test_notation_that_is_saved_loads_again_on_its_grid(name: str, tmp_path: Path) -> None:
     score = busy_tune()
     back = load_score(save_score(score, tmp_path / name))
-    assert sounding(back) == sounding(on_notation_grid(score))
+    assert sounding(back) == sounding(quantize_for_notation(score))
     assert {track.program for track in back.tracks if not track.is_drum} == {40}
     assert sum(track.is_drum for track in back.tracks) == 1
     quarter = back.ticks_per_quarter

@@ -9,7 +9,7 @@ Velocities, pedals, pitch bends, lyrics between notes and fractions of a tempo a
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from rwkv_music.score.notation.grid import TICKS_PER_QUARTER, on_notation_grid
+from rwkv_music.score.notation.quantization import TICKS_PER_QUARTER, quantize_for_notation
 from rwkv_music.score.notation.voices import Chord, ChordSlice, cut, voices, with_rests
 from rwkv_music.score.timing import bar_starts, signatures
 
@@ -30,7 +30,7 @@ def to_abc(score: "symusic.Score", *, title: str) -> str:
         score: In ticks.
         title: Title of the tune; line breaks become spaces.
     """
-    score = on_notation_grid(score)
+    score = quantize_for_notation(score)
     signs, tempos = signatures(score), _tempos(score)
     fields = {sign.tick: f"[M:{sign.numerator}/{sign.denominator}]" for sign in signs[1:]}
     keys = _keys(score)

@@ -1,9 +1,9 @@
-"""What music21 does not take from a MusicXML file as it stands there.
+"""Facts of a MusicXML file that music21 reads differently; used when music21 is the fallback.
 
-It hangs a pedal on the notes written next to its mark, where the file says a moment; takes a drum's
-place on the staff for its sound, where the file names the sound; knows one program for each class
-of instruments of its own; calls a part without a name after its instrument; and stretches a measure
-of rest to what its time signature says, where a pickup or a cut measure is shorter.
+music21 attaches a pedal to the notes beside its mark instead of to its time, uses the staff
+position of a drum as its pitch, has one program for each of its instrument classes, names unnamed
+parts after their instrument, and makes a measure rest as long as the time signature even in short
+measures.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ _SWITCHES = {
 
 
 class PedalSwitch(NamedTuple):
-    """The sustain pedal goes down or up."""
+    """A change of the sustain pedal."""
 
     measure: int
     """Counted from 0 in its part."""
@@ -30,40 +30,41 @@ class PedalSwitch(NamedTuple):
 
 
 class PartFacts(NamedTuple):
-    """What a file says of a part."""
+    """Name, program and pedals of a part."""
 
     name: str
     program: int | None
-    """The first one named, counted from 0."""
+    """First program of the part, counted from 0."""
     pedals: tuple[PedalSwitch, ...]
     """In the order of the file."""
 
 
 class Facts(NamedTuple):
-    """What a file says of its parts and measures."""
+    """Parts and measure lengths of a file."""
 
     parts: Mapping[str, PartFacts]
     """By id."""
     lengths: tuple[Fraction, ...]
-    """Of the measures, in quarters: of the longest part each; none if parts differ in number."""
+    """Measure lengths in quarters, those of the longest part; empty if parts have different numbers
+    of measures."""
 
 
 def prepared(text: str) -> tuple[str, Facts]:
-    """The file as music21 shall read it, drums at the pitches that sound, and what else it says.
+    """Return the document with drums at their sounding pitches, and its facts.
 
     Args:
-        text: MusicXML; of a file that is not partwise there are no facts.
+        text: MusicXML; the facts are empty if it is not partwise.
 
     Raises:
-        xml.etree.ElementTree.ParseError: If it is no XML.
+        xml.etree.ElementTree.ParseError: If it is not well-formed XML.
     """
-    root = ET.fromstring(text)  # noqa: S314 - it comes out of no file longer than 32 MiB
+    root = ET.fromstring(text)  # noqa: S314 - entities are refused before
     entries = {entry.get("id", ""): entry for entry in root.iter("score-part")}
     walks = {part.get("id", ""): _walk(part) for part in root.iterfind("part")}
     parts = {
-        each: PartFacts(_name(entries[each]), _program(entries[each]), walk.pedals)
-        for each, walk in walks.items()
-        if each in entries
+        part: PartFacts(_name(entries[part]), _program(entries[part]), walk.pedals)
+        for part, walk in walks.items()
+        if part in entries
     }
     columns = [walk.lengths for walk in walks.values()]
     is_even = len({len(column) for column in columns}) == 1
@@ -86,13 +87,13 @@ def _program(entry: ET.Element) -> int | None:
 
 
 def _drums(root: ET.Element) -> dict[str, int]:
-    """The MIDI pitch of each instrument that has one instead of pitches."""
-    found = {}
+    """MIDI pitch of each unpitched instrument, by id."""
+    pitches = {}
     for played in root.iter("midi-instrument"):
         number = played.findtext("midi-unpitched", "").strip()
         if number.isdecimal() and 1 <= int(number) <= 128:
-            found[played.get("id", "")] = int(number) - 1
-    return found
+            pitches[played.get("id", "")] = int(number) - 1
+    return pitches
 
 
 def _put_at_its_pitch(note: ET.Element, drums: Mapping[str, int]) -> None:
@@ -107,7 +108,7 @@ def _put_at_its_pitch(note: ET.Element, drums: Mapping[str, int]) -> None:
 
 
 class _Walk(NamedTuple):
-    """What is met on the way through a part."""
+    """Measure lengths and pedals of a part."""
 
     lengths: tuple[Fraction, ...]
     pedals: tuple[PedalSwitch, ...]
@@ -119,18 +120,18 @@ def _walk(part: ET.Element) -> _Walk:
     pedals: list[PedalSwitch] = []
     for number, measure in enumerate(part.iterfind("measure")):
         now = end = Fraction(0)
-        for each in measure:
-            quarters = _number(each, "duration") / divisions
-            if each.tag == "attributes":
-                divisions = _number(each, "divisions") or divisions
-            elif each.tag == "backup":
+        for element in measure:
+            quarters = _number(element, "duration") / divisions
+            if element.tag == "attributes":
+                divisions = _number(element, "divisions") or divisions
+            elif element.tag == "backup":
                 now -= quarters
-            elif each.tag == "forward" or (each.tag == "note" and _takes_time(each)):
+            elif element.tag == "forward" or (element.tag == "note" and _takes_time(element)):
                 now += quarters
                 end = max(end, now)
-            elif each.tag == "direction":
-                moment = now + _number(each, "offset") / divisions
-                pedals.extend(_switches(each, number, moment))
+            elif element.tag == "direction":
+                moment = now + _number(element, "offset") / divisions
+                pedals.extend(_switches(element, number, moment))
         lengths.append(end)
     return _Walk(tuple(lengths), tuple(pedals))
 

@@ -27,7 +27,7 @@ from rwkv_music.score.musicxml.note_writer import (
     note_values,
     printable,
 )
-from rwkv_music.score.notation.grid import TICKS_PER_QUARTER, on_notation_grid
+from rwkv_music.score.notation.quantization import TICKS_PER_QUARTER, quantize_for_notation
 from rwkv_music.score.notation.voices import ChordSlice, cut, voices, with_rests
 from rwkv_music.score.timing import bar_starts, signatures, tempo_text
 
@@ -62,7 +62,7 @@ def to_musicxml(score: "symusic.Score", *, title: str) -> bytes:
     Raises:
         InputError: If it has more than 100,000 measures, counted in all parts.
     """
-    score = on_notation_grid(score)
+    score = quantize_for_notation(score)
     tracks = [track for track in score.tracks if len(track.notes)] or list(score.tracks)[:1]
     num_measures = (len(bar_starts(score)) - 1) * len(tracks)
     if num_measures > MAX_MEASURES:

@@ -1,4 +1,4 @@
-"""How MusicXML writes one note: its printed length, its letter and its accidental."""
+"""Write one note as MusicXML: note value, pitch spelling and accidental."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,13 +6,13 @@ from functools import cache
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from rwkv_music.score.notation.grid import TICKS_PER_QUARTER
+from rwkv_music.score.notation.quantization import TICKS_PER_QUARTER
 
-_KINDS = {4 * TICKS_PER_QUARTER >> place: kind for place, kind in enumerate(
+_KINDS = {4 * TICKS_PER_QUARTER >> power: kind for power, kind in enumerate(
     ("whole", "half", "quarter", "eighth", "16th", "32nd"))}  # fmt: skip
 _BREVE = 8 * TICKS_PER_QUARTER
 _COSTS = {1: 3.0, 2: 2.5}
-"""Triplets of 64ths and 32nds are hard to read; any other sign costs 1."""
+"""Costs of triplets of 64ths and 32nds, which are hard to read; any other value costs 1."""
 _FIFTHS = "FCGDAEB"
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {-2: "flat-flat", -1: "flat", 0: "natural", 1: "sharp", 2: "double-sharp"}
@@ -20,7 +20,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff
 
 
 class Value(NamedTuple):
-    """A printed length."""
+    """A note value."""
 
     ticks: int
     kind: str
@@ -30,25 +30,25 @@ class Value(NamedTuple):
 
 
 def _all_values() -> dict[int, Value]:
-    found = {_BREVE: Value(_BREVE, "breve")}
+    values = {_BREVE: Value(_BREVE, "breve")}
     for ticks, kind in _KINDS.items():
-        found[ticks] = Value(ticks, kind)
+        values[ticks] = Value(ticks, kind)
         if ticks % 2 == 0:
-            found[ticks * 3 // 2] = Value(ticks * 3 // 2, kind, dots=1)
+            values[ticks * 3 // 2] = Value(ticks * 3 // 2, kind, dots=1)
         if ticks % 3 == 0:
-            found[ticks * 2 // 3] = Value(ticks * 2 // 3, kind, is_triplet=True)
-    found[1] = Value(1, "64th", is_triplet=True)
-    return found
+            values[ticks * 2 // 3] = Value(ticks * 2 // 3, kind, is_triplet=True)
+    values[1] = Value(1, "64th", is_triplet=True)
+    return values
 
 
 _VALUES = _all_values()
 
 
 def note_values(onset: int, ticks: int) -> Iterator[Value]:
-    """Signs that together last so long, tied where they are several.
+    """Yield the tied note values that make up a duration.
 
     Args:
-        onset: In ticks from a beat, so that a longer chain is broken at a beat.
+        onset: In ticks from a beat; longer chains are split at beats.
         ticks: 24 to the quarter.
     """
     if ticks in _VALUES:
@@ -60,20 +60,20 @@ def note_values(onset: int, ticks: int) -> Iterator[Value]:
         yield from note_values(0, ticks - to_beat)
         return
     while ticks > TICKS_PER_QUARTER:
-        most = max(each for each in _VALUES if each <= ticks and each % TICKS_PER_QUARTER == 0)
-        yield _VALUES[most]
-        ticks -= most
-    for each in _fewest(ticks):
-        yield _VALUES[each]
+        longest = max(n for n in _VALUES if n <= ticks and n % TICKS_PER_QUARTER == 0)
+        yield _VALUES[longest]
+        ticks -= longest
+    for value in _fewest(ticks):
+        yield _VALUES[value]
 
 
 @cache
 def _fewest(ticks: int) -> tuple[int, ...]:
-    """The easiest signs that make up a beat or less, the longest first."""
+    """The most readable note values that make up a beat or less, in descending order."""
     if not ticks:
         return ()
-    ways = [(each, *_fewest(ticks - each)) for each in _VALUES if each <= ticks]
-    easiest = min(ways, key=lambda way: sum(_COSTS.get(each, 1.0) for each in way))
+    ways = [(value, *_fewest(ticks - value)) for value in _VALUES if value <= ticks]
+    easiest = min(ways, key=lambda way: sum(_COSTS.get(value, 1.0) for value in way))
     return tuple(sorted(easiest, reverse=True))
 
 
@@ -84,14 +84,14 @@ class Spelled(NamedTuple):
     alter: int
     octave: int
     accidental: str | None
-    """To be printed; None where the key or an earlier note has said it."""
+    """Accidental to print; None if the key or an earlier note implies it."""
 
 
 class Spelling:
-    """Spells pitches by the key in force, and prints an accidental where a reader needs one.
+    """Spells pitches by the current key and adds the accidentals that a reader needs.
 
     Args:
-        keys: Tick -> sharps of the key from there on, the first at 0.
+        keys: Sharps of each key by the tick at which it begins; the first at 0.
     """
 
     def __init__(self, keys: Mapping[int, int]) -> None:
@@ -103,19 +103,19 @@ class Spelling:
         Args:
             notes: Tick, pitch, and whether it is tied from the note before; by tick.
         """
-        said: dict[tuple[str, int], int] = {}
+        printed: dict[tuple[str, int], int] = {}
         sharps = None
         spelled = []
         for tick, pitch, is_tied in notes:
             now = self._sharps_at(tick)
             if now != sharps:
-                said.clear()
+                printed.clear()
                 sharps = now
             letter, alter, octave = spell(pitch, now)
-            known = said.get((letter, octave), _by_key(letter, now))
+            known = printed.get((letter, octave), _by_key(letter, now))
             is_printed = alter != known and not is_tied
             if is_printed:
-                said[letter, octave] = alter
+                printed[letter, octave] = alter
             accidental = _ACCIDENTALS[alter] if is_printed else None
             spelled.append(Spelled(letter, alter, octave, accidental))
         return spelled
@@ -125,9 +125,9 @@ class Spelling:
 
 
 def spell(pitch: int, sharps: int) -> tuple[str, int, int]:
-    """Letter, alteration and octave of a pitch in a key.
+    """Return letter, alteration and octave of a pitch in a key.
 
-    Of the circle of fifths twelve neighbours are used, in C those from E flat to G sharp.
+    The twelve names are neighbours on the circle of fifths; in C they are E flat to G sharp.
 
     Args:
         pitch: MIDI number.
@@ -138,14 +138,14 @@ def spell(pitch: int, sharps: int) -> tuple[str, int, int]:
         (('C', 1, 4), ('D', -1, 4))
     """
     # Of F, C, G, ... the pitch class is 5, 0, 7, ...: seven more for each step.
-    place = (7 * (pitch - 5) - (sharps - 2)) % 12 + sharps - 2
-    alter, letter = divmod(place, 7)
+    fifths = (7 * (pitch - 5) - (sharps - 2)) % 12 + sharps - 2
+    alter, letter = divmod(fifths, 7)
     name = _FIFTHS[letter]
     return name, alter, (pitch - alter - _SEMITONES[name]) // 12 - 1
 
 
 def add_pitch(pitch: ET.Element, letter: str, alter: int, octave: int) -> None:
-    """Write what a pitch is made of."""
+    """Add step, alteration and octave to a pitch element."""
     ET.SubElement(pitch, "step").text = letter
     if alter:
         ET.SubElement(pitch, "alter").text = str(alter)
@@ -153,12 +153,12 @@ def add_pitch(pitch: ET.Element, letter: str, alter: int, octave: int) -> None:
 
 
 def _by_key(letter: str, sharps: int) -> int:
-    """How a key alters a letter."""
+    """Return the alteration of a letter in a key."""
     return (sharps - _FIFTHS.index(letter) + 6) // 7
 
 
 def add_value(note: ET.Element, value: Value, *, accidental: str | None = None) -> None:
-    """Write the printed length, and the accidental that stands behind it."""
+    """Add the note value and the accidental that follows it."""
     ET.SubElement(note, "type").text = value.kind
     for _ in range(value.dots):
         ET.SubElement(note, "dot")
@@ -171,5 +171,5 @@ def add_value(note: ET.Element, value: Value, *, accidental: str | None = None) 
 
 
 def printable(text: str) -> str:
-    """Text without the characters that XML cannot hold."""
+    """Remove the characters that XML does not allow."""
     return _UNPRINTABLE.sub("", text)

@@ -114,15 +114,14 @@ class PartReader:
     def _length(self, *, is_implicit: bool) -> int:
         """Units of the measure in this part.
 
-        A rest of a whole measure is as long as the time signature, whatever its duration, and
-        tells nothing of a measure that is shorter. A measure that misses the time signature by a
-        rounding error is as long as the time signature.
+        A rest of a whole measure is at most as long as the time signature. If it is that long, it
+        tells nothing of a measure that is marked as shorter. A measure that misses the time
+        signature by a rounding error is as long as the time signature.
         """
-        if is_implicit and self._end:
-            length = self._end
-        else:
-            rest = min(self._rest_end, self.bar_length) if self.bar_length else self._rest_end
-            length = max(self._end, rest)
+        rest = min(self._rest_end, self.bar_length) if self.bar_length else self._rest_end
+        if is_implicit and self._end and rest == self.bar_length:
+            rest = 0
+        length = max(self._end, rest)
         is_rounded = abs(length - self.bar_length) * _ROUNDING <= self._units
         return self.bar_length if is_rounded else length
 

@@ -1,4 +1,4 @@
-"""Notes as notation has them: chords in voices, cut at bar lines."""
+"""Group notes for notation: chords in voices, split at bar lines."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 
 class Chord(NamedTuple):
-    """Notes that begin and end together; a rest if there are none."""
+    """Notes with the same onset and end; a rest if there are none."""
 
     onset: int
     end: int
     notes: "tuple[symusic.Note, ...]" = ()
-    """From low to high, each pitch once."""
+    """In ascending order, each pitch once."""
 
 
 class ChordSlice(NamedTuple):
-    """The part of a chord between two cuts."""
+    """The segment of a chord between two cuts."""
 
     chord: Chord
     onset: int
@@ -32,10 +32,10 @@ class ChordSlice(NamedTuple):
 
 
 def voices(track: "symusic.Track") -> list[list[Chord]]:
-    """Notes gathered into chords, and chords into as few lines without overlap as will do.
+    """Group notes into chords, and chords into the fewest voices without overlaps.
 
-    Equal notes are as many chords, and so are notes that begin with several lyrics, so that each
-    finds its place. Notes without duration are left out.
+    Equal notes become separate chords, as do notes that begin with several lyrics, so that each
+    lyric has a chord. Notes without duration are skipped.
     """
     sung = Counter(lyric.time for lyric in track.lyrics)
     together: dict[tuple[int, int, int], list[symusic.Note]] = {}
@@ -47,7 +47,7 @@ def voices(track: "symusic.Track") -> list[list[Chord]]:
             together.setdefault((*place, before[kind]), []).append(note)
             before[kind] += 1
     lines: list[list[Chord]] = []
-    for (onset, end, _), notes in sorted(together.items(), key=lambda each: each[0]):
+    for (onset, end, _), notes in sorted(together.items(), key=lambda item: item[0]):
         chord = Chord(onset, end, tuple(sorted(notes, key=lambda note: note.pitch)))
         free = next((line for line in lines if line[-1].end <= onset), None)
         if free is None:
@@ -58,7 +58,7 @@ def voices(track: "symusic.Track") -> list[list[Chord]]:
 
 
 def with_rests(chords: Sequence[Chord], end: int) -> Iterator[Chord]:
-    """The chords of one voice with rests between them and up to the end."""
+    """Yield the chords of one voice, with rests between them and up to the end."""
     now = 0
     for chord in chords:
         if chord.onset > now:
@@ -70,10 +70,10 @@ def with_rests(chords: Sequence[Chord], end: int) -> Iterator[Chord]:
 
 
 def cut(chords: Sequence[Chord], cuts: Sequence[int]) -> list[list[ChordSlice]]:
-    """What lies between each cut and the next one.
+    """Split the chords of a voice into the segments between successive cuts.
 
     Args:
-        chords: Of one voice with its rests, from the first cut to the last.
+        chords: One voice with rests, from the first cut to the last.
         cuts: Ascending ticks.
     """
     cells: list[list[ChordSlice]] = []

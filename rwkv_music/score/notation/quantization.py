@@ -1,4 +1,4 @@
-"""Rounds a score to what notation can write: 32nds and triplet 16ths."""
+"""Quantize a score to what notation can write: 32nds and triplet 16ths."""
 
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,12 @@ _STEPS = (3, 4)
 """A 32nd and a triplet 16th, in ticks."""
 
 
-def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
-    """A copy with 24 ticks per quarter, all moments at the nearest 32nd or triplet 16th.
+def quantize_for_notation(score: "symusic.Score") -> "symusic.Score":
+    """Return a copy with 24 ticks per quarter and all times on 32nds or triplet 16ths.
 
-    A note and a press of the sustain pedal keep at least a 32nd; tempos, signatures, keys, markers
-    and pedals move to the nearest 32nd, lyrics with the note they stand under. Of tempos or keys
-    that meet there the last one holds. Rounding again changes nothing.
+    Notes and pedal presses last at least a 32nd. Tempos, signatures, keys, markers and pedals move
+    to the nearest 32nd, lyrics with the note they stand under. Of several tempos or keys at one
+    time the last is kept. Quantizing again changes nothing.
 
     Args:
         score: In ticks.
@@ -31,17 +31,17 @@ def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
     scale = TICKS_PER_QUARTER / score.ticks_per_quarter
     for track in score.tracks:
         rounded.tracks.append(_rounded(track, scale))
-    speeds = {}
-    for tempo in sorted(score.tempos, key=lambda each: each.time):
-        speeds[_on_32nd(tempo.time * scale)] = tempo.mspq
-    for tick, micro in speeds.items():
+    tempos = {}
+    for tempo in sorted(score.tempos, key=lambda event: event.time):
+        tempos[_on_32nd(tempo.time * scale)] = tempo.mspq
+    for tick, micro in tempos.items():
         rounded.tempos.append(symusic.Tempo(tick, mspq=micro))
     for sign in score.time_signatures:
         rounded.time_signatures.append(
             symusic.TimeSignature(_on_32nd(sign.time * scale), sign.numerator, sign.denominator)
         )
     keys = {}
-    for key in sorted(score.key_signatures, key=lambda each: each.time):
+    for key in sorted(score.key_signatures, key=lambda event: event.time):
         keys[_on_32nd(key.time * scale)] = (key.key, key.tonality)
     for tick, named in keys.items():
         rounded.key_signatures.append(symusic.KeySignature(tick, *named))
@@ -51,7 +51,7 @@ def on_notation_grid(score: "symusic.Score") -> "symusic.Score":
 
 
 def _rounded(track: "symusic.Track", scale: float) -> "symusic.Track":
-    """A part with its notes, lyrics and presses of the pedal in their places."""
+    """Quantize the notes, lyrics and pedal presses of a part."""
     import symusic
 
     part = symusic.Track(track.name, track.program, track.is_drum)
@@ -79,14 +79,14 @@ def _on_32nd(ticks: float) -> int:
 
 
 def _next(ticks: Int[np.ndarray, " notes"]) -> Int[np.ndarray, " notes"]:
-    """The first moment of either grid that is not earlier."""
+    """Round up to the next time on either grid."""
     fine, triplet = (-(-ticks // step) * step for step in _STEPS)
-    sooner: Int[np.ndarray, " notes"] = np.minimum(fine, triplet)
-    return sooner
+    earliest: Int[np.ndarray, " notes"] = np.minimum(fine, triplet)
+    return earliest
 
 
 def _nearest(ticks: np.ndarray) -> Int[np.ndarray, " notes"]:
-    """The nearer of the two grids; of equals the 32nds."""
+    """Round to the nearer grid; 32nds if both are equally near."""
     fine, triplet = (np.rint(ticks / step).astype(np.int64) * step for step in _STEPS)
     nearest: Int[np.ndarray, " notes"] = np.where(
         np.abs(triplet - ticks) < np.abs(fine - ticks), triplet, fine
