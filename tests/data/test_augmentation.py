@@ -179,9 +179,9 @@ def test_a_window_without_a_part_is_a_window_of_the_piece_without_it(seed: int) 
 
 
 def test_a_missing_part_is_refused() -> None:
-    with pytest.raises(InputError, match="there is no part 2: the stream has 2, from 0 on"):
+    with pytest.raises(InputError, match="part 2 does not exist: the stream has 2, counted from 0"):
         without_part(TOKENIZER.encode(tune(bars=1)), 2, VOCABULARY)
-    with pytest.raises(InputError, match="the ids are no stream"):
+    with pytest.raises(InputError, match="the ids are not a token stream"):
         without_part(TOKENIZER.encode(tune(bars=1))[1:], 0, VOCABULARY)
 
 

@@ -167,11 +167,16 @@ def is_key_signature(data: bytes) -> bool:
 
 
 def _check_controllers(event: bytes) -> None:
-    for number, value in _data(event):
-        if number[0] in _ENDING_CONTROLLERS:
-            raise _NotPlainError
-        if number[0] == _BANK and value[0] >= _FIRST_RHYTHM_BANK:
-            raise _NotPlainError
+    if len(event) == 3:
+        _check_controller(event[1], event[2])
+    else:
+        for number, value in _data(event):
+            _check_controller(number[0], value[0])
+
+
+def _check_controller(number: int, value: int) -> None:
+    if number in _ENDING_CONTROLLERS or (number == _BANK and value >= _FIRST_RHYTHM_BANK):
+        raise _NotPlainError
 
 
 def _check_system_exclusive(event: bytes) -> None:

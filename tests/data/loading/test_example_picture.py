@@ -63,5 +63,5 @@ def test_every_token_is_drawn_at_its_time() -> None:
     np.testing.assert_array_equal(times[ids == vocabulary.BAR], 4 * 96 * np.arange(4))
     onsets = sorted(note.time for track in TOKENIZER.decode(ids).tracks for note in track.notes)
     np.testing.assert_array_equal(np.sort(times[np.isin(ids, vocabulary.pitch)]), onsets)
-    with pytest.raises(InputError, match="the ids are no stream"):
+    with pytest.raises(InputError, match="the ids are not a token stream"):
         TOKENIZER.token_times(ids[1:])
