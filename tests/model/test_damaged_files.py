@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,11 @@ def test_a_style_of_whole_numbers_or_with_other_tensors_is_refused(
     save_file({"wkv": style.wkv}, path, metadata={**header, "notes": "[" * 100_000})
     with pytest.raises(CheckpointError, match="its notes are not valid JSON"):
         load_style(path, model)
+
+
+@pytest.mark.parametrize("name", ["bach", "pop"])
+def test_the_shipped_models_have_a_checksum(name: str) -> None:
+    path = Path(str(resources.files("rwkv_music"))) / "models" / f"{name}.safetensors"
+    with safe_open(path, framework="pt") as stored:
+        assert len(stored.metadata()["sha256"]) == 64
+    assert load_model(name).metadata["step"] > 0
