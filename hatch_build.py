@@ -1,9 +1,8 @@
-"""Hatchling's build hook: compiles the native CPU library into the wheel.
+"""Hatchling's build hook: compile the native CPU library into the wheel.
 
-Without a compiler the wheel is a pure one, which works everywhere with the PyTorch form of the
-kernels. `RWKV_MUSIC_WHEEL=linux-arm64` (or another name of `TARGETS` in
-`rwkv_music/native/build.py`) compiles for another machine with Zig; `RWKV_MUSIC_WHEEL=any`
-makes the pure wheel.
+Without a compiler the wheel is a pure one, which uses the PyTorch implementations.
+`RWKV_MUSIC_WHEEL=linux-arm64` (or another name of `TARGETS` in `rwkv_music/native/build.py`)
+compiles for another machine with Zig; `RWKV_MUSIC_WHEEL=any` builds the pure wheel.
 """
 
 import importlib.util
@@ -18,14 +17,14 @@ NATIVE = "rwkv_music/native"
 
 
 class NativeLibraryHook(BuildHookInterface):
-    """Runs before a wheel is put together."""
+    """Runs before a wheel is built."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Compiles the library and puts its files and the platform's tag into the wheel.
+        """Compile the library and add its files and the platform's tag to the wheel.
 
         Args:
-            version: "standard", or "editable", for which it is compiled in its place.
-            build_data: What hatchling makes the wheel of.
+            version: "standard", or "editable", for which it is compiled in place.
+            build_data: Hatchling's description of the wheel.
         """
         build = self._load_build()
         chosen = os.environ.get("RWKV_MUSIC_WHEEL", "")
@@ -48,7 +47,7 @@ class NativeLibraryHook(BuildHookInterface):
             )
 
     def _load_build(self) -> ModuleType:
-        """The module that compiles, by its path: the package cannot be imported yet."""
+        """Load the build module by its path, since the package cannot be imported yet."""
         path = Path(self.root) / NATIVE / "build.py"
         spec = importlib.util.spec_from_file_location("rwkv_music_native_build", path)
         assert spec is not None
@@ -58,7 +57,7 @@ class NativeLibraryHook(BuildHookInterface):
         return module
 
     def _cross_compile(self, build: ModuleType, name: str) -> list[Path]:
-        """A wheel that was asked for by name is made as asked, or not at all."""
+        """Compile for a platform by name; fail if that is not possible."""
         folder = Path(self.root) / "build" / "native" / name
         paths: list[Path] = build.renew_library(folder, target=build.TARGETS[name])
         if not paths:
@@ -66,7 +65,7 @@ class NativeLibraryHook(BuildHookInterface):
         return paths
 
     def _compile(self, build: ModuleType) -> list[Path]:
-        """An installation goes on without the library: it is faster, not more able."""
+        """Compile for this machine; continue without the library if the compiler fails."""
         try:
             paths: list[Path] = build.renew_library()
         except build.BuildError as error:

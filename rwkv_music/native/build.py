@@ -1,7 +1,7 @@
-"""Compiles the native CPU library, once for each set of instructions that processors have.
+"""Compile the native CPU library, once per instruction set.
 
-`python rwkv_music/native/build.py` renews it in a checkout. The build hook of the wheel loads
-this file by its path before anything is installed: it needs the standard library only.
+`python rwkv_music/native/build.py` compiles it in a checkout. The build hook of the wheel loads
+this file by its path before anything is installed, so it uses the standard library only.
 """
 
 import argparse
@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "arm64": {"baseline": ()},
 }
-"""The compiler's flags for each variant of an architecture, from the most modest on."""
+"""Compiler flags of each variant of an architecture, from the baseline on."""
 
 SUFFIXES = {"linux": ".so", "macos": ".dylib", "windows": ".dll"}
 FLAGS = (
@@ -53,40 +53,40 @@ NO_COMPILER = (
 
 
 class BuildError(Exception):
-    """A compiler was there and failed; the text is what it said."""
+    """The compiler failed; the message has its output."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of machine to compile for."""
+    """A platform to compile for."""
 
     system: str
-    """"linux", "macos", "windows"; any other name is built as for Linux."""
+    """"linux", "macos", "windows"; any other name is treated as Linux."""
     architecture: str
     """"x86-64", "arm64"; any other name gets the baseline only."""
     tag: str
-    """Platform tag of a wheel for it."""
+    """Platform tag of its wheels."""
     triple: str = ""
-    """Zig's name for it; empty for the machine this runs on."""
+    """Zig's name of the platform; empty for this machine."""
 
     @property
     def variants(self) -> dict[str, tuple[str, ...]]:
-        """Names and compiler flags of the variants to build; Linux alone lets us use AMX."""
-        found = VARIANTS.get(self.architecture, {"baseline": ()})
-        return {name: flags for name, flags in found.items() if name != "amx" or self.is_linux}
+        """Names and compiler flags of the variants to build; AMX is used on Linux only."""
+        variants = VARIANTS.get(self.architecture, {"baseline": ()})
+        return {name: flags for name, flags in variants.items() if name != "amx" or self.is_linux}
 
     @property
     def is_linux(self) -> bool:
-        """Also any system we do not know."""
+        """True also for unknown systems."""
         return self.system not in ("macos", "windows")
 
     @property
     def names(self) -> list[str]:
-        """Names of the library's files, the most modest variant first."""
+        """Names of the library's files, the baseline first."""
         return [self.name_of(variant) for variant in self.variants]
 
     def name_of(self, variant: str) -> str:
-        """Name of a variant's file."""
+        """Return the file name of a variant."""
         return f"rwkv_music-{variant}{SUFFIXES.get(self.system, '.so')}"
 
 
@@ -101,39 +101,39 @@ TARGETS = {
     "macos-x86-64": Target("macos", "x86-64", "macosx_11_0_x86_64", "x86_64-macos.11.0"),
     "macos-arm64": Target("macos", "arm64", "macosx_11_0_arm64", "aarch64-macos.11.0"),
 }
-"""What the wheels that we publish are compiled for."""
+"""Platforms of the published wheels."""
 
 
 def host_target() -> Target:
-    """The machine this runs on."""
+    """Return the platform of this machine."""
     names = {"amd64": "x86-64", "x86_64": "x86-64", "aarch64": "arm64", "arm64": "arm64"}
     machine = platform.machine().lower()
     system = platform.system().lower().replace("darwin", "macos")
     tag = re.sub(r"[-.]", "_", sysconfig.get_platform())
-    if system == "macos":  # Python's own tag may promise both architectures, or an older system
+    if system == "macos":  # Python's own tag may name both architectures, or an older system
         tag = f"macosx_11_0_{machine}"
     return Target(system, names.get(machine, machine), tag)
 
 
 def exported_functions() -> list[str]:
-    """The functions that Python may call, in the order of the source files."""
-    found = [
+    """Return the exported functions, in the order of the source files."""
+    names = [
         name
         for path in sorted(SOURCE.iterdir())
         for name in re.findall(r"^RM_EXPORT\b[^(;]*?(\w+)\s*\(", path.read_text("utf-8"), re.M)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def find_compiler(target: Target) -> list[str] | None:
-    """The command that compiles C++ for a machine, None if there is none.
+    """Return the command that compiles C++ for a platform, or None.
 
-    Any other machine than this one needs Zig's compiler.
+    Cross-compilation needs Zig.
     """
     if not target.triple:
         if chosen := os.environ.get("CXX"):
             return shlex.split(chosen)
-        # GCC on Windows does not align wide vectors on the stack (its bug 54412): they would crash.
+        # GCC on Windows misaligns wide vectors on the stack (GCC bug 54412), which crashes.
         names = ("clang++",) if target.system == "windows" else ("c++", "g++", "clang++")
         for name in names:
             if path := shutil.which(name):
@@ -149,16 +149,15 @@ def compile_library(
     compiler: list[str] | None = None,
     target: Target | None = None,
 ) -> list[Path]:
-    """Compiles every variant of the library that the compiler knows the instructions of.
+    """Compile every variant that the compiler supports.
 
     Args:
-        folder: Where the files go; what an earlier build left there is removed.
-        compiler: Command of a GCC or Clang; the one `find_compiler` finds when None.
-        target: The machine to compile for; this one when None.
+        folder: Output folder; files of an earlier build are removed.
+        compiler: Command of GCC or Clang; that of `find_compiler` when None.
+        target: Platform to compile for; this machine when None.
 
     Returns:
-        The files, the most modest variant first; none, after a sentence that says so, where there
-        is no compiler.
+        The files, the baseline first; empty, after a message, if there is no compiler.
 
     Raises:
         BuildError: If the compiler fails; the folder is then empty.
@@ -170,19 +169,21 @@ def compile_library(
         print(NO_COMPILER)
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    known = {name: flags for name, flags in target.variants.items() if _knows(compiler, flags)}
-    files = [target.name_of(variant) for variant in known]
-    # What was there is replaced, not overwritten: another process may be running it.
+    supported = {
+        name: flags for name, flags in target.variants.items() if _supports(compiler, flags)
+    }
+    files = [target.name_of(variant) for variant in supported]
+    # Files are replaced, not overwritten, since another process may have them loaded.
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as name:
-        _compile_variants(compiler, target, known, Path(name))
+        _compile_variants(compiler, target, supported, Path(name))
         for file in files:
             (Path(name) / file).replace(folder / file)
     (folder / STAMP).write_text("\n".join([_fingerprint(target), *files, ""]), encoding="utf-8")
     return [folder / file for file in files]
 
 
-def _knows(compiler: list[str], flags: tuple[str, ...]) -> bool:
-    """Whether a compiler has heard of a variant's instructions: of AMX, GCC 11 was the first."""
+def _supports(compiler: list[str], flags: tuple[str, ...]) -> bool:
+    """Return whether a compiler supports a variant's flags; AMX needs GCC 11."""
     if not flags or "ziglang" in compiler:
         return True
     command = [*compiler, *flags, "-fsyntax-only", "-x", "c++", "-"]
@@ -191,19 +192,19 @@ def _knows(compiler: list[str], flags: tuple[str, ...]) -> bool:
 
 
 def present_library(folder: Path = LIBRARY, *, target: Target | None = None) -> list[Path]:
-    """The library's files, if they were built from the present sources for this machine."""
+    """Return the library's files, if they were built from the current sources for this machine."""
     target = target or host_target()
     stamp = folder / STAMP
     if not stamp.is_file():
         return []
     fingerprint, *files = stamp.read_text(encoding="utf-8").splitlines() or [""]
     paths = [folder / file for file in files]
-    is_whole = fingerprint == _fingerprint(target) and all(path.is_file() for path in paths)
-    return paths if is_whole else []
+    is_current = fingerprint == _fingerprint(target) and all(path.is_file() for path in paths)
+    return paths if is_current else []
 
 
 def remove_library(folder: Path = LIBRARY) -> None:
-    """Removes what an earlier build left: a library that fits no source is worse than none."""
+    """Remove the files of an earlier build."""
     for path in folder.glob("rwkv_music-*"):
         path.unlink()
     (folder / STAMP).unlink(missing_ok=True)
@@ -212,8 +213,8 @@ def remove_library(folder: Path = LIBRARY) -> None:
 def _compile_variants(
     compiler: list[str], target: Target, variants: dict[str, tuple[str, ...]], folder: Path
 ) -> None:
-    # Two steps, so that Zig builds its C++ runtime once and not for each set of instructions.
-    common = [*compiler, *_machine_flags(target), f"-DRWKV_MUSIC_SOURCES={sources_number()}"]
+    # Two steps, so that Zig builds its C++ runtime once and not once per variant.
+    common = [*compiler, *_machine_flags(target), f"-DRWKV_MUSIC_SOURCES={sources_hash()}"]
     shared = [] if target.system == "windows" else ["-fPIC"]
     source = str(SOURCE / "library.cpp")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -241,9 +242,9 @@ def _machine_flags(target: Target) -> Iterator[str]:
 
 
 def _runtime_flags(compiler: list[str], target: Target) -> Iterator[str]:
-    """The C++ runtime goes into the library: the user's may be another, or an older one."""
+    """Link the C++ runtime statically, since the user's may differ or be older."""
     if "ziglang" in compiler:
-        yield "-s"  # which drops the symbols of that runtime
+        yield "-s"  # strips the symbols of the runtime
     elif target.system == "windows":
         yield "-static"
     elif target.system != "macos":
@@ -251,8 +252,8 @@ def _runtime_flags(compiler: list[str], target: Target) -> Iterator[str]:
 
 
 def _export_flags(target: Target, folder: Path) -> Iterator[str]:
-    """Hides the C++ runtime, which would else be shared with the one that torch has loaded."""
-    if target.system in ("macos", "windows"):  # which do so on their own
+    """Hide the C++ runtime, or it would be shared with the one loaded by torch."""
+    if target.system in ("macos", "windows"):  # which hide it by default
         return
     names = " ".join(f"{name};" for name in exported_functions())
     script = folder / "exports.map"
@@ -261,7 +262,7 @@ def _export_flags(target: Target, folder: Path) -> Iterator[str]:
 
 
 def _name_flags(target: Target, file: str) -> Iterator[str]:
-    if target.system == "macos":  # else the library would carry the path it was built at
+    if target.system == "macos":  # or the library would contain its build path
         yield f"-Wl,-install_name,@rpath/{file}"
 
 
@@ -271,16 +272,16 @@ def _run(command: list[str]) -> None:
         raise BuildError(f"{shlex.join(command)} failed:\n{done.stderr.strip()}")
 
 
-def sources_number(folder: Path = SOURCE) -> int:
-    """A number that changes with the sources.
+def sources_hash(folder: Path = SOURCE) -> int:
+    """Return an integer hash of the sources.
 
-    The library holds it, so that one built from others, whose structures may differ, is not called.
+    The library contains it, so that a library built from other sources is not used.
     """
     return int(_digest(sorted(folder.iterdir())).hexdigest()[:15], 16)
 
 
 def _fingerprint(target: Target) -> str:
-    """A hash of all that decides what the library is, except the compiler."""
+    """Return a hash of everything the library depends on, except the compiler."""
     digest = _digest([Path(__file__), *sorted(SOURCE.iterdir())])
     digest.update(repr(target).encode())
     return digest.hexdigest()
@@ -294,12 +295,12 @@ def _digest(paths: Iterable[Path]) -> "hashlib._Hash":
 
 
 def renew_library(folder: Path = LIBRARY, *, target: Target | None = None) -> list[Path]:
-    """The library's files, compiled if they do not fit the sources any more; as compile_library."""
+    """Return the library's files, compiled again if the sources changed (see `compile_library`)."""
     return present_library(folder, target=target) or compile_library(folder, target=target)
 
 
 def main() -> int:
-    """Compiles the library in the checkout and says what was built."""
+    """Compile the library in the checkout and print its files."""
     parser = argparse.ArgumentParser(description="Compile the native CPU library in this folder.")
     parser.add_argument("--if-changed", action="store_true", help="only if the sources changed")
     try:

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from rwkv_music.ops.backends import choose_backend
-from rwkv_music.ops.products import Product, products
+from rwkv_music.ops.products import MatrixProduct, products
 from rwkv_music.ops.tensor_arguments import DTYPE_CODES
-from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
+from rwkv_music.ops.time_mixing import HeadParameters, TimeMixingInputs, mix_heads
 from rwkv_music.ops.token_shift import token_shift
 
 __all__ = [
@@ -75,7 +75,7 @@ def fused_time_mixing(
         v_first: Layer 0's value; None in layer 0.
         before: Normalized input of the token before the first one.
         wkv: The WKV state before the first token.
-        resets: True where a sequence begins anew.
+        resets: True at the first token of a new sequence.
 
     Returns:
         Input of the output projection, the layer's own value precursor, the last token's normalized
@@ -85,25 +85,27 @@ def fused_time_mixing(
     shift = partial(token_shift, x, norm.weight, norm.bias, mixes, before, resets)
     shifted, last = shift()
     x_r, x_w, x_k, x_v, x_a, x_g = shifted
-    wanted = [
-        Product(x_r, weights.receptance),
-        Product(x_k, weights.key),
-        Product(x_v, weights.value),
+    requests = [
+        MatrixProduct(x_r, weights.receptance),
+        MatrixProduct(x_k, weights.key),
+        MatrixProduct(x_v, weights.value),
         _low_rank(x_w, weights.decay, "tanh"),
         _low_rank(x_a, weights.rate),
         _low_rank(x_g, weights.gate, "sigmoid"),
     ]
     if weights.value_residual is not None:
-        wanted.append(_low_rank(x_v, weights.value_residual))
-    r, k, v, decay, rate, gate, *share = products(wanted, (shifted, lambda: shift()[0]))
-    mixed = Mixed(r, decay, k, v, rate, gate, share[0] if share else None, v_first)
-    y, wkv = mix_heads(mixed, weights.vectors, wkv, resets)
+        requests.append(_low_rank(x_v, weights.value_residual))
+    r, k, v, decay, rate, gate, *residual = products(requests, (shifted, lambda: shift()[0]))
+    inputs = TimeMixingInputs(
+        r, decay, k, v, rate, gate, residual[0] if residual else None, v_first
+    )
+    y, wkv = mix_heads(inputs, weights.vectors, wkv, resets)
     return y, v, last, wkv
 
 
-def _low_rank(x: Hidden, matrices: LowRank, activation: str = "identity") -> Product:
+def _low_rank(x: Hidden, matrices: LowRank, activation: str = "identity") -> MatrixProduct:
     first, second = matrices
-    return Product(x, first.t(), second.t(), activation)
+    return MatrixProduct(x, first.t(), second.t(), activation)
 
 
 def fused_channel_mixing(
@@ -118,6 +120,6 @@ def fused_channel_mixing(
     """Compute channel mixing: its outputs, and the last token's normalized input."""
     shift = partial(token_shift, x, norm.weight, norm.bias, [mix.flatten()], before, resets)
     shifted, last = shift()
-    wanted = Product(shifted[0], key, value, "squared_relu")
-    [mixed] = products([wanted], (shifted, lambda: shift()[0]))
-    return mixed, last
+    request = MatrixProduct(shifted[0], key, value, "squared_relu")
+    [out] = products([request], (shifted, lambda: shift()[0]))
+    return out, last

@@ -18,7 +18,7 @@ from torch import Tensor
 from rwkv_music.native import loading
 from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.ops.squared_relu import squared_relu
-from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
+from rwkv_music.ops.time_mixing import HeadParameters, TimeMixingInputs, mix_heads
 from rwkv_music.ops.token_shift import token_shift
 from rwkv_music.ops.wkv7 import wkv7
 from tests.ops.plain_layers import plain_mix_heads, plain_token_shift
@@ -55,13 +55,15 @@ def contestants() -> list[Contestant]:
 
     def heads(*x: Tensor) -> list[Tensor]:
         *mixed, state = x[:9]
-        return list(mixing()(Mixed(*mixed), HeadParameters(*x[9:]), state, resets))
+        return list(mixing()(TimeMixingInputs(*mixed), HeadParameters(*x[9:]), state, resets))
 
     def first_heads(*x: Tensor) -> list[Tensor]:
         *mixed, state = x[:7]
         w0, a0, *others = x[7:]
         return list(
-            mixing()(Mixed(*mixed, None, None), HeadParameters(w0, a0, None, *others), state)
+            mixing()(
+                TimeMixingInputs(*mixed, None, None), HeadParameters(w0, a0, None, *others), state
+            )
         )
 
     def shift(*x: Tensor) -> list[Tensor]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from rwkv_music.model import LayerState, rwkv7
-from rwkv_music.ops.time_mixing import HeadParameters, Mixed
+from rwkv_music.ops.time_mixing import HeadParameters, TimeMixingInputs
 
 
 class GivenNorm(nn.LayerNorm):
@@ -43,7 +43,7 @@ def plain_token_shift(
 
 
 def plain_mix_heads(
-    mixed: Mixed, parameters: HeadParameters, state: Tensor, resets: Tensor | None = None
+    mixed: TimeMixingInputs, parameters: HeadParameters, state: Tensor, resets: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """What the native `mix_heads` computes: `TimeMixing.forward` with the products given."""
     some = torch.zeros_like(mixed.r)
@@ -73,7 +73,7 @@ def plain_mix_heads(
         w2=GivenProduct(mixed.decay),
         a2=GivenProduct(mixed.rate),
         g2=GivenProduct(mixed.gate),
-        v2=GivenProduct(mixed.share),
+        v2=GivenProduct(mixed.residual),
     )
     shift = torch.zeros_like(some[:, 0])
     with (

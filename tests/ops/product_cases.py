@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rwkv_music.ops.products.native_products import ACTIVATIONS, NO_SECOND, products_native
+from rwkv_music.ops.products.native_products import ACTIVATIONS, SINGLE_MATRIX, products_native
 
 FUNCTIONS = {
     "identity": lambda x: x,
@@ -119,7 +119,9 @@ def _leaf(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 def numbers(cases: Sequence[Case]) -> list[int]:
     """The activations as the operator counts them."""
-    return [ACTIVATIONS.index(each.activation) if each.activation else NO_SECOND for each in cases]
+    return [
+        ACTIVATIONS.index(each.activation) if each.activation else SINGLE_MATRIX for each in cases
+    ]
 
 
 def truth(
@@ -131,7 +133,7 @@ def truth(
     """The products as PyTorch writes them."""
     left = iter(seconds)
     return [
-        x @ first.mT if number == NO_SECOND
+        x @ first.mT if number == SINGLE_MATRIX
         else FUNCTIONS[ACTIVATIONS[number]](x @ first.mT) @ next(left).mT
         for x, first, number in zip(inputs, firsts, activations, strict=True)
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.native import load_library
 from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.ops.squared_relu import squared_relu
-from rwkv_music.ops.time_mixing import HeadParameters, Mixed, mix_heads
+from rwkv_music.ops.time_mixing import HeadParameters, TimeMixingInputs, mix_heads
 from rwkv_music.ops.token_shift import token_shift
 from tests.ops.plain_layers import plain_mix_heads, plain_token_shift
 from tests.ops.recurrence import relative_error
@@ -57,7 +57,7 @@ class Heads:
         parameters = HeadParameters(w0, a0, None if self.is_first else v0, *others)
         missing = (None, None) if self.is_first else ()
         mix = mix_heads if backend == "native" else plain_mix_heads
-        results = list(mix(Mixed(*mixed, *missing), parameters, state, resets))
+        results = list(mix(TimeMixingInputs(*mixed, *missing), parameters, state, resets))
         used = vectors[:2] + vectors[3:] if self.is_first else vectors
         leaves = [*mixed, *used, state]
         return [*(each.detach() for each in results), *gradients_of(results, leaves)]
@@ -184,7 +184,7 @@ def test_shapes_that_do_not_fit_are_refused_before_they_are_read() -> None:
         token_shift(x, vector, vector, [vector], torch.zeros(1, 64))
     with pytest.raises(InputError, match="at most 6 mixes, got 7"):
         token_shift(x, vector, vector, [vector] * 7, torch.zeros(2, 64))
-    mixed = Mixed(*(torch.randn(2, 3, 64) for _ in range(6)), None, None)
+    mixed = TimeMixingInputs(*(torch.randn(2, 3, 64) for _ in range(6)), None, None)
     parameters = HeadParameters(vector, vector, None, *(vector for _ in range(5)))
     with pytest.raises(InputError, match=r"state must be \[2, 1, 64, 64\] .* got \[1, 1, 64, 64\]"):
         mix_heads(mixed, parameters, torch.zeros(1, 1, 64, 64))

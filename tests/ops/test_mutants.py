@@ -17,7 +17,7 @@ from rwkv_music.native.build import (
     exported_functions,
     find_compiler,
     host_target,
-    sources_number,
+    sources_hash,
 )
 from rwkv_music.ops.wkv7 import cuda
 from tests.ops.emulated_gpu import emulate_gpu, why_not_emulated
@@ -51,7 +51,7 @@ def worst_error(folder: Path, mutant: Mutant | None) -> float:
         (sources / Path(mutant[0]).name).write_text(planted(mutant), encoding="utf-8")
     suffix = Path(host_target().names[0]).suffix
     library = folder / f"rwkv_music-baseline{suffix}"
-    number = f"-DRWKV_MUSIC_SOURCES={sources_number()}"  # of the sources as they are, to be called
+    number = f"-DRWKV_MUSIC_SOURCES={sources_hash()}"  # of the sources as they are, to be called
     command = [*compiler, *FLAGS, number, str(sources / "library.cpp"), "-o", str(library)]
     subprocess.run(command, check=True)
     done = subprocess.run(

@@ -17,8 +17,8 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.native import load_library
 from rwkv_music.ops import products as door
-from rwkv_music.ops.products import Product, products
-from rwkv_music.ops.products.native_products import NO_SECOND, products_native
+from rwkv_music.ops.products import MatrixProduct, products
+from rwkv_music.ops.products.native_products import SINGLE_MATRIX, products_native
 from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.training.finetuning.lora import with_lora
 from tests.ops.product_cases import ALL_ACTIVATIONS, EXACT, Case, Given, numbers
@@ -88,10 +88,10 @@ def test_a_result_that_nobody_uses_adds_empty_batch() -> None:
     given = Given.drawn([Case(64, 32), Case(64, 32)], 40)
     x = given.inputs[0].bfloat16().requires_grad_()
     firsts = [each.float().requires_grad_() for each in given.firsts]
-    used, _ = products_native([x, x], firsts, [], [NO_SECOND] * 2)
+    used, _ = products_native([x, x], firsts, [], [SINGLE_MATRIX] * 2)
     weight = given.weights[0].bfloat16()
     found = torch.autograd.grad(used, [x, *firsts], weight)
-    [alone] = products_native([x], firsts[:1], [], [NO_SECOND])
+    [alone] = products_native([x], firsts[:1], [], [SINGLE_MATRIX])
     expected = torch.autograd.grad(alone, [x, firsts[0]], weight)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
@@ -137,9 +137,9 @@ def test_torch_finds_nothing_wrong_with_the_operator() -> None:
 def test_shapes_that_do_not_fit_are_refused_before_they_are_read() -> None:
     x, first, second = torch.randn(2, 3, 64).bfloat16(), torch.randn(32, 64), torch.randn(64, 64)
     with pytest.raises(InputError, match=r"input .* must be \[2, 3, 64\] .* got \[2, 4, 64\]"):
-        products_native([x, x.new_zeros(2, 4, 64)], [first] * 2, [], [NO_SECOND] * 2)
+        products_native([x, x.new_zeros(2, 4, 64)], [first] * 2, [], [SINGLE_MATRIX] * 2)
     with pytest.raises(InputError, match=r"input .* must be \[2, 3, 32\] .* got \[2, 3, 64\]"):
-        products_native([x], [first.t()], [], [NO_SECOND])
+        products_native([x], [first.t()], [], [SINGLE_MATRIX])
     with pytest.raises(InputError, match=r"second .* must be \[64, 32\] .* got \[64, 64\]"):
         products_native([x], [first], [second], [0])
 
@@ -185,7 +185,7 @@ def test_tiles_take_what_fits_them_and_pytorch_the_rest(
     tiles: Door, first: Tensor, second: Tensor | None, in_tiles: int
 ) -> None:
     x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
-    wanted = [Product(x, WEIGHT), Product(x, first, second, "tanh")]
+    wanted = [MatrixProduct(x, WEIGHT), MatrixProduct(x, first, second, "tanh")]
     with torch.autocast("cpu", torch.bfloat16):
         found = products(wanted)
         assert tiles.in_tiles == in_tiles
@@ -200,20 +200,20 @@ def test_without_autocast_or_with_another_backend_pytorch_computes(
     tiles: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = torch.randn(1, 5, 64)
-    [found] = products([Product(x, WEIGHT, WEIGHT, "sigmoid")])
+    [found] = products([MatrixProduct(x, WEIGHT, WEIGHT, "sigmoid")])
     torch.testing.assert_close(found, torch.sigmoid(x @ WEIGHT.mT) @ WEIGHT.mT)
     with torch.autocast("cpu", torch.float16):
-        products([Product(x.bfloat16(), WEIGHT)])
+        products([MatrixProduct(x.bfloat16(), WEIGHT)])
     monkeypatch.setenv(BACKEND_VARIABLE, "chunked")
     with torch.autocast("cpu", torch.bfloat16):
-        products([Product(x.bfloat16(), WEIGHT)])
+        products([MatrixProduct(x.bfloat16(), WEIGHT)])
     assert tiles.in_tiles == 0
 
 
 def test_pytorch_keeps_what_the_square_is_made_of_and_not_the_square() -> None:
     x, first = torch.randn(1, 512, 64), torch.randn(1024, 64, requires_grad=True)
     second = torch.randn(64, 1024, requires_grad=True)
-    held = held_bytes(lambda: products([Product(x, first, second, "squared_relu")]))
+    held = held_bytes(lambda: products([MatrixProduct(x, first, second, "squared_relu")]))
     if held is None:
         pytest.skip("this system's C library does not tell how much memory is in use")
     assert held < 1.5 * (4 * 512 * 1024)
@@ -231,7 +231,7 @@ def test_pytorch_makes_inputs_again_in_the_backward_and_tiles_keep_them(tiles: D
     for count in (1, 2):
         [x] = make()
         with torch.autocast("cpu", torch.bfloat16):
-            [y] = products([Product(x, first)], ([x], make))
+            [y] = products([MatrixProduct(x, first)], ([x], make))
         gradients += torch.autograd.grad(y.float().sum(), first)
         assert len(made) == [1, 3][count - 1]
         tiles.shut()
@@ -258,11 +258,11 @@ def test_a_layer_that_is_more_than_its_matrix_is_called(tiles: Door) -> None:
     hooked, biased, seen = layer(), layer(bias=True), []
     hooked.register_forward_hook(lambda _, given, out: seen.append(given))
     with torch.autocast("cpu", torch.bfloat16):
-        [expected] = products([Product(x, layer())])
+        [expected] = products([MatrixProduct(x, layer())])
         assert tiles.in_tiles == 1
-        [doubled] = products([Product(x, layer(Watched))])
-        [shifted] = products([Product(x, biased)])
-        products([Product(x, hooked), Product(x, WEIGHT, hooked)])
+        [doubled] = products([MatrixProduct(x, layer(Watched))])
+        [shifted] = products([MatrixProduct(x, biased)])
+        products([MatrixProduct(x, hooked), MatrixProduct(x, WEIGHT, hooked)])
     assert tiles.in_tiles == 1
     torch.testing.assert_close(doubled, 2 * expected, rtol=0.02, atol=0.02)
     torch.testing.assert_close(shifted.float(), expected + biased.bias, rtol=0.02, atol=0.02)

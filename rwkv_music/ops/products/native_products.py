@@ -1,4 +1,4 @@
-"""The native pass behind `products`, as a torch operator with its backward."""
+"""The native implementation of `products`, as a torch operator with its backward."""
 
 import ctypes
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from rwkv_music.ops.checks import check_shape
 from rwkv_music.ops.tensor_arguments import address
 
 MULTIPLE = 32
-"""Every width must be a multiple of it."""
+"""All sizes must be multiples of it."""
 ACTIVATIONS = ("identity", "squared_relu", "tanh", "sigmoid")
-"""Functions between two matrices, as products.h counts them."""
-NO_SECOND = -1
-"""In place of such a number, where there is one matrix only."""
+"""Activation functions between two matrices, by their codes in `products.h`."""
+SINGLE_MATRIX = -1
+"""Code of a product with one matrix."""
 
 
 class _Weight(ctypes.Structure):
@@ -60,32 +60,32 @@ def products_native(
     seconds: Sequence[Tensor],
     activations: Sequence[int],
 ) -> list[Tensor]:
-    """Of each input x @ first.T, or f(x @ first.T) @ second.T where there is an activation.
+    """Return x @ first.T for each input, or f(x @ first.T) @ second.T with an activation.
 
     Args:
-        inputs: bfloat16, of as many tokens each.
-        firsts: float32; their widths, like all others, multiples of `MULTIPLE`.
-        seconds: For those with an activation, in order.
-        activations: Places in `ACTIVATIONS`, or `NO_SECOND`.
+        inputs: bfloat16 tensors with equal numbers of tokens.
+        firsts: float32 matrices; all sizes are multiples of `MULTIPLE`.
+        seconds: Second matrices of the products that have an activation, in order.
+        activations: Indices into `ACTIVATIONS`, or `SINGLE_MATRIX`.
 
     Raises:
-        InputError: If a shape does not fit.
+        InputError: If a shape does not match.
     """
     for x, first, second in zip(inputs, firsts, _paired(seconds, activations), strict=True):
         check_shape("an input of products", x, *inputs[0].shape[:-1], first.shape[1])
         if second is not None:
             check_shape("a second matrix", second, second.shape[0], first.shape[0])
-    found: list[Tensor] = torch.ops.rwkv_music.products(
-        [each.contiguous() for each in inputs],
-        [_dense(each) for each in firsts],
-        [_dense(each) for each in seconds],
+    results: list[Tensor] = torch.ops.rwkv_music.products(
+        [x.contiguous() for x in inputs],
+        [_dense(matrix) for matrix in firsts],
+        [_dense(matrix) for matrix in seconds],
         activations,
     )
-    return found
+    return results
 
 
 def _dense(matrix: Tensor) -> Tensor:
-    """With its rows, or its columns, one behind the other."""
+    """Return a matrix with contiguous rows or contiguous columns."""
     rows, columns = matrix.shape
     is_dense = matrix.stride() in ((columns, 1), (1, rows))
     return matrix if is_dense else matrix.contiguous()
@@ -105,9 +105,9 @@ def _products(
 
 
 def _paired(seconds: Sequence[Tensor], activations: Sequence[int]) -> list[Tensor | None]:
-    """The second matrix of each product, if it has one."""
-    left = iter(seconds)
-    return [None if each == NO_SECOND else next(left) for each in activations]
+    """Return the second matrix of each product, or None."""
+    remaining = iter(seconds)
+    return [None if code == SINGLE_MATRIX else next(remaining) for code in activations]
 
 
 def _empty_results(
@@ -137,7 +137,7 @@ def _arguments(
     activations: Sequence[int],
     out: Sequence[Tensor],
 ) -> _Products:
-    given = [
+    structures = [
         _Product(
             first.shape[1],
             first.shape[0],
@@ -153,7 +153,9 @@ def _arguments(
         )
     ]
     tokens = inputs[0].numel() // inputs[0].shape[-1]
-    return _Products(tokens, len(given), torch.get_num_threads(), (_Product * len(given))(*given))
+    return _Products(
+        tokens, len(structures), torch.get_num_threads(), (_Product * len(structures))(*structures)
+    )
 
 
 def _weight(matrix: Tensor | None) -> _Weight:
@@ -169,19 +171,19 @@ def _products_backward(
     activations: Sequence[int],
     of_matrices: bool,
 ) -> list[Tensor]:
-    """Gradients of the inputs, then, if wanted, of the first and of the second matrices."""
-    found = _empty_gradients(inputs, firsts, seconds, of_matrices=of_matrices)
+    """Return gradients of the inputs and, if requested, of the first and the second matrices."""
+    results = _empty_gradients(inputs, firsts, seconds, of_matrices=of_matrices)
     count = len(inputs)
-    d_matrices = found[count:]
+    d_matrices = results[count:]
     d_firsts: Sequence[Tensor | None] = d_matrices[:count] or [None] * count
     d_seconds = _paired(d_matrices[count:], activations) if of_matrices else [None] * count
-    wanted = [
+    structures = [
         _Gradients(address(d_x), _weight(d_first), _weight(d_second))
-        for d_x, d_first, d_second in zip(found[:count], d_firsts, d_seconds, strict=True)
+        for d_x, d_first, d_second in zip(results[:count], d_firsts, d_seconds, strict=True)
     ]
     forward = _arguments(inputs, firsts, seconds, activations, gradients)
-    load_library().call("products_backward", _Backward(forward, (_Gradients * count)(*wanted)))
-    return found
+    load_library().call("products_backward", _Backward(forward, (_Gradients * count)(*structures)))
+    return results
 
 
 def _empty_gradients(
@@ -191,8 +193,8 @@ def _empty_gradients(
     *,
     of_matrices: bool,
 ) -> list[Tensor]:
-    wanted = (*inputs, *firsts, *seconds) if of_matrices else inputs
-    return [torch.empty_like(each) for each in wanted]  # in the layout of each
+    tensors = (*inputs, *firsts, *seconds) if of_matrices else inputs
+    return [torch.empty_like(x) for x in tensors]  # with the same strides
 
 
 @_products_backward.register_fake
@@ -203,23 +205,23 @@ def _(
     return _empty_gradients(inputs, firsts, seconds, of_matrices=of_matrices)
 
 
-def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ANN401
-    given, firsts, seconds, ctx.activations = inputs
-    ctx.sizes = len(given), len(firsts)
-    ctx.of_matrices = any(each.requires_grad for each in (*firsts, *seconds))
-    ctx.save_for_backward(*given, *firsts, *seconds)
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ANN401
+    tokens, firsts, seconds, ctx.activations = inputs
+    ctx.sizes = len(tokens), len(firsts)
+    ctx.of_matrices = any(matrix.requires_grad for matrix in (*firsts, *seconds))
+    ctx.save_for_backward(*tokens, *firsts, *seconds)
 
 
 def _gradients(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Any, ...]:  # noqa: ANN401 - torch's
     inputs, firsts = ctx.sizes
     saved = ctx.saved_tensors
-    given = saved[:inputs], saved[inputs : inputs + firsts], saved[inputs + firsts :]
-    found = torch.ops.rwkv_music.products_backward(
-        [each.contiguous() for each in gradients], *given, ctx.activations, ctx.of_matrices
+    arguments = saved[:inputs], saved[inputs : inputs + firsts], saved[inputs + firsts :]
+    results = torch.ops.rwkv_music.products_backward(
+        [x.contiguous() for x in gradients], *arguments, ctx.activations, ctx.of_matrices
     )
     if not ctx.of_matrices:
-        return found, [None] * firsts, [None] * len(given[2]), None
-    return found[:inputs], found[inputs : inputs + firsts], found[inputs + firsts :], None
+        return results, [None] * firsts, [None] * len(arguments[2]), None
+    return results[:inputs], results[inputs : inputs + firsts], results[inputs + firsts :], None
 
 
-_products.register_autograd(_gradients, setup_context=_keep_for_backward)
+_products.register_autograd(_gradients, setup_context=_save_for_backward)

@@ -1,4 +1,4 @@
-"""RWKV-7's time mixing between its matrix products, in one native kernel: from keys to the output.
+"""RWKV-7's time mixing between its matrix products, in one native kernel.
 
 The formula is in `rwkv_music.model.rwkv7.TimeMixing`. The kernel makes one pass over each head,
 which halves a training step on a CPU.
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from rwkv_music.ops.time_mixing.native_time_mixing import mix_heads_native
 
-__all__ = ["HeadParameters", "Mixed", "mix_heads"]
+__all__ = ["HeadParameters", "TimeMixingInputs", "mix_heads"]
 
 Hidden = Float[Tensor, "B T C"]
 
 
 @dataclass(frozen=True)
 class HeadParameters:
-    """The learned vectors of time mixing that act on each channel by itself, [C] each."""
+    """The learned per-channel vectors of time mixing, [C] each."""
 
     w0: Tensor
     """Added to the decay logit."""
@@ -43,10 +43,10 @@ class HeadParameters:
         vectors = (
             self.w0, self.a0, v0, self.k_k, self.k_a, self.r_k, self.norm_weight, self.norm_bias
         )  # fmt: skip
-        return torch.stack([each.view(num_heads, -1) for each in vectors], dim=1)
+        return torch.stack([vector.view(num_heads, -1) for vector in vectors], dim=1)
 
 
-class Mixed(NamedTuple):
+class TimeMixingInputs(NamedTuple):
     """Results of time mixing's matrix products, [B, T, C] each."""
 
     r: Tensor
@@ -57,14 +57,14 @@ class Mixed(NamedTuple):
     rate: Tensor
     """Logit of the in-context learning rate, without a0."""
     gate: Tensor
-    share: Tensor | None
+    residual: Tensor | None
     """Logit of the value residual, without v0; None in the first layer."""
     value_first: Tensor | None
     """The first layer's value; None in the first layer."""
 
 
 def mix_heads(
-    mixed: Mixed,
+    inputs: TimeMixingInputs,
     parameters: HeadParameters,
     state: Float[Tensor, "B H N N"],
     resets: Bool[Tensor, "B T"] | None = None,
@@ -72,12 +72,12 @@ def mix_heads(
     """Return the input of the output projection, and the state after the last token.
 
     Args:
-        mixed: Results of the matrix products.
-        parameters: Of the layer.
+        inputs: Results of the matrix products.
+        parameters: Learned vectors of the layer.
         state: [batch, head, value, key] before the first token, float32 (or float64).
-        resets: True where a sequence begins anew.
+        resets: True at the first token of a new sequence.
 
     Raises:
-        InputError: If a shape does not fit.
+        InputError: If a shape does not match.
     """
-    return mix_heads_native(*mixed, parameters.by_head(state.shape[1]), state, resets)
+    return mix_heads_native(*inputs, parameters.by_head(state.shape[1]), state, resets)

@@ -1,4 +1,4 @@
-"""The native pass behind `mix_heads`, as a torch operator with its backward."""
+"""The native implementation of `mix_heads`, as a torch operator with its backward."""
 
 import ctypes
 from collections.abc import Sequence as Many
@@ -21,11 +21,11 @@ from rwkv_music.ops.tensor_arguments import (
 )
 
 _CHUNK = 32
-"""Steps between two stored states, as in recurrence.h."""
+"""Steps between stored states, as in `recurrence.h`."""
 _PARAMETERS = 8
-"""Vectors of `HeadParameters`."""
+"""Number of vectors in `HeadParameters`."""
 _NAMES = ("r", "decay", "k", "v", "rate", "gate")
-_OPTIONAL = ("share", "value_first")
+_OPTIONAL = ("residual", "value_first")
 
 
 class _Forward(ctypes.Structure):
@@ -54,35 +54,34 @@ def mix_heads_native(
     v: Tensor,
     rate: Tensor,
     gate: Tensor,
-    share: Tensor | None,
+    residual: Tensor | None,
     value_first: Tensor | None,
     parameters: Tensor,
     state: Tensor,
     resets: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Outputs in the dtype of the sequences, and the final state.
+    """Return outputs in the dtype of the sequences, and the final state.
 
-    Takes what `mix_heads` takes: the fields of `Mixed` and `HeadParameters.by_head`.
+    Takes the arguments of `mix_heads`: the fields of `TimeMixingInputs` and
+    `HeadParameters.by_head`.
 
     Raises:
-        InputError: If a shape does not fit.
+        InputError: If a shape does not match.
     """
     sequences = [r, decay, k, v, rate, gate]
-    if share is not None and value_first is not None:
-        sequences += [share, value_first]
-    sequences = [each.to(r.dtype) for each in sequences]
+    if residual is not None and value_first is not None:
+        sequences += [residual, value_first]
+    sequences = [x.to(r.dtype) for x in sequences]
     batch, steps, channels = r.shape
     heads = channels // HEAD_SIZE
-    for name, each in zip((*_NAMES, *_OPTIONAL), sequences, strict=False):
-        check_shape(name, each, batch, steps, channels)
+    for name, x in zip((*_NAMES, *_OPTIONAL), sequences, strict=False):
+        check_shape(name, x, batch, steps, channels)
     check_shape("parameters", parameters, heads, _PARAMETERS, HEAD_SIZE)
     check_shape("state", state, batch, heads, HEAD_SIZE, HEAD_SIZE)
     check_shape("resets", resets, batch, steps)
-    computed_in = torch.float64 if r.dtype == torch.float64 else torch.float32
-    parameters, state = parameters.to(computed_in), state.to(computed_in)
-    keep = torch.is_grad_enabled() and any(
-        each.requires_grad for each in (*sequences, parameters, state)
-    )
+    compute_dtype = torch.float64 if r.dtype == torch.float64 else torch.float32
+    parameters, state = parameters.to(compute_dtype), state.to(compute_dtype)
+    keep = torch.is_grad_enabled() and any(x.requires_grad for x in (*sequences, parameters, state))
     out, final_state, *_ = torch.ops.rwkv_music.mix_heads(
         sequences, parameters.contiguous(), state.contiguous(), contiguous(resets), keep
     )
@@ -97,8 +96,8 @@ def _mix_heads(
     resets: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Outputs, final state, and with `keep` what the backward needs."""
-    sequences = [contiguous_channels(each) for each in sequences]
+    """Return outputs, final state, and with `keep` the tensors saved for the backward pass."""
+    sequences = [contiguous_channels(x) for x in sequences]
     results = _empty_results(sequences, state, keep=keep)
     arguments = _forward_arguments(sequences, parameters, state, resets, results)
     load_library().call("time_mixing_forward", arguments)
@@ -108,10 +107,10 @@ def _mix_heads(
 def _empty_results(
     sequences: Many[Tensor], state: Tensor, *, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    batch, heads, width, _ = state.shape
+    batch, heads, head_size, _ = state.shape
     steps = sequences[0].shape[1] if keep else 0
-    starts = state.new_empty(batch, heads, -(-steps // _CHUNK), width, width)
-    removed, y = (state.new_empty(batch, heads, steps, width) for _ in range(2))
+    starts = state.new_empty(batch, heads, -(-steps // _CHUNK), head_size, head_size)
+    removed, y = (state.new_empty(batch, heads, steps, head_size) for _ in range(2))
     out = sequences[0].new_empty(sequences[0].shape)
     return out, torch.empty_like(state), starts, removed, y
 
@@ -132,14 +131,14 @@ def _forward_arguments(
         address(parameters),
         address(state),
         address(final_state),
-        *(address(each) if each.numel() else None for each in kept),
+        *(address(x) if x.numel() else None for x in kept),
     )
 
 
 def _structures(tensors: Many[Tensor], heads: int, *, count: int) -> list[Sequence]:
-    """`count` of them; those that are missing hold a null pointer."""
-    found = [sequence(_in_heads(each, heads)) for each in tensors]
-    return found + [Sequence()] * (count - len(found))
+    """Return `count` structures; missing tensors have a null pointer."""
+    structures = [sequence(_in_heads(x, heads)) for x in tensors]
+    return structures + [Sequence()] * (count - len(structures))
 
 
 def _in_heads(x: Tensor, heads: int) -> Tensor:
@@ -165,19 +164,19 @@ def _mix_heads_backward(
     removed: Tensor,
     y: Tensor,
 ) -> list[Tensor]:
-    """Gradients of the sequences, then of the parameters and of the initial state."""
-    sequences = [contiguous_channels(each) for each in sequences]
+    """Return gradients of the sequences, the parameters and the initial state."""
+    sequences = [contiguous_channels(x) for x in sequences]
     d_out, d_final_state = contiguous_channels(d_out), d_final_state.contiguous()
-    gradients = [each.new_empty(each.shape) for each in sequences]
-    shares = parameters.new_empty(d_out.shape[0], *parameters.shape)
+    gradients = [x.new_empty(x.shape) for x in sequences]
+    partial_sums = parameters.new_empty(d_out.shape[0], *parameters.shape)
     d_state = torch.empty_like(d_final_state)
     arguments = _Backward(
         _forward_arguments(sequences, parameters, None, resets, (d_out, None, starts, removed, y)),
         *_structures([d_out, *gradients], parameters.shape[0], count=9),
-        *map(address, (shares, d_final_state, d_state)),
+        *map(address, (partial_sums, d_final_state, d_state)),
     )
     load_library().call("time_mixing_backward", arguments)
-    return [*gradients, shares.sum(0), d_state]
+    return [*gradients, partial_sums.sum(0), d_state]
 
 
 @_mix_heads_backward.register_fake
@@ -185,15 +184,15 @@ def _(
     d_out: Tensor, d_final_state: Tensor, sequences: Many[Tensor], parameters: Tensor,
     resets: Tensor | None, starts: Tensor, removed: Tensor, y: Tensor,
 ) -> list[Tensor]:  # fmt: skip
-    gradients = [each.new_empty(each.shape) for each in sequences]
+    gradients = [x.new_empty(x.shape) for x in sequences]
     return [*gradients, torch.empty_like(parameters), d_final_state.new_empty(d_final_state.shape)]
 
 
-def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401
     sequences, parameters, _, resets, _ = inputs
     kept = output[2:]
     ctx.mark_non_differentiable(*kept)
-    ctx.set_materialize_grads(False)  # else it fills tensors of zeros for what is kept
+    ctx.set_materialize_grads(False)  # or it allocates zeros for the saved tensors
     ctx.save_for_backward(*sequences, parameters, resets, *kept)
 
 
@@ -213,4 +212,4 @@ def _gradients(
     return d_sequences, d_parameters, d_state, None, None
 
 
-_mix_heads.register_autograd(_gradients, setup_context=_keep_for_backward)
+_mix_heads.register_autograd(_gradients, setup_context=_save_for_backward)

@@ -25,16 +25,16 @@ def token_shift(
 
     Args:
         x: Hidden states.
-        weight: Of the LayerNorm.
-        bias: Of the LayerNorm.
-        mixes: Shares of the previous token, per channel: at most 6.
+        weight: Weight of the LayerNorm.
+        bias: Bias of the LayerNorm.
+        mixes: Interpolation weights of the previous token, per channel: at most 6.
         before: n of the token before the first one; zeros at the beginning of a sequence.
-        resets: True where a sequence begins anew: nothing came before that token.
+        resets: True at the first token of a new sequence, which has no previous token.
 
     Returns:
         One tensor per mix, under autocast in its dtype; and n of the last token.
 
     Raises:
-        InputError: If a shape does not fit, or there are more than 6 mixes.
+        InputError: If a shape does not match, or there are more than 6 mixes.
     """
     return token_shift_native(x, weight, bias, mixes, before, resets)

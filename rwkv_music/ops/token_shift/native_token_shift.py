@@ -1,4 +1,4 @@
-"""The native pass behind `token_shift`, as a torch operator with its backward."""
+"""The native implementation of `token_shift`, as a torch operator with its backward."""
 
 import ctypes
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from rwkv_music.ops.tensor_arguments import DTYPE_CODES, address, contiguous
 
 MAX_MIXES = 6
 _TOKENS_PER_TASK = 32
-"""As in token_shift.h."""
+"""As in `token_shift.h`."""
 
 
 class _Forward(ctypes.Structure):
     _fields_: ClassVar = [
         *((name, ctypes.c_int64) for name in ("batch", "steps", "channels")),
-        *((name, ctypes.c_int32) for name in ("count", "type_in", "type_out", "threads")),
+        *((name, ctypes.c_int32) for name in ("num_mixes", "type_in", "type_out", "threads")),
         *(
             (name, ctypes.c_void_p)
             for name in ("x", "weight", "bias", "mixes", "before", "resets", "last")
@@ -44,28 +44,28 @@ def token_shift_native(
     before: Tensor,
     resets: Tensor | None,
 ) -> tuple[list[Tensor], Tensor]:
-    """Takes and returns what `token_shift` does.
+    """See `token_shift`.
 
     Raises:
-        InputError: If a shape does not fit, or there are more than 6 mixes.
+        InputError: If a shape does not match, or there are more than 6 mixes.
     """
     batch, steps, channels = x.shape
     if len(mixes) > MAX_MIXES:
         raise InputError(f"token_shift takes at most {MAX_MIXES} mixes, got {len(mixes)}")
-    for name, vector in (("weight", weight), ("bias", bias), *(("a mix", each) for each in mixes)):
+    for name, vector in (("weight", weight), ("bias", bias), *(("a mix", mix) for mix in mixes)):
         check_shape(name, vector, channels)
     check_shape("before", before, batch, channels)
     check_shape("resets", resets, batch, steps)
-    computed_in = torch.float64 if x.dtype == torch.float64 else torch.float32
+    compute_dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     out_type = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     if x.dtype != torch.float32:
         out_type = x.dtype
     *out, last = torch.ops.rwkv_music.token_shift(
         x.contiguous(),
-        weight.to(computed_in),
-        bias.to(computed_in),
-        torch.stack([mix.to(computed_in) for mix in mixes]),
-        before.to(computed_in).contiguous(),
+        weight.to(compute_dtype),
+        bias.to(compute_dtype),
+        torch.stack([mix.to(compute_dtype) for mix in mixes]),
+        before.to(compute_dtype).contiguous(),
         contiguous(resets),
         out_type,
     )
@@ -82,7 +82,7 @@ def _token_shift(
     resets: Tensor | None,
     out_type: torch.dtype,
 ) -> list[Tensor]:
-    """One tensor per mix, and the last normalised token."""
+    """Return one tensor per mix, and the last normalized token."""
     results = _empty_results(x, mixes, before, out_type)
     *out, last = results
     arguments = _forward_arguments(x, weight, bias, mixes, before, resets, last, out)
@@ -135,23 +135,23 @@ def _token_shift_backward(
     before: Tensor,
     resets: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, of weight, bias and mixes together, and of `before`."""
-    d_x, shares, d_before = _empty_gradients(x, mixes, before)
-    d_out = [each.contiguous() for each in d_out]
+    """Return gradients of x, of weight, bias and mixes in one tensor, and of `before`."""
+    d_x, partial_sums, d_before = _empty_gradients(x, mixes, before)
+    d_out = [x.contiguous() for x in d_out]
     d_last = d_last.contiguous()
     arguments = _Backward(
         _forward_arguments(x, weight, bias, mixes, before, resets, None, d_out),
-        *map(address, (d_last, d_x, shares, d_before)),
+        *map(address, (d_last, d_x, partial_sums, d_before)),
     )
     load_library().call("token_shift_backward", arguments)
-    return d_x, shares.sum(0), d_before
+    return d_x, partial_sums.sum(0), d_before
 
 
 def _empty_gradients(x: Tensor, mixes: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     batch, steps, channels = x.shape
     tasks = batch * -(-steps // _TOKENS_PER_TASK)
-    shares = mixes.new_empty(tasks, 2 + mixes.shape[0], channels)
-    return torch.empty_like(x), shares, torch.empty_like(before)
+    partial_sums = mixes.new_empty(tasks, 2 + mixes.shape[0], channels)
+    return torch.empty_like(x), partial_sums, torch.empty_like(before)
 
 
 @_token_shift_backward.register_fake
@@ -159,11 +159,11 @@ def _(
     d_out: Sequence[Tensor], d_last: Tensor, x: Tensor, weight: Tensor, bias: Tensor,
     mixes: Tensor, before: Tensor, resets: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    d_x, shares, d_before = _empty_gradients(x, mixes, before)
-    return d_x, shares.sum(0), d_before
+    d_x, partial_sums, d_before = _empty_gradients(x, mixes, before)
+    return d_x, partial_sums.sum(0), d_before
 
 
-def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ANN401
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:  # noqa: ANN401
     *tensors, _ = inputs
     ctx.save_for_backward(*tensors)
 
@@ -176,4 +176,4 @@ def _gradients(ctx: Any, gradients: Sequence[Tensor]) -> tuple[Tensor | None, ..
     return d_x, d_parameters[0], d_parameters[1], d_parameters[2:], d_before, None, None
 
 
-_token_shift.register_autograd(_gradients, setup_context=_keep_for_backward)
+_token_shift.register_autograd(_gradients, setup_context=_save_for_backward)
