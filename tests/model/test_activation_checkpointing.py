@@ -27,7 +27,7 @@ def loss_and_gradients(model: RWKV7, *, checkpointing: bool) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("backend", available_backends())
-def test_gradients_are_those_without_it_and_dropout_drops_the_same(
+def test_gradients_and_dropout_are_the_same_with_and_without_checkpointing(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, backend)
@@ -39,7 +39,7 @@ def test_gradients_are_those_without_it_and_dropout_drops_the_same(
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-def test_under_autocast_the_layer_is_made_again_in_the_same_precision() -> None:
+def test_layers_are_recomputed_in_the_same_precision_under_autocast() -> None:
     model = perturbed(CONFIG).float().train()
     with torch.autocast("cpu", torch.bfloat16):
         plain = loss_and_gradients(model, checkpointing=False)
@@ -48,7 +48,7 @@ def test_under_autocast_the_layer_is_made_again_in_the_same_precision() -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_a_layer_keeps_its_inputs_and_outputs_alone() -> None:
+def test_a_layer_keeps_only_its_inputs_and_outputs() -> None:
     held = {}
     for layers in (2, 3):
         model = perturbed(ModelConfig(vocab_size=23, num_layers=layers, dim=64)).train()

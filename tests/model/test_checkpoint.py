@@ -39,7 +39,7 @@ def header_of(path: Path) -> dict[str, str]:
     return {name: text for name, text in header.items() if name not in ("checksum", "sha256")}
 
 
-def test_weights_sizes_tokenizer_and_metadata_come_back(tmp_path: Path) -> None:
+def test_weights_sizes_tokenizer_and_metadata_are_restored(tmp_path: Path) -> None:
     back = load_checkpoint(saved(tmp_path / "deep" / "model.safetensors"))
     expected = dict(model().named_parameters())
     for name, value in back.network.named_parameters():
@@ -59,7 +59,7 @@ def test_bfloat16_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
     torch.testing.assert_close(back.network.head.weight, model().head.weight, rtol=2**-7, atol=0)
 
 
-def test_a_run_directory_gives_its_best_checkpoint(tmp_path: Path) -> None:
+def test_a_run_directory_loads_its_best_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="has no checkpoint yet: wait"):
         load_model(tmp_path)
     saved(tmp_path / "checkpoints" / "last.safetensors")
@@ -101,7 +101,7 @@ def test_another_vocabulary_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path, tokenizer_settings={**SETTINGS, "steps_per_quarter": 480})
 
 
-def test_a_place_that_cannot_be_written_is_refused_and_left_clean(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_refused_without_leftovers(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CheckpointError, match="cannot write the checkpoint"):
         saved(tmp_path / "file" / "model.safetensors")
@@ -148,7 +148,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, problem: BaseException) -> None
         (None, r"has an unexpected tensor blocks.0.att.v0: header"),
     ],
 )
-def test_missing_and_surplus_tensors_are_named(
+def test_missing_and_unexpected_tensors_are_named(
     tmp_path: Path, name: str | None, message: str
 ) -> None:
     path = saved(tmp_path / "model.safetensors")

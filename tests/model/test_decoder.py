@@ -73,13 +73,13 @@ def assert_equals_its_twin(model: RWKV7, precision: str, ids: Tensor) -> None:
 
 @needs_native
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_native_step_equals_its_plain_twin(precision: str) -> None:
+def test_the_native_step_equals_the_pytorch_step(precision: str) -> None:
     assert_equals_its_twin(MODEL, precision, IDS)
 
 
 @needs_native
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_inner_widths_that_are_no_pairs_of_columns_will_do(precision: str) -> None:
+def test_odd_low_rank_dims_are_supported(precision: str) -> None:
     widths = {
         "decay_low_rank_dim": 7,
         "a_low_rank_dim": 5,
@@ -121,7 +121,7 @@ def test_the_largest_sums_of_whole_numbers_do_not_overflow() -> None:
 @needs_native
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_what_is_no_number_stays_none(precision: str, number: float) -> None:
+def test_nan_stays_nan(precision: str, number: float) -> None:
     decoder = Decoder(MODEL, precision, backend="native")
     state = decoder.new_state(1)
     state.shifts[0, 0, 0, 5] = number
@@ -199,7 +199,7 @@ def test_a_state_goes_to_the_model_and_back_unchanged() -> None:
     assert torch.equal(back.shifts, state.shifts)
 
 
-def test_the_state_has_one_size_whatever_was_read() -> None:
+def test_the_state_has_the_same_size_after_any_tokens() -> None:
     decoder = Decoder(MODEL)
     short, long = decoder.new_state(1), decoder.new_state(1)
     decoder.prefill(IDS[:1, :1], short)
@@ -218,14 +218,14 @@ def test_int8_has_one_scale_a_row_and_at_most_half_a_step_of_error() -> None:
     assert 0.4 < float(error.max()) <= 0.5 + 1e-4
 
 
-def test_narrow_weights_are_a_half_and_a_quarter_as_large() -> None:
+def test_rounded_weights_take_a_half_and_a_quarter_of_the_memory() -> None:
     weight = torch.randn(64, 256)
     sizes = [pack(weight, precision).num_bytes for precision in PRECISIONS]
     assert sizes == [64 * 256 * 4, 64 * 256 * 2, 64 * 256 + 64 * 4]
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_narrow_weights_change_the_logits_a_little(precision: str) -> None:
+def test_rounded_weights_change_the_logits_slightly(precision: str) -> None:
     exact, narrow = Decoder(MODEL), Decoder(MODEL, precision)
     expected = exact.prefill(IDS, exact.new_state(2))
     found = narrow.prefill(IDS, narrow.new_state(2))
@@ -235,7 +235,7 @@ def test_narrow_weights_change_the_logits_a_little(precision: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_a_prompt_read_at_once_with_narrow_weights_is_nearly_that_of_steps(precision: str) -> None:
+def test_prefill_with_rounded_weights_is_close_to_single_steps(precision: str) -> None:
     decoder = Decoder(MODEL, precision)
     stepped, at_once = decoder.new_state(2), decoder.new_state(2)
     for column in IDS.T:
@@ -247,7 +247,7 @@ def test_a_prompt_read_at_once_with_narrow_weights_is_nearly_that_of_steps(preci
     assert (at_once.wkv.dtype, at_once.shifts.dtype) == (torch.float32, torch.float32)
 
 
-def test_a_model_of_other_weights_needs_a_new_decoder_for_narrow_ones() -> None:
+def test_rounded_weights_do_not_follow_changes_of_the_model() -> None:
     model = perturbed()
     decoder = Decoder(model, "bfloat16")
     before = decoder.prefill(IDS, decoder.new_state(2))
@@ -256,7 +256,7 @@ def test_a_model_of_other_weights_needs_a_new_decoder_for_narrow_ones() -> None:
     assert torch.equal(decoder.prefill(IDS, decoder.new_state(2)), before)
 
 
-def test_heads_of_another_size_are_decoded_in_pytorch() -> None:
+def test_other_head_sizes_are_decoded_with_pytorch() -> None:
     config = ModelConfig(vocab_size=VOCABULARY, num_layers=1, dim=32, head_size=16)
     decoder = Decoder(perturbed(config))
     assert decoder.backend == "torch"
@@ -265,7 +265,7 @@ def test_heads_of_another_size_are_decoded_in_pytorch() -> None:
         Decoder(perturbed(config), backend="native")
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(InputError, match=r"precision must be one of .* got 'int4'"):
         Decoder(MODEL, "int4")
     with pytest.raises(InputError, match=r"backend must be one of .* got 'abacus'"):

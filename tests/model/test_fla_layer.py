@@ -14,7 +14,7 @@ missing = [name for name in ("fla", "triton") if importlib.util.find_spec(name) 
 
 
 @pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
-def test_time_mixing_is_that_of_flash_linear_attention() -> None:
+def test_time_mixing_equals_flash_linear_attention() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.model.fla_layer"],
         cwd=REPOSITORY,

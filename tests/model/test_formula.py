@@ -118,7 +118,7 @@ def test_the_model_computes_its_formulas(seed: int) -> None:
     np.testing.assert_allclose(logits[0].detach().numpy(), expected_logits(weights), rtol=1e-9)
 
 
-def test_a_key_of_zeros_is_normalised_to_zeros() -> None:
+def test_a_key_of_zeros_is_normalized_to_zeros() -> None:
     model = random_model(2)
     with torch.no_grad():
         for block in model.blocks:

@@ -73,13 +73,13 @@ def test_the_vectors_that_only_some_layers_have() -> None:
     assert torch.equal(last.x_v, last.x_k)
 
 
-def test_a_single_layer_needs_no_special_care() -> None:
+def test_a_model_of_one_layer_is_initialized() -> None:
     model = RWKV7(ModelConfig(vocab_size=5, num_layers=1, dim=64))
     initialize(model, seed=0)
     assert all(value.isfinite().all() for value in model.parameters())
 
 
-def test_the_seed_fixes_the_initial_weights_and_leaves_torch_alone() -> None:
+def test_the_seed_determines_the_weights_without_the_global_generator() -> None:
     first, second, other = RWKV7(CONFIG), RWKV7(CONFIG), RWKV7(CONFIG)
     before = torch.random.get_rng_state()
     initialize(first, seed=5)

@@ -27,7 +27,7 @@ OLD_RULE = {"w": 32, "a": 32, "v": 32, "g": 96}
 
 
 def refused(folder: Path, weights: dict[str, Tensor]) -> str:
-    """What is said of a file with these weights."""
+    """Return the error message of a file with these weights."""
     path = official_file(folder, weights)
     with pytest.raises(CheckpointError, match=r"official\.pth") as caught:
         load_pth(path)
@@ -68,7 +68,7 @@ def test_sizes_are_read_from_the_shapes(tmp_path: Path, inner: dict[str, int]) -
     )
 
 
-def test_a_model_of_one_layer_takes_its_unused_width_from_the_file_or_the_rule(
+def test_a_model_of_one_layer_takes_its_unused_dim_from_the_file_or_the_rule(
     tmp_path: Path,
 ) -> None:
     with_branch = official_weights(layers=1, inner={**INNER, "v": 96})
@@ -129,7 +129,7 @@ def test_a_file_read_written_and_read_again_is_equal_bit_by_bit(
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_the_unused_branch_is_written_as_the_official_trainer_initialises_it(
+def test_the_unused_branch_is_written_with_its_official_initial_values(
     tmp_path: Path,
 ) -> None:
     model = load_pth(official_file(tmp_path))
@@ -146,7 +146,7 @@ def test_the_unused_branch_is_written_as_the_official_trainer_initialises_it(
     assert set(torch.load(bare, weights_only=True)) == set(model.network.state_dict())
 
 
-def test_a_part_of_a_larger_tensor_is_stored_alone(tmp_path: Path) -> None:
+def test_a_view_of_a_larger_tensor_is_stored_without_the_rest(tmp_path: Path) -> None:
     model = RWKV7(ModelConfig(vocab_size=8, num_layers=1, dim=64))
     initialize(model, seed=0)
     small = save_pth(MusicModel(model), tmp_path / "small.pth", dtype=torch.float32).stat().st_size
@@ -158,7 +158,7 @@ def test_a_part_of_a_larger_tensor_is_stored_alone(tmp_path: Path) -> None:
     assert torch.equal(load_pth(path).network.emb.weight, model.emb.weight)
 
 
-def test_load_model_reads_it_and_takes_the_tokenizer_settings_it_is_told(tmp_path: Path) -> None:
+def test_load_model_uses_the_given_tokenizer_settings(tmp_path: Path) -> None:
     path = official_file(tmp_path)
     assert load_model(path).tokenizer_settings is None
     settings = {"steps_per_quarter": 96, "velocities": 32, "max_parts": 32}
@@ -189,7 +189,7 @@ def test_the_first_tensor_of_another_shape_is_named_with_both(tmp_path: Path) ->
     assert ": blocks.0.att.w1 is [128], expected [C, D]: " in refused(tmp_path, weights)
 
 
-def test_a_missing_layer_is_noticed(tmp_path: Path) -> None:
+def test_a_missing_layer_is_refused(tmp_path: Path) -> None:
     weights = {
         name: value
         for name, value in official_weights().items()
@@ -198,7 +198,7 @@ def test_a_missing_layer_is_noticed(tmp_path: Path) -> None:
     assert ": blocks.1.ln1.weight is missing, expected [128]: " in refused(tmp_path, weights)
 
 
-def test_a_width_that_heads_do_not_divide_is_explained(tmp_path: Path) -> None:
+def test_a_dim_that_is_no_multiple_of_the_head_size_is_refused(tmp_path: Path) -> None:
     weights = official_weights()
     weights["emb.weight"] = torch.zeros(29, 100)
     assert refused(tmp_path, weights) == (
@@ -207,13 +207,13 @@ def test_a_width_that_heads_do_not_divide_is_explained(tmp_path: Path) -> None:
     )
 
 
-def test_a_surplus_tensor_is_named(tmp_path: Path) -> None:
+def test_an_unexpected_tensor_is_named(tmp_path: Path) -> None:
     weights = official_weights() | {"blocks.1.att.extra": torch.zeros(2, 3)}
     text = refused(tmp_path, weights)
     assert text.startswith(": blocks.1.att.extra is [2, 3], expected no such tensor: ")
 
 
-def test_sizes_no_model_has_are_refused(tmp_path: Path) -> None:
+def test_impossible_sizes_are_refused(tmp_path: Path) -> None:
     weights = official_weights()
     weights["emb.weight"] = torch.zeros(0, WIDTH)
     assert "is not an RWKV-7 model: its vocab_size must be at least 1, got 0" in refused(
@@ -239,11 +239,11 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
         ("model.layers.0.attn.r_proj.weight", "it has Hugging Face's names: use the .pth"),
     ],
 )
-def test_a_file_of_another_kind_is_recognised(tmp_path: Path, name: str, cause: str) -> None:
+def test_files_of_other_models_are_recognized(tmp_path: Path, name: str, cause: str) -> None:
     assert cause in refused(tmp_path, {name: torch.zeros(2, 64, 64)})
 
 
-def test_a_state_merged_into_a_model_is_recognised(tmp_path: Path) -> None:
+def test_a_state_merged_into_a_model_is_recognized(tmp_path: Path) -> None:
     weights = official_weights() | {"blocks.0.att.time_state": torch.zeros(2, 64, 64)}
     assert ": blocks.0.att.time_state is [2, 64, 64], expected no such tensor: a tuned state" in (
         refused(tmp_path, weights)
@@ -266,7 +266,7 @@ def test_half_a_file_is_refused(tmp_path: Path) -> None:
         load_pth(path)
 
 
-def test_the_form_before_torch_1_6_is_read(tmp_path: Path) -> None:
+def test_the_format_before_torch_1_6_is_read(tmp_path: Path) -> None:
     path = tmp_path / "old.pth"
     torch.save(official_weights(), path, _use_new_zipfile_serialization=False)
     assert torch.equal(
@@ -292,7 +292,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path: Path) -> None:
         ({"state_dict": {"a": torch.zeros(1)}}, "its entry 'state_dict' is a dict, expected a t"),
     ],
 )
-def test_a_file_of_something_else_than_tensors_is_refused(
+def test_a_file_without_named_tensors_is_refused(
     tmp_path: Path, content: object, message: str
 ) -> None:
     path = tmp_path / "content.pth"
@@ -301,7 +301,7 @@ def test_a_file_of_something_else_than_tensors_is_refused(
         load_pth(path)
 
 
-def test_a_place_without_a_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"there is no file .*nowhere\.pth: check"):
         load_pth(tmp_path / "nowhere.pth")
     with pytest.raises(
@@ -310,7 +310,7 @@ def test_a_place_without_a_file_is_refused(tmp_path: Path) -> None:
         load_pth(tmp_path)
 
 
-def test_what_the_rwkv_package_could_not_open_is_not_written(tmp_path: Path) -> None:
+def test_names_and_dtypes_that_the_rwkv_package_cannot_open_are_refused(tmp_path: Path) -> None:
     model = load_pth(official_file(tmp_path))
     with pytest.raises(InputError, match=r"ends in .pth, got 'model.pt': rename it"):
         save_pth(model, tmp_path / "model.pt")

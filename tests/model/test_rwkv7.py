@@ -41,7 +41,7 @@ def test_recurrent_steps_equal_the_parallel_forward() -> None:
         torch.testing.assert_close(logits, expected[:, place])
 
 
-def test_the_future_never_reaches_the_past() -> None:
+def test_later_tokens_do_not_change_earlier_logits() -> None:
     model = perturbed()
     before, _ = model(IDS)
     changed = IDS.clone()
@@ -73,7 +73,7 @@ def test_every_parameter_gets_a_gradient() -> None:
         assert value.grad.abs().max() > 0, name
 
 
-def test_states_can_be_repeated_and_dropped() -> None:
+def test_rows_of_a_state_can_be_repeated_and_dropped() -> None:
     model = perturbed()
     _, state = model(IDS)
     chosen = state.select([1, 1, 0])
@@ -84,7 +84,7 @@ def test_states_can_be_repeated_and_dropped() -> None:
     assert chosen.num_values * 2 == state.num_values * 3
 
 
-def test_dropout_falls_on_both_mixings_and_only_while_training() -> None:
+def test_dropout_applies_to_both_mixings_in_training_only() -> None:
     model = perturbed(ModelConfig(vocab_size=23, num_layers=1, dim=128, dropout=0.5))
     torch.testing.assert_close(model(IDS)[0], perturbed(model_without_dropout(model))(IDS)[0])
     seen: list[torch.Tensor] = []
@@ -101,7 +101,7 @@ def model_without_dropout(model: RWKV7) -> ModelConfig:
     return ModelConfig.from_dict({**model.config.to_dict(), "dropout": 0.0})
 
 
-def test_bfloat16_products_stay_near_and_keep_the_state_in_float32() -> None:
+def test_bfloat16_products_stay_close_and_keep_the_state_in_float32() -> None:
     model = perturbed().float()
     exact, _ = model(IDS)
     with torch.autocast("cpu", torch.bfloat16):

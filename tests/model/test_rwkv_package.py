@@ -66,14 +66,16 @@ def assert_agreement(folder: Path, model: RWKV7) -> None:
 
 
 @pytest.mark.parametrize("block_0_value", [True, False])
-def test_an_official_file_means_the_same_to_both(tmp_path: Path, block_0_value: bool) -> None:
+def test_an_official_file_gives_the_same_logits_in_the_rwkv_package(
+    tmp_path: Path, block_0_value: bool
+) -> None:
     torch.save(official_weights(block_0_value=block_0_value), tmp_path / "model.pth")
     model = load_pth(tmp_path / "model.pth")
     assert model.config.vocab_size == VOCAB
     assert_agreement(tmp_path, model.network)
 
 
-def test_a_trained_model_written_here_means_the_same_to_both(tmp_path: Path) -> None:
+def test_a_trained_model_gives_the_same_logits_in_the_rwkv_package(tmp_path: Path) -> None:
     model = load_model("bach")
     save_pth(model, tmp_path / "model.pth", dtype=torch.float32)
     assert_agreement(tmp_path, model.network)

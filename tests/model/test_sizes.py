@@ -54,7 +54,7 @@ def test_sizes_are_those_published(layers: int, dim: int, millions: float) -> No
     assert counted / 1e6 == pytest.approx(millions, abs=0.1)
 
 
-def test_inner_widths_follow_the_rule_unless_given() -> None:
+def test_low_rank_dims_follow_the_rule_unless_given() -> None:
     rule = ModelConfig(vocab_size=5, num_layers=1, dim=512)
     widths = (
         rule.decay_low_rank_dim,
@@ -96,6 +96,6 @@ def test_a_setting_of_another_version_is_refused() -> None:
         ({"dropout": 1.5}, r"dropout must be in \[0, 1\), got 1.5"),
     ],
 )
-def test_sizes_that_make_no_model_are_refused(sizes: dict[str, float], message: str) -> None:
+def test_invalid_sizes_are_refused(sizes: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ModelConfig(**{"vocab_size": 5, "num_layers": 1, "dim": 64, **sizes})

@@ -115,7 +115,7 @@ def test_what_a_state_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     assert torch.equal(back.layers[2].wkv, state.layers[2].wkv)
 
 
-def test_a_state_through_the_list_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_a_state_survives_the_conversion_to_a_list_and_back(tmp_path: Path) -> None:
     model = load_pth(official_file(tmp_path))
     with torch.no_grad():
         whole, _ = model(IDS)

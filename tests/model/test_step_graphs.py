@@ -40,7 +40,7 @@ def decoders() -> tuple[Decoder, Decoder, Recorder]:
     return plain, graphed, recorder
 
 
-def test_replayed_steps_equal_plain_ones_at_every_batch_size() -> None:
+def test_replayed_steps_equal_direct_ones_for_every_batch_size() -> None:
     plain, graphed, recorder = decoders()
     for batch_size in (1, 3, 1):
         states = [each.new_state(batch_size) for each in (plain, graphed)]
@@ -54,7 +54,7 @@ def test_replayed_steps_equal_plain_ones_at_every_batch_size() -> None:
     assert recorder.replays == 12
 
 
-def test_a_capture_leaves_the_state_it_began_with_alone() -> None:
+def test_a_capture_does_not_change_the_state() -> None:
     _, graphed, _ = decoders()
     first, second = graphed.new_state(), graphed.new_state()
     once = graphed.step(torch.tensor([3]), first)
@@ -63,7 +63,7 @@ def test_a_capture_leaves_the_state_it_began_with_alone() -> None:
     assert torch.equal(first.wkv, second.wkv)
 
 
-def test_logits_are_the_callers_to_keep() -> None:
+def test_replays_do_not_overwrite_earlier_logits() -> None:
     _, graphed, _ = decoders()
     state = graphed.new_state()
     logits = graphed.step(torch.tensor([3]), state)

@@ -45,7 +45,7 @@ def logits(owner: MusicModel, style: Style | None) -> torch.Tensor:
     return found
 
 
-def test_strength_zero_is_the_bare_model_and_strength_one_is_not() -> None:
+def test_strength_zero_equals_no_style_and_strength_one_does_not() -> None:
     owner = model()
     style = style_of(owner)
     assert torch.equal(logits(owner, style.scaled(0.0)), logits(owner, None))
@@ -62,7 +62,7 @@ def test_every_sequence_of_a_batch_begins_with_the_same_matrices() -> None:
         assert not layer.time_shift.any()
 
 
-def test_mixing_is_a_weighted_sum_and_equal_shares_by_default() -> None:
+def test_mixing_is_a_weighted_sum_with_equal_weights_by_default() -> None:
     owner = model()
     first, second = style_of(owner, 1), style_of(owner, 2)
     mixed = mix_styles([first, second], [0.25, 2.0])
@@ -73,7 +73,7 @@ def test_mixing_is_a_weighted_sum_and_equal_shares_by_default() -> None:
     assert mixed.base == first.base
 
 
-def test_a_style_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
+def test_a_saved_style_loads_unchanged(tmp_path: Path) -> None:
     owner = model()
     style = Style(style_of(owner).wkv, fingerprint(owner), {"files": ["a.mid"]})
     back = load_style(save_style(style, tmp_path / "my.style"), owner)
@@ -81,7 +81,7 @@ def test_a_style_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     assert (back.base, back.notes) == (style.base, style.notes)
 
 
-def test_a_state_of_rwkv_peft_is_a_style_too(tmp_path: Path) -> None:
+def test_a_state_file_of_rwkv_peft_is_read_as_a_style(tmp_path: Path) -> None:
     owner = model()
     style = style_of(owner)
     back = load_style(save_state(style.state(owner), tmp_path / "state.pth"), owner)
@@ -111,7 +111,7 @@ def test_a_style_of_another_model_is_refused_with_both_names(tmp_path: Path) -> 
         load_style(path, larger)
 
 
-def test_files_that_are_no_styles_are_refused_with_a_reason(tmp_path: Path) -> None:
+def test_files_that_are_not_styles_are_refused(tmp_path: Path) -> None:
     owner = model()
     with pytest.raises(CheckpointError, match="there is no file"):
         load_style(tmp_path / "nowhere.style", owner)
@@ -123,7 +123,7 @@ def test_files_that_are_no_styles_are_refused_with_a_reason(tmp_path: Path) -> N
         load_style(tmp_path / "half.style", owner)
 
 
-def test_styles_that_cannot_be_mixed_say_why() -> None:
+def test_styles_of_different_models_are_not_mixed() -> None:
     owner, other = model(), model(seed=1)
     with pytest.raises(InputError, match="give at least one style, got 0"):
         mix_styles([])
