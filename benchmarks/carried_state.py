@@ -6,7 +6,7 @@ r"""What training with `--carry-state` teaches: three ways to read the same piec
 The same model, seed, steps and nearly the same tokens a step; read as windows, as stretches of
 whole pieces each begun anew, and as stretches with the state handed on. Only the last two differ in
 nothing but the state: windows also score their completions alone. Each run is a run directory; one
-that is there goes on, or is measured if it is finished.
+that exists is resumed, or measured if it is finished.
 """
 
 import argparse

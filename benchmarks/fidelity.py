@@ -130,7 +130,7 @@ def pedal_switches(track: symusic.Track) -> Array:
 
 
 def signatures(score: symusic.Score, grid: Grid) -> list[tuple[int, int, int]]:
-    """Those that are in force at some tick and differ from the one before, in grid steps."""
+    """Return those that are current at some tick and differ from the one before, in grid steps."""
     stated = sorted(score.time_signatures, key=lambda sign: sign.time)
     last = {sign.time: (sign.numerator, sign.denominator) for sign in stated}
     found: list[tuple[int, int, int]] = []

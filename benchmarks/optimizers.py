@@ -3,7 +3,7 @@
     python -m benchmarks.optimizers --runs runs --json benchmarks/results/optimizers.json
 
 Each optimizer is given several peak learning rates, since what is good for one is not for the
-other. Each run is a run directory; one that is there goes on, or is told of if it is finished.
+other. Each run is a run directory; one that exists is resumed, or reported if finished.
 """
 
 import argparse

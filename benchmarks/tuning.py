@@ -3,7 +3,7 @@
     python -m benchmarks.tuning --music FOLDER [FOLDER ...] --json benchmarks/results/tuning.json
 
 Of each folder, files are drawn by seed: some to learn from (the first 1, 5 and 20 of one list) and
-others to measure on. A figure is nats per note of the withheld files' completions, in the windows
+others to measure on. A figure is nats per note of the held-out files' completions, in the windows
 that training uses. Whole recordings of one piece in two files are the folder's affair.
 """
 
@@ -28,7 +28,7 @@ from rwkv_music.training.finetuning.weight_tuning import tune_weights
 
 SIZES = (1, 5, 20)
 METHODS = ("state", "lora")
-WITHHELD = 10
+NUM_HELD_OUT = 10
 FEWEST_BARS = 8
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         for row in measure_folder(folder, given.model, seed=given.seed, quick=given.quick)
     ]
     settings = {
-        "model": given.model, "seed": given.seed, "quick": given.quick, "withheld": WITHHELD,
+        "model": given.model, "seed": given.seed, "quick": given.quick, "held_out": NUM_HELD_OUT,
     }  # fmt: skip
     report = {"settings": settings, "rows": rows, "machine": machine("rwkv-music", "peft")}
     write_report(report, given.json)
@@ -58,8 +58,8 @@ def measure_folder(
 ) -> list[dict[str, Any]]:
     """Every method and number of files on one folder."""
     sizes = SIZES[:1] if quick else SIZES
-    withheld = 1 if quick else WITHHELD
-    files = drawn(folder, sizes[-1] + withheld, seed)
+    num_held_out = 1 if quick else NUM_HELD_OUT
+    files = drawn(folder, sizes[-1] + num_held_out, seed)
     model = load_model(model_name)
     held_out = tuning_windows(model, files[sizes[-1] :], TuningConfig())
     untuned = nats_per_note(model, held_out)

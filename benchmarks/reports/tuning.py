@@ -4,7 +4,7 @@ from benchmarks.reports import Report, table
 
 
 def tables(report: Report) -> list[str]:
-    """Nats per note of withheld files before and after."""
+    """Nats per note of held-out files before and after."""
     head = (
         "music, method, files", "numbers trained", "seconds", "nats a note, untuned", "tuned",
         "change",

@@ -23,7 +23,7 @@ Rows = Float[Tensor, "scored C"]
 HeadWeight = Float[Tensor, "V C"]
 
 
-class Objective(NamedTuple):
+class HeadLoss(NamedTuple):
     """Objective of the optimizer and nats of each scored target."""
 
     objective: Float[Tensor, ""]
@@ -91,7 +91,7 @@ def completion_objective(
     logit_penalty: float = 0.0,
     divide_by: float | None = None,
     chunk: int | None = None,
-) -> Objective:
+) -> HeadLoss:
     """Return the objective and the nats of each scored target, in one pass over the logits.
 
     Gradients are computed in the forward pass, chunk by chunk: `backward` can be called once, and
@@ -129,7 +129,7 @@ def completion_objective(
         chunk=_chunk_size(chunk, head_weight),
         with_gradient=torch.is_grad_enabled(),
     )
-    return Objective(*_ChunkedHead.apply(rows, head_weight, scored_targets, options))  # type: ignore[no-untyped-call]
+    return HeadLoss(*_ChunkedHead.apply(rows, head_weight, scored_targets, options))  # type: ignore[no-untyped-call]
 
 
 def _scored(

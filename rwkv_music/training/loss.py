@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from rwkv_music.data import Batch
 from rwkv_music.model import RWKV7, ModelState
-from rwkv_music.ops.cross_entropy import Objective, completion_objective
+from rwkv_music.ops.cross_entropy import HeadLoss, completion_objective
 from rwkv_music.training.config import TrainingConfig
 
 
 class LossOutput(NamedTuple):
     """Loss of a batch, and the state behind it."""
 
-    objective: Objective
+    objective: HeadLoss
     state: ModelState
     """After the last token, with its autograd history."""
 

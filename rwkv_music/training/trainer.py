@@ -13,7 +13,7 @@ from rwkv_music.data import Batch
 from rwkv_music.devices import keep_freed_memory
 from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
-from rwkv_music.ops.cross_entropy import Objective
+from rwkv_music.ops.cross_entropy import HeadLoss
 from rwkv_music.tokenizer import Vocabulary
 from rwkv_music.tokenizer.vocabulary import TokenType
 from rwkv_music.training.config import TrainingConfig
@@ -190,12 +190,12 @@ class Trainer:
             self.group.send_command(GATHER_MODEL)
         return self.state.full_model()
 
-    def loss(self, batch: Batch, *, divide_by: float) -> Objective:
+    def loss(self, batch: Batch, *, divide_by: float) -> HeadLoss:
         """Return the loss of a batch on the model's device, and the nats of its scored tokens."""
         before = self.state.carried if batch.continues else None
         objective, after = self._loss(batch, before, divide_by)
         self.state.carried = after.detach() if batch.continues else None
-        return cast("Objective", objective)
+        return cast("HeadLoss", objective)
 
     def _count_tokens(self, batches: Sequence[Batch]) -> TokenCounts:
         local = [

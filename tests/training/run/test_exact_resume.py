@@ -1,4 +1,4 @@
-"""A run that is killed and goes on gives the numbers of one that never was, to the last bit."""
+"""A run that is killed and resumed gives the numbers of an uninterrupted one, bit for bit."""
 
 import json
 import os
@@ -150,7 +150,7 @@ def test_a_kill_while_settings_or_status_are_written_changes_no_number(
 def refused_for_want_of_room(
     found: subprocess.CompletedProcess[str], config: TrainingConfig, expected: RunDirectory
 ) -> None:
-    """The message names the checkpoint that is kept; with room again the run goes on from it."""
+    """The message names the checkpoint that is kept; with free space the run resumes from it."""
     run = RunDirectory(config.out_path)
     assert found.returncode == 2, found.stderr
     assert "cannot write the checkpoint" in found.stdout
