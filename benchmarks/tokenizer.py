@@ -1,12 +1,12 @@
-"""Measure the tokenizer on real music: what survives, and how fast, beside MidiTok's REMI.
+"""Measure fidelity and speed of the tokenizer on real music, compared with MidiTok's REMI.
 
     python -m benchmarks.tokenizer ../shared/data --json benchmarks/results/tokenizer.json
 
 Fidelity is measured on every file of POP909, Freedoom and Groove; speed on every n-th file of the
 first two, against REMI at its finest grid (48 positions a quarter) with tempos, signatures and
-pedals. Contestants take turns in one process, each going through all files of a set. A ratio is of
-processor time summed over files, each file's time being the least of its turns, which other work
-on the machine disturbs least.
+pedals. The implementations take turns in one process, each over all files of a set. A ratio is of
+processor time summed over files; the time of a file is the least of its turns, which other work on
+the machine disturbs least.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PEER = "MidiTok REMI"
 
 
 def main() -> None:
-    """Measure and print everything."""
+    """Measure, and print the report."""
     given = arguments()
     rng = np.random.default_rng(given.seed)
     tokenizer = Tokenizer()
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for on the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help=f"folder that holds {', '.join(SETS)}")
     parser.add_argument("--every-timed", type=int, default=5, help="time every n-th file")
@@ -77,14 +77,14 @@ def arguments() -> argparse.Namespace:
 
 
 def read_set(folder: Path, every: int) -> list[symusic.Score]:
-    """Every n-th MIDI file below a folder."""
+    """Read every n-th MIDI file below a folder."""
     return [load_score(path) for path in sorted(folder.rglob("*.mid"))[::every]]
 
 
 def fidelity(
     scores: list[symusic.Score], tokenizer: Tokenizer, cuts: int, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """What survives of a set of files."""
+    """Measure the fidelity of a set of files."""
     found: list[Fidelity] = []
     tokens = refused = idempotent = wrong = 0
     cut_at = np.bincount(rng.integers(len(scores), size=cuts), minlength=len(scores))
@@ -110,14 +110,14 @@ def fidelity(
 
 
 def option(steps: int, velocities: int, scores: list[symusic.Score]) -> dict[str, Any]:
-    """Fidelity with other settings."""
+    """Measure fidelity with other settings."""
     tokenizer = Tokenizer(steps_per_quarter=steps, velocities=velocities)
     row = fidelity(scores, tokenizer, 0, np.random.default_rng(0))
     return {"settings": tokenizer.settings, "vocabulary": tokenizer.vocabulary.num_used, **row}
 
 
 def remi() -> Any:  # noqa: ANN401 - miditok's class
-    """MidiTok's REMI at its finest grid, with what we write too."""
+    """Return MidiTok's REMI at its finest grid, with the same kinds of event as ours."""
     import miditok
 
     config = miditok.TokenizerConfig(
@@ -140,15 +140,15 @@ loops_forced = partial(temporary_env_var, VARIABLE)
 def speed(
     timed: dict[str, list[symusic.Score]], tokenizer: Tokenizer, turns: int
 ) -> list[dict[str, Any]]:
-    """Times of encoding and decoding by set and pooled, for each contestant."""
+    """Measure encoding and decoding by set and pooled, for each implementation."""
     peer = remi()
-    contestants = [PEER, "numpy", *(["native"] if load_library().functions else [])]
+    implementations = [PEER, "numpy", *(["native"] if load_library().functions else [])]
     seconds = {
         name: {
-            **in_turns("encode", contestants, scores, scores, tokenizer, peer, turns),
+            **in_turns("encode", implementations, scores, scores, tokenizer, peer, turns),
             **in_turns(
                 "decode",
-                contestants,
+                implementations,
                 [tokenizer.encode(score) for score in scores],
                 [peer.encode(score) for score in scores],
                 tokenizer,
@@ -163,7 +163,7 @@ def speed(
     for names in [(name,) for name in timed] + [tuple(timed)]:
         played = sum(notes[name] for name in names)
         files = sum(len(timed[name]) for name in names)
-        for who in contestants:
+        for who in implementations:
             row: dict[str, Any] = {"set": " + ".join(names), "files": files, "who": who}
             for way in ("encode", "decode"):
                 taken = sum(seconds[name][way, who] for name in names)
@@ -176,20 +176,20 @@ def speed(
 
 def in_turns(
     way: str,
-    contestants: list[str],
+    implementations: list[str],
     ours: list[Any],
     theirs: list[Any],
     tokenizer: Tokenizer,
     peer: Any,  # noqa: ANN401
     turns: int,
 ) -> dict[tuple[str, str], float]:
-    """Processor seconds of each contestant for all files: the sum of the files' quickest.
+    """Return processor seconds of each implementation for all files, the least of each file summed.
 
-    In a turn, each contestant goes through all files once, as one who prepares a folder does.
+    In a turn, each implementation processes all files once, as when a folder is prepared.
     """
-    taken = {who: np.zeros((turns + 1, len(ours))) for who in contestants}
+    taken = {who: np.zeros((turns + 1, len(ours))) for who in implementations}
     for turn in range(turns + 1):
-        for who in contestants:
+        for who in implementations:
             work: Callable[[Any], object] = getattr(peer if who == PEER else tokenizer, way)
             with loops_forced("numpy" if who == PEER else who):
                 for place, given in enumerate(theirs if who == PEER else ours):

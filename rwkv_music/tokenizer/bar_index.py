@@ -14,6 +14,12 @@ from rwkv_music.tokenizer.vocabulary import Vocabulary
 from rwkv_music.tokenizer.writer import signature_tokens, tempo_tokens
 
 Ids = UInt16[np.ndarray, " _"]
+# Plain numbers: comparing an array with a member of an enumeration is slow.
+_BAR = int(EventType.BAR)
+_TEMPO = int(EventType.TEMPO)
+_PEDAL_UP = int(EventType.PEDAL_UP)
+_PEDAL_DOWN = int(EventType.PEDAL_DOWN)
+_NOTE = int(EventType.NOTE)
 Indices = Int[np.ndarray, " _"]
 
 BAR_ROW = np.dtype([
@@ -43,7 +49,7 @@ def index_bars(ids: Ids, vocabulary: Vocabulary) -> BarRows:
         InputError: If the ids do not begin with a header.
     """
     table = read_events(ids, vocabulary)
-    if table is None or not table.header.programs or EventType.BAR not in table.values.types:
+    if table is None or not table.header.programs or _BAR not in table.values.types:
         raise InputError("the ids are not a piece: they need BOS, a header and a bar")
     assert table.tokens is not None  # they were read
     return _rows(table, table.tokens, len(ids), vocabulary)
@@ -51,15 +57,15 @@ def index_bars(ids: Ids, vocabulary: Vocabulary) -> BarRows:
 
 def _rows(table: EventTable, tokens: Indices, num_tokens: int, vocabulary: Vocabulary) -> BarRows:
     types, times = table.values.types, table.values.times
-    bars = (types == EventType.BAR).nonzero()[0]
+    bars = (types == _BAR).nonzero()[0]
     first = _first_behind_state(types, times, bars)
     rows = np.zeros(len(bars), dtype=BAR_ROW)
     rows["bar"] = tokens[bars]
     rows["skipped"] = _end_of_event(table, tokens, first - 1) - tokens[bars] - 1
     _add_tempos(rows, table, first, vocabulary)
     _add_signatures(rows, table, bars, vocabulary)
-    sounds = (types >= EventType.PEDAL_UP).nonzero()[0]
-    if (types[sounds] < EventType.NOTE).any():
+    sounds = (types >= _PEDAL_UP).nonzero()[0]
+    if (types[sounds] < _NOTE).any():
         rows["pedals"] = _pedals_down(table, first)
     next_sound = sounds.searchsorted(first)
     rows["first_sound"] = np.append(tokens[sounds], num_tokens)[next_sound]
@@ -78,7 +84,7 @@ def _first_behind_state(
     It may be the index behind the last event.
     """
     bar_times = times[bars].repeat(np.diff(bars, append=len(types)))
-    states = (types >= EventType.TEMPO) & (types <= EventType.PEDAL_DOWN)
+    states = (types >= _TEMPO) & (types <= _PEDAL_DOWN)
     states &= times == np.concatenate([times[: bars[0]] - 1, bar_times])
     others = np.append((~states).nonzero()[0], len(types))
     first: Indices = others[others.searchsorted(bars, side="right")]
@@ -87,11 +93,9 @@ def _first_behind_state(
 
 def _end_of_event(table: EventTable, tokens: Indices, events: Indices) -> Indices:
     """Index behind the last token of bars, tempos and pedal switches."""
-    has_two_more = (table.values.third_tokens[events] != 0) & (
-        table.values.types[events] == EventType.BAR
-    )
+    has_two_more = (table.values.third_tokens[events] != 0) & (table.values.types[events] == _BAR)
     has_one_more = (table.values.second_tokens[events] != 0) & (
-        table.values.types[events] == EventType.TEMPO
+        table.values.types[events] == _TEMPO
     )
     ends: Indices = tokens[events] + 1 + 2 * has_two_more + has_one_more
     return ends
@@ -99,7 +103,7 @@ def _end_of_event(table: EventTable, tokens: Indices, events: Indices) -> Indice
 
 def _add_tempos(rows: BarRows, table: EventTable, first: Indices, vocabulary: Vocabulary) -> None:
     """Add the ids of the tempo that holds at each bar."""
-    changes = (table.values.types == EventType.TEMPO).nonzero()[0]
+    changes = (table.values.types == _TEMPO).nonzero()[0]
     tempo, *fraction = tempo_tokens(table.header.tempo, vocabulary)
     current = changes.searchsorted(first)
     tempos = vocabulary.tempo.start + table.values.pitches[changes]
@@ -124,11 +128,11 @@ def _add_signatures(
 def _pedals_down(table: EventTable, first: Indices) -> Int64[np.ndarray, " bars"]:
     """For each bar, the parts whose last switch before `first` is down, as bits."""
     types, parts = table.values.types, table.values.parts
-    switches = ((types == EventType.PEDAL_UP) | (types == EventType.PEDAL_DOWN)).nonzero()[0]
+    switches = ((types == _PEDAL_UP) | (types == _PEDAL_DOWN)).nonzero()[0]
     down = np.zeros(len(first), dtype=np.int64)
     of_part = parts[switches]
     for part in np.unique(of_part).tolist():
         own = switches[of_part == part]
-        states = np.append(types[own] == EventType.PEDAL_DOWN, False)  # the last for "none before"
+        states = np.append(types[own] == _PEDAL_DOWN, False)  # the last for "none before"
         down |= states[np.searchsorted(own, first) - 1].astype(np.int64) << part
     return down

@@ -56,6 +56,10 @@ class EventType(IntEnum):
     """The same of a drum part. Drum parts come last, so that notes are sorted by part."""
 
 
+# Plain numbers: comparing an array with a member of an enumeration is slow.
+_TEMPO, _PEDAL_UP = int(EventType.TEMPO), int(EventType.PEDAL_UP)
+
+
 class Header(NamedTuple):
     """What holds at the first bar of a stream."""
 
@@ -129,7 +133,7 @@ class EventTable:
         values = self.values
         keys = values.times.astype(np.int64) << TIME_SHIFT
         keys |= values.types.astype(np.int64) << TYPE_SHIFT
-        parts = values.parts * (values.types >= EventType.PEDAL_UP)
+        parts = values.parts * (values.types >= _PEDAL_UP)
         keys |= parts.astype(np.int64) << PART_SHIFT
         keys |= values.pitches.astype(np.int64) << PITCH_SHIFT
         keys |= values.second_tokens.astype(np.int64) << TOKEN_BITS
@@ -141,7 +145,7 @@ class EventTable:
         """The events in columns."""
         keys = self.keys
         types = (keys >> TYPE_SHIFT) & TYPE_MASK
-        is_tempo = types == EventType.TEMPO
+        is_tempo = types == _TEMPO
         return EventValues(
             times=keys >> TIME_SHIFT,
             types=types,

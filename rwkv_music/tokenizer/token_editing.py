@@ -11,6 +11,10 @@ from rwkv_music.tokenizer.vocabulary import Vocabulary
 from rwkv_music.tokenizer.writer import write_events
 
 Ids = UInt16[np.ndarray, " _"]
+# Plain numbers: comparing an array with a member of an enumeration is slow.
+_BAR = int(EventType.BAR)
+_TEMPO = int(EventType.TEMPO)
+_PEDAL_UP = int(EventType.PEDAL_UP)
 
 
 def without_part(ids: Ids, part: int, vocabulary: Vocabulary) -> Ids:
@@ -35,9 +39,9 @@ def without_part(ids: Ids, part: int, vocabulary: Vocabulary) -> Ids:
         raise InputError(
             f"part {part} does not exist: the stream has {len(programs)}, counted from 0"
         )
-    has_part = table.values.types >= EventType.PEDAL_UP
+    has_part = table.values.types >= _PEDAL_UP
     rest = table.select(~has_part | (table.values.parts != part))
-    has_part = rest.values.types >= EventType.PEDAL_UP
+    has_part = rest.values.types >= _PEDAL_UP
     if not has_part.any() or (rest.is_complete and _ends_earlier(rest, vocabulary)):
         return ids
     keys = rest.keys - ((has_part & (rest.values.parts > part)).astype(np.int64) << PART_SHIFT)
@@ -49,15 +53,15 @@ def without_part(ids: Ids, part: int, vocabulary: Vocabulary) -> Ids:
 def _ends_earlier(table: EventTable, vocabulary: Vocabulary) -> bool:
     """Whether the last bar holds no event, or nothing sounds at the last tempo."""
     types, times = table.values.types, table.values.times
-    last_event = int(times[types >= EventType.TEMPO].max())
-    last_tempo = int(times[types == EventType.TEMPO].max(initial=-1))
-    last_bar = int(times[types == EventType.BAR][-1])
+    last_event = int(times[types >= _TEMPO].max())
+    last_tempo = int(times[types == _TEMPO].max(initial=-1))
+    last_bar = int(times[types == _BAR][-1])
     return last_event < last_bar or last_tempo >= int(_sound_ends(table, vocabulary).max())
 
 
 def _sound_ends(table: EventTable, vocabulary: Vocabulary) -> Int64[np.ndarray, " sounds"]:
     """When each note ends, and when each pedal switch happens."""
-    sounds = table.select(table.values.types >= EventType.PEDAL_UP)
+    sounds = table.select(table.values.types >= _PEDAL_UP)
     ends: Int64[np.ndarray, " sounds"] = sounds.values.times.copy()
     ends += decoding_tables(vocabulary).durations.take(sounds.values.third_tokens)
     return ends
