@@ -34,7 +34,7 @@ def tables(report: Report) -> list[str]:
         for name, row in report["rows"].items()
     }
     settings = {
-        f"{row['settings']['ticks_per_quarter']} steps, {row['settings']['velocities']} velocities "
+        f"{row['settings']['steps_per_quarter']} steps, {row['settings']['velocities']} velocities "
         f"({row['vocabulary']:,} ids)": row
         for row in report["options"]
     }

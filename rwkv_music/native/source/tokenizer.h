@@ -58,10 +58,11 @@ struct DecodingTables {
 // Division of numbers from 0 to 2^52 by one divisor, several times as fast as the instruction.
 class Divider {
  public:
-  explicit Divider(int64_t divisor) : divisor_(divisor), inverse_(1.0 / divisor) {}
+  explicit Divider(int64_t divisor) : divisor_(divisor), inverse_(~uint64_t{0} / divisor) {}
 
   int64_t operator()(int64_t number) const {
-    int64_t quotient = static_cast<int64_t>(static_cast<double>(number) * inverse_);
+    int64_t quotient =
+        static_cast<int64_t>(static_cast<unsigned __int128>(number) * inverse_ >> 64);
     const int64_t rest = number - quotient * divisor_;
     quotient += rest >= divisor_;  // the product is off by one at most
     return quotient - (rest < 0);
@@ -69,7 +70,7 @@ class Divider {
 
  private:
   int64_t divisor_;
-  double inverse_;
+  uint64_t inverse_;  // 2^64 / divisor, rounded down
 };
 
 // Rounds ticks to the nearest grid step; halfway goes up. Ticks are below 2^32, and steps a quarter
