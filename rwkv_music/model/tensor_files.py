@@ -48,9 +48,10 @@ def checkpoint_writer(path: Path) -> Iterator[Path]:
         with atomic_writer(path) as partial:
             yield partial
     except (OSError, SafetensorError, RuntimeError) as error:  # torch.save raises RuntimeError
+        reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
-            f"cannot write the checkpoint {path} ({error}): free some disk space or choose another "
-            "folder"
+            f"cannot write the checkpoint {path} ({reason}): free some disk space or choose "
+            "another folder"
         ) from error
 
 

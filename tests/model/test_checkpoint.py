@@ -1,5 +1,6 @@
 """Checkpoints: what is written comes back, and what does not fit is refused in one line."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -108,7 +109,9 @@ def test_a_path_that_cannot_be_written_is_refused_without_leftovers(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("problem", [SafetensorError("disk full"), OSError("disk full")])
+@pytest.mark.parametrize(
+    "problem", [SafetensorError("disk full"), OSError(errno.ENOSPC, "disk full")]
+)
 def test_a_write_that_fails_half_way_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:

@@ -1,6 +1,7 @@
 """The official .pth: what RWKV-LM writes is read, what is written fits it, the rest is named."""
 
 import argparse
+import errno
 from pathlib import Path
 
 import pytest
@@ -318,7 +319,7 @@ def test_names_and_dtypes_that_the_rwkv_package_cannot_open_are_refused(tmp_path
         save_pth(model, tmp_path / "model.pth", dtype=torch.float64)
 
 
-@pytest.mark.parametrize("problem", [RuntimeError("disk full"), OSError("disk full")])
+@pytest.mark.parametrize("problem", [RuntimeError("disk full"), OSError(errno.ENOSPC, "disk full")])
 def test_a_write_that_fails_half_way_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
