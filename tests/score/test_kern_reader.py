@@ -188,3 +188,9 @@ def test_notes_outside_of_midi_are_reported_as_missing() -> None:
 def test_humdrum_without_kern_is_refused() -> None:
     with pytest.raises(InputError, match=r"has no \*\*kern spine"):
         read("**text", "la", "*-")
+
+
+def test_splits_into_too_many_spines_are_refused_at_once() -> None:
+    many = "\t".join(["*^4000"] * 3)
+    with pytest.raises(InputError, match="more than 4096 spines"):
+        read("**kern", "*^3", many.replace("\t", " "), "4c 4c 4c", "*-")

@@ -307,3 +307,11 @@ def test_a_document_that_lasts_for_ever_is_refused() -> None:
 def test_printed_bars_of_the_longest_part_count() -> None:
     assert TIME in document(rest(16))
     assert bars(document(rest(8) + backup(8) + pitch("C4", 16), pitch("C4", 16))) == [0, 4, 8]
+
+
+@pytest.mark.parametrize("number", ["1e999999999", "9" * 400, "nan", "1/0"])
+def test_numbers_that_would_take_for_ever_are_refused(number: str) -> None:
+    for tag in ("divisions", "duration"):
+        text = document(pitch("C4")).replace(f"<{tag}>4<", f"<{tag}>{number}<")
+        with pytest.raises(InputError, match=r"cannot be read|lasts"):
+            read(text)

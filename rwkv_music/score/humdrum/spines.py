@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-_SPLIT = re.compile(r"\*\^(\d+)?$")
+_SPLIT = re.compile(r"\*\^(\d{1,4})?$")
 _MAX_SPINES = 4096
 
 
@@ -106,6 +106,8 @@ class SpineReader:
             if match := _SPLIT.match(mark):
                 copies = min(int(match[1] or 2), _MAX_SPINES)
                 strands += [strand, *(strand.copy() for _ in range(copies - 1))]
+                if len(strands) > _MAX_SPINES:
+                    raise ValueError(f"more than {_MAX_SPINES} spines")
             elif (
                 mark == "*v"
                 and previous_mark == "*v"

@@ -5,6 +5,19 @@ from fractions import Fraction
 from xml.etree import ElementTree as ET
 
 _MAX_BEATS = 255
+_DECIMAL = re.compile(r"\s*([+-]?\d{1,18}(?:\.\d{0,9})?)\s*")
+
+
+def read_decimal(text: str) -> Fraction:
+    """Return a decimal number of divisions.
+
+    Raises:
+        ValueError: If it is not a number, or has an exponent or more than 18 digits.
+    """
+    number = _DECIMAL.fullmatch(text)
+    if number is None:
+        raise ValueError(f"'{text[:20]}' is not a number of divisions")
+    return Fraction(number[1])
 
 
 def read_time(attributes: ET.Element) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from rwkv_music.score.musicxml.attributes import read_decimal
 from rwkv_music.score.musicxml.note_writer import add_pitch, spell
 
 _SWITCHES = {
@@ -147,4 +148,4 @@ def _switches(direction: ET.Element, measure: int, quarters: Fraction) -> Iterat
 
 
 def _number(element: ET.Element, tag: str) -> Fraction:
-    return Fraction((element.findtext(tag) or "0").strip())
+    return read_decimal(element.findtext(tag) or "0")

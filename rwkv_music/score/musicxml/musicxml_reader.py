@@ -8,10 +8,10 @@ out: they take their time from another note, and the file does not say how much.
 import math
 import re
 from collections.abc import Iterator
-from fractions import Fraction
 from xml.etree import ElementTree as ET
 
 from rwkv_music.score.loaded_score import LoadedScore
+from rwkv_music.score.musicxml.attributes import read_decimal
 from rwkv_music.score.musicxml.part_list import PartEntry, read_part_list
 from rwkv_music.score.musicxml.part_reader import PartReader
 from rwkv_music.score.notation.assembly import assemble_score
@@ -102,10 +102,10 @@ def _measures(root: ET.Element) -> Iterator[tuple[str, int, ET.Element]]:
 
 def _units_per_quarter(root: ET.Element) -> int:
     """A number of units that holds every duration exactly, if there is a reasonable one."""
-    divisions = {Fraction(text) for text in _texts(root, "divisions")}
+    divisions = {read_decimal(text) for text in _texts(root, "divisions")}
     units = math.lcm(*(number.numerator for number in divisions if number > 0), 1)
     fractions = {
-        Fraction(text).denominator
+        read_decimal(text).denominator
         for tag in ("duration", "offset")
         for text in _texts(root, tag)
         if "." in text

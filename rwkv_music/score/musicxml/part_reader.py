@@ -5,7 +5,12 @@ from collections.abc import Hashable, Iterator
 from fractions import Fraction
 from xml.etree import ElementTree as ET
 
-from rwkv_music.score.musicxml.attributes import read_key, read_time, read_transpositions
+from rwkv_music.score.musicxml.attributes import (
+    read_decimal,
+    read_key,
+    read_time,
+    read_transpositions,
+)
 from rwkv_music.score.musicxml.directions import (
     DirectionEvents,
     read_barline,
@@ -130,7 +135,7 @@ class PartReader:
         text = (text or "").strip()
         if not text:
             return 0
-        divisions = int(text) if text.isdecimal() else Fraction(text)
+        divisions = int(text) if text.isdecimal() else read_decimal(text)
         return max(0, round(divisions * self._per_division))
 
     def _read_note(self, element: ET.Element) -> None:
@@ -198,7 +203,7 @@ class PartReader:
     def _read_attributes(self, element: ET.Element) -> None:
         divisions = element.findtext("divisions", "").strip()
         if divisions:
-            number = Fraction(divisions)
+            number = read_decimal(divisions)
             if number <= 0:
                 raise ValueError(f"divisions of {divisions}, they must be positive")
             self._per_division = self._units / number
@@ -220,7 +225,7 @@ class PartReader:
         offset = element.find("offset")
         # An offset without sound="yes" moves only what is printed.
         if offset is not None and (element.tag == "sound" or offset.get("sound") == "yes"):
-            shift = round(Fraction((offset.text or "0").strip()) * self._per_division)
+            shift = round(read_decimal(offset.text or "0") * self._per_division)
             now = max(0, now + shift)
         measure = self._measure
         for qpm, is_played in ((events.printed_qpm, False), (events.played_qpm, True)):

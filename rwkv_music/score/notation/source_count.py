@@ -17,6 +17,7 @@ _STEP = re.compile(r"<(?:display-)?step>\s*([A-G])")
 _OCTAVE = re.compile(r"<(?:display-)?octave>\s*(\d+)")
 _TIE = re.compile(r"""<tie\s[^>]*?type\s*=\s*["'](start|stop)""")
 _PRINTED_TIE = re.compile(r"""<tied\s[^>]*?type\s*=\s*["'](start|stop)""")
+_MAX_COLUMNS = 4096
 _KERN_NOTE = re.compile(r"([A-Ga-g])\1*[#n-]*")
 
 
@@ -97,12 +98,14 @@ def _next_kinds(kinds: list[str], fields: list[str]) -> list[str]:
             continue
         if field == "*x":
             swapped.append(len(following))
-        split = re.fullmatch(r"\*\^(\d*)", field)
+        split = re.fullmatch(r"\*\^(\d{0,4})", field)
         following += [field if field.startswith("**") else kind] * (
             int(split[1] or 2) if split else 1
         )
         if field == "*+":
             following.append("")
+        if len(following) > _MAX_COLUMNS:
+            break
     for first, second in zip(swapped[::2], swapped[1::2], strict=False):
         following[first], following[second] = following[second], following[first]
     return following
