@@ -1,4 +1,4 @@
-"""The tokenizer's loops in the native library (`native/source/tokenizer.h`), called by ctypes.
+"""The tokenizer's loops in the native library (`tokenizer_*.h`), called by ctypes.
 
 The results are those of the numpy code, bit for bit. The native library is used wherever it is
 installed; `RWKV_MUSIC_TOKENIZER=numpy` or `=native` forces one of them.

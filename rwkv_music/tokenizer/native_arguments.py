@@ -1,4 +1,4 @@
-"""What the native library takes from the tokenizer: the structures of `tokenizer.h`, for ctypes."""
+"""What the native library takes from the tokenizer: its structures, for ctypes."""
 
 import ctypes
 from functools import lru_cache
@@ -16,7 +16,7 @@ Number = ctypes.c_int64
 
 
 class EncodingTablesStruct(ctypes.Structure):
-    """`EncodingTables` of tokenizer.h."""
+    """`EncodingTables` of tokenizer_keys.h."""
 
     _fields_: ClassVar = [
         *(
@@ -29,7 +29,7 @@ class EncodingTablesStruct(ctypes.Structure):
 
 
 class DecodingTablesStruct(ctypes.Structure):
-    """`DecodingTables` of tokenizer.h."""
+    """`DecodingTables` of tokenizer_keys.h."""
 
     _fields_: ClassVar = [
         *((name, Pointer) for name in ("types", "values", "bits", "followers")),
@@ -39,7 +39,7 @@ class DecodingTablesStruct(ctypes.Structure):
 
 
 class NoteColumnsStruct(ctypes.Structure):
-    """`NoteColumns` of tokenizer.h."""
+    """`NoteColumns` of tokenizer_encode.h."""
 
     _fields_: ClassVar = [
         *((name, Pointer) for name in ("time", "duration", "pitch", "velocity")),
@@ -49,7 +49,7 @@ class NoteColumnsStruct(ctypes.Structure):
 
 
 class ControlColumnsStruct(ctypes.Structure):
-    """`ControlColumns` of tokenizer.h."""
+    """`ControlColumns` of tokenizer_encode.h."""
 
     _fields_: ClassVar = [
         *((name, Pointer) for name in ("number", "value", "time", "part_bits", "ends")),
@@ -58,7 +58,7 @@ class ControlColumnsStruct(ctypes.Structure):
 
 
 class StreamSummary(ctypes.Structure):
-    """`StreamSummary` of tokenizer.h."""
+    """`StreamSummary` of tokenizer_decode.h."""
 
     _fields_: ClassVar = [
         *((name, Number) for name in ("tempo", "numerator", "denominator", "programs")),

@@ -10,7 +10,8 @@
 #include "squared_relu.h"
 #include "time_mixing_backward.h"
 #include "token_shift.h"
-#include "tokenizer.h"
+#include "tokenizer_decode.h"
+#include "tokenizer_encode.h"
 #include "wkv7.h"
 
 using namespace rwkv_music;

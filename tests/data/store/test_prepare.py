@@ -13,13 +13,7 @@ from typing import Any
 
 import pytest
 
-from rwkv_music.data import (
-    Shard,
-    Store,
-    examine_folder,
-    merge_stores,
-    prepare_store,
-)
+from rwkv_music.data import Shard, Store, examine_folder, merge_stores, prepare_store
 from rwkv_music.data.scanning import scan_folder
 from rwkv_music.data.store.progress_log import file_records, read_progress_log
 from rwkv_music.data.store.store_info import StoreInfo
