@@ -22,7 +22,7 @@ def test_a_folder_is_examined_shown_and_played(open_notebook: OpenNotebook) -> N
     table.wait_for()
     assert table.locator("tbody tr").count() == 9
     assert "Can I train on this?" in widget.inner_text()
-    assert "not looked into: 1 .txt" in widget.inner_text()
+    assert "1 file is of another kind and not examined: 1 .txt" in widget.inner_text()
 
     table.get_by_role("button", name="Notes").click()
     assert first_name(table) == "bell.mid"

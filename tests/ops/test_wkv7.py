@@ -285,7 +285,8 @@ def test_numbers_that_are_none_are_named_when_asked_for() -> None:
     given = dict(zip(NAMES, inputs(4), strict=True))
     wkv7(**given, check=True)
     given["k"][1, 2, 0, 5] = math.nan
-    with pytest.raises(InputError, match=r"k holds nan at \[1, 2, 0, 5\] \(1 of 1024 numbers"):
+    message = r"k holds nan at \[1, 2, 0, 5\] \(1 of 1024 values are not finite\)"
+    with pytest.raises(InputError, match=message):
         wkv7(**given, check=True)
     y, _ = wkv7(**given)
     assert y[1].isnan().any(), "without the check it must come out as what it is"

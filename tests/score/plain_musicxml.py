@@ -75,22 +75,22 @@ def _pitch(pitch: ET.Element) -> int:
 
 
 def _joined(written: list[_Written]) -> list[Sounding]:
-    """From each note that begins, on while one is tied to it, first in its voice."""
-    left = list(written)
-    found = []
-    while left:
-        note = left.pop(0)
+    """Join each note with the notes tied to it, first in its voice, also across a gap."""
+    remaining = list(written)
+    sounding = []
+    while remaining:
+        note = remaining.pop(0)
         end, is_tied = note.onset + note.duration, "start" in note.ties
         while is_tied:
-            more = [
-                each
-                for each in left
-                if (each.onset, each.pitch) == (end, note.pitch) and "stop" in each.ties
+            tied = [
+                later
+                for later in remaining
+                if later.onset >= end and later.pitch == note.pitch and "stop" in later.ties
             ]
-            if not more:
+            if not tied:
                 break
-            next_one = min(more, key=lambda each: each.voice != note.voice)
-            left.remove(next_one)
-            end, is_tied = end + next_one.duration, "start" in next_one.ties
-        found.append(Sounding(note.onset, end - note.onset, note.pitch))
-    return found
+            following = min(tied, key=lambda later: (later.onset, later.voice != note.voice))
+            remaining.remove(following)
+            end, is_tied = following.onset + following.duration, "start" in following.ties
+        sounding.append(Sounding(note.onset, end - note.onset, note.pitch))
+    return sounding

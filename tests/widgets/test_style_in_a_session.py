@@ -42,5 +42,5 @@ def test_the_slider_sets_how_much_of_a_style_is_heard(tmp_path: Path) -> None:
 
 
 def test_a_style_that_is_not_there_is_a_message(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no style file"):
+    with pytest.raises(InputError, match=r"there is no file .*nowhere\.style: check the path"):
         session(tmp_path / "nowhere.style").generate()

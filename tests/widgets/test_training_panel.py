@@ -250,10 +250,13 @@ def test_nothing_of_a_hostile_run_reaches_the_page_unescaped(tmp_path: Path) -> 
     panel = TrainingPanel(run.path, refresh_seconds=60)
     shown = [panel.header, panel.figures, panel.warnings, panel.kinds]
     assert all(ESCAPED in html.value for html in shown)
-    for key in ("state", "step", "steps"):
+    run.status_path.write_text(json.dumps({**status, "state": SCRIPT}))
+    panel.refresh()
+    assert ESCAPED in panel.header.value
+    for key in ("step", "steps"):
         run.status_path.write_text(json.dumps({**status, key: SCRIPT}))
         panel.refresh()
-        assert ESCAPED in panel.header.value
+        assert "status.json is damaged" in panel.header.value
     assert not any("<img" in html.value for html in shown)
     panel.close()
 

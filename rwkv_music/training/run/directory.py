@@ -244,7 +244,8 @@ class RunDirectory:
         if all(type(values.get(name)) is kind for name, kind in _STATUS_TYPES.items()):
             return values
         message = f"{self.status_path} is damaged: resume the run, which writes it again"
-        return {"state": "failed", "step": 0, "steps": 0, "message": message, "pid": 0}
+        unknown = {"step": 0, "steps": 0, "pid": 0, "device": ""}
+        return {"state": "failed", "message": message, **unknown}
 
     def require_idle(self) -> None:
         """Refuse a run that another process is training.

@@ -200,8 +200,8 @@ def test_a_full_disk_is_reported_in_one_line_and_loses_nothing(
     assert process.returncode == 2
     (line,) = [line for line in stderr.splitlines() if line.startswith("rwkv-music: ")]
     assert line == (
-        f"rwkv-music: {store} cannot be written to (File too large): free some space or choose "
-        "another folder; the same command continues from where it stopped"
+        f"rwkv-music: {store} cannot be written (File too large): free some space or choose "
+        "another path; the same command continues from where it stopped"
     )
     assert "Traceback" not in stderr
     prepare_store(music, store, workers=2)
@@ -336,7 +336,7 @@ def test_a_merged_store_that_cannot_be_written_is_reported_in_one_line(
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    message = r"cannot be written to \(Permission denied\): choose another folder"
+    message = r"cannot be written \(Permission denied\): choose a path"
     (tmp_path / "merged.partial").mkdir()
     StoreInfo.of(Tokenizer(), 0.1).write(tmp_path / "merged.partial")
     with monkeypatch.context() as patch:
@@ -384,7 +384,7 @@ def test_a_folder_with_other_files_is_refused(music: Path, tmp_path: Path) -> No
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(InputError, match=r"contains thesis\.tex and is not a token store: choose"):
         prepare_store(music, tmp_path)
-    with pytest.raises(InputError, match=r"thesis\.tex.* cannot be written to \("):
+    with pytest.raises(InputError, match=r"thesis\.tex.* cannot be written \("):
         prepare_store(music, tmp_path / "thesis.tex" / "store")
 
 

@@ -34,7 +34,7 @@ def header_html(status: dict[str, Any], log: RunLog) -> str:
         f'<b style="{_CHIP};background:{color}">{escaped(state)}</b>',
         f"step {escaped(step)} of {escaped(steps)}" if steps else "",
         f"about {left} left" if left else "",
-        escaped(_device_and_kernel(status["device"], log)),
+        escaped(_device_and_kernel(str(status.get("device", "")), log)),
         f"<i>{escaped(status['message'])}</i>" if status["message"] else "",
     ]
     return " &nbsp; ".join(text for text in texts if text)

@@ -182,7 +182,7 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             self.warnings.value = warnings_html(self.run_log)
             self._update_samples()
         self._show_status(status)
-        self.figures.value = figures_html(self.run_log, status["device"] if status else "")
+        self.figures.value = figures_html(self.run_log, str((status or {}).get("device", "")))
 
     def _show_status(self, status: dict[str, Any] | None) -> None:
         if status is None:
