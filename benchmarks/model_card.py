@@ -64,7 +64,7 @@ _FLOORS = {
     "5-gram, copying": """ The copying one also counts what has followed what in the window so far,
 in runs of up to 12 tokens: it stands for copying the last bars, and expects them to come back.""",
 }
-"""What a card says of a floor that it has."""
+"""What a model card says about a baseline that it lists."""
 
 
 def card(facts: dict[str, Any]) -> str:

@@ -114,16 +114,16 @@ def likelihoods(model: MusicModel, data: DataModule) -> dict[str, dict[str, floa
     held_out = data.held_out()
     measured = {"model": held_out.likelihood(model).completion}
     ngram = partial(NGramModel, vocab_size=vocabulary.size, order=NGRAM_ORDER)
-    floors: dict[str, NGramModel | RepetitionModel] = {
+    baselines: dict[str, NGramModel | RepetitionModel] = {
         "unigram": ngram(plain, order=1),
         "5-gram": (five := ngram(plain)),
         "5-gram, copying": RepetitionModel(five),
     }
     if len(_KEYS) * sum(map(len, plain)) <= _MOST_COUNTED:
         in_keys = [transpose_ids(ids, key, vocabulary) for ids in plain for key in _KEYS]
-        floors["5-gram, 12 keys"] = ngram(in_keys)
-    for name, floor in floors.items():
-        measured[name] = held_out.ngram_likelihood(floor).completion
+        baselines["5-gram, 12 keys"] = ngram(in_keys)
+    for name, baseline in baselines.items():
+        measured[name] = held_out.ngram_likelihood(baseline).completion
     return {name: _row(found) for name, found in measured.items()}
 
 

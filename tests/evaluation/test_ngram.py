@@ -1,4 +1,4 @@
-"""The n-gram floor against numbers done by hand."""
+"""The n-gram baseline against numbers computed by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The floor that copies the bars before, against numbers done by hand."""
+"""The baseline that copies the previous bars, against numbers computed by hand."""
 
 import math
 
