@@ -104,6 +104,11 @@ def settings(given: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(given, name) for name in kept} | {"parameters": counts}
 
 
+def backend_of(name: str) -> contextlib.AbstractContextManager[None]:
+    """Use the backend of this name inside a `with` block; the transformer has none."""
+    return contextlib.nullcontext() if name == PEER else use_backend(name)
+
+
 def contestant(name: str, given: argparse.Namespace) -> nn.Module:
     """A model with its usual initial weights: the transformer, or ours for any other name."""
     if name == PEER:
@@ -155,8 +160,7 @@ def training_step(
     ids, targets = batch(length, given)
 
     def step() -> float:
-        # The transformer has no recurrence.
-        with use_backend(name) if name != PEER else contextlib.nullcontext():
+        with backend_of(name):
             loss = loss_of(model, ids, targets, precision)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_NORM)
@@ -214,7 +218,7 @@ def saved_per_layer(
         for rows in (1, 2):
             few = argparse.Namespace(**{**vars(given), "tokens": rows * length})
             ids, targets = batch(length, few)
-            with use_backend(name):
+            with backend_of(name):
                 held = held_bytes(partial(loss_of, model, ids, targets, precision))
             if held is None:
                 return None
