@@ -44,6 +44,10 @@ def open_notebook(lab_server: LabServer, chromium: "Browser") -> Iterator[OpenNo
         return opened[-1]
 
     yield open_page
-    complaints = [line for page in opened for line in page.complaints]
+    # anywidget says this of a widget that is closed before its module is loaded, as candidates are
+    # that a cell replaces at once.
+    harmless = "[anywidget] Failed to initialize model."
+    lines = [line for page in opened for line in page.complaints]
+    complaints = [line for line in lines if not line.startswith(harmless)]
     context.close()
     assert complaints == []
