@@ -154,7 +154,7 @@ def refused_for_want_of_room(
     run = RunDirectory(config.out_path)
     assert found.returncode == 2, found.stderr
     assert "cannot write the checkpoint" in found.stdout
-    assert "free some space" in found.stdout
+    assert "free some disk space" in found.stdout
     assert "the last checkpoint" in found.stdout
     assert "step-000008.safetensors, is kept: resume from it" in found.stdout
     assert run.status()["state"] == "failed"
