@@ -44,10 +44,6 @@ def open_notebook(lab_server: LabServer, chromium: "Browser") -> Iterator[OpenNo
         return opened[-1]
 
     yield open_page
-    # anywidget says this of a widget that is closed before its module is loaded, as candidates are
-    # that a cell replaces at once.
-    harmless = "[anywidget] Failed to initialize model."
-    lines = [line for page in opened for line in page.complaints]
-    complaints = [line for line in lines if not line.startswith(harmless)]
+    complaints = [line for page in opened for line in page.complaints]
     context.close()
     assert complaints == []

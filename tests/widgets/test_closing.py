@@ -23,7 +23,7 @@ def no_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
 
 
-def test_generating_again_closes_the_candidates_that_are_replaced() -> None:
+def test_candidates_are_replaced_in_the_same_widgets() -> None:
     before = open_widgets()
     session = ContinuationSession("bach", tune(bars=4))
     session.controls.bars.value = 1
@@ -31,7 +31,14 @@ def test_generating_again_closes_the_candidates_that_are_replaced() -> None:
     for _ in range(3):
         session.generate()
         counts.append(len(open_widgets() - before))
-    assert counts[0] == counts[1] == counts[2]
+        session.keep(0)
+        counts.append(len(open_widgets() - before))
+        assert session.rows.children == ()
+    assert len(set(counts)) == 1
+    session.controls.num_candidates.value = 1
+    session.generate()
+    assert len(session.rows.children) == 1
+    assert len(open_widgets() - before) == counts[0]
     session.close()
     assert open_widgets() == before
 

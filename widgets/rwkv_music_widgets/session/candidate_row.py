@@ -13,44 +13,105 @@ from rwkv_music_widgets.roll.piano_roll import PianoRoll
 
 
 class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
-    """Shows one candidate.
+    """Shows a candidate, then another one in its place.
 
     Args:
-        node: The candidate.
-        index: Its index, counted from 0; the title counts from 1.
-        keep: Called by the button Keep.
-        export: Called by the button Export MIDI.
+        keep: Called with the candidate's node by the button Keep.
+        export: Called with the candidate's node by the button Export MIDI.
         sound: Sound player shared by all rows, so that only one of them plays at a time.
     """
 
     def __init__(
         self,
-        node: SessionNode,
-        index: int,
         *,
-        keep: Callable[[], None],
-        export: Callable[[], None],
+        keep: Callable[[SessionNode], None],
+        export: Callable[[SessionNode], None],
         sound: SoundPlayer,
     ) -> None:
-        self.node = node
-        self.roll = PianoRoll(node.score, continuation_start=node.continuation_start, height=170)
+        self.node: SessionNode | None = None
+        self.roll = PianoRoll(height=170)
         self.player = Player(self.roll, sound=sound, show_message=False)
         self.keep_button = text_button("Keep", "check", "Continue from this candidate")
         self.export_button = text_button(
             "Export MIDI", "download", "Save the prompt and this continuation"
         )
-        self.keep_button.on_click(lambda _button: keep())
-        self.export_button.on_click(lambda _button: export())
+        self.keep_button.on_click(lambda _button: self._call(keep))
+        self.export_button.on_click(lambda _button: self._call(export))
+        self.title = widgets.HTML()
+        buttons = wrapped_row(self.player, self.keep_button, self.export_button)
+        super().__init__(
+            [self.title, self.roll, buttons], layout=widgets.Layout(margin="8px 0 0 0")
+        )
+
+    def show(self, node: SessionNode, index: int) -> None:
+        """Show a candidate; the sound of the one before stops.
+
+        Args:
+            node: The candidate.
+            index: Its index, counted from 0; the title counts from 1.
+        """
+        self.silence()
+        self.node = node
         num_new_notes = node.new.note_num() if node.new is not None else 0
-        title = widgets.HTML(
+        self.title.value = (
             f"<b>Candidate {index + 1}</b> &nbsp; {num_new_notes} new notes &nbsp; "
             f"seed {int(node.settings['seed'])}"
         )
-        buttons = wrapped_row(self.player, self.keep_button, self.export_button)
-        super().__init__([title, self.roll, buttons], layout=widgets.Layout(margin="8px 0 0 0"))
+        self.roll.set_score(node.score, continuation_start=node.continuation_start)
+
+    def silence(self) -> None:
+        """Stop the row's player if it is playing."""
+        if self.player.state != "stopped":
+            self.player.stop()
 
     def close(self) -> None:
         """Close the row and everything in it, and stop its sound."""
-        if is_open(self) and self.player.state == "playing":
-            self.player.stop()
-        close_tree(self)
+        if is_open(self):
+            self.silence()
+            close_tree(self)
+
+    def _call(self, action: Callable[[SessionNode], None]) -> None:
+        if self.node is not None:
+            action(self.node)
+
+
+class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+    """The rows of the candidates on show, one below the other.
+
+    Rows are reused and closed only together: the browser cannot finish loading a widget that is
+    closed while it loads, which happens if a cell generates candidates and replaces them at once.
+
+    Args:
+        keep: Called with a candidate's node by its button Keep.
+        export: Called with a candidate's node by its button Export MIDI.
+        sound: Sound player shared by all rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        keep: Callable[[SessionNode], None],
+        export: Callable[[SessionNode], None],
+        sound: SoundPlayer,
+    ) -> None:
+        super().__init__()
+        self._make_row = lambda: CandidateRow(keep=keep, export=export, sound=sound)
+        self._made: list[CandidateRow] = []
+
+    def show(self, nodes: list[SessionNode]) -> None:
+        """Show these candidates instead of the ones before."""
+        while len(self._made) < len(nodes):
+            self._made.append(self._make_row())
+        for row in self._made[len(nodes) :]:
+            row.silence()
+        for index, node in enumerate(nodes):
+            self._made[index].show(node, index)
+        self.children = tuple(self._made[: len(nodes)])
+
+    def close(self) -> None:
+        """Close all rows, also those that are not shown."""
+        for row in self._made:
+            row.close()
+        self._made.clear()
+        if is_open(self):
+            close_tree(self)

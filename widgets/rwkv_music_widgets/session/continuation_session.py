@@ -23,7 +23,7 @@ from rwkv_music_widgets.key_guard import guard_keys
 from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
-from rwkv_music_widgets.session.candidate_row import CandidateRow
+from rwkv_music_widgets.session.candidate_row import CandidateRows
 from rwkv_music_widgets.session.session_controls import SessionControls
 
 
@@ -73,7 +73,11 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.roll = PianoRoll(height=240)
         self.player = Player(self.roll)
         self.message_box = MessageBox()
-        self.rows = widgets.VBox()
+        self.rows = CandidateRows(
+            keep=lambda node: self._guarded(partial(self._keep_node, node.id)),
+            export=lambda node: self._guarded(partial(self._export_node, node.id)),
+            sound=self.player.sound,
+        )
         if style is not None:
             self.controls.offer_style()
         self._connect()
@@ -204,6 +208,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if is_open(self):
             self._stop.set()
             self.player.stop()
+            self.rows.close()
             close_tree(self)
 
     def _opened_session(self) -> Session:
@@ -352,26 +357,11 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._is_updating = True
         self.controls.show_batches(len(batches), chosen=index % max(1, len(batches)))
         self._is_updating = False
-        self._show_candidates()
+        self.rows.show(self.candidates)
 
     def _show_chosen_batch(self) -> None:
         if not self._is_updating:
             self._guarded(lambda: self._show_batch(self.controls.batch.value))
-
-    def _show_candidates(self) -> None:
-        replaced = self.rows.children
-        self.rows.children = tuple(
-            CandidateRow(
-                node,
-                index,
-                keep=partial(self._guarded, partial(self._keep_node, node.id)),
-                export=partial(self._guarded, partial(self._export_node, node.id)),
-                sound=self.player.sound,
-            )
-            for index, node in enumerate(self.candidates)
-        )
-        for row in replaced:
-            row.close()
 
     def _show_code(self) -> None:
         model = self._model if isinstance(self._model, str) else "…"
