@@ -46,8 +46,8 @@ def test_the_command_a_call_and_a_process_leave_the_same_directory(
     started = start_training(new_config("started", **SETTINGS))
     typed = new_config("typed", **SETTINGS)
     options = {
-        "corpus": typed.data.corpus, "out": typed.run.out, "preset": "tiny", "device": "cpu", "seed": 1,
-        "steps": 6, "evaluate-every": 3,
+        "corpus": typed.data.corpus, "out": typed.run.out, "preset": "tiny", "device": "cpu",
+        "seed": 1, "steps": 6, "evaluate-every": 3,
     }  # fmt: skip
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     assert main(["train", *words]) == 0
