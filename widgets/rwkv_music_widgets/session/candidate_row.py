@@ -1,6 +1,7 @@
 """One candidate: its piano roll, its player and its buttons."""
 
 from collections.abc import Callable
+from functools import partial
 
 import ipywidgets as widgets
 
@@ -95,7 +96,7 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         sound: SoundPlayer,
     ) -> None:
         super().__init__()
-        self._make_row = lambda: CandidateRow(keep=keep, export=export, sound=sound)
+        self._make_row = partial(CandidateRow, keep=keep, export=export, sound=sound)
         self._made: list[CandidateRow] = []
 
     def show(self, nodes: list[SessionNode]) -> None:
