@@ -77,9 +77,34 @@ def card(facts: dict[str, Any]) -> str:
         music21=facts["versions"]["music21"],
         shared_melody=facts["shared_melody"],
     )
+    if "sets" in corpus:
+        data += "\n\n" + sets_table(corpus["sets"])
     parts = (_what(facts, about), "## Data\n\n" + data, _likelihood(facts), _music(facts, about))
     limits = f"## What it cannot do\n\n{about.limits}"
     return reflowed("\n\n".join((*parts, limits)))
+
+
+def sets_table(sets: list[dict[str, Any]]) -> str:
+    """Return the sets of a mixture as a table: terms, weight, pieces and notes."""
+    rows = [
+        "| set | licence | attribution | weight | pieces | held out | notes | held out |",
+        "|-|-|-|-:|-:|-:|-:|-:|",
+    ]
+    for member in sets:
+        title = member.get("title", member["name"])
+        cells = (
+            f"[{title}]({member['url']})" if "url" in member else title,
+            member.get("licence", ""),
+            member.get("attribution", ""),
+            f"{member['weight']:g}",
+            *(
+                f"{member[f'{what}_{split}']:,}"
+                for what in ("pieces", "notes")
+                for split in ("train", "valid")
+            ),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def _what(facts: dict[str, Any], about: About) -> str:

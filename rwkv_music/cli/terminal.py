@@ -104,7 +104,7 @@ class TrainingProgress:
                 bar.close()
 
     def on_piece(self, done: int, total: int, name: str) -> None:
-        """Show that a piece of the corpus was read."""
+        """Show that a piece of a corpus was read."""
         if self._corpus is None:
             from tqdm import tqdm
 
@@ -118,6 +118,7 @@ class TrainingProgress:
         """Close the finished bar: two open ones would overwrite each other's line."""
         if self._corpus is not None:
             self._corpus.close()
+            self._corpus = None
 
     def on_step(self, report: "StepMetrics") -> None:
         """Show that an optimizer step was taken."""

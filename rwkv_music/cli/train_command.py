@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, add_settings, given_settings
 from rwkv_music.cli.terminal import TrainingProgress, print_message, print_result
+from rwkv_music.data.corpora.corpus_list import corpora_text
 from rwkv_music.errors import InputError
 from rwkv_music.settings import Setting
 from rwkv_music.training.config import TrainingConfig, group_titles, training_settings
@@ -30,7 +31,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )
     music = parser.add_mutually_exclusive_group()
     corpus = training_settings()["corpus"]
-    music.add_argument("--corpus", metavar=corpus.metavar, help=corpus.help.rstrip("."))
+    music.add_argument("--corpus", metavar=corpus.metavar, nargs="+", help=corpus.help.rstrip("."))
     music.add_argument("--store", metavar="STORE", help="a token store made by rwkv-music prepare")
     add_settings(parser, [training_settings()["out"]])
     parser.add_argument(
@@ -63,6 +64,8 @@ def _config(given: argparse.Namespace) -> TrainingConfig:
     from rwkv_music.training.run.directory import RunDirectory
 
     settings = given_settings(given, training_settings().values())
+    if given.corpus is not None:
+        settings["corpus"] = corpora_text(given.corpus)
     if given.store is not None:
         settings["corpus"] = _checked_store(given.store)
     if given.resume and RunDirectory(given.out).config_path.exists():

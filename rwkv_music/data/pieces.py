@@ -49,6 +49,13 @@ class Corpus:
             digest.update(piece.ids.tobytes())
         return digest.hexdigest()
 
+    def held_out_groups(self, valid_fraction: float) -> set[str]:
+        """Return the groups that a split holds out; see `split_corpus`."""
+        if self.valid_fraction is not None:
+            valid_fraction = self.valid_fraction
+        groups = {piece.group for piece in self.pieces}
+        return held_out_groups(groups, valid_fraction=valid_fraction)
+
 
 def split_corpus(corpus: Corpus, *, valid_fraction: float = 0.1) -> tuple[list[Piece], list[Piece]]:
     """Split a corpus by group into training and validation pieces.
@@ -72,9 +79,7 @@ def split_corpus(corpus: Corpus, *, valid_fraction: float = 0.1) -> tuple[list[P
             f"corpus '{corpus.name}' has {len(corpus.pieces)} usable pieces in {len(groups)} "
             "groups (copies count once); training needs at least 2, one of them held out: add files"
         )
-    if corpus.valid_fraction is not None:
-        valid_fraction = corpus.valid_fraction
-    held_out = held_out_groups(groups, valid_fraction=valid_fraction)
+    held_out = corpus.held_out_groups(valid_fraction)
     train = [piece for piece in corpus.pieces if piece.group not in held_out]
     valid = [piece for piece in corpus.pieces if piece.group in held_out]
     return train, valid

@@ -4,11 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rwkv_music.data import Corpus, Windows, load_corpus, split_corpus
 from rwkv_music.data.augmentation import RandomAugmentation
+from rwkv_music.data.corpora.mixture import Mixture
+from rwkv_music.data.corpora.set_summaries import set_summaries
 from rwkv_music.data.loading.long_context_loader import LongContextLoader
+from rwkv_music.data.loading.mixture_loader import (
+    MixtureLongContextLoader,
+    MixtureWindowLoader,
+    evenly_spaced,
+    spans_of,
+)
 from rwkv_music.data.loading.prefetch_loader import BatchLoader, PrefetchLoader
 from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
 from rwkv_music.data.loading.window_loader import WindowLoader
@@ -65,18 +71,37 @@ class DataModule:
             "tokens_train": sum(len(piece.ids) for piece in self.train.pieces),
             "tokens_valid": sum(len(piece.ids) for piece in self.valid.pieces),
             "windows_valid": len(self.valid),
-            "windows_measured": min(len(self.valid), _MAX_WINDOWS_MEASURED),
+            "windows_measured": len(self._measured()),
             "valid_pieces": [piece.name for piece in self.valid.pieces],
             "too_short": self.train.too_short + self.valid.too_short,
             "set_aside": dict(self.corpus.skipped),
+            **({"sets": self._sets()} if isinstance(self.corpus, Mixture) else {}),
         }
 
+    def _sets(self) -> list[dict[str, Any]]:
+        """Return what config.json says about each set of a mixture."""
+        assert isinstance(self.corpus, Mixture)
+        return set_summaries(
+            self.corpus, self.train.pieces, self.valid.pieces, self.tokenizer.vocabulary
+        )
+
     def held_out(self) -> HeldOut:
-        """Return the windows to evaluate: all of them, or 2,048 evenly spaced ones of more."""
+        """Return the windows to evaluate: all of them, or 2,048 evenly spaced ones of more.
+
+        Of a mixture, each set contributes in proportion to its weight if there are more.
+        """
         spans = self.valid.spans()
-        num_windows = min(len(spans), _MAX_WINDOWS_MEASURED)
-        indices = np.linspace(0, len(spans) - 1, num_windows).round().astype(int).tolist()
-        return HeldOut((self.valid.example(spans[index]) for index in indices), self.tokenizer)
+        examples = (self.valid.example(spans[index]) for index in self._measured())
+        return HeldOut(examples, self.tokenizer)
+
+    def _measured(self) -> list[int]:
+        """Return which of the windows are evaluated."""
+        spans = self.valid.spans()
+        sets, weights = [range(len(spans))], [1.0]
+        if isinstance(self.corpus, Mixture):
+            pieces = self.corpus.ranges(self.valid.pieces)
+            sets, weights = [spans_of(spans, each) for each in pieces], self.corpus.weights
+        return evenly_spaced(sets, weights, most=_MAX_WINDOWS_MEASURED)
 
     def baselines(self, held_out: HeldOut) -> dict[str, dict[str, Any]]:
         """Return the losses of uniform, unigram and 5-gram models on the held-out windows."""
@@ -91,6 +116,7 @@ def open_loader(
     *,
     device: str,
     shard: ProcessShard = WHOLE_BATCH,
+    corpus: Corpus | None = None,
 ) -> PrefetchLoader:
     """Return an endless loader of batches: packed windows, or whole pieces with a carried state.
 
@@ -101,26 +127,38 @@ def open_loader(
         vocabulary: Of the tokens, needed to augment them.
         device: The device to put batches on.
         shard: The part of each batch to load.
+        corpus: Needed if it is a mixture, whose sets have weights.
     """
     augment = None
     if config.data.augmentation:
         augment = RandomAugmentation(vocabulary=vocabulary, drop_fraction=config.data.drop_parts)
+    settings: dict[str, Any] = {
+        "batch_size": config.data.batch_size,
+        "seed": config.run.seed,
+        "augment": augment,
+        "shard": shard,
+    }
+    if not config.data.carry_state:
+        return PrefetchLoader(window_loader(windows, corpus, **settings), device=device)
+    settings["context_length"] = config.data.context_length
     loader: BatchLoader
-    if config.data.carry_state:
-        loader = LongContextLoader(
-            pieces,
-            batch_size=config.data.batch_size,
-            context_length=config.data.context_length,
-            seed=config.run.seed,
-            augment=augment,
-            shard=shard,
+    if isinstance(corpus, Mixture):
+        loader = MixtureLongContextLoader(
+            pieces, ranges_of=corpus.ranges, weights=corpus.weights, **settings
         )
     else:
-        loader = WindowLoader(
-            windows,
-            batch_size=config.data.batch_size,
-            seed=config.run.seed,
-            augment=augment,
-            shard=shard,
-        )
+        loader = LongContextLoader(pieces, **settings)
     return PrefetchLoader(loader, device=device)
+
+
+def window_loader(windows: Windows, corpus: Corpus | None, **settings: Any) -> WindowLoader:  # noqa: ANN401
+    """Return the loader of windows, which draws from the sets of a mixture by weight.
+
+    Args:
+        windows: The windows.
+        corpus: The corpus that they are cut from.
+        settings: As of `WindowLoader`.
+    """
+    if not isinstance(corpus, Mixture):
+        return WindowLoader(windows, **settings)
+    return MixtureWindowLoader(windows, ranges_of=corpus.ranges, weights=corpus.weights, **settings)

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from rwkv_music.data import Windows
-from rwkv_music.data.corpora.load import load_corpus
+from rwkv_music.data.corpora.load import are_stores, load_corpus
 from rwkv_music.data.loading.prefetch_loader import PrefetchLoader
 from rwkv_music.data.loading.process_shard import ProcessShard
-from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.data.pieces import Corpus
-from rwkv_music.data.store.store_info import is_store
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.devices import choose_device
 from rwkv_music.errors import CheckpointError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import available_backends, has_amx
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.data_module import DataModule, open_loader
+from rwkv_music.training.data_module import DataModule, open_loader, window_loader
 from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
 from rwkv_music.training.distributed.state_checks import require_state_of
 from rwkv_music.training.initial_weights import load_initial
@@ -75,6 +72,7 @@ def set_up(
         data.tokenizer.vocabulary,
         device=device,
         shard=group.shard,
+        corpus=data.corpus,
     )
     saved: SavedState | None = None
 
@@ -127,11 +125,15 @@ def _require_fit(
 
 
 def _load_corpus(config: TrainingConfig, group: ProcessGroup, progress: Progress | None) -> Corpus:
-    """Open a store in each process; read other corpora once and send them to the others."""
-    corpus = config.data.corpus
-    if group.run_on_main(lambda: corpus != "bach" and is_store(corpus)):
-        return load_corpus(corpus)
-    return group.run_on_main(lambda: load_corpus(corpus, progress=progress))
+    """Open stores in each process; read other corpora once and send them to the others."""
+    source = config.data.corpus
+
+    def corpus_unless_stores() -> Corpus | None:
+        # The main process comes first: what it finds out about a mixture is cached.
+        corpus = load_corpus(source, progress=progress)
+        return None if group.world_size > 1 and are_stores(source) else corpus
+
+    return group.run_on_main(corpus_unless_stores) or load_corpus(source)
 
 
 def _new_model(config: TrainingConfig, data: DataModule, device: str, group: ProcessGroup) -> RWKV7:
@@ -141,7 +143,7 @@ def _new_model(config: TrainingConfig, data: DataModule, device: str, group: Pro
         dim=config.model.dim,
         dropout=config.model.dropout,
     )
-    check_memory(sizes, config, data.train, device=device, group=group)
+    check_memory(sizes, config, data, device=device, group=group)
     model = RWKV7(sizes)
     initialize(model, seed=config.run.seed)
     return model.to(device)
@@ -150,7 +152,7 @@ def _new_model(config: TrainingConfig, data: DataModule, device: str, group: Pro
 def check_memory(
     model: ModelConfig,
     config: TrainingConfig,
-    windows: Windows,
+    data: DataModule,
     *,
     device: str,
     group: ProcessGroup | None = None,
@@ -165,7 +167,7 @@ def check_memory(
         rows = config.data.batch_size // group.world_size
         positions = scored = rows * config.data.context_length
     else:
-        positions, scored, rows = _largest_batch(windows, config, group.shard)
+        positions, scored, rows = _largest_batch(data, config, group.shard)
     workload = StepWorkload(
         positions, scored, rows,
         backend=available_backends(device)[0],
@@ -178,15 +180,19 @@ def check_memory(
 
 
 def _largest_batch(
-    windows: Windows, config: TrainingConfig, shard: ProcessShard
+    data: DataModule, config: TrainingConfig, shard: ProcessShard
 ) -> tuple[int, int, int]:
     """Estimate positions, scored positions and rows of the largest batch of a run.
 
     A batch is a sum over windows drawn at random, so its size is nearly normal, and the largest of
     n lies about sqrt(2 ln n) standard deviations above the mean.
     """
-    loader = WindowLoader(
-        windows, batch_size=config.data.batch_size, seed=config.run.seed, shard=shard
+    loader = window_loader(
+        data.train,
+        data.corpus,
+        batch_size=config.data.batch_size,
+        seed=config.run.seed,
+        shard=shard,
     )
     batches = [next(loader) for _ in range(_SAMPLED_BATCHES)]
     sizes = np.array(

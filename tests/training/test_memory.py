@@ -170,7 +170,7 @@ def test_the_largest_batch_of_a_run_is_estimated_from_a_few(new_config: NewConfi
     )  # fmt: skip
     largest = max(next(stream).tokens.numel() for _ in range(settings.run.steps))
     with patch("rwkv_music.training.setup.require_memory") as asked:
-        check_memory(SIZES, settings, data.train, device="cpu")
+        check_memory(SIZES, settings, data, device="cpu")
     load = asked.call_args.args[2]
     assert largest <= load.positions <= 1.3 * largest
 

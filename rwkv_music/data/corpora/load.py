@@ -1,36 +1,68 @@
-"""Load a corpus by name: the Bach chorales, a token store, or a folder of music files."""
+"""Load a corpus by name: a built-in one, a token store, a folder of files, or a mixture."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rwkv_music.data.corpora.bach import bach_corpus
+from rwkv_music.data.corpora.corpus_list import WeightedSource, parse_corpora
 from rwkv_music.data.corpora.folders import folder_corpus
+from rwkv_music.data.corpora.mixture import mix_corpora
 from rwkv_music.data.pieces import Corpus
 from rwkv_music.data.store.store_info import is_store
 from rwkv_music.data.store.token_store import Store
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.tokenizer import Tokenizer
 
+_BUILT_IN = {"bach": bach_corpus}
+
 
 def load_corpus(
     source: str | Path, tokenizer: Tokenizer | None = None, *, progress: Progress | None = None
 ) -> Corpus:
-    """Load a corpus: "bach", a token store, or a folder of music files.
+    """Load a corpus, or a mixture of several.
 
     Args:
-        source: "bach" for the chorales of the installed music21; otherwise a folder, either a token
-            store or one with music files.
-        tokenizer: Tokenizer that encodes the scores; when None that of the store, or the default.
+        source: "bach" for the chorales of the installed music21, the folder of a token store, or
+            one of music files. A string may name several, with weights: see `parse_corpora`.
+        tokenizer: Tokenizer that encodes the scores; when None that of the first store, or the
+            default.
         progress: Called for each piece, unless the corpus is cached or a store.
 
     Raises:
         InputError: If the folder does not exist or no file in it can be used, or if the store was
             made with another tokenizer.
+
+    Example:
+        load_corpus("stores/pop=2 stores/songs bach")
     """
-    if str(source) != "bach" and is_store(source):
+    entries = parse_corpora(source) if isinstance(source, str) else [WeightedSource(str(source))]
+    if len(entries) == 1:
+        return _load_one(entries[0].source, tokenizer, progress)
+    tokenizer = tokenizer or _tokenizer_of([entry.source for entry in entries])
+    corpora = [_load_one(entry.source, tokenizer, progress) for entry in entries]
+    return mix_corpora(entries, corpora, tokenizer, progress=progress)
+
+
+def are_stores(source: str) -> bool:
+    """Return whether a source consists of token stores, which each process can open by itself."""
+    return all(
+        entry.source not in _BUILT_IN and is_store(entry.source) for entry in parse_corpora(source)
+    )
+
+
+def _load_one(source: str, tokenizer: Tokenizer | None, progress: Progress | None) -> Corpus:
+    if source not in _BUILT_IN and is_store(source):
         store = Store(source)
         store.check_tokenizer(tokenizer or store.tokenizer)
         return store.corpus()
     tokenizer = tokenizer or Tokenizer()
-    if str(source) == "bach":
-        return bach_corpus(tokenizer, progress=progress)
+    if source in _BUILT_IN:
+        return _BUILT_IN[source](tokenizer, progress=progress)
     return folder_corpus(Path(source), tokenizer, progress=progress)
+
+
+def _tokenizer_of(sources: Sequence[str]) -> Tokenizer:
+    for source in sources:
+        if source not in _BUILT_IN and is_store(source):
+            return Store(source).tokenizer
+    return Tokenizer()
