@@ -163,7 +163,7 @@ def play_file(path: str | Path) -> None:
 
 def _open_mixer() -> Any:  # noqa: ANN401 - pygame.mixer.music is a module
     """Return pygame's music player on an open sound device with a SoundFont."""
-    pygame = _import_pygame()
+    pygame = import_pygame()
     soundfont = find_soundfont()
     if soundfont is not None:
         os.environ["SDL_SOUNDFONTS"] = str(soundfont)
@@ -202,7 +202,12 @@ def _quiet_alsa() -> Iterator[None]:
         os.close(stderr)
 
 
-def _import_pygame() -> Any:  # noqa: ANN401
+def import_pygame() -> Any:  # noqa: ANN401 - a module
+    """Return pygame with its mixer, without its greeting.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
         with warnings.catch_warnings():
