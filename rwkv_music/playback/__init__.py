@@ -8,11 +8,12 @@ from rwkv_music.playback.rendering import (
     choose_soundfont,
     render_sound,
     stream_sound,
+    warm_up,
 )
 from rwkv_music.playback.slicing import slice_ticks
 from rwkv_music.playback.sound_file import encode_sound, save_sound
 from rwkv_music.playback.sound_player import SoundPlayer, play_file
-from rwkv_music.playback.soundfont import find_soundfont
+from rwkv_music.playback.soundfont import find_soundfont, find_soundfonts
 from rwkv_music.playback.synth import score_to_pcm, score_to_wav
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "choose_soundfont",
     "encode_sound",
     "find_soundfont",
+    "find_soundfonts",
     "play_file",
     "render_sound",
     "save_sound",
@@ -27,4 +29,5 @@ __all__ = [
     "score_to_wav",
     "slice_ticks",
     "stream_sound",
+    "warm_up",
 ]

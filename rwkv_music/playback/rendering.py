@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Int16
 
 from rwkv_music.errors import InputError
-from rwkv_music.playback.slicing import slice_ticks
+from rwkv_music.playback.slicing import scale_tempo, slice_ticks
 from rwkv_music.playback.soundfont import find_soundfont
 from rwkv_music.playback.soundfont_worker import SAMPLE_RATE, Beginning, Continuing, answer
 from rwkv_music.playback.synth import score_to_pcm
@@ -204,8 +204,6 @@ def _unusable(failure: Failure) -> str:
 
 
 def _excerpt(score: "symusic.Score", start: int, stop: int | None, speed: float) -> "symusic.Score":
-    import symusic
-
     lowest, highest = _SPEEDS
     if not lowest <= speed <= highest:
         raise InputError(f"speed must be from {lowest} to {highest}, got {speed}")
@@ -213,10 +211,7 @@ def _excerpt(score: "symusic.Score", start: int, stop: int | None, speed: float)
     if not excerpt.note_num():
         until = "" if stop is None else f" to {stop}"
         raise InputError(f"there is no note from tick {start} on{until}: choose another excerpt")
-    if not any(tempo.time == 0 for tempo in excerpt.tempos):
-        excerpt.tempos.insert(0, symusic.Tempo(0, qpm=120.0))
-    for tempo in excerpt.tempos:
-        tempo.mspq = round(tempo.mspq / speed)
+    scale_tempo(excerpt, speed)
     return excerpt
 
 

@@ -49,3 +49,19 @@ def slice_ticks(score: "symusic.Score", start: int = 0, stop: int | None = None)
                 )
         excerpt.tracks.append(part)
     return excerpt
+
+
+def scale_tempo(score: "symusic.Score", speed: float) -> None:
+    """Change the tempo of a score in place.
+
+    Args:
+        score: A score whose first tempo is at tick 0, or that has none (120 quarter notes a minute
+            are assumed).
+        speed: Factor; 2 is twice as fast.
+    """
+    import symusic
+
+    if not any(tempo.time == 0 for tempo in score.tempos):
+        score.tempos.insert(0, symusic.Tempo(0, qpm=120.0))
+    for tempo in score.tempos:
+        tempo.mspq = round(tempo.mspq / speed)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import InputError, MissingExtraError
-from rwkv_music.playback.slicing import slice_ticks
+from rwkv_music.playback.slicing import scale_tempo, slice_ticks
 from rwkv_music.playback.soundfont import find_soundfont, needs_soundfont
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class SoundPlayer:
         *,
         start_tick: int = 0,
         stop_tick: int | None = None,
+        speed: float = 1.0,
+        loop: bool = False,
     ) -> None:
         """Start playback and return immediately; stops what was playing before.
 
@@ -78,6 +80,8 @@ class SoundPlayer:
             music: A score, or the path of a MIDI file.
             start_tick: First tick to play.
             stop_tick: Tick to stop at; the end of the piece when None.
+            speed: Factor of the tempo.
+            loop: Whether to begin again at the end.
 
         Raises:
             InputError: If playback is impossible, or the excerpt has no note.
@@ -95,12 +99,20 @@ class SoundPlayer:
                 + (f" to {stop_tick}" if stop_tick is not None else "")
                 + ": choose another excerpt"
             )
+        if speed != 1.0:
+            scale_tempo(excerpt, speed)
         with self._lock:
             self._music.stop()
             self._music.load(io.BytesIO(to_midi(excerpt)), "mid")
-            self._music.play()
+            self._music.play(-1 if loop else 0)
             self._is_paused = False
             self._offset_seconds = float(TempoMap(score).ticks_to_seconds(start_tick)[0])
+
+    def set_volume(self, volume: float) -> None:
+        """Set the volume, from 0 to 1."""
+        with self._lock:
+            if self._music is not None:
+                self._music.set_volume(volume)
 
     def pause(self) -> None:
         """Pause playback; `resume` continues it."""

@@ -30,14 +30,23 @@ def find_soundfont() -> Path | None:
     Raises:
         InputError: If an environment variable names a file that is not a SoundFont.
     """
+    return next(iter(find_soundfonts()), None)
+
+
+def find_soundfonts() -> list[Path]:
+    """Find all SoundFonts, the one that `find_soundfont` chooses first.
+
+    Raises:
+        InputError: If an environment variable names a file that is not a SoundFont.
+    """
+    found = []
     for variable in _VARIABLES:
         value = os.environ.get(variable)
         if value:
-            return _checked(Path(value.split(os.pathsep)[0]), variable)
-    for path in (*map(Path, _SYSTEM_PATHS), *_inside_pretty_midi()):
-        if is_soundfont(path):
-            return path
-    return None
+            found.append(_checked(Path(value.split(os.pathsep)[0]), variable))
+    known = (*map(Path, _SYSTEM_PATHS), *_inside_pretty_midi())
+    found.extend(path for path in known if is_soundfont(path))
+    return list(dict.fromkeys(found))
 
 
 def is_soundfont(path: Path) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from tests.browser.lab import LabServer, NotebookPage
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -45,5 +45,20 @@ def open_notebook(lab_server: LabServer, chromium: "Browser") -> Iterator[OpenNo
 
     yield open_page
     complaints = [line for page in opened for line in page.complaints]
+    context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(chromium: "Browser") -> "Iterator[Page]":
+    """Open a bare page, without JupyterLab; errors on the browser's console fail the test."""
+    context = chromium.new_context(viewport={"width": 900, "height": 500})
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on(
+        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
+    )
+    yield opened
     context.close()
     assert complaints == []

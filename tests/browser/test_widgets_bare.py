@@ -1,82 +1,20 @@
 """The canvases in a bare browser page, with a model made by the test: pointer, keys, theme."""
 
 import base64
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 from rwkv_music_widgets import LossChart, PianoRoll
 from rwkv_music_widgets.doctor.file_table import FileTable
 
 from rwkv_music.data.doctor.file_report import FileReport
 from rwkv_music.data.doctor.folder_report import FolderReport
+from tests.browser.bare_page import ROLL, show
 from tests.music import BAR, tune
 
 pytestmark = pytest.mark.browser
-
-# What anywidget gives a widget: a model with get, set, on, off and save_changes.
-HARNESS = """
-async ([source, style, state]) => {
-  document.body.innerHTML = `<style>${style}</style><div id="root" style="width:800px"></div>`;
-  document.body.dataset.jpThemeLight = "true";
-  const bytes = (text) => {
-    const raw = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-    return new DataView(raw.buffer);
-  };
-  const values = Object.fromEntries(Object.entries(state).map(
-    ([name, value]) => [name, value && value.bytes !== undefined ? bytes(value.bytes) : value]));
-  const handlers = {};
-  window.saves = 0;
-  window.model = {
-    values,
-    get: (name) => values[name],
-    set: (name, value) => { values[name] = value; },
-    on: (event, handle) => (handlers[event] ??= new Set()).add(handle),
-    off: (event, handle) => handlers[event]?.delete(handle),
-    save_changes: () => { window.saves += 1; },
-    fire: (event) => [...(handlers[event] ?? [])].forEach((handle) => handle()),
-    listeners: () => Object.values(handlers).reduce((sum, each) => sum + each.size, 0),
-  };
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  const module = await import(url);
-  const el = document.getElementById("root");
-  window.cleanup = module.default.render({ model: window.model, el });
-}
-"""
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 900, "height": 500})
-    opened = context.new_page()
-    complaints: list[str] = []
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "console", lambda said: complaints.append(said.text) if said.type == "error" else None
-    )
-    yield opened
-    context.close()
-    assert complaints == []
-
-
-def show(page: Page, widget: Any, names: tuple[str, ...]) -> None:
-    """Render a Python widget's state in the bare page."""
-    state = {}
-    for name in names:
-        value = getattr(widget, name)
-        is_bytes = isinstance(value, bytes)
-        state[name] = {"bytes": base64.b64encode(value).decode()} if is_bytes else value
-    page.goto("about:blank")
-    page.evaluate(HARNESS, [widget._esm, widget._css, json.loads(json.dumps(state))])
-
-
-ROLL = (
-    "notes", "bars", "beats", "signatures", "tempos", "parts", "summary", "ticks_per_quarter",
-    "continuation_start", "height", "selection", "playback",
-)  # fmt: skip
 
 
 def roll_on(page: Page, **settings: Any) -> PianoRoll:
@@ -197,7 +135,7 @@ def test_the_playhead_moves_and_hides_at_the_end(page: Page) -> None:
 
 def test_cleaning_up_leaves_no_listener(page: Page) -> None:
     roll_on(page)
-    assert page.evaluate("model.listeners()") == 3
+    assert page.evaluate("model.listeners()") == 6
     page.evaluate("cleanup()")
     assert page.evaluate("model.listeners()") == 0
 

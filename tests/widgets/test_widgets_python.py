@@ -74,14 +74,15 @@ def test_without_a_sound_device_the_browser_plays(monkeypatch: pytest.MonkeyPatc
     silent = SoundPlayer()
     roll = PianoRoll(tune(bars=4), continuation_start=2 * BAR)
     player = Player(roll, sound=silent)
-    assert player.where.options == ("This browser",)
+    assert player.settings.where.options == ("This browser",)
     assert "nowhere.sf2" in player.message
     player.play_new_button.click()
     assert roll.playback["state"] == "playing"
-    assert (roll.playback["from_tick"], roll.playback["sound"]) == (2 * BAR, True)
+    # From one beat before the continuation.
+    assert (roll.playback["from_tick"], roll.playback["sound"]) == (2 * BAR - 96, True)
     player.pause_button.click()
     assert player.state == roll.playback["state"] == "paused"
-    assert roll.playback["from_tick"] >= 2 * BAR
+    assert roll.playback["current_tick"] >= 2 * BAR - 96
     player.pause_button.click()
     assert player.state == "playing"
     player.stop_button.click()

@@ -55,7 +55,7 @@ class DataDoctor(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         self.table.observe(lambda _change: self._start_showing(), names=["selected"])
         self.title = widgets.HTML()
         self.roll = PianoRoll(height=200)
-        self.player = Player(self.roll, show_message=False)
+        self.player = Player(self.roll)
         self.player.play_new_button.layout.display = "none"  # nothing is continued here
         self._listening = widgets.VBox([self.title, self.roll, self.player])
         self.pictures = widgets.Image(format="png", layout=widgets.Layout(width="100%"))

@@ -1,15 +1,17 @@
 """Piano roll: a score on a canvas, with the start of a continuation, a selection and a playhead."""
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anywidget
+import numpy as np
 import symusic
 import traitlets
 
 from rwkv_music.errors import InputError
-from rwkv_music.score import save_piano_roll, to_score
+from rwkv_music.score import TempoMap, bar_starts, save_piano_roll, to_score
 from rwkv_music_widgets.bundle import bundled, style_sheet
 from rwkv_music_widgets.roll.packed_score import (
     packed_lines,
@@ -20,7 +22,18 @@ from rwkv_music_widgets.roll.packed_score import (
     tempo_rows,
 )
 
-_STOPPED = {"state": "stopped", "from_tick": 0, "stop_tick": -1, "sound": False, "count": 0}
+_STOPPED = {
+    "state": "stopped",
+    "from_tick": 0,
+    "stop_tick": -1,
+    "current_tick": 0,
+    "seconds": 0.0,
+    "sound": False,
+    "stream": 0,
+    "speed": 1.0,
+    "loop": False,
+    "count": 0,
+}
 
 
 class PianoRoll(anywidget.AnyWidget):
@@ -56,6 +69,13 @@ class PianoRoll(anywidget.AnyWidget):
     playback = traitlets.Dict(_STOPPED).tag(sync=True)
     ended_playback = traitlets.Int(0).tag(sync=True)
     """`playback["count"]` of the playback whose playhead has reached its end."""
+    volume = traitlets.Float(0.8).tag(sync=True)
+    sound_id = traitlets.Unicode().tag(sync=True)
+    """Tells the sound of this roll from that of others on the page."""
+
+    @traitlets.default("sound_id")
+    def _new_sound_id(self) -> str:
+        return uuid.uuid4().hex
 
     def __init__(
         self, music: Any = None, *, continuation_start: int | None = None, height: int = 260
@@ -66,6 +86,7 @@ class PianoRoll(anywidget.AnyWidget):
         self.score = symusic.Score(480)
         self._num_playback_changes = 0
         self._toggle_callbacks: list[Callable[[], None]] = []
+        self._play_from_callbacks: list[Callable[[int], None]] = []
         self.on_msg(self._on_message)
         if music is not None:
             self.set_score(music, continuation_start=continuation_start)
@@ -91,33 +112,64 @@ class PianoRoll(anywidget.AnyWidget):
             self.notes = packed_notes(score)
 
     def show_playback(
-        self, state: str, *, from_tick: int = 0, stop_tick: int | None = None, sound: bool = False
+        self,
+        state: str,
+        *,
+        from_tick: int = 0,
+        stop_tick: int | None = None,
+        current_tick: int = 0,
+        sound: bool = False,
+        stream: int = 0,
+        speed: float = 1.0,
+        loop: bool = False,
     ) -> None:
         """Move the playhead.
 
         Args:
             state: "playing", "paused" or "stopped".
-            from_tick: Current position.
-            stop_tick: Position at which playing ends; the end of the piece when None.
-            sound: Whether the browser produces the sound.
+            from_tick: Tick at which the sound begins.
+            stop_tick: Position at which playing ends; the end of the last bar when None.
+            current_tick: Where the playhead is, for views that do not play the sound.
+            sound: Whether the browser plays the sound, which is sent in messages.
+            stream: Number of the stream in those messages.
+            speed: Factor of the tempo.
+            loop: Whether playing begins again at the end.
         """
         self._num_playback_changes += 1
         self.playback = {
             "state": state,
             "from_tick": from_tick,
             "stop_tick": -1 if stop_tick is None else stop_tick,
+            "current_tick": current_tick,
+            "seconds": self.seconds_between(from_tick, stop_tick) / speed,
             "sound": sound,
+            "stream": stream,
+            "speed": speed,
+            "loop": loop,
             "count": self._num_playback_changes,
         }
+
+    def seconds_between(self, start: int, stop: int | None) -> float:
+        """Return the seconds from a tick to another one, or to the end of the last bar."""
+        end = int(bar_starts(self.score)[-1]) if stop is None else stop
+        first, last = TempoMap(self.score).ticks_to_seconds(np.array([start, max(start, end)]))
+        return float(last - first)
 
     def on_toggle_playback(self, callback: Callable[[], None]) -> None:
         """Call `callback` when the space bar is pressed on the roll."""
         self._toggle_callbacks.append(callback)
 
+    def on_play_from(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the tick of a beat that is clicked on the ruler."""
+        self._play_from_callbacks.append(callback)
+
     def _on_message(self, _roll: "PianoRoll", content: dict[str, Any], _buffers: Any) -> None:
         if content.get("type") == "toggle playback":
             for callback in self._toggle_callbacks:
                 callback()
+        elif content.get("type") == "play from":
+            for play_from in self._play_from_callbacks:
+                play_from(int(content["tick"]))
 
     def save(self, path: str | Path) -> Path:
         """Save a static picture (PNG), which needs no kernel to be seen."""

@@ -6,10 +6,10 @@ from functools import partial
 import ipywidgets as widgets
 
 from rwkv_music.generation import SessionNode
-from rwkv_music.playback import SoundPlayer
 from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.closing import close_tree, is_open
 from rwkv_music_widgets.player.player import Player
+from rwkv_music_widgets.player.sound_settings import SoundSettings
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 
 
@@ -19,7 +19,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     Args:
         keep: Called with the candidate's node by the button Keep.
         export: Called with the candidate's node by the button Export MIDI.
-        sound: Sound player shared by all rows, so that only one of them plays at a time.
+        settings: Sound settings shared by all rows.
     """
 
     def __init__(
@@ -27,11 +27,11 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         *,
         keep: Callable[[SessionNode], None],
         export: Callable[[SessionNode], None],
-        sound: SoundPlayer,
+        settings: SoundSettings,
     ) -> None:
         self.node: SessionNode | None = None
         self.roll = PianoRoll(height=170)
-        self.player = Player(self.roll, sound=sound, show_message=False)
+        self.player = Player(self.roll, settings=settings)
         self.keep_button = text_button("Keep", "check", "Continue from this candidate")
         self.export_button = text_button(
             "Export MIDI", "download", "Save the prompt and this continuation"
@@ -85,7 +85,7 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
     Args:
         keep: Called with a candidate's node by its button Keep.
         export: Called with a candidate's node by its button Export MIDI.
-        sound: Sound player shared by all rows.
+        settings: Sound settings shared by all rows.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         *,
         keep: Callable[[SessionNode], None],
         export: Callable[[SessionNode], None],
-        sound: SoundPlayer,
+        settings: SoundSettings,
     ) -> None:
         super().__init__()
-        self._make_row = partial(CandidateRow, keep=keep, export=export, sound=sound)
+        self._make_row = partial(CandidateRow, keep=keep, export=export, settings=settings)
         self._made: list[CandidateRow] = []
 
     def show(self, nodes: list[SessionNode]) -> None:

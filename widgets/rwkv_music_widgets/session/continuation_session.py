@@ -76,7 +76,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.rows = CandidateRows(
             keep=lambda node: self._guarded(partial(self._keep_node, node.id)),
             export=lambda node: self._guarded(partial(self._export_node, node.id)),
-            sound=self.player.sound,
+            settings=self.player.settings,
         )
         if style is not None:
             self.controls.offer_style()

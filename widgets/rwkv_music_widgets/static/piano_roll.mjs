@@ -1,12 +1,12 @@
 // Piano roll widget: connects the model to the canvas, the pointer and the keyboard.
 
-import { BrowserSynth } from "./synth.mjs";
 import { KEY_WIDTH, RULER_HEIGHT, SEAM_LABEL_HEIGHT, drawRoll } from "./drawing.mjs";
 import {
-  PitchScale, TempoMap, TimeScale, pitchName, positionText, snap, unpackNotes, unpackTicks,
+  PitchScale, TempoMap, TimeScale, lowerBound, pitchName, positionText, snap, unpackNotes, unpackTicks,
   visibleNotes,
 } from "./geometry.mjs";
 import { guardKeys } from "./keys.mjs";
+import { attachSound, sharedSound } from "./sound.mjs";
 import { noteColor, onThemeChange, themeColors } from "./theme.mjs";
 
 const SHORTEST_QUARTERS = 2;
@@ -15,7 +15,6 @@ const DRAG_PIXELS = 4;
 class PianoRollView {
   constructor(model, el) {
     this.model = model;
-    this.synth = new BrowserSynth();
     this.build(el);
     this.cleanups = [onThemeChange(() => this.draw())];
     const resize = new ResizeObserver(() => this.draw());
@@ -185,7 +184,9 @@ class PianoRollView {
     if (event.button !== 0) return;
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
-    this.pressedAt = this.position(event)[0];
+    const [x, y] = this.position(event);
+    this.pressedAt = x;
+    this.isOnRuler = y < RULER_HEIGHT;
   }
 
   move(event) {
@@ -205,9 +206,18 @@ class PianoRollView {
   release() {
     const wasDrag = this.dragged !== undefined;
     const chosen = wasDrag && this.dragged[0] < this.dragged[1] ? this.dragged : [];
+    const tick = this.time.toTick(this.pressedAt);
     this.pressedAt = undefined;
     this.dragged = undefined;
-    this.select(chosen);
+    if (!wasDrag && this.isOnRuler) this.playFrom(tick);
+    else this.select(chosen);
+  }
+
+  /** Ask Python to play from the beat before a tick. */
+  playFrom(tick) {
+    const { beats } = this.score;
+    const beat = beats[Math.max(0, lowerBound(beats, tick + 1) - 1)] ?? 0;
+    this.model.send({ type: "play from", tick: beat });
   }
 
   select(chosen) {
@@ -261,36 +271,49 @@ class PianoRollView {
     this.draw();
   }
 
-  // Playback: Python sends the state and position; the browser moves the playhead and, if asked, plays.
+  // Playback: Python sends the state, the position and the sound; the playhead follows the sound.
 
   followPlayback() {
-    const { state, from_tick: from, stop_tick: stop, sound, count } = this.model.get("playback");
+    const playback = this.model.get("playback");
     cancelAnimationFrame(this.frameRequest);
-    this.synth.stop();
-    if (state === "playing") {
-      const last = stop >= 0 ? stop : this.end;
-      if (sound) this.synth.play(this.score.notes, this.model.get("tempos"), from, last, () => {});
-      const began = performance.now();
-      const offset = this.tempo.toSeconds(from);
-      const follow = () => {
-        const tick = this.tempo.toTick(offset + (performance.now() - began) / 1000);
-        if (tick >= last) {
-          this.playhead.hidden = true;
-          this.canvas.dataset.playing = "false";
+    this.canvas.dataset.playing = String(playback.state === "playing");
+    if (playback.state === "playing") this.followSound(playback);
+    else if (playback.state === "stopped") this.playhead.hidden = true;
+    else this.showPlayhead(this.heardTick(playback) ?? playback.current_tick);
+  }
+
+  /** Return the tick that is heard, null before the sound begins. */
+  heardTick({ from_tick: from, speed, seconds: length, loop, sound }) {
+    const player = sharedSound().players.get(this.model.get("sound_id"));
+    const heard = sound ? player?.heardSeconds() : null;
+    if (heard === null || heard === undefined) return null;
+    const seconds = loop ? heard % length : heard;
+    return this.tempo.toTick(this.tempo.toSeconds(from) + seconds * speed);
+  }
+
+  followSound(playback) {
+    const { current_tick: from, sound, count, speed } = playback;
+    const last = playback.stop_tick >= 0 ? playback.stop_tick : this.end;
+    const began = performance.now();
+    const offset = this.tempo.toSeconds(from);
+    const elapsedTick = () =>
+      this.tempo.toTick(offset + (speed * (performance.now() - began)) / 1000);
+    const follow = () => {
+      const tick = sound ? (this.heardTick(playback) ?? from) : elapsedTick();
+      const hasEnded = sound ? this.model.get("ended_playback") === count : tick >= last;
+      if (hasEnded) {
+        this.playhead.hidden = true;
+        this.canvas.dataset.playing = "false";
+        if (!sound) {
           this.model.set("ended_playback", count);
           this.model.save_changes();
-          return;
         }
-        this.showPlayhead(tick);
-        this.frameRequest = requestAnimationFrame(follow);
-      };
-      this.canvas.dataset.playing = "true";
-      follow();
-    } else {
-      this.canvas.dataset.playing = "false";
-      if (state === "paused") this.showPlayhead(from);
-      else this.playhead.hidden = true;
-    }
+        return;
+      }
+      this.showPlayhead(Math.min(tick, last));
+      this.frameRequest = requestAnimationFrame(follow);
+    };
+    follow();
   }
 
   showPlayhead(tick) {
@@ -305,12 +328,14 @@ class PianoRollView {
   destroy() {
     cancelAnimationFrame(this.frameRequest);
     cancelAnimationFrame(this.drawRequest);
-    this.synth.close();
     for (const cleanup of this.cleanups) cleanup();
   }
 }
 
 export default {
+  initialize({ model }) {
+    return attachSound(model);
+  },
   render({ model, el }) {
     const view = new PianoRollView(model, el);
     return () => view.destroy();
