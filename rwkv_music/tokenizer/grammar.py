@@ -162,7 +162,8 @@ class Grammar:
         elif self._last in {TokenType.PITCH, TokenType.DRUM}:
             mask[self._span(TokenType.VEL, self._lowest_level(), self._levels())] = True
         elif self._last is TokenType.VEL:
-            mask[self._span(TokenType.DUR, self._lowest_duration())] = True
+            longest = self._durations_that_fit()
+            mask[self._span(TokenType.DUR, self._lowest_duration(), longest)] = True
         elif self._last is TokenType.NUM:
             self._allow_denominators(mask)
         elif self._last is TokenType.PART:
@@ -269,16 +270,29 @@ class Grammar:
         mask[self._span(TokenType.BEAT, self._beat + 1, max(self._beat + 1, beats))] = True
 
     def _allow_events(self, mask: Bool[np.ndarray, " vocab"]) -> None:
-        is_first_moment = self._bars == 1 and self._position() == 0
-        if self._key is None and not is_first_moment:
+        if self._key is None and self._may_change_tempo():
             exact = self.vocabulary.exact_tempos
             mask[self._span(TokenType.TEMPO)] = exact.any(axis=1)
             self._forbid_only_tempo(mask)
         for part in range(len(self._programs)):
+            if not self._may_sound(part):
+                continue
             if part == self._part:
                 self._allow_sounds(mask, part)
             elif self._can_sound(part):
                 mask[self.vocabulary.part[part]] = True
+
+    def _may_change_tempo(self) -> bool:
+        """Whether the tempo may change at this moment; the header states that of the first."""
+        return self._bars > 1 or self._position() > 0
+
+    def _may_sound(self, part: int) -> bool:
+        """Whether events of this part may come here at all."""
+        return part < len(self._programs)
+
+    def _durations_that_fit(self) -> int:
+        """Return how many durations, from the shortest on, a note may have here."""
+        return len(self.vocabulary.durations)
 
     def _forbid_only_tempo(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         """Allow the current whole tempo only if another fraction can follow it."""
@@ -343,7 +357,10 @@ class Grammar:
             self._take_sound(token_type, value)
 
     def _full_length(self) -> int:
-        numerator, denominator = self._signature
+        return self._length_of(*self._signature)
+
+    def _length_of(self, numerator: int, denominator: int) -> int:
+        """Return the length of a bar in grid steps."""
         return 4 * self.vocabulary.steps_per_quarter * numerator // denominator
 
     def _take_bar(self) -> None:

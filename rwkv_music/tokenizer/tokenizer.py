@@ -8,7 +8,7 @@ from jaxtyping import Integer, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
-from rwkv_music.tokenizer.grammar import Grammar
+from rwkv_music.tokenizer.hole_grammar import HoleGrammar
 from rwkv_music.tokenizer.vocabulary import MAX_PARTS, Vocabulary
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ class Tokenizer:
 
         return token_times(np.asarray(ids), self.vocabulary)
 
-    def grammar(self) -> Grammar:
+    def grammar(self) -> HoleGrammar:
         """Return the grammar of canonical streams, before BOS."""
-        return Grammar(self.vocabulary)
+        return HoleGrammar(self.vocabulary)
 
     def num_bars(self, ids: Integer[np.ndarray, " tokens"]) -> int:
         """Return the number of bars in a stream."""

@@ -51,6 +51,46 @@ class TokenType(IntEnum):
     VEL = 15
     DUR = 16
     PED = 17
+    SUFFIX = 18
+    """The bars that follow stand behind the hole."""
+    PREFIX = 19
+    """The bars that follow stand in front of the hole."""
+    FILL = 20
+    """The hole begins; its value is the number of bars, from 1."""
+    GIVEN = 21
+    """The events up to WRITE are given."""
+    WRITE = 22
+    """The events from here to the end of the bar are to be written."""
+    DENSITY = 23
+    POLYPHONY = 24
+    REGISTER = 25
+    LEAPS = 26
+    SIMILARITY = 27
+    KEY = 28
+
+
+MAX_HOLE_BARS = 8
+CONTROL_LEVELS = {
+    TokenType.DENSITY: 8,
+    TokenType.POLYPHONY: 6,
+    TokenType.REGISTER: 8,
+    TokenType.LEAPS: 5,
+    TokenType.SIMILARITY: 3,
+    TokenType.KEY: 24,
+}
+"""Values of each control token; `rwkv_music.tokenizer.holes.controls` says what they mean."""
+
+PART_CONTROLS = (
+    TokenType.DENSITY, TokenType.POLYPHONY, TokenType.REGISTER, TokenType.LEAPS,
+)  # fmt: skip
+"""The controls that may also be stated for one part."""
+_HOLE_RANGES = {
+    TokenType.SUFFIX: range(4, 5),
+    TokenType.PREFIX: range(5, 6),
+    TokenType.FILL: range(6, 6 + MAX_HOLE_BARS),
+    TokenType.GIVEN: range(14, 15),
+    TokenType.WRITE: range(15, 16),
+}
 
 
 class Vocabulary:
@@ -67,7 +107,7 @@ class Vocabulary:
     Example:
         >>> vocabulary = Vocabulary()
         >>> vocabulary.num_used, vocabulary.size
-        (1994, 2048)
+        (2048, 2048)
         >>> vocabulary.describe(vocabulary.pitch[60])
         'PITCH C4 (60)'
     """
@@ -76,6 +116,11 @@ class Vocabulary:
     BOS = int(TokenType.BOS)
     EOS = int(TokenType.EOS)
     BAR = int(TokenType.BAR)
+    SUFFIX, PREFIX = 4, 5
+    GIVEN, WRITE = 14, 15
+    has_controls: bool
+    """Whether the ids that rounding up to a multiple of 64 leaves free hold the control tokens, as
+    they do with the default settings."""
 
     def __init__(
         self, *, steps_per_quarter: int = 96, velocities: int = 32, max_parts: int = MAX_PARTS
@@ -107,12 +152,17 @@ class Vocabulary:
             TokenType.PED: 2,
         }
         start = _SPECIALS
-        self.ranges: dict[TokenType, range] = {}
+        self.ranges: dict[TokenType, range] = dict(_HOLE_RANGES)
         for token_type, size in sizes.items():
             self.ranges[token_type] = range(start, start + size)
             start += size
-        self.num_used = start
         self.size = -(-start // _ROUND_UP_TO) * _ROUND_UP_TO
+        self.has_controls = start + sum(CONTROL_LEVELS.values()) <= self.size
+        if self.has_controls:
+            for token_type, size in CONTROL_LEVELS.items():
+                self.ranges[token_type] = range(start, start + size)
+                start += size
+        self.num_used = start
         self.tempo = self.ranges[TokenType.TEMPO]
         self.tempo_fraction = self.ranges[TokenType.TEMPO_FRACTION]
         self.numerator = self.ranges[TokenType.NUM]
@@ -126,6 +176,7 @@ class Vocabulary:
         self.velocity = self.ranges[TokenType.VEL]
         self.duration = self.ranges[TokenType.DUR]
         self.pedal = self.ranges[TokenType.PED]
+        self.fill = self.ranges[TokenType.FILL]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._settings == other._settings
@@ -152,8 +203,10 @@ class Vocabulary:
 
     def types_of(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
         """Return the types of ids; an id beyond the vocabulary is SPARE."""
-        known = np.minimum(np.asarray(ids, dtype=np.int64), self.size - 1)
-        return self.types[known]
+        known = np.asarray(ids, dtype=np.int64)
+        is_beyond = known >= self.size
+        types: Integer[np.ndarray, " tokens"] = self.types[np.where(is_beyond, 0, known)]
+        return np.where(is_beyond, np.int16(TokenType.SPARE), types)
 
     @cached_property
     def exact_tempos(self) -> Bool[np.ndarray, "tempos fractions"]:
@@ -192,9 +245,10 @@ class Vocabulary:
     def describe(self, token: int) -> str:
         """Return an id in words, for example "PITCH C4 (60)"."""
         token_type = TokenType(int(self.types_of(np.array([token]))[0]))
-        if token_type not in self.ranges:
+        span = self.ranges.get(token_type, range(0))
+        if len(span) < 2:
             return token_type.name
-        value = token - self.ranges[token_type].start
+        value = token - span.start
         return f"{token_type.name} {self._value_text(token_type, value)}"
 
     def _value_text(self, token_type: TokenType, value: int) -> str:
@@ -207,6 +261,8 @@ class Vocabulary:
             TokenType.PITCH: f"{_PITCH_NAMES[value % 12]}{value // 12 - 1} ({value})",
             TokenType.VEL: f"{min((value + 1) * 128 // self.velocities, 127)}",
             TokenType.PED: "down" if value else "up",
+            TokenType.FILL: f"{value + 1}",
+            TokenType.KEY: f"{_PITCH_NAMES[value % 12]} {'minor' if value >= 12 else 'major'}",
         }
         if token_type is TokenType.DUR:
             return f"{self.durations[value]}/{self.steps_per_quarter}"
@@ -217,7 +273,8 @@ class Vocabulary:
         for span in self.ranges.values():
             first, last = self.describe(span.start), self.describe(span.stop - 1)
             ids = f"{span.start:7d} {span.stop - 1:7d} {len(span):5d}"
-            lines.append(f"{ids}  {first} .. {last.split(' ')[1]}")
+            name = f"{first} .. {last.partition(' ')[2]}" if len(span) > 1 else first
+            lines.append(f"{ids}  {name}")
         lines.append(f"{self.num_used} ids in use, padded to {self.size}")
         return "\n".join(lines)
 

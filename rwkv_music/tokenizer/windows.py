@@ -13,6 +13,7 @@ from jaxtyping import UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.bar_index import BarRows, index_bars
 from rwkv_music.tokenizer.tokenizer import Tokenizer
+from rwkv_music.tokenizer.vocabulary import Vocabulary
 
 Ids = UInt16[np.ndarray, " _"]
 
@@ -47,9 +48,19 @@ class BarIndex:
         self._parts = ids[5 if first["tempo_fraction"] else 4 : first["bar"]].tolist()
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """Of the ids."""
+        return self._vocabulary
+
+    @property
     def num_bars(self) -> int:
         """Bars in the piece."""
         return len(self._rows)
+
+    @property
+    def num_parts(self) -> int:
+        """Parts that the piece declares."""
+        return len(self._parts) // 2
 
     def header_at(self, bar: int) -> Ids:
         """Return BOS, tempo, time signature and parts at a bar's beginning.

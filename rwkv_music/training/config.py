@@ -64,6 +64,13 @@ class DataConfig(SettingsGroup):
         help="Fraction of the windows with several parts that lose one of them; needs "
         "`augmentation`.",
     )
+    hole_fraction: float = setting(
+        0.0,
+        minimum=0,
+        maximum=1,
+        help="Fraction of the windows in which bars and parts between others are to be written, "
+        "instead of the bars at the end; not with `carry_state`.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,7 @@ from rwkv_music.data.loading.mixture_loader import (
 )
 from rwkv_music.data.loading.prefetch_loader import BatchLoader, PrefetchLoader
 from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
+from rwkv_music.data.loading.random_holes import RandomHoles
 from rwkv_music.data.loading.window_loader import WindowLoader
 from rwkv_music.data.pieces import Piece
 from rwkv_music.data.worker_pool import Progress
@@ -139,6 +140,7 @@ def open_loader(
         "shard": shard,
     }
     if not config.data.carry_state:
+        settings["holes"] = random_holes(config, windows.tokenizer)
         return PrefetchLoader(window_loader(windows, corpus, **settings), device=device)
     settings["context_length"] = config.data.context_length
     loader: BatchLoader
@@ -162,3 +164,10 @@ def window_loader(windows: Windows, corpus: Corpus | None, **settings: Any) -> W
     if not isinstance(corpus, Mixture):
         return WindowLoader(windows, **settings)
     return MixtureWindowLoader(windows, ranges_of=corpus.ranges, weights=corpus.weights, **settings)
+
+
+def random_holes(config: TrainingConfig, tokenizer: Tokenizer) -> RandomHoles | None:
+    """Return what turns windows into holes; None for a run that only continues."""
+    if not config.data.hole_fraction:
+        return None
+    return RandomHoles(tokenizer=tokenizer, fraction=config.data.hole_fraction)

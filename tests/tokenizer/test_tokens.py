@@ -151,14 +151,24 @@ def test_durations_are_exact_to_half_a_quarter_then_within_two_percent_and_a_ste
 
 def test_the_vocabulary_has_the_sizes_of_its_layout() -> None:
     vocabulary = TOKENIZER.vocabulary
-    assert (vocabulary.num_used, vocabulary.size) == (1994, 2048)
+    assert (vocabulary.num_used, vocabulary.size) == (2048, 2048)
     assert [len(span) for span in vocabulary.ranges.values()] == [
-        504, 256, 128, 7, 32, 129, 128, 96, 128, 128, 32, 408, 2,
+        1, 1, 8, 1, 1, 504, 256, 128, 7, 32, 129, 128, 96, 128, 128, 32, 408, 2, 8, 6, 8, 5, 3, 24,
     ]  # fmt: skip
     every = np.arange(vocabulary.size)
     assert vocabulary.types_of(every)[[0, 1, 2, 3]].tolist() == [0, 1, 2, 3]
     assert vocabulary.types_of(np.array([1993]))[0] == TokenType.PED
+    assert vocabulary.types_of(np.array([1994, 2047, 2048])).tolist() == [
+        TokenType.DENSITY, TokenType.KEY, TokenType.SPARE,
+    ]  # fmt: skip
     assert "DUR" in str(vocabulary)
+
+
+def test_a_vocabulary_without_room_for_the_controls_does_without() -> None:
+    vocabulary = Tokenizer(max_parts=8).vocabulary
+    assert not vocabulary.has_controls
+    assert (vocabulary.num_used, vocabulary.size) == (1970, 1984)
+    assert vocabulary.types_of(np.array([1970]))[0] == TokenType.SPARE
 
 
 def test_tracks_of_one_program_stay_apart_and_drums_come_last() -> None:

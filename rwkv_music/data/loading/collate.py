@@ -109,7 +109,8 @@ def pack_rows(
 
     The first scored target of an example is the token at its `completion_start` (the BAR token of
     the completion), predicted at the position before it; the last one is the example's last token.
-    That token is only a target: no example predicts the beginning of the next one.
+    That token is only a target: no example predicts the beginning of the next one. In a stream with
+    a hole, what is given inside the hole is not scored.
 
     Args:
         rows: At least one row of at least one span.
@@ -132,8 +133,8 @@ def pack_rows(
             ids = torch.from_numpy(example.ids[start : stop + 1].astype("int64"))
             tokens[row, begin:end] = ids[:-1]
             targets[row, begin:end] = ids[1:]
-            first_scored = max(0, example.completion_start - 1 - start)
-            completion_mask[row, begin + first_scored : end] = True
+            scored = example.is_scored()[start + 1 : stop + 1]
+            completion_mask[row, begin:end] = torch.from_numpy(scored)
             resets[row, begin] = start == 0
             begin = end
     is_packed = continues or any(len(spans) > 1 for spans in rows)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, SupportsIndex, overload
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from rwkv_music.data.pieces import Ids, Piece
 from rwkv_music.errors import InputError
@@ -23,7 +23,15 @@ class Example:
 
     ids: Ids
     completion_start: int
-    """Index in `ids` of the BAR token that opens the completion."""
+    """Index in `ids` of the first token that is scored: the BAR that opens the completion."""
+    scored: Bool[np.ndarray, " tokens"] | None = None
+    """Which tokens are scored, in a stream with a hole; when None, all from `completion_start`."""
+
+    def is_scored(self) -> Bool[np.ndarray, " tokens"]:
+        """Return for each token whether it is scored."""
+        if self.scored is not None:
+            return self.scored
+        return np.arange(len(self.ids)) >= self.completion_start
 
 
 class CompletionSpan(NamedTuple):

@@ -31,6 +31,7 @@ class WindowLoader(Iterator[Batch]):
         batch_size: Windows per batch. A corpus with fewer windows gives smaller batches.
         seed: Seed of order, offsets and augmentation.
         augment: Applied to each example with the loader's generator; None for no augmentation.
+        holes: Applied to each augmented example; None for continuations only.
         packing: Whether a row may contain several windows.
         shard: Part of each batch to load. Positions count global batches.
     """
@@ -42,12 +43,13 @@ class WindowLoader(Iterator[Batch]):
         batch_size: int,
         seed: int,
         augment: Augmentation | None = None,
+        holes: Augmentation | None = None,
         packing: bool = True,
         shard: ProcessShard = WHOLE_BATCH,
     ) -> None:
         self._windows = windows
         self._batch_size = batch_size
-        self._augment = augment
+        self._changes = [change for change in (augment, holes) if change is not None]
         self._packing = packing
         self._shard = shard
         self._generator = np.random.default_rng(seed)
@@ -104,8 +106,8 @@ class WindowLoader(Iterator[Batch]):
         self._pool_state = self._generator.bit_generator.state
         size = self._batch_size * _BATCHES_PER_POOL
         examples = [self._windows.example(span) for span in self._spans[start : start + size]]
-        if self._augment is not None:
-            examples = [self._augment(example, self._generator) for example in examples]
+        for change in self._changes:
+            examples = [change(example, self._generator) for example in examples]
         if not self._packing:
             examples.sort(key=lambda example: len(example.ids))
         batches = [
