@@ -1,4 +1,4 @@
-"""The settings of one training run, each declared once, in five groups."""
+"""The settings of one training run, each declared once, in six groups."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -9,6 +9,7 @@ from typing import Any
 from rwkv_music.errors import InputError
 from rwkv_music.old_names import SETTINGS, renamed
 from rwkv_music.settings import Setting, SettingsGroup, declared_settings, setting, settings_code
+from rwkv_music.training.layout_config import LayoutConfig
 from rwkv_music.training.presets import PRESETS
 
 HEAD_SIZE = 64
@@ -233,6 +234,7 @@ class TrainingConfig:
     """
 
     data: DataConfig
+    layout: LayoutConfig
     model: ModelSizes
     optimizer: OptimizerConfig
     run: RunConfig
@@ -256,6 +258,13 @@ class TrainingConfig:
                 f"augmentation: set {settings_code(drop_parts=0.0)} or "
                 f"{settings_code(augmentation=True)}"
             )
+        for name in (declared.name for declared in declared_settings(LayoutConfig)):
+            if getattr(self.layout, name) and not self.data.augmentation:
+                raise InputError(
+                    f"`{name}` is {getattr(self.layout, name)}, but layouts are only changed by "
+                    f"augmentation: set {settings_code(**{name: 0.0})} or "
+                    f"{settings_code(augmentation=True)}"
+                )
         if self.optimizer.warmup_steps >= self.run.steps:
             raise InputError(
                 f"`warmup_steps` must be in [0, steps), got {self.optimizer.warmup_steps} with "
@@ -321,6 +330,7 @@ class TrainingConfig:
 
 _GROUPS: dict[str, type[SettingsGroup]] = {
     "data": DataConfig,
+    "layout": LayoutConfig,
     "model": ModelSizes,
     "optimizer": OptimizerConfig,
     "run": RunConfig,

@@ -1,11 +1,11 @@
 """The data of a run: a corpus, its split, the windows cut from both sides, and the loader."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rwkv_music.data import Corpus, Windows, load_corpus, split_corpus
-from rwkv_music.data.augmentation import RandomAugmentation
+from rwkv_music.data.augmentation import RandomAugmentation, RandomLayout
 from rwkv_music.data.corpora.mixture import Mixture
 from rwkv_music.data.corpora.set_summaries import set_summaries
 from rwkv_music.data.loading.long_context_loader import LongContextLoader
@@ -132,7 +132,11 @@ def open_loader(
     """
     augment = None
     if config.data.augmentation:
-        augment = RandomAugmentation(vocabulary=vocabulary, drop_fraction=config.data.drop_parts)
+        augment = RandomAugmentation(
+            vocabulary=vocabulary,
+            drop_fraction=config.data.drop_parts,
+            layout=RandomLayout(**asdict(config.layout)),
+        )
     settings: dict[str, Any] = {
         "batch_size": config.data.batch_size,
         "seed": config.run.seed,

@@ -95,14 +95,19 @@ def test_every_setting_of_an_earlier_version_is_read() -> None:
         "sample_prompts": 1, "sharding": "fsdp", "track": "none",
     }  # fmt: skip
     config = TrainingConfig.from_dict(earlier)
-    assert config.flat() == renamed(earlier, SETTINGS)
+    later = {
+        name: declared.default
+        for name, declared in training_settings().items()
+        if name not in renamed(earlier, SETTINGS)
+    }
+    assert config.flat() == {**later, **renamed(earlier, SETTINGS)}
     assert set(config.flat()) == set(training_settings())
     assert TrainingConfig.from_dict(config.to_dict()) == config
 
 
 def test_the_settings_of_config_json_are_in_groups() -> None:
     written = TrainingConfig(corpus="bach", out="x").to_dict()
-    assert list(written) == ["data", "model", "optimizer", "run", "hardware"]
+    assert list(written) == ["data", "layout", "model", "optimizer", "run", "hardware"]
     assert json.loads(json.dumps(written)) == written
 
 
@@ -133,3 +138,8 @@ def test_sized_presets_run_from_one_million_to_three_billion() -> None:
     assert SIZED[-1] == "2.6b"
     widths = [PRESETS[name]["dim"] * PRESETS[name]["num_layers"] for name in SIZED]
     assert widths == sorted(widths)
+
+
+def test_layouts_need_augmentation() -> None:
+    with pytest.raises(InputError, match=r"set `merge_parts=0.0` or `augmentation=True`"):
+        TrainingConfig(corpus="bach", out="a", augmentation=False, merge_parts=0.5)
