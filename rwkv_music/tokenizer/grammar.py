@@ -23,29 +23,6 @@ from rwkv_music.tokenizer.vocabulary import (
     Vocabulary,
 )
 
-_EVENTS = (TokenType.TEMPO, TokenType.PART, TokenType.PED, TokenType.PITCH, TokenType.DRUM)
-_AFTER_EVENT = (TokenType.BEAT, TokenType.SUBBEAT, *_EVENTS, TokenType.BAR, TokenType.EOS)
-
-FOLLOWERS: dict[TokenType, tuple[TokenType, ...]] = {
-    TokenType.BOS: (TokenType.TEMPO,),
-    TokenType.TEMPO: (TokenType.TEMPO_FRACTION, TokenType.NUM, *_AFTER_EVENT),
-    TokenType.TEMPO_FRACTION: (TokenType.NUM, *_AFTER_EVENT),
-    TokenType.NUM: (TokenType.DEN,),
-    TokenType.DEN: _AFTER_EVENT,
-    TokenType.PART: (TokenType.PROG, TokenType.PED, TokenType.PITCH, TokenType.DRUM),
-    TokenType.PROG: (TokenType.PART, TokenType.BAR),
-    TokenType.BAR: (TokenType.NUM, *_AFTER_EVENT),
-    TokenType.BEAT: (TokenType.SUBBEAT, *_EVENTS, TokenType.BAR),
-    TokenType.SUBBEAT: (*_EVENTS, TokenType.BAR),
-    TokenType.PITCH: (TokenType.VEL,),
-    TokenType.DRUM: (TokenType.VEL,),
-    TokenType.VEL: (TokenType.DUR,),
-    TokenType.DUR: _AFTER_EVENT,
-    TokenType.PED: _AFTER_EVENT,
-    TokenType.EOS: (),
-}
-"""Types that may follow a type at all; the state of the grammar decides which of their values."""
-
 # NOTE stands for DRUM too: drum parts are the last ones, so that both are sorted by part.
 _TEMPO, _UP, _DOWN, _NOTE = (
     EventType.TEMPO, EventType.PEDAL_UP, EventType.PEDAL_DOWN, EventType.NOTE,
@@ -124,14 +101,47 @@ class Grammar:
         """Whether the last token was EOS."""
         return self._last is TokenType.EOS
 
-    def feed(self, ids: Integer[np.ndarray, " tokens"]) -> None:
+    @property
+    def time(self) -> int:
+        """Grid step of the current position."""
+        return self._bar_start + self._position()
+
+    @property
+    def part(self) -> int | None:
+        """The current part; None before the first PART of the music."""
+        return self._part
+
+    @property
+    def programs(self) -> tuple[int, ...]:
+        """Program of each declared part."""
+        return self._programs
+
+    @property
+    def pitch(self) -> int:
+        """Pitch of the newest note; -1 before the first one."""
+        return self._note.pitch
+
+    @property
+    def last_type(self) -> TokenType | None:
+        """Type of the last token; None before BOS."""
+        return self._last
+
+    def feed(self, ids: Integer[np.ndarray, " tokens"], *, check: bool = True) -> None:
         """Advance by several tokens.
+
+        Args:
+            ids: The tokens.
+            check: Whether to check that each is allowed; not needed for what `Tokenizer.encode`
+                returned, and several times slower.
 
         Raises:
             InputError: At the first token that is not allowed.
         """
         for token in ids.tolist():
-            self.advance(token)
+            if check:
+                self.advance(token)
+            else:
+                self.take(token)
 
     def allows(self, token: int) -> bool:
         """Return whether a token may come next."""
@@ -148,8 +158,12 @@ class Grammar:
             raise InputError(
                 f"token {token} ({self.vocabulary.describe(token)}) cannot follow {last} here"
             )
-        token_type = TokenType(int(self.vocabulary.types[token]))
-        self._take(token_type, int(self.vocabulary.values[token]))
+        self.take(token)
+
+    def take(self, token: int) -> None:
+        """Advance by one token that is known to be allowed."""
+        token_type, value = self.vocabulary.types_and_values[token]
+        self._take(token_type, value)
         self._last = token_type
 
     def allowed(self) -> Bool[np.ndarray, " vocab"]:
@@ -183,8 +197,7 @@ class Grammar:
 
     def _allow_header(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         if self._last is TokenType.BOS:
-            exact = self.vocabulary.exact_tempos
-            mask[self._span(TokenType.TEMPO)] = exact.any(axis=1)
+            mask[self._span(TokenType.TEMPO)] = self.vocabulary.possible_tempos
         elif self._last is TokenType.TEMPO:
             self._allow_fractions(mask)
             if self.vocabulary.exact_tempos[self._tempo]:
@@ -271,8 +284,7 @@ class Grammar:
 
     def _allow_events(self, mask: Bool[np.ndarray, " vocab"]) -> None:
         if self._key is None and self._may_change_tempo():
-            exact = self.vocabulary.exact_tempos
-            mask[self._span(TokenType.TEMPO)] = exact.any(axis=1)
+            mask[self._span(TokenType.TEMPO)] = self.vocabulary.possible_tempos
             self._forbid_only_tempo(mask)
         for part in range(len(self._programs)):
             if not self._may_sound(part):

@@ -14,7 +14,7 @@ from rwkv_music.tokenizer.events import (
     TYPE_SHIFT,
     EventType,
 )
-from rwkv_music.tokenizer.grammar import FOLLOWERS
+from rwkv_music.tokenizer.followers import FOLLOWERS
 from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
     FASTEST_TEMPO,

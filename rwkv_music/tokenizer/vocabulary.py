@@ -201,6 +201,12 @@ class Vocabulary:
             table[span.start : span.stop] = np.arange(len(span))
         return table
 
+    @cached_property
+    def types_and_values(self) -> list[tuple[TokenType, int]]:
+        """Type of every id, and its index in the range of that type."""
+        pairs = zip(self.types.tolist(), self.values.tolist(), strict=True)
+        return [(TokenType(token_type), value) for token_type, value in pairs]
+
     def types_of(self, ids: Integer[np.ndarray, " tokens"]) -> Integer[np.ndarray, " tokens"]:
         """Return the types of ids; an id beyond the vocabulary is SPARE."""
         known = np.asarray(ids, dtype=np.int64)
@@ -219,6 +225,12 @@ class Vocabulary:
         stored = tempo_steps(tempo_microseconds(steps))
         exact: Bool[np.ndarray, "tempos fractions"] = stored == steps
         return exact
+
+    @cached_property
+    def possible_tempos(self) -> Bool[np.ndarray, " tempos"]:
+        """Which whole tempos have a fraction that MIDI can represent."""
+        possible: Bool[np.ndarray, " tempos"] = self.exact_tempos.any(axis=1)
+        return possible
 
     def velocity_value(self, level: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         """Return the MIDI velocity of a level: multiples of the step, 127 at most."""
