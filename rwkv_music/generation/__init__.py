@@ -1,7 +1,7 @@
 """Continue scores: prefill, recurrent steps, sampling under the grammar's mask, sessions."""
 
 from rwkv_music.generation.continuation import Continuation, continue_score
-from rwkv_music.generation.sampling import SamplingSettings, sample_tokens
+from rwkv_music.generation.sampling import SamplingSettings
 from rwkv_music.generation.session import Session, SessionNode
 
 __all__ = [
@@ -10,5 +10,4 @@ __all__ = [
     "Session",
     "SessionNode",
     "continue_score",
-    "sample_tokens",
 ]

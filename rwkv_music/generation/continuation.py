@@ -11,9 +11,17 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.engine import Candidate, candidate_seed, generate
-from rwkv_music.generation.sampling import SamplingSettings
-from rwkv_music.model import Decoder, MusicModel, Style
+from rwkv_music.generation.engine import (
+    BarsBehind,
+    Batch,
+    Candidate,
+    PrefixState,
+    as_array,
+    candidate_seed,
+    prefill,
+)
+from rwkv_music.generation.sampling import RandomStream, SamplingSettings
+from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer import Grammar, Tokenizer
 
 if TYPE_CHECKING:
@@ -98,18 +106,29 @@ def continue_score(
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
     prompt = _Prompt(to_score(score), model.tokenizer)
     model.network.eval()
-    generated = generate(
-        Decoder(model.network, precision),
-        prompt.ids,
-        prompt.grammar,
-        bars=bars,
-        seeds=[candidate_seed(seed, index) for index in range(candidates)],
-        settings=settings,
-        start=None if style is None else style.state(model),
-        on_bar=on_bar,
-        should_stop=should_stop,
+    decoder = model.decoder(precision)
+    logits, state = prefill(decoder, prompt.ids, None if style is None else style.state(model))
+    batch = Batch(
+        decoder,
+        PrefixState(as_array(logits)[0], state, prompt.grammar),
+        [
+            Candidate(
+                prompt.grammar.copy(),
+                RandomStream(candidate_seed(seed, index)),
+                candidate_seed(seed, index),
+            )
+            for index in range(candidates)
+        ],
+        BarsBehind(prompt.grammar.bars + bars),
+        settings,
+        first=prompt.grammar.vocabulary.BAR,
     )
-    return [prompt.continued_by(candidate) for candidate in generated]
+    for _ in batch.steps():
+        if on_bar is not None:
+            on_bar(min(each.grammar.bars for each in batch.candidates) - prompt.grammar.bars - 1)
+        if should_stop is not None and should_stop():
+            break
+    return [prompt.continued_by(candidate) for candidate in batch.candidates]
 
 
 class _Prompt:
@@ -123,7 +142,7 @@ class _Prompt:
         empty = [tokenizer.vocabulary.BAR] * (bars - tokenizer.num_bars(whole))
         self.ids = np.concatenate([whole, np.array(empty, dtype=np.uint16)])
         self.grammar: Grammar = tokenizer.grammar()
-        self.grammar.feed(self.ids)
+        self.grammar.feed(self.ids, check=False)
         self._track_order = tokenizer.part_order(score)
 
     def continued_by(self, candidate: Candidate) -> Continuation:

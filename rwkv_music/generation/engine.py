@@ -3,16 +3,23 @@
 The recurrent state has a fixed size, so that time and memory per token are constant.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Float32, Integer
 from torch import Tensor
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.sampling import SamplingSettings, sample_tokens
+from rwkv_music.generation.sampling import (
+    Choices,
+    RandomStream,
+    SamplingSettings,
+    TokenSampler,
+)
 from rwkv_music.model import Decoder, DecoderState, ModelState
 from rwkv_music.tokenizer import Grammar
 
@@ -21,16 +28,92 @@ MAX_TOKENS_PER_BAR = 1024
 """A longer bar is ended as soon as the grammar allows it, so that generation terminates."""
 
 
+@runtime_checkable
+class TokenRule(Protocol):
+    """A restriction of one candidate's next tokens, on top of the grammar."""
+
+    def restrict(self, grammar: Grammar, mask: Bool[np.ndarray, " vocab"]) -> None:
+        """Clear the entries of tokens that may not come next; at least one must stay."""
+
+    def observe(self, grammar: Grammar, token: int) -> None:
+        """Take note of a token that was chosen; the grammar is still in the state before it."""
+
+
+@dataclass(frozen=True)
+class PrefixState:
+    """What the model and the grammar know after reading the tokens of a prompt."""
+
+    logits: Float32[np.ndarray, " V"]
+    """Logits of the next token."""
+    state: DecoderState
+    """State of one sequence; not changed."""
+    grammar: Grammar
+    """Not changed."""
+
+
 @dataclass
 class Candidate:
     """One continuation while it is generated."""
 
     grammar: Grammar
-    generator: torch.Generator
+    stream: RandomStream
     seed: int
+    rules: Sequence[TokenRule] = ()
     tokens: list[int] = field(default_factory=list)
     nats: float = 0.0
+    """Sum of -ln p over the tokens, without masks and temperature."""
+    removed: list[float] = field(default_factory=list)
+    """For each token, the probability of what the grammar allowed and the rules did not."""
     tokens_in_bar: int = 0
+    is_complete: bool = False
+
+    def take(self, token: int, removed: float) -> None:
+        """Append a token."""
+        for rule in self.rules:
+            rule.observe(self.grammar, token)
+        self.grammar.take(token)
+        self.tokens.append(token)
+        self.removed.append(removed)
+        is_bar = token == self.grammar.vocabulary.BAR
+        self.tokens_in_bar = 0 if is_bar else self.tokens_in_bar + 1
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """Decides when a candidate is complete."""
+
+    def restrict(self, candidate: Candidate, mask: Bool[np.ndarray, " vocab"]) -> None:
+        """Clear the entries of tokens that would end the candidate too early or too late."""
+
+    def is_complete(self, candidate: Candidate, token: int) -> bool:
+        """Whether a chosen token, which is not part of the candidate, ends it."""
+
+
+@dataclass(frozen=True)
+class BarsBehind:
+    """Ends a candidate before the BAR after its last bar, or before EOS.
+
+    Args:
+        last_bar: Number of bars, with those of the prompt.
+    """
+
+    last_bar: int
+
+    def restrict(self, candidate: Candidate, mask: Bool[np.ndarray, " vocab"]) -> None:
+        """Allow EOS only in the last bar, and only BAR in a bar that is too long."""
+        vocabulary = candidate.grammar.vocabulary
+        if mask[vocabulary.EOS]:
+            mask[vocabulary.EOS] = candidate.grammar.bars == self.last_bar
+        if candidate.tokens_in_bar > MAX_TOKENS_PER_BAR and mask[vocabulary.BAR]:
+            mask[:] = False
+            mask[vocabulary.BAR] = True
+
+    def is_complete(self, candidate: Candidate, token: int) -> bool:
+        """Whether the token is EOS, or the BAR behind the last bar."""
+        vocabulary = candidate.grammar.vocabulary
+        return token == vocabulary.EOS or (
+            token == vocabulary.BAR and candidate.grammar.bars == self.last_bar
+        )
 
 
 def prefill(
@@ -51,11 +134,24 @@ def prefill(
     """
     if not len(ids):
         raise InputError("the prompt has no tokens: it needs at least a header")
-    tokens = torch.from_numpy(ids.astype(np.int64)).unsqueeze(0)
     state = decoder.new_state() if start is None else DecoderState.from_model_state(start)
+    return read_tokens(decoder, ids, state), state
+
+
+def read_tokens(
+    decoder: Decoder, ids: Integer[np.ndarray, " tokens"], state: DecoderState
+) -> Float[Tensor, "1 V"]:
+    """Read tokens in chunks; the state is changed in place. Return the logits after them."""
+    tokens = torch.from_numpy(ids.astype(np.int64)).unsqueeze(0)
     for chunk in tokens.split(PREFILL_CHUNK, dim=1):
         logits = decoder.prefill(chunk, state)
-    return logits, state
+    return logits
+
+
+def as_array(logits: Float[Tensor, "B V"]) -> Float32[np.ndarray, "B V"]:
+    """Return logits as a float32 array on the CPU."""
+    array: Float32[np.ndarray, "B V"] = logits.float().cpu().numpy()
+    return array
 
 
 def candidate_seed(seed: int, index: int) -> int:
@@ -63,85 +159,92 @@ def candidate_seed(seed: int, index: int) -> int:
     return seed + index
 
 
-@torch.inference_mode()
-def generate(
-    decoder: Decoder,
-    prompt: Integer[np.ndarray, " tokens"],
-    grammar: Grammar,
-    *,
-    bars: int,
-    seeds: Sequence[int],
-    settings: SamplingSettings,
-    start: ModelState | None = None,
-    on_bar: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
-) -> list[Candidate]:
-    """Continue a prompt by whole bars, in several candidates at once.
-
-    Each candidate begins with a BAR and ends before the BAR after its last bar, or before EOS. Its
-    nats are those of the model without mask and temperature.
+class Batch:
+    """Candidates that are sampled together, one token each per step.
 
     Args:
         decoder: Decoder of the model.
-        prompt: Token ids of the prompt.
-        grammar: State of the grammar after the prompt; not changed.
-        bars: Number of bars to add.
-        seeds: One per candidate.
+        prefix: What was read; not changed.
+        candidates: One per sequence, each with its own copy of the prefix's grammar.
+        ending: Decides when a candidate is complete.
         settings: Temperature, top-p, top-k.
-        start: State of one sequence before the prompt; zeros when None.
-        on_bar: Called after each step with the number of new bars that every candidate has
-            completed.
-        should_stop: Called after each step; True ends generation.
+        first: Token that every candidate begins with; sampled like the others when None.
+        on_bar_line: Called when a candidate's next token is a BAR or its end, with a function that
+            returns what was read so far.
     """
-    vocabulary = grammar.vocabulary
-    logits, state = prefill(decoder, prompt, start)
-    candidates = [
-        Candidate(grammar.copy(), torch.Generator().manual_seed(seed), seed) for seed in seeds
-    ]
-    active = list(candidates)
-    last_bar = grammar.bars + bars
-    logits, state = logits.expand(len(active), -1), state.select([0] * len(active))
-    chosen = [vocabulary.BAR] * len(active)
-    while active:
-        _append(active, chosen, logits)
-        logits = decoder.step(torch.tensor(chosen), state)
-        if should_stop is not None and should_stop():
-            break
-        masks = torch.from_numpy(np.stack([logits_mask(each, last_bar) for each in active]))
-        drawn = sample_tokens(logits, masks, settings, [each.generator for each in active])
-        chosen = drawn.tolist()
-        kept_rows = [
-            row
-            for row, (each, token) in enumerate(zip(active, chosen, strict=True))
-            if token != vocabulary.EOS
-            and not (token == vocabulary.BAR and each.grammar.bars == last_bar)
-        ]
-        if on_bar is not None:
-            on_bar(min(each.grammar.bars for each in candidates) - grammar.bars - 1)
-        if len(kept_rows) < len(active):
-            active = [active[row] for row in kept_rows]
-            chosen = [chosen[row] for row in kept_rows]
-            logits, state = logits[kept_rows], state.select(kept_rows)
-    return candidates
 
+    def __init__(
+        self,
+        decoder: Decoder,
+        prefix: PrefixState,
+        candidates: Sequence[Candidate],
+        ending: Ending,
+        settings: SamplingSettings,
+        *,
+        first: int | None = None,
+        on_bar_line: Callable[[Candidate, Callable[[], PrefixState]], None] | None = None,
+    ) -> None:
+        self.candidates = list(candidates)
+        self._decoder = decoder
+        self._ending = ending
+        self._first = first
+        self._on_bar_line = on_bar_line
+        self._active = list(range(len(self.candidates)))
+        streams = [candidate.stream for candidate in self.candidates]
+        self._sampler = TokenSampler(settings, streams, len(prefix.logits))
+        self._logits = np.repeat(prefix.logits[None], len(self._active), axis=0)
+        self._state = prefix.state.select([0] * len(self._active))
 
-def _append(active: list[Candidate], chosen: list[int], logits: Tensor) -> None:
-    """Append its chosen token to each candidate, and add the model's nats for it."""
-    log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-    for row, (candidate, token) in enumerate(zip(active, chosen, strict=True)):
-        candidate.grammar.advance(token)
-        candidate.tokens.append(token)
-        candidate.nats -= float(log_probabilities[row, token])
-        is_bar = token == candidate.grammar.vocabulary.BAR
-        candidate.tokens_in_bar = 0 if is_bar else candidate.tokens_in_bar + 1
+    @torch.inference_mode()
+    def steps(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield pairs of a candidate's index and its new token, until all are complete.
 
+        Closing the iterator cancels generation; the candidates keep the tokens so far.
+        """
+        forced = self._first
+        while self._active:
+            chosen = self._sampler.sample(self._logits, forced) if forced else self._choose()
+            forced = None
+            kept_rows = [row for row in range(len(self._active)) if self._extend(row, chosen)]
+            if len(kept_rows) < len(self._active):
+                self._active = [self._active[row] for row in kept_rows]
+                self._state = self._state.select(kept_rows)
+                self._sampler = self._sampler.select(kept_rows)
+            if kept_rows:
+                tokens = [chosen.tokens[row] for row in kept_rows]
+                yield list(zip(self._active, tokens, strict=True))
+                self._logits = as_array(self._decoder.step(torch.tensor(tokens), self._state))
 
-def logits_mask(candidate: Candidate, last_bar: int) -> np.ndarray:
-    """Return the allowed next tokens: EOS only in the last bar, only BAR in a bar too long."""
-    vocabulary = candidate.grammar.vocabulary
-    allowed = candidate.grammar.allowed()
-    allowed[vocabulary.EOS] &= candidate.grammar.bars == last_bar
-    if candidate.tokens_in_bar > MAX_TOKENS_PER_BAR and allowed[vocabulary.BAR]:
-        allowed[:] = False
-        allowed[vocabulary.BAR] = True
-    return allowed
+    def _choose(self) -> Choices:
+        """Choose the next token of each candidate."""
+        legal, allowed = self._sampler.legal, self._sampler.allowed
+        for row, index in enumerate(self._active):
+            candidate = self.candidates[index]
+            mask = candidate.grammar.allowed()
+            self._ending.restrict(candidate, mask)
+            legal[row] = mask
+            for rule in candidate.rules:
+                rule.restrict(candidate.grammar, mask)
+            allowed[row] = mask
+        return self._sampler.sample(self._logits)
+
+    def _extend(self, row: int, chosen: Choices) -> bool:
+        """Append a candidate's token; return False if the token ends the candidate instead."""
+        candidate, token = self.candidates[self._active[row]], chosen.tokens[row]
+        if candidate.tokens:
+            candidate.is_complete = self._ending.is_complete(candidate, token)
+        if self._on_bar_line and (
+            candidate.is_complete or token == candidate.grammar.vocabulary.BAR
+        ):
+            self._on_bar_line(candidate, partial(self._prefix_state, row))
+        if not candidate.is_complete:
+            candidate.nats += chosen.nats[row]
+            candidate.take(token, chosen.removed[row])
+        return not candidate.is_complete
+
+    def _prefix_state(self, row: int) -> PrefixState:
+        """Return what a sequence has read so far."""
+        candidate = self.candidates[self._active[row]]
+        return PrefixState(
+            self._logits[row].copy(), self._state.select([row]), candidate.grammar.copy()
+        )

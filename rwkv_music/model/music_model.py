@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rwkv_music.errors import InputError
+from rwkv_music.model.decoder import Decoder
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import ModelState
@@ -36,6 +37,8 @@ class MusicModel:
     """`Tokenizer.settings` of the tokenizer; None if unknown, as for an official .pth."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Further facts from the checkpoint, such as the training step."""
+    _decoders: dict[str, tuple[Any, Decoder]] = field(default_factory=dict, init=False, repr=False)
+    """Version of the weights and decoder, by precision."""
 
     def __call__(
         self, ids: Int[Tensor, "B T"], state: ModelState | None = None
@@ -66,6 +69,22 @@ class MusicModel:
         """Move the network to a device, in place, and return this model."""
         self.network.to(device)
         return self
+
+    def decoder(self, precision: str = "float32") -> Decoder:
+        """Return a decoder of the network; it is made again when the weights have changed.
+
+        Args:
+            precision: As for `Decoder`.
+        """
+        version = tuple(
+            (each.data_ptr(), 0 if each.is_inference() else each._version)  # noqa: SLF001 - torch's own
+            for each in self.network.parameters()
+        )
+        known_version, decoder = self._decoders.get(precision, (None, None))
+        if decoder is None or known_version != version:
+            decoder = Decoder(self.network, precision)
+            self._decoders[precision] = (version, decoder)
+        return decoder
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -229,8 +229,7 @@ class Vocabulary:
     @cached_property
     def possible_tempos(self) -> Bool[np.ndarray, " tempos"]:
         """Which whole tempos have a fraction that MIDI can represent."""
-        possible: Bool[np.ndarray, " tempos"] = self.exact_tempos.any(axis=1)
-        return possible
+        return np.asarray(self.exact_tempos.any(axis=1))
 
     def velocity_value(self, level: Int[np.ndarray, "*shape"]) -> Int[np.ndarray, "*shape"]:
         """Return the MIDI velocity of a level: multiples of the step, 127 at most."""

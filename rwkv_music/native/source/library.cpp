@@ -7,6 +7,7 @@
 #include "decode.h"
 #include "level.h"
 #include "products_backward.h"
+#include "sampling.h"
 #include "squared_relu.h"
 #include "time_mixing_backward.h"
 #include "token_shift.h"
@@ -72,6 +73,8 @@ RM_EXPORT void rwkv_music_products_forward(const MatrixProducts* x) { products_f
 RM_EXPORT void rwkv_music_products_backward(const MatrixProductsBackward* x) { products_backward(*x); }
 
 RM_EXPORT void rwkv_music_decode_step(const DecodeStep* x) { decode_step(*x); }
+
+RM_EXPORT void rwkv_music_sample_tokens(const TokenSampling* x) { sample_tokens(*x); }
 
 RM_EXPORT int64_t rwkv_music_note_keys(
     const EncodingTables* tables, const NoteColumns* notes, int64_t* keys, int64_t* last) {
