@@ -8,19 +8,18 @@ or SUBBEAT token it is *pending* until an event, or a BAR that cuts the bar ther
 """
 
 import copy
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.events import EventType
+from rwkv_music.tokenizer.grammar_state import EventKey, GrammarState
 from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
     DRUM_PROGRAM,
     MAX_BEATS,
     TokenType,
-    Vocabulary,
 )
 
 # NOTE stands for DRUM too: drum parts are the last ones, so that both are sorted by part.
@@ -29,17 +28,7 @@ _TEMPO, _UP, _DOWN, _NOTE = (
 )  # fmt: skip
 
 
-class _Key(NamedTuple):
-    """What the events of one moment are sorted by; the next must not come before the last one."""
-
-    type: int
-    part: int = -1
-    pitch: int = -1
-    level: int = -1
-    duration: int = -1
-
-
-class Grammar:
+class Grammar(GrammarState):
     """State machine over tokens; it begins before BOS.
 
     Args:
@@ -51,80 +40,9 @@ class Grammar:
         [1]
     """
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-        self._last: TokenType | None = None
-        self._tempo = (0, 0)
-        self._old_tempo = (-1, -1)
-        self._signature = (0, 0)
-        self._new_numerator = 0
-        self._programs: tuple[int, ...] = ()
-        self._part: int | None = None
-        self._bars = 0
-        self._bar_start = 0
-        self._bar_length = 0
-        self._bar_is_empty = True
-        self._was_cut = False
-        self._beat = 0
-        self._subbeat = 0
-        self._is_pending = False
-        self._key: _Key | None = None
-        self._note = _Key(_NOTE)
-        self._pedals: frozenset[int] = frozenset()
-        self._used: frozenset[int] = frozenset()
-        self._has_note = False
-        self._sound_end = 0
-        self._last_tempo_time = -1
-
     def copy(self) -> "Grammar":
         """Return an independent grammar in the same state."""
-        # Every field is immutable, so a shallow copy shares nothing that can change.
         return copy.copy(self)
-
-    @property
-    def bars(self) -> int:
-        """Number of BAR tokens so far."""
-        return self._bars
-
-    @property
-    def bar_start(self) -> int:
-        """Grid step at which the current bar begins."""
-        return self._bar_start
-
-    @property
-    def bar_end(self) -> int:
-        """Grid step at which the current bar ends unless it is cut; 0 before the first bar."""
-        return self._bar_start + self._bar_length if self._bars else 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last token was EOS."""
-        return self._last is TokenType.EOS
-
-    @property
-    def time(self) -> int:
-        """Grid step of the current position."""
-        return self._bar_start + self._position()
-
-    @property
-    def part(self) -> int | None:
-        """The current part; None before the first PART of the music."""
-        return self._part
-
-    @property
-    def programs(self) -> tuple[int, ...]:
-        """Program of each declared part."""
-        return self._programs
-
-    @property
-    def pitch(self) -> int:
-        """Pitch of the newest note; -1 before the first one."""
-        return self._note.pitch
-
-    @property
-    def last_type(self) -> TokenType | None:
-        """Type of the last token; None before BOS."""
-        return self._last
 
     def feed(self, ids: Integer[np.ndarray, " tokens"], *, check: bool = True) -> None:
         """Advance by several tokens.
@@ -253,9 +171,6 @@ class Grammar:
         """Whether the last TEMPO is complete without a TEMPO_FRACTION."""
         return self._tempo != self._old_tempo and bool(self.vocabulary.exact_tempos[self._tempo])
 
-    def _position(self) -> int:
-        return self._beat * self.vocabulary.steps_per_quarter + self._subbeat
-
     def _can_cut(self) -> bool:
         return 0 < self._position() < self._bar_length
 
@@ -319,7 +234,7 @@ class Grammar:
 
     def _allow_sounds(self, mask: Bool[np.ndarray, " vocab"], part: int) -> None:
         is_down = part in self._pedals
-        key = self._key or _Key(-1)
+        key = self._key or EventKey(-1)
         switch = _UP if is_down else _DOWN
         if (switch, part) > (key.type, key.part):
             mask[self.vocabulary.pedal[0 if is_down else 1]] = True
@@ -388,7 +303,7 @@ class Grammar:
 
     def _take_tempo_event(self) -> None:
         if self._bars:
-            self._add_event(_Key(_TEMPO))
+            self._add_event(EventKey(_TEMPO))
             self._last_tempo_time = self._bar_start + self._position()
 
     def _take_sound(self, token_type: TokenType, value: int) -> None:
@@ -396,12 +311,12 @@ class Grammar:
         now = self._bar_start + self._position()
         if token_type is TokenType.PED:
             is_down = value == 1
-            self._add_event(_Key(_DOWN if is_down else _UP, part))
+            self._add_event(EventKey(_DOWN if is_down else _UP, part))
             self._pedals = self._pedals | {part} if is_down else self._pedals - {part}
             self._sound_end = max(self._sound_end, now)
             self._used |= {part}
         elif token_type in {TokenType.PITCH, TokenType.DRUM}:
-            self._note = _Key(_NOTE, part, value)
+            self._note = EventKey(_NOTE, part, value)
         elif token_type is TokenType.VEL:
             self._note = self._note._replace(level=value)
         elif token_type is TokenType.DUR:
@@ -411,7 +326,7 @@ class Grammar:
             self._has_note = True
             self._used |= {part}
 
-    def _add_event(self, key: _Key) -> None:
+    def _add_event(self, key: EventKey) -> None:
         self._key = key
         self._is_pending = False
         self._bar_is_empty = False

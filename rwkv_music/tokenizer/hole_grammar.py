@@ -94,14 +94,10 @@ class HoleGrammar(Grammar):
         """Return whether a token may come next, be it written or given."""
         return super().allows(token) or self._is_given(token)
 
-    def advance(self, token: int) -> None:
-        """Advance by one token.
-
-        Raises:
-            InputError: If it is not allowed here.
-        """
+    def take(self, token: int) -> None:
+        """Advance by one token that is known to be allowed."""
         self._lists_behind = None
-        super().advance(token)
+        super().take(token)
         # A part that is listed begins no event.
         self._last = self._lists_behind or self._last
 
