@@ -183,11 +183,13 @@ class NotebookPage:
         name: The notebook, relative to the server's root.
 
     Attributes:
+        context: The browser context of the page.
         page: Playwright's page.
         complaints: Errors on the browser's console so far; a test expects none.
     """
 
     def __init__(self, server: LabServer, context: "BrowserContext", name: str) -> None:
+        self.context = context
         self.page: Page = context.new_page()
         self.complaints: list[str] = []
         self.page.on("console", self._on_console)

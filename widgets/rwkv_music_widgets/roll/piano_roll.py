@@ -10,7 +10,8 @@ import numpy as np
 import symusic
 import traitlets
 
-from rwkv_music.errors import InputError
+from rwkv_music.atomic import write_atomic
+from rwkv_music.errors import InputError, write_errors
 from rwkv_music.score import TempoMap, bar_starts, save_piano_roll, to_score
 from rwkv_music_widgets.bundle import bundled, style_sheet
 from rwkv_music_widgets.roll.packed_score import (
@@ -21,6 +22,8 @@ from rwkv_music_widgets.roll.packed_score import (
     summary,
     tempo_rows,
 )
+from rwkv_music_widgets.roll.roll_svg import roll_svg
+from rwkv_music_widgets.static_picture import StaticPicture
 
 _STOPPED = {
     "state": "stopped",
@@ -88,6 +91,7 @@ class PianoRoll(anywidget.AnyWidget):
         self._toggle_callbacks: list[Callable[[], None]] = []
         self._play_from_callbacks: list[Callable[[int], None]] = []
         self.on_msg(self._on_message)
+        self._picture = StaticPicture(self, lambda: [(self.summary, self.to_svg())])
         if music is not None:
             self.set_score(music, continuation_start=continuation_start)
 
@@ -110,6 +114,10 @@ class PianoRoll(anywidget.AnyWidget):
             self.selection = []
             self.playback = dict(_STOPPED)
             self.notes = packed_notes(score)
+        self._picture.update()
+
+    def _ipython_display_(self) -> None:
+        self._picture.display()
 
     def show_playback(
         self,
@@ -171,7 +179,27 @@ class PianoRoll(anywidget.AnyWidget):
             for play_from in self._play_from_callbacks:
                 play_from(int(content["tick"]))
 
+    def to_svg(self, *, width: int = 900) -> str:
+        """Return a static picture as SVG."""
+        return roll_svg(
+            self.score, continuation_start=self._seam(), width=width, height=max(120, self.height)
+        )
+
     def save(self, path: str | Path) -> Path:
-        """Save a static picture (PNG), which needs no kernel to be seen."""
-        seam = None if self.continuation_start < 0 else self.continuation_start
-        return save_piano_roll(self.score, path, continuation_start=seam)
+        """Save a static picture, which needs no kernel to be seen.
+
+        Args:
+            path: A file name that ends in .svg, or .png.
+
+        Raises:
+            InputError: If it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".svg":
+            with write_errors(path):
+                write_atomic(path, self.to_svg().encode())
+            return path
+        return save_piano_roll(self.score, path, continuation_start=self._seam())
+
+    def _seam(self) -> int | None:
+        return None if self.continuation_start < 0 else int(self.continuation_start)

@@ -23,8 +23,10 @@ from rwkv_music_widgets.key_guard import guard_keys
 from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
+from rwkv_music_widgets.roll.roll_svg import roll_svg
 from rwkv_music_widgets.session.candidate_row import CandidateRows
 from rwkv_music_widgets.session.session_controls import SessionControls
+from rwkv_music_widgets.static_picture import StaticPicture
 
 
 class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -96,6 +98,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             ]
         )
         guard_keys(self)
+        self._picture = StaticPicture(self, self._drawn)
         if prompt is not None:
             self.set_prompt(prompt)
         else:
@@ -358,10 +361,25 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.controls.show_batches(len(batches), chosen=index % max(1, len(batches)))
         self._is_updating = False
         self.rows.show(self.candidates)
+        self._picture.update()
 
     def _show_chosen_batch(self) -> None:
         if not self._is_updating:
             self._guarded(lambda: self._show_batch(self.controls.batch.value))
+
+    def _ipython_display_(self) -> None:
+        self._picture.display()
+
+    def _drawn(self) -> list[tuple[str, str]]:
+        """Return pictures of the current score and of the candidates, each with its title."""
+        if self.session is None:
+            return []
+        nodes = [("Current score", self.session.current)]
+        nodes += [(f"Candidate {n}", node) for n, node in enumerate(self.candidates, start=1)]
+        return [
+            (title, roll_svg(node.score, continuation_start=node.continuation_start, height=170))
+            for title, node in nodes
+        ]
 
     def _show_code(self) -> None:
         model = self._model if isinstance(self._model, str) else "…"
