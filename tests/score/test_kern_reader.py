@@ -85,11 +85,53 @@ def test_ties_join_notes_across_bar_lines_and_sub_spines() -> None:
     assert notes(loaded.score) == [(0, 4, 60), (2, 1, 64), (3, 1, 67), (4, 1, 60)]
 
 
+def test_enharmonic_notes_are_tied() -> None:
+    loaded = read("**kern", "[4g#", "4a-]", "4b", "*-")
+    assert notes(loaded.score) == [(0, 2, 68), (2, 1, 71)]
+    assert loaded.notes_missing == 0
+
+
+def test_a_tie_leads_to_a_note_that_begins_too_early() -> None:
+    loaded = read("**kern **kern", "4.c [4.e", "8d .", "*clefF4 *", "4f 4e]", "*- *-")
+    assert notes(loaded.score) == [(0, 1.5, 60), (0, 3, 64), (1.5, 0.5, 62), (2, 1, 65)]
+    loaded = read("**kern", "*^", "[4.e 4c", ". 4e]", "8r .", "*v *v", "*-")
+    assert notes(loaded.score) == [(0, 1, 60), (0, 2, 64)]
+    assert loaded.notes_missing == 0
+
+
+def test_doubled_signs_tie_notes_over_measures() -> None:
+    loaded = read("**kern", "[[4c", "=2", "4d", "=3", "4e", "=4", "[4c", "=5", "4c]]", "4c]", "*-")
+    assert notes(loaded.score) == [(0, 5, 60), (1, 1, 62), (2, 1, 64), (3, 3, 60)]
+    assert loaded.notes_missing == 0
+
+
+def test_ties_that_end_without_a_beginning_leave_other_ties_alone() -> None:
+    loaded = read(
+        "**kern", "*^",
+        "[4c 4c]",  # a tie leads to a later note
+        "4c] 4e",
+        "*v *v", "[8qg", "4g]",  # the tie of a grace note
+        "[4f]", "4f]",
+        "=", "4r", "=", "4f]", "*-",
+    )  # fmt: skip
+    assert notes(loaded.score) == [
+        (0, 1, 60), (0, 2, 60), (1, 1, 64), (2, 1, 67), (3, 2, 65), (6, 1, 65),
+    ]  # fmt: skip
+    assert loaded.notes_missing == 0
+
+
+def test_a_chord_of_which_one_note_is_marked_as_grace_is_grace() -> None:
+    loaded = read("**kern", "8qf~8a", "4c", "*-")
+    assert notes(loaded.score) == [(0, 1, 60)]
+    assert loaded.notes_missing == 0
+
+
 @pytest.mark.parametrize(
     ("token", "quarters", "pitch"),
     [
         ("4c", 1, 60), ("4.cc#", 1.5, 73), ("8BB--", 0.5, 45), ("0C", 8, 48), ("00c", 16, 60),
         ("3%2c", 8 / 3, 60), ("12f#L", 1 / 3, 66), ("16..ggnJ", 0.4375, 79), ("2e-_", 2, 63),
+        ("2b]-", 2, 70), ("4f_L##", 1, 67),
     ],
 )  # fmt: skip
 def test_tokens_give_length_and_pitch(token: str, quarters: float, pitch: int) -> None:

@@ -256,8 +256,29 @@ def test_a_transposing_part_sounds_as_it_should() -> None:
 
 
 def test_an_accidental_sounds_where_the_alteration_is_left_out() -> None:
-    text = document(pitch("C4", 4, "<accidental>sharp</accidental>") + pitch("C4"))
-    assert [note[2] for note in notes(read(text).score)] == [61, 60]
+    sharp, natural = (f"<accidental>{name}</accidental>" for name in ("sharp", "natural"))
+    text = document(
+        pitch("C4", 4, sharp) + pitch("C4") + pitch("C4", 4, natural) + pitch("C4"),
+        pitch("C4", 8) + pitch("C#4", 4, natural) + pitch("C5"),
+    )
+    assert [note[2] for note in notes(read(text).score)] == [61, 61, 60, 60, 60, 61, 72]
+
+
+def test_an_accidental_without_alteration_is_tied_over_the_bar_line() -> None:
+    flat = "<accidental>flat</accidental>"
+    text = document(
+        rest(12) + pitch("B4", 4, flat + tie("start")),
+        pitch("B4", 4, tie("stop")) + pitch("B4", 12),
+    )
+    loaded = read(text)
+    assert notes(loaded.score) == [(3, 2, 70), (5, 3, 71)]
+    assert loaded.notes_missing == 0
+
+
+def test_enharmonic_notes_are_tied() -> None:
+    loaded = read(document(pitch("G#4", 16, tie("start")), pitch("Ab4", 8, tie("stop")) + rest(8)))
+    assert notes(loaded.score) == [(0, 6, 68)]
+    assert loaded.notes_missing == 0
 
 
 def test_unknown_elements_are_passed_over() -> None:

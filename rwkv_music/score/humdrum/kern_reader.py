@@ -191,6 +191,7 @@ class _Builder:
                     note.continues,
                     note.is_continued,
                     words,
+                    note.has_long_tie,
                 )
                 words = ()
                 self._notes[-1].setdefault(strand.track, []).append(written)

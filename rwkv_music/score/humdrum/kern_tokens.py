@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 _RHYTHM = re.compile(r"(\d+)(?:%(\d+))?(\.*)")
 _PITCH = re.compile(r"([A-Ga-g])\1*")
-_ACCIDENTAL = re.compile(r"#+|-+|n")
 _SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _MAX_DOTS = 8
 
@@ -20,6 +19,8 @@ class KernNote(NamedTuple):
     quarters: Fraction
     continues: bool
     is_continued: bool
+    has_long_tie: bool
+    """Whether its ties may skip measures: doubled signs join notes that are further apart."""
 
 
 class KernToken(NamedTuple):
@@ -63,6 +64,7 @@ def read_token(text: str) -> KernToken | None:
                 quarters,
                 continues=is_middle or "]" in part,
                 is_continued=is_middle or "[" in part,
+                has_long_tie=any(sign in part for sign in ("[[", "]]", "__")),
             )
         )
     return None if first is None else KernToken(first, tuple(notes))
@@ -83,8 +85,6 @@ def _quarters(text: str, before: Fraction | None) -> Fraction | None:
 def _midi_pitch(pitch: re.Match[str], text: str) -> int:
     letters = pitch[0]
     octave = 3 + len(letters) if letters.islower() else 4 - len(letters)
-    accidental = _ACCIDENTAL.match(text, pitch.end())
-    alter = 0
-    if accidental:
-        alter = len(accidental[0]) * {"#": 1, "-": -1, "n": 0}[accidental[0][0]]
+    # Other signs may stand between a letter and its accidental, as in "2.b]-".
+    alter = text.count("#") - text.count("-")
     return 12 * (octave + 1) + _SEMITONES[letters[0].lower()] + alter

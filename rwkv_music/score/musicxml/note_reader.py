@@ -28,6 +28,10 @@ class NoteElement:
     """In divisions; None if there is none."""
     pitch: int | None = None
     """MIDI number of the written pitch, or of the place on the staff of an unpitched note."""
+    has_alter: bool = False
+    """Whether the pitch includes an alteration."""
+    accidental: int | None = None
+    """Semitones of the printed accidental."""
     is_unpitched: bool = False
     is_rest: bool = False
     is_measure_rest: bool = False
@@ -57,13 +61,11 @@ def read_note(element: ET.Element) -> NoteElement:  # noqa: C901, PLR0912 - one 
     """
     note = NoteElement()
     tied: set[str] = set()
-    accidental = 0
-    has_alter = True
     for child in element:
         tag = child.tag
         if tag == "pitch":
             note.pitch = _pitch(child, "step", "octave")
-            has_alter = child.find("alter") is not None
+            note.has_alter = child.find("alter") is not None
         elif tag == "duration":
             note.duration = child.text
         elif tag == "chord":
@@ -87,13 +89,11 @@ def read_note(element: ET.Element) -> NoteElement:  # noqa: C901, PLR0912 - one 
             note.is_unpitched = True
             note.pitch = _pitch(child, "display-step", "display-octave")
         elif tag == "accidental":
-            accidental = _ACCIDENTALS.get((child.text or "").strip(), 0)
+            note.accidental = _ACCIDENTALS.get((child.text or "").strip())
         elif tag == "instrument":
             note.instrument = child.get("id")
         elif tag == "lyric":
             note.lyrics.append(_lyric_text(child))
-    if accidental and not has_alter and note.pitch is not None:
-        note.pitch += accidental  # some programs leave the alteration out
     # Some programs write only the printed tie.
     note.ties = note.ties or tied
     note.velocity = velocity_of(element.get("dynamics"))

@@ -17,6 +17,7 @@ from rwkv_music.score.musicxml.directions import (
     read_direction,
     read_sound,
 )
+from rwkv_music.score.musicxml.accidentals import PrintedAccidentals
 from rwkv_music.score.musicxml.note_reader import NoteElement, read_note, written_length
 from rwkv_music.score.musicxml.part_list import PartEntry, PartInstrument
 from rwkv_music.score.notation.written import (
@@ -55,6 +56,7 @@ class PartReader:
         """Of the tracks."""
         self._velocities: list[tuple[int, int]] = []
         """Changes in the current measure, behind the last one before it."""
+        self._accidentals = PrintedAccidentals()
         self._changes: list[tuple[int, str, PartInstrument]] = []
 
     def read_measure(self, element: ET.Element, measure: WrittenMeasure) -> None:
@@ -75,6 +77,7 @@ class PartReader:
         self._velocities = [(-1, velocity) for _, velocity in self._velocities[-1:]]
         self._entry.instruments.update({key: sound for _, key, sound in self._changes})
         self._changes.clear()
+        self._accidentals.end_measure()
         is_implicit = element.get("implicit") == "yes"
         measure.length = max(measure.length, self._length(is_implicit=is_implicit))
 
@@ -152,6 +155,7 @@ class PartReader:
         else:
             self._end = max(self._end, end)
         if note.is_sounding:
+            self._accidentals.apply(note)
             self._notes.append((self._onset, max(end, self._onset + 1), note))
 
     def _resolved_notes(self) -> Iterator[WrittenNote]:

@@ -92,22 +92,25 @@ class _Ties:
 
     Of several notes of the same pitch that wait to be continued, those that end at the moment of
     the continuation come first, then those in the same voice. A note in the current or previous
-    measure that ended earlier is continued as well, such as an arpeggio tied into its chord.
+    measure that ended earlier is continued as well, such as an arpeggio tied into its chord, and if
+    there is no other, a note whose written length is too long.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, list[tuple[Hashable, list[int]]]] = {}
-        """By pitch: voice and note of the tied notes."""
+        self._waiting: dict[tuple[int, bool], list[tuple[Hashable, list[int]]]] = {}
+        """By pitch and `has_long_tie`: voice and note of the tied notes."""
 
     def add(
         self, notes: list[list[int]], written: WrittenNote, start: int, *, earliest: int
     ) -> bool:
         """Strike a note, or lengthen the one that it is tied to; return whether it is struck."""
         onset, end = start + written.onset, start + written.end
-        waiting = self._waiting.get(written.pitch)
+        key = (written.pitch, written.has_long_tie)
+        waiting = self._waiting.get(key)
         note = None
         if written.continues and waiting:
-            note = _take(waiting, onset, written.voice, earliest)
+            since = 0 if written.has_long_tie else earliest
+            note = _take(waiting, onset, written.voice, since)
         is_struck = note is None
         if note is None:
             note = [onset, end, written.pitch, written.velocity]
@@ -115,7 +118,7 @@ class _Ties:
         else:
             note[1] = max(note[1], end)
         if written.is_continued:
-            self._waiting.setdefault(written.pitch, []).append((written.voice, note))
+            self._waiting.setdefault(key, []).append((written.voice, note))
         return is_struck
 
 
@@ -123,12 +126,12 @@ def _take(
     waiting: list[tuple[Hashable, list[int]]], onset: int, voice: Hashable, earliest: int
 ) -> list[int] | None:
     best = None
-    best_rank: tuple[bool, bool, int] | None = None
+    best_rank: tuple[bool, bool, bool, int] | None = None
     for place, (own_voice, note) in enumerate(waiting):
         end = note[1]
-        if end < earliest or end > onset or note[0] >= onset:
+        if end < earliest or note[0] >= onset:
             continue
-        rank = (end == onset, own_voice == voice, end)
+        rank = (end <= onset, end == onset, own_voice == voice, end)
         if best_rank is None or rank > best_rank:
             best, best_rank = place, rank
     if best is None:

@@ -2,43 +2,87 @@
 
 These counts check the readers, so they share no code with them: they scan for notes and know
 nothing of time. Left out are rests, grace notes, cue notes, and continuations of tied notes. A
-note tied to an earlier one is a continuation if some note of the same pitch is tied to a later one.
+note tied to an earlier one is a continuation if a note that sounds the same, in this measure or the
+one before, is tied to a later one.
 """
 
 import re
 from collections import Counter
+from collections.abc import Hashable
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_NOTE = re.compile(r"<note(?:\s[^>]*)?>(.*?)</note>", re.DOTALL)
-_PART = re.compile(r"""<part\s[^>]*?id\s*=\s*["']([^"']*)["']""")
+_PART = r"""<part\s[^>]*?id\s*=\s*["']([^"']*)["']"""
+_ELEMENT = re.compile(
+    rf"{_PART}|<(measure)(?=[\s>])|<note(?:\s[^>]*)?(?<!/)>(.*?)</note>", re.DOTALL
+)
+"""Beginning of a part, beginning of a measure, or a note."""
 _SILENT = re.compile(r"<(?:rest|grace|cue)\b")
 _SOUNDING = re.compile(r"<(?:pitch|unpitched)\b")
 _STEP = re.compile(r"<(?:display-)?step>\s*([A-G])")
+_ALTER = re.compile(r"<alter>\s*([+-]?\d+(?:\.\d*)?)")
+_ACCIDENTAL = re.compile(r"<accidental[^>]*>\s*([a-z-]+)")
+_ALTERATIONS = {"sharp": 1, "flat": -1, "double-sharp": 2, "sharp-sharp": 2, "flat-flat": -2}
 _OCTAVE = re.compile(r"<(?:display-)?octave>\s*(\d+)")
+_SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _TIE = re.compile(r"""<tie\s[^>]*?type\s*=\s*["'](start|stop)""")
 _PRINTED_TIE = re.compile(r"""<tied\s[^>]*?type\s*=\s*["'](start|stop)""")
 _MAX_COLUMNS = 4096
-_KERN_NOTE = re.compile(r"([A-Ga-g])\1*[#n-]*")
+_KERN_NOTE = re.compile(r"([A-Ga-g])\1*")
 
 
 class _NoteCounter:
-    """Counts notes, and how many of them continue others."""
+    """Counts notes, and how many of them continue others.
 
-    def __init__(self) -> None:
-        self._num_notes = 0
-        self._starts: Counter[tuple[str, str]] = Counter()
-        self._stops: Counter[tuple[str, str]] = Counter()
+    Args:
+        is_in_order: Whether notes come in the order in which they begin. Otherwise they do so
+            voice by voice, and a continuation may precede the note that it continues.
+    """
 
-    def add(self, part: str, pitch: str, *, is_start: bool, is_stop: bool) -> None:
-        """Count a note."""
+    def __init__(self, *, is_in_order: bool) -> None:
+        self._is_in_order = is_in_order
+        self._num_notes = self._num_tied = 0
+        self._measure = 0
+        self._open: dict[Hashable, list[tuple[int, int]]] = {}
+        """Measures and lines of the notes that are tied to a later one, by pitch."""
+        self._unmatched: Counter[Hashable] = Counter()
+        """Continuations in this measure without a note before them, by pitch."""
+
+    def add(
+        self, pitch: Hashable, *, is_start: bool, is_stop: bool, line: int = 0, expires: bool = True
+    ) -> None:
+        """Count a note.
+
+        Args:
+            pitch: Equal for notes that can be tied.
+            is_start: Whether a later note is tied to it.
+            is_stop: Whether it is tied to an earlier note.
+            line: If notes come in order, the line that it stands on; a tie leads to a later line.
+            expires: Whether a tie that it starts leads into the next measure at most.
+        """
         self._num_notes += 1
-        self._starts[part, pitch] += is_start
-        self._stops[part, pitch] += is_stop
+        starts = self._open.setdefault(pitch, [])
+        if expires:
+            starts[:] = [start for start in starts if start[0] >= self._measure - 1]
+        is_early = is_start and self._unmatched[pitch] > 0
+        if is_stop and starts and (not self._is_in_order or starts[0][1] < line):
+            del starts[0]
+            self._num_tied += 1
+        elif is_stop and not self._is_in_order:
+            self._unmatched[pitch] += 1
+        if is_early:
+            self._unmatched[pitch] -= 1
+            self._num_tied += 1
+        elif is_start:
+            starts.append((self._measure, line))
+
+    def start_measure(self) -> None:
+        """Count what follows to the next measure."""
+        self._measure += 1
+        self._unmatched.clear()
 
     def total(self) -> int:
         """Return the number of notes that are struck."""
-        tied = sum(min(count, self._starts[key]) for key, count in self._stops.items())
-        return self._num_notes - tied
+        return self._num_notes - self._num_tied
 
 
 def count_musicxml_notes(text: str) -> int:
@@ -47,22 +91,38 @@ def count_musicxml_notes(text: str) -> int:
     Args:
         text: The document.
     """
-    counter = _NoteCounter()
-    text = _COMMENT.sub("", text)
-    parts = [(match.start(), match[1]) for match in _PART.finditer(text)]
-    index = -1
-    for match in _NOTE.finditer(text):
-        while index + 1 < len(parts) and parts[index + 1][0] < match.start():
-            index += 1
-        content = match[1]
-        if _SILENT.search(content) or not _SOUNDING.search(content):
+    counter = _NoteCounter(is_in_order=False)
+    part = ""
+    carried: dict[tuple[str, int], int] = {}
+    """Accidentals without alteration of notes that are tied on, by part and natural."""
+    for match in _ELEMENT.finditer(_COMMENT.sub("", text)):
+        name, measure, content = match.groups()
+        if name is not None:
+            part = name
+        elif measure:
+            counter.start_measure()
+        if content is None or _SILENT.search(content) or not _SOUNDING.search(content):
             continue
-        step, octave = _STEP.search(content), _OCTAVE.search(content)
-        pitch = f"{step[1] if step else ''}{octave[1] if octave else ''}"
         ties = set(_TIE.findall(content)) or set(_PRINTED_TIE.findall(content))
-        part = parts[index][1] if index >= 0 else ""
-        counter.add(part, pitch, is_start="start" in ties, is_stop="stop" in ties)
+        is_start, is_stop = "start" in ties, "stop" in ties
+        natural, alter = _pitch(content)
+        if alter is None and is_stop:
+            alter = carried.pop((part, natural), 0)
+        if is_start and alter and not _ALTER.search(content):
+            carried[part, natural] = alter
+        counter.add((part, natural + (alter or 0)), is_start=is_start, is_stop=is_stop)
     return counter.total()
+
+
+def _pitch(note: str) -> tuple[int, int | None]:
+    """Semitones of the natural note above C0 and its alteration, by its accidental if need be."""
+    step, octave, alter, accidental = (
+        pattern.search(note) for pattern in (_STEP, _OCTAVE, _ALTER, _ACCIDENTAL)
+    )
+    natural = 12 * int(octave[1] if octave else 4) + _SEMITONES[step[1] if step else "B"]
+    if alter:
+        return natural, round(float(alter[1]))
+    return natural, _ALTERATIONS.get(accidental[1]) if accidental else None
 
 
 def count_kern_notes(text: str) -> int:
@@ -71,18 +131,24 @@ def count_kern_notes(text: str) -> int:
     Args:
         text: The file.
     """
-    counter = _NoteCounter()
+    counter = _NoteCounter(is_in_order=True)
     kinds: list[str] = []
-    for line in text.splitlines():
+    is_measure_empty = True
+    for number, line in enumerate(text.splitlines()):
         fields = line.split("\t")
-        if not line or line.startswith(("!", "=")):
+        if not line or line.startswith("!"):
             continue
-        if line.startswith("*"):
+        if line.startswith("="):
+            if not is_measure_empty:
+                counter.start_measure()
+            is_measure_empty = True
+        elif line.startswith("*"):
             kinds = _next_kinds(kinds, fields)
-            continue
-        for kind, field in zip(kinds, fields, strict=False):
-            if kind == "**kern":
-                _count_kern_field(field, counter)
+        else:
+            is_measure_empty = False
+            for kind, field in zip(kinds, fields, strict=False):
+                if kind == "**kern":
+                    _count_kern_field(field, counter, number)
     return counter.total()
 
 
@@ -111,14 +177,21 @@ def _next_kinds(kinds: list[str], fields: list[str]) -> list[str]:
     return following
 
 
-def _count_kern_field(field: str, counter: _NoteCounter) -> None:
+def _count_kern_field(field: str, counter: _NoteCounter, line: int) -> None:
+    """Count the notes of a token; a chord is a grace chord if one of its notes is marked so."""
+    if not re.search(r"\d", field) or re.search("[qQ]", field):
+        return
     for note in field.split(" "):
-        pitch = _KERN_NOTE.search(note)
-        has_rhythm = bool(re.search(r"\d", field))
-        if pitch and has_rhythm and not re.search("[qQr]", note):
+        letters = _KERN_NOTE.search(note)
+        if letters and "r" not in note:
+            octave = 3 + len(letters[0]) if letters[1].islower() else 4 - len(letters[0])
+            alter = note.count("#") - note.count("-")
+            # Doubled signs tie notes that are further apart.
+            is_double = any(sign in note for sign in ("[[", "]]", "__"))
             counter.add(
-                "",
-                pitch[0].rstrip("n"),
+                (12 * octave + _SEMITONES[letters[1].upper()] + alter, is_double),
                 is_start="[" in note or "_" in note,
                 is_stop="]" in note or "_" in note,
+                line=line,
+                expires=not is_double,
             )

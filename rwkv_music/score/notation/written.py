@@ -30,6 +30,8 @@ class WrittenNote(NamedTuple):
     """Whether a later note is tied to it."""
     lyrics: tuple[str, ...] = ()
     """One text a verse."""
+    has_long_tie: bool = False
+    """Whether its ties may skip measures; they join only notes that are marked so."""
 
 
 class TrackInfo(NamedTuple):
