@@ -5,6 +5,7 @@ from collections.abc import Hashable, Iterator
 from fractions import Fraction
 from xml.etree import ElementTree as ET
 
+from rwkv_music.score.musicxml.accidentals import PrintedAccidentals
 from rwkv_music.score.musicxml.attributes import (
     read_decimal,
     read_key,
@@ -17,7 +18,6 @@ from rwkv_music.score.musicxml.directions import (
     read_direction,
     read_sound,
 )
-from rwkv_music.score.musicxml.accidentals import PrintedAccidentals
 from rwkv_music.score.musicxml.note_reader import NoteElement, read_note, written_length
 from rwkv_music.score.musicxml.part_list import PartEntry, PartInstrument
 from rwkv_music.score.notation.written import (

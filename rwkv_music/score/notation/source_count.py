@@ -7,8 +7,7 @@ one before, is tied to a later one.
 """
 
 import re
-from collections import Counter
-from collections.abc import Hashable
+from typing import NamedTuple
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _PART = r"""<part\s[^>]*?id\s*=\s*["']([^"']*)["']"""
@@ -30,55 +29,62 @@ _MAX_COLUMNS = 4096
 _KERN_NOTE = re.compile(r"([A-Ga-g])\1*")
 
 
+class _Pitch(NamedTuple):
+    """What tied notes have in common."""
+
+    part: str
+    semitone: int
+    has_long_tie: bool = False
+    """Whether a tie may lead further than the next measure."""
+
+
 class _NoteCounter:
-    """Counts notes, and how many of them continue others.
+    """Counts notes, and how many of them continue others."""
 
-    Args:
-        is_in_order: Whether notes come in the order in which they begin. Otherwise they do so
-            voice by voice, and a continuation may precede the note that it continues.
-    """
-
-    def __init__(self, *, is_in_order: bool) -> None:
-        self._is_in_order = is_in_order
+    def __init__(self) -> None:
         self._num_notes = self._num_tied = 0
         self._measure = 0
-        self._open: dict[Hashable, list[tuple[int, int]]] = {}
-        """Measures and lines of the notes that are tied to a later one, by pitch."""
-        self._unmatched: Counter[Hashable] = Counter()
-        """Continuations in this measure without a note before them, by pitch."""
+        self._open: dict[_Pitch, list[int]] = {}
+        """Measures of the notes that are tied to a later one."""
+        self._group: dict[_Pitch, list[tuple[bool, bool]]] = {}
+        """Notes since the last call of `end_group`: whether they start and end a tie."""
 
-    def add(
-        self, pitch: Hashable, *, is_start: bool, is_stop: bool, line: int = 0, expires: bool = True
-    ) -> None:
+    def add(self, pitch: _Pitch, *, is_start: bool, is_stop: bool) -> None:
         """Count a note.
 
         Args:
             pitch: Equal for notes that can be tied.
             is_start: Whether a later note is tied to it.
             is_stop: Whether it is tied to an earlier note.
-            line: If notes come in order, the line that it stands on; a tie leads to a later line.
-            expires: Whether a tie that it starts leads into the next measure at most.
         """
         self._num_notes += 1
-        starts = self._open.setdefault(pitch, [])
-        if expires:
-            starts[:] = [start for start in starts if start[0] >= self._measure - 1]
-        is_early = is_start and self._unmatched[pitch] > 0
-        if is_stop and starts and (not self._is_in_order or starts[0][1] < line):
-            del starts[0]
-            self._num_tied += 1
-        elif is_stop and not self._is_in_order:
-            self._unmatched[pitch] += 1
-        if is_early:
-            self._unmatched[pitch] -= 1
-            self._num_tied += 1
-        elif is_start:
-            starts.append((self._measure, line))
+        self._group.setdefault(pitch, []).append((is_start, is_stop))
 
-    def start_measure(self) -> None:
-        """Count what follows to the next measure."""
+    def end_group(self, *, has_ties_inside: bool) -> None:
+        """Join the notes added since the last call to earlier ones.
+
+        Args:
+            has_ties_inside: Whether one of these notes may be tied to another.
+        """
+        for pitch, notes in self._group.items():
+            starts = self._open.setdefault(pitch, [])
+            if not pitch.has_long_tie:
+                starts[:] = [measure for measure in starts if measure >= self._measure - 1]
+            num_stops = sum(is_stop for _, is_stop in notes)
+            num_starts = sum(is_start for is_start, _ in notes)
+            if not starts and not any(is_start and not is_stop for is_start, is_stop in notes):
+                num_stops -= 1  # nothing is before the first one
+            available = len(starts) + (num_starts if has_ties_inside else 0)
+            num_tied = max(0, min(num_stops, available))
+            self._num_tied += num_tied
+            starts += [self._measure] * num_starts
+            del starts[:num_tied]
+        self._group.clear()
+
+    def end_measure(self) -> None:
+        """Join notes, and count what follows to the next measure."""
+        self.end_group(has_ties_inside=True)
         self._measure += 1
-        self._unmatched.clear()
 
     def total(self) -> int:
         """Return the number of notes that are struck."""
@@ -91,7 +97,7 @@ def count_musicxml_notes(text: str) -> int:
     Args:
         text: The document.
     """
-    counter = _NoteCounter(is_in_order=False)
+    counter = _NoteCounter()
     part = ""
     carried: dict[tuple[str, int], int] = {}
     """Accidentals without alteration of notes that are tied on, by part and natural."""
@@ -100,7 +106,7 @@ def count_musicxml_notes(text: str) -> int:
         if name is not None:
             part = name
         elif measure:
-            counter.start_measure()
+            counter.end_measure()
         if content is None or _SILENT.search(content) or not _SOUNDING.search(content):
             continue
         ties = set(_TIE.findall(content)) or set(_PRINTED_TIE.findall(content))
@@ -110,7 +116,9 @@ def count_musicxml_notes(text: str) -> int:
             alter = carried.pop((part, natural), 0)
         if is_start and alter and not _ALTER.search(content):
             carried[part, natural] = alter
-        counter.add((part, natural + (alter or 0)), is_start=is_start, is_stop=is_stop)
+        pitch = _Pitch(part, natural + (alter or 0))
+        counter.add(pitch, is_start=is_start, is_stop=is_stop)
+    counter.end_measure()
     return counter.total()
 
 
@@ -131,16 +139,16 @@ def count_kern_notes(text: str) -> int:
     Args:
         text: The file.
     """
-    counter = _NoteCounter(is_in_order=True)
+    counter = _NoteCounter()
     kinds: list[str] = []
     is_measure_empty = True
-    for number, line in enumerate(text.splitlines()):
+    for line in text.splitlines():
         fields = line.split("\t")
         if not line or line.startswith("!"):
             continue
         if line.startswith("="):
             if not is_measure_empty:
-                counter.start_measure()
+                counter.end_measure()
             is_measure_empty = True
         elif line.startswith("*"):
             kinds = _next_kinds(kinds, fields)
@@ -148,7 +156,8 @@ def count_kern_notes(text: str) -> int:
             is_measure_empty = False
             for kind, field in zip(kinds, fields, strict=False):
                 if kind == "**kern":
-                    _count_kern_field(field, counter, number)
+                    _count_kern_field(field, counter)
+            counter.end_group(has_ties_inside=False)
     return counter.total()
 
 
@@ -177,7 +186,7 @@ def _next_kinds(kinds: list[str], fields: list[str]) -> list[str]:
     return following
 
 
-def _count_kern_field(field: str, counter: _NoteCounter, line: int) -> None:
+def _count_kern_field(field: str, counter: _NoteCounter) -> None:
     """Count the notes of a token; a chord is a grace chord if one of its notes is marked so."""
     if not re.search(r"\d", field) or re.search("[qQ]", field):
         return
@@ -188,10 +197,9 @@ def _count_kern_field(field: str, counter: _NoteCounter, line: int) -> None:
             alter = note.count("#") - note.count("-")
             # Doubled signs tie notes that are further apart.
             is_double = any(sign in note for sign in ("[[", "]]", "__"))
+            semitone = 12 * octave + _SEMITONES[letters[1].upper()] + alter
             counter.add(
-                (12 * octave + _SEMITONES[letters[1].upper()] + alter, is_double),
+                _Pitch("", semitone, is_double),
                 is_start="[" in note or "_" in note,
                 is_stop="]" in note or "_" in note,
-                line=line,
-                expires=not is_double,
             )
