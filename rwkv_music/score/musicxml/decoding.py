@@ -2,8 +2,10 @@
 
 import codecs
 import io
+import posixpath
 import re
 import zipfile
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from rwkv_music.errors import InputError
@@ -14,6 +16,9 @@ MAX_TEXT_BYTES = 32 << 20
 
 _ZIP_SIGNATURE = b"PK\x03\x04"
 _DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
+_NO_SCORE = re.compile(r"^META-INF|__MACOSX|(?:^|/)\._")
+"""Names of files that describe others."""
+_SCORE_TYPES = re.compile(r"^(?:application/vnd\.recordare\.musicxml|text/xml|application/xml)|^$")
 _UTF16 = {b"\xff\xfe", b"\xfe\xff"}
 _FALLBACKS = ("utf-8", "cp1252", "latin-1")
 
@@ -44,7 +49,7 @@ def unzip(content: bytes) -> bytes:
 
 def _score_of(archive: zipfile.ZipFile) -> bytes:
     names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    candidates = [name for name in names if not name.startswith("META-INF")]
+    candidates = [name for name in names if not _NO_SCORE.search(name)]
     candidates.sort(key=lambda name: not name.lower().endswith((".xml", ".musicxml")))
     if CONTAINER_NAME in names:
         candidates = _named_by(_member(archive, CONTAINER_NAME), names) or candidates
@@ -54,13 +59,23 @@ def _score_of(archive: zipfile.ZipFile) -> bytes:
 
 
 def _named_by(container: bytes, names: list[str]) -> list[str]:
-    """Files that the container names and that exist."""
+    """Scores that the container names and that exist; pictures and sounds are left out."""
     try:
         root = ET.fromstring(decode_xml(container))  # noqa: S314 - no entities are expanded
     except ET.ParseError:
         return []
-    paths = [element.get("full-path") for element in root.iter() if element.get("full-path")]
-    return [path for path in paths if path in names]
+    known = {_plain_path(name): name for name in names}
+    paths = [
+        _plain_path(element.get("full-path", ""))
+        for element in root.iter()
+        if _SCORE_TYPES.match(element.get("media-type", "").strip().lower())
+    ]
+    return [known[path] for path in paths if path in known]
+
+
+def _plain_path(path: str) -> str:
+    """A path inside an archive, without differences of spelling."""
+    return posixpath.normpath(unquote(path).replace("\\", "/")).lstrip("/").casefold()
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -1,19 +1,21 @@
 """Reader of MusicXML 1 to 4, partwise and timewise.
 
 What sounds is decided as the format says: a `<sound>` counts more than what is printed, cue notes
-are silent, pitches are transposed, ties join notes across voices and staves. Grace notes are left
-out: they take their time from another note, and the file does not say how much.
+are silent, pitches are transposed, ties join notes across voices and staves, and a measure with a
+repeat sign sounds as the measure before. Grace notes are left out: they take their time from
+another note, and few files say how much.
 """
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.musicxml.attributes import read_decimal
 from rwkv_music.score.musicxml.part_list import PartEntry, read_part_list
 from rwkv_music.score.musicxml.part_reader import PartReader
+from rwkv_music.score.musicxml.xml_repair import repaired_xml
 from rwkv_music.score.notation.assembly import assemble_score
 from rwkv_music.score.notation.playing_order import has_repeats, playing_order
 from rwkv_music.score.notation.written import WrittenMeasure, WrittenPiece
@@ -21,7 +23,6 @@ from rwkv_music.score.notation.written import WrittenMeasure, WrittenPiece
 _MAX_UNITS = 1 << 40
 _FALLBACK_UNITS = 10_080
 _NAMESPACE = re.compile(r"""\sxmlns\s*=\s*(?:"[^"]*"|'[^']*')""")
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def read_musicxml(text: str, *, unfold_repeats: bool) -> LoadedScore:
@@ -53,10 +54,7 @@ def read_musicxml(text: str, *, unfold_repeats: bool) -> LoadedScore:
 
 def _parse(text: str) -> tuple[ET.Element, list[str]]:
     """The root element, and what was repaired to get it."""
-    repairs = []
-    if _NOT_XML.search(text):
-        text = _NOT_XML.sub("", text)
-        repairs.append("characters that XML does not allow left out")
+    text, repairs = repaired_xml(text)
     head = _NAMESPACE.sub("", text[:4096])
     root = ET.fromstring(head + text[4096:])  # noqa: S314 - entities are refused before
     if root.tag not in {"score-partwise", "score-timewise"}:
@@ -68,13 +66,13 @@ def _read_piece(root: ET.Element) -> tuple[WrittenPiece, int]:
     """The piece, and the number of notes that MIDI cannot hold."""
     entries = read_part_list(root)
     piece = WrittenPiece(_units_per_quarter(root))
-    readers: dict[str, PartReader] = {}
+    readers: dict[str | int, PartReader] = {}
     bar_lengths: dict[int, int] = {}
-    for name, index, element in _measures(root):
-        if name not in readers:
-            entry = entries.get(name) or PartEntry.unnamed()
-            readers[name] = PartReader(entry, piece.units_per_quarter, is_first=not readers)
-        reader = readers[name]
+    for key, index, element in _measures(root):
+        if key not in readers:
+            entry = entries.get(element.get("part", "")) or PartEntry.unnamed()
+            readers[key] = PartReader(entry, piece.units_per_quarter)
+        reader = readers[key]
         if index == len(piece.measures):
             piece.measures.append(WrittenMeasure())
         reader.skip_to(index)
@@ -83,20 +81,33 @@ def _read_piece(root: ET.Element) -> tuple[WrittenPiece, int]:
         element.clear()
     for index, measure in enumerate(piece.measures):
         measure.length = measure.length or bar_lengths[index]
+    _add_signatures(list(readers.values()))
     piece.parts = [reader.finished_part() for reader in readers.values()]
     return piece, sum(reader.num_out_of_range for reader in readers.values())
 
 
-def _measures(root: ET.Element) -> Iterator[tuple[str, int, ET.Element]]:
-    """Part, index of the measure, and what the part has in it."""
+def _add_signatures(readers: Sequence[PartReader]) -> None:
+    """Take time signatures and keys from the first part that has some; keys not from drums."""
+    for measure, time in next((reader.times for reader in readers if reader.times), ()):
+        measure.times.append(time)
+    pitched = [reader for reader in readers if not reader.has_only_drums]
+    keys = (reader.keys for reader in (*pitched, *readers) if reader.keys)
+    for measure, key in next(keys, ()):
+        measure.keys.append(key)
+
+
+def _measures(root: ET.Element) -> Iterator[tuple[str | int, int, ET.Element]]:
+    """Part, index of the measure, and what the part has in it, with the id of the part."""
     if root.tag == "score-partwise":
-        for part in root.iterfind("part"):
+        for number, part in enumerate(root.iterfind("part")):
             for index, measure in enumerate(part.iterfind("measure")):
-                yield part.get("id", ""), index, measure
+                measure.set("part", part.get("id", ""))
+                yield number, index, measure
     else:
         for index, measure in enumerate(root.iterfind("measure")):
             for part in measure.iterfind("part"):
                 part.set("implicit", measure.get("implicit", "no"))
+                part.set("part", part.get("id", ""))
                 yield part.get("id", ""), index, part
 
 

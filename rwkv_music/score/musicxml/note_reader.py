@@ -43,6 +43,9 @@ class NoteElement:
     voice: str = ""
     instrument: str | None = None
     velocity: int | None = None
+    attack: str | None = None
+    release: str | None = None
+    """Divisions by which its sound begins and ends later than written."""
     ties: set[str] = field(default_factory=set)
     """"start" and "stop"."""
     lyrics: list[str] = field(default_factory=list)
@@ -97,6 +100,7 @@ def read_note(element: ET.Element) -> NoteElement:  # noqa: C901, PLR0912 - one 
     # Some programs write only the printed tie.
     note.ties = note.ties or tied
     note.velocity = velocity_of(element.get("dynamics"))
+    note.attack, note.release = element.get("attack"), element.get("release")
     return note
 
 

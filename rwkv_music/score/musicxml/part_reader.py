@@ -1,7 +1,8 @@
 """Reader of one part of a MusicXML file: its measures as written notes and events."""
 
+import re
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from fractions import Fraction
 from xml.etree import ElementTree as ET
 
@@ -39,16 +40,17 @@ class PartReader:
     Args:
         entry: The part in the part list.
         units: To a quarter.
-        is_first: Whether signatures and keys of the piece are those of this part.
     """
 
-    def __init__(self, entry: PartEntry, units: int, *, is_first: bool) -> None:
+    def __init__(self, entry: PartEntry, units: int) -> None:
         self.part = WrittenPart()
+        self.times: list[tuple[WrittenMeasure, tuple[int, int, int]]] = []
+        self.keys: list[tuple[WrittenMeasure, tuple[int, int, int]]] = []
+        """Time signatures and keys of the part with their measures."""
         self.num_out_of_range = 0
         """Notes left out because MIDI has no such pitch."""
         self._entry = entry
         self._units = units
-        self._is_first = is_first
         self._per_division = Fraction(units)
         self._transpositions: dict[str, tuple[int, int]] = {}
         self._time = (0, 4)
@@ -57,6 +59,8 @@ class PartReader:
         self._velocities: list[tuple[int, int]] = []
         """Changes in the current measure, behind the last one before it."""
         self._accidentals = PrintedAccidentals()
+        self._measure_repeats: dict[str, int] = {}
+        """By staff ("" for all): how many measures a repeat sign repeats."""
         self._changes: list[tuple[int, str, PartInstrument]] = []
 
     def read_measure(self, element: ET.Element, measure: WrittenMeasure) -> None:
@@ -72,7 +76,8 @@ class PartReader:
         for child in element:
             self._read_child(child)
         self._velocities.sort(key=lambda change: change[0])
-        self.part.notes.append(list(self._resolved_notes()))
+        notes = list(self._resolved_notes())
+        self.part.notes.append([*notes, *self._repeated_notes(notes)])
         self.part.pedals.append(self._pedals)
         self._velocities = [(-1, velocity) for _, velocity in self._velocities[-1:]]
         self._entry.instruments.update({key: sound for _, key, sound in self._changes})
@@ -92,6 +97,11 @@ class PartReader:
         tracks = sorted(self.part.tracks.items(), key=lambda item: self._staves[item[0]].zfill(3))
         self.part.tracks = dict(tracks)
         return self.part
+
+    @property
+    def has_only_drums(self) -> bool:
+        """Whether no note of the part has a pitch."""
+        return all(info.is_drum for info in self.part.tracks.values())
 
     @property
     def bar_length(self) -> int:
@@ -141,6 +151,13 @@ class PartReader:
         divisions = int(text) if text.isdecimal() else read_decimal(text)
         return max(0, round(divisions * self._per_division))
 
+    def _shift(self, text: str | None) -> int:
+        """Units of a number of divisions that may be negative; 0 if it cannot be read."""
+        try:
+            return round(read_decimal(text or "0") * self._per_division)
+        except ValueError:
+            return 0
+
     def _read_note(self, element: ET.Element) -> None:
         note = read_note(element)
         if note.is_grace:
@@ -177,9 +194,11 @@ class PartReader:
             track = (note.staff, info.program, info.is_drum)
             self.part.tracks.setdefault(track, info)
             self._staves[track] = note.staff
+            begin = onset if "stop" in note.ties else max(0, onset + self._shift(note.attack))
+            stop = end if "start" in note.ties else end + self._shift(note.release)
             yield WrittenNote(
-                onset,
-                end,
+                begin,
+                max(stop, begin + 1),
                 pitch,
                 velocity,
                 track,
@@ -217,18 +236,42 @@ class PartReader:
         time = read_time(element)
         if time is not None:
             self._time = time
-            if self._is_first:
-                self._measure.times.append((self._now, *time))
+            self.times.append((self._measure, (self._now, *time)))
         key = read_key(element, self._transpositions.get("", (0, 0))[1])
-        if key is not None and self._is_first:
-            self._measure.keys.append((self._now, *key))
+        if key is not None:
+            self.keys.append((self._measure, (self._now, *key)))
+        for style in element.iterfind("measure-style"):
+            self._read_measure_repeat(style)
+
+    def _read_measure_repeat(self, style: ET.Element) -> None:
+        repeat = style.find("measure-repeat")
+        if repeat is None:
+            return
+        staff = style.get("number", "")
+        if repeat.get("type") == "start":
+            text = (repeat.text or "").strip()
+            self._measure_repeats[staff] = int(text) if re.fullmatch("[1-9]", text) else 1
+        else:
+            self._measure_repeats.pop(staff, None)
+
+    def _repeated_notes(self, written: Sequence[WrittenNote]) -> Iterator[WrittenNote]:
+        """The notes of a measure with a repeat sign; its staff is empty in the file."""
+        index = len(self.part.notes)
+        for staff, distance in self._measure_repeats.items():
+            is_written = any(staff in {"", _staff(note)} for note in written)
+            if not is_written and distance <= index:
+                for note in self.part.notes[index - distance]:
+                    if staff in {"", _staff(note)}:
+                        yield note
 
     def _add(self, events: DirectionEvents, element: ET.Element) -> None:
         """Add what happens at one moment."""
         now = self._now
         offset = element.find("offset")
         # An offset without sound="yes" moves only what is printed.
-        if offset is not None and (element.tag == "sound" or offset.get("sound") == "yes"):
+        if element.tag == "direction" and (offset is None or offset.get("sound") != "yes"):
+            offset = element.find("sound/offset")
+        if offset is not None:
             shift = round(read_decimal(offset.text or "0") * self._per_division)
             now = max(0, now + shift)
         measure = self._measure
@@ -243,3 +286,8 @@ class PartReader:
         for change in events.instruments:
             key = change.get("id", "")
             self._changes.append((now, key, self._entry.changed(change)))
+
+
+def _staff(note: WrittenNote) -> str:
+    assert isinstance(note.track, tuple)
+    return str(note.track[0])

@@ -10,11 +10,17 @@ import re
 from typing import NamedTuple
 
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_PART = r"""<part\s[^>]*?id\s*=\s*["']([^"']*)["']"""
 _ELEMENT = re.compile(
-    rf"{_PART}|<(measure)(?=[\s>])|<note(?:\s[^>]*)?(?<!/)>(.*?)</note>", re.DOTALL
+    r"""<part\s[^>]*?id\s*=\s*["']([^"']*)["']|<(measure)(?=[\s>])"""
+    r"|<measure-style(.*?)</measure-style>|<note(?:\s[^>]*)?(?<!/)>(.*?)</note>",
+    re.DOTALL,
 )
-"""Beginning of a part, beginning of a measure, or a note."""
+"""Beginning of a part, beginning of a measure, style of a measure, or a note."""
+_MEASURE_REPEAT = re.compile(
+    r"""<measure-repeat\s[^>]*?type\s*=\s*["'](\w+)["'][^>]*?(?:/>|>\s*([1-9])?)"""
+)
+_NUMBER = re.compile(r"""[^>]*?\snumber\s*=\s*["']([^"']*)["']""")
+_STAFF = re.compile(r"<staff>\s*([^<]*?)\s*</staff>")
 _SILENT = re.compile(r"<(?:rest|grace|cue)\b")
 _SOUNDING = re.compile(r"<(?:pitch|unpitched)\b")
 _STEP = re.compile(r"<(?:display-)?step>\s*([A-G])")
@@ -94,32 +100,82 @@ class _NoteCounter:
 def count_musicxml_notes(text: str) -> int:
     """Return the number of notes that a MusicXML document strikes.
 
+    A measure with a repeat sign and without notes counts as the measure that it repeats.
+
     Args:
         text: The document.
     """
     counter = _NoteCounter()
-    part = ""
-    carried: dict[tuple[str, int], int] = {}
-    """Accidentals without alteration of notes that are tied on, by part and natural."""
+    parts: dict[str, _PartNotes] = {}
+    part = parts.setdefault("", _PartNotes(""))
+    is_timewise = "<score-timewise" in text
     for match in _ELEMENT.finditer(_COMMENT.sub("", text)):
-        name, measure, content = match.groups()
+        name, measure, style, note = match.groups()
+        # A measure ends at the next one of its part, or at the next part.
+        if not is_timewise and (measure or name is not None):
+            part.end_measure(counter)
         if name is not None:
-            part = name
+            part = parts.setdefault(name, _PartNotes(name))
+            if is_timewise:
+                part.end_measure(counter)
         elif measure:
             counter.end_measure()
-        if content is None or _SILENT.search(content) or not _SOUNDING.search(content):
-            continue
-        ties = set(_TIE.findall(content)) or set(_PRINTED_TIE.findall(content))
-        is_start, is_stop = "start" in ties, "stop" in ties
-        natural, alter = _pitch(content)
-        if alter is None and is_stop:
-            alter = carried.pop((part, natural), 0)
-        if is_start and alter and not _ALTER.search(content):
-            carried[part, natural] = alter
-        pitch = _Pitch(part, natural + (alter or 0))
-        counter.add(pitch, is_start=is_start, is_stop=is_stop)
+        elif style is not None:
+            part.read_style(style)
+        elif not _SILENT.search(note) and _SOUNDING.search(note):
+            part.read_note(note)
+    for each in parts.values():
+        each.end_measure(counter)
     counter.end_measure()
     return counter.total()
+
+
+class _PartNotes:
+    """The notes of a part by measure and staff, for signs that repeat measures."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._measures: list[list[tuple[str, _Pitch, bool, bool]]] = [[]]
+        """Staff, pitch, and whether a tie starts and ends."""
+        self._repeats: dict[str, int] = {}
+        self._carried: dict[int, int] = {}
+        """Accidentals without alteration of notes that are tied on, by natural."""
+
+    def read_note(self, note: str) -> None:
+        """Take a sounding note."""
+        ties = set(_TIE.findall(note)) or set(_PRINTED_TIE.findall(note))
+        is_start, is_stop = "start" in ties, "stop" in ties
+        natural, alter = _pitch(note)
+        if alter is None and is_stop:
+            alter = self._carried.pop(natural, 0)
+        if is_start and alter and not _ALTER.search(note):
+            self._carried[natural] = alter
+        staff = _STAFF.search(note)
+        pitch = _Pitch(self._name, natural + (alter or 0))
+        self._measures[-1].append((staff[1] if staff else "", pitch, is_start, is_stop))
+
+    def read_style(self, style: str) -> None:
+        """Take the beginning or end of a sign that repeats measures."""
+        repeat = _MEASURE_REPEAT.search(style)
+        number = _NUMBER.match(style)
+        staff = number[1] if number else ""
+        if repeat and repeat[1] == "start":
+            self._repeats[staff] = int(repeat[2] or 1)
+        elif repeat:
+            self._repeats.pop(staff, None)
+
+    def end_measure(self, counter: _NoteCounter) -> None:
+        """Count the notes since the last call."""
+        notes = self._measures[-1]
+        for staff, distance in self._repeats.items():
+            is_written = any(staff in {"", each[0]} for each in notes)
+            if not is_written and distance < len(self._measures):
+                repeated = self._measures[-1 - distance]
+                notes = [*notes, *(each for each in repeated if staff in {"", each[0]})]
+        for _, pitch, is_start, is_stop in notes:
+            counter.add(pitch, is_start=is_start, is_stop=is_stop)
+        self._measures[-1] = notes
+        self._measures.append([])
 
 
 def _pitch(note: str) -> tuple[int, int | None]:
