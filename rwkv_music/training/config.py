@@ -24,10 +24,10 @@ class DataConfig(SettingsGroup):
     """Music to train on, and how it is cut into batches."""
 
     corpus: str = setting(
-        help='"bach" (the chorales in the installed music21), a folder of music files, or a token '
-        "store; or several of them, separated by spaces. A weight after a name (stores/pop=2) sets "
-        "how many windows come from it, relative to the others (1 if left out). Quote a name that "
-        "contains spaces.",
+        help='"bach" or "folk" (chorales or fiddle tunes in the installed music21), a folder of '
+        "music files, or a token store; or several of them, separated by spaces. A weight after a "
+        "name (stores/pop=2) sets how many windows come from it, relative to the others (1 if left "
+        "out). Quote a name that contains spaces.",
         metavar="CORPUS",
     )
     valid_fraction: float = setting(

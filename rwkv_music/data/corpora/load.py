@@ -6,6 +6,7 @@ from pathlib import Path
 from rwkv_music.data.corpora.bach import bach_corpus
 from rwkv_music.data.corpora.corpus_list import WeightedSource, parse_corpora
 from rwkv_music.data.corpora.folders import folder_corpus
+from rwkv_music.data.corpora.folk import folk_corpus
 from rwkv_music.data.corpora.mixture import mix_corpora
 from rwkv_music.data.pieces import Corpus
 from rwkv_music.data.store.store_info import is_store
@@ -13,7 +14,7 @@ from rwkv_music.data.store.token_store import Store
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.tokenizer import Tokenizer
 
-_BUILT_IN = {"bach": bach_corpus}
+_BUILT_IN = {"bach": bach_corpus, "folk": folk_corpus}
 
 
 def load_corpus(
@@ -22,8 +23,9 @@ def load_corpus(
     """Load a corpus, or a mixture of several.
 
     Args:
-        source: "bach" for the chorales of the installed music21, the folder of a token store, or
-            one of music files. A string may name several, with weights: see `parse_corpora`.
+        source: "bach" (chorales) or "folk" (fiddle tunes) of the installed music21, the folder of a
+            token store, or one of music files. A string may name several, with weights: see
+            `parse_corpora`.
         tokenizer: Tokenizer that encodes the scores; when None that of the first store, or the
             default.
         progress: Called for each piece, unless the corpus is cached or a store.

@@ -9,7 +9,7 @@ import pytest
 import symusic
 
 from rwkv_music.data import load_corpus
-from rwkv_music.data.corpora import bach, chorales
+from rwkv_music.data.corpora import chorales, corpus_cache
 from rwkv_music.data.corpora.chorales import chorale_names, load_chorale, melody_of
 from rwkv_music.errors import InputError
 from rwkv_music.score import bar_starts, load_score, save_score
@@ -195,6 +195,6 @@ def test_a_cache_that_cannot_be_written_ends_nothing(
         raise OSError(errno.EROFS, "Read-only file system")
 
     two_chorales(monkeypatch, tmp_path)
-    monkeypatch.setattr(bach, "atomic_writer", refuse)
+    monkeypatch.setattr(corpus_cache, "atomic_writer", refuse)
     assert len(load_corpus("bach").pieces) == 2
     assert list(tmp_path.glob("*.npz")) == []
