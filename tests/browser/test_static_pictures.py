@@ -1,4 +1,4 @@
-"""Where the kernel is gone, the output shows pictures."""
+"""Where the kernel is gone, the output shows pictures, and the session can be opened again."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ WITHOUT_KERNEL = """async () => {
 }"""
 
 
-def test_a_session_without_its_kernel_is_seen_as_pictures(
+def test_a_session_without_its_kernel_is_seen_as_pictures_and_opened_again(
     lab_root: Path, lab_server: LabServer, open_notebook: OpenNotebook
 ) -> None:
     write_notebook(
@@ -48,3 +48,9 @@ def test_a_session_without_its_kernel_is_seen_as_pictures(
     message = output.get_by_text("Error displaying widget")
     message.wait_for(state="attached")
     assert not message.is_visible()
+
+    # Running the cell in the new kernel opens the session as it was.
+    again.run_all()
+    assert again.python_value("len(session.candidates)") == 1
+    again.output("show").locator("canvas[data-notes]").nth(1).wait_for()
+    assert (lab_root / "pictures-bach-sessions" / "1.rwkvmusic").exists()

@@ -24,8 +24,10 @@ from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 from rwkv_music_widgets.roll.roll_svg import roll_svg
+from rwkv_music_widgets.session.autosave import Autosave, chosen_folder
 from rwkv_music_widgets.session.candidate_row import CandidateRows
 from rwkv_music_widgets.session.session_controls import SessionControls
+from rwkv_music_widgets.session.session_history import SessionHistory
 from rwkv_music_widgets.static_picture import StaticPicture
 
 
@@ -37,6 +39,9 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         prompt: A score or anything `to_score` reads; the first example prompt when None.
         prompt_bars: Number of bars of the prompt that the model reads.
         style: A style, or the path of one made with `rwkv-music tune`. A slider sets its strength.
+        autosave: Folder in which the session saves itself, and from which it is opened again; a
+            folder beside the notebook when True, none when False. Nothing is saved outside a
+            notebook unless a folder is given.
 
     Raises:
         InputError: If `prompt_bars` is below 1 or the prompt cannot be read.
@@ -55,6 +60,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         *,
         prompt_bars: int = 4,
         style: Style | str | Path | None = None,
+        autosave: bool | str | Path = True,
     ) -> None:
         if prompt_bars < 1:
             raise InputError(f"prompt_bars must be at least 1, got {prompt_bars}")
@@ -62,11 +68,10 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._style = style
         self._source: Any = None
         self._source_name = ""
-        self._earlier_sessions: list[Session] = []
+        self.history = SessionHistory(Autosave(chosen_folder(model, autosave)))
         self._is_updating = False
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self.session: Session | None = None
         self.candidates: list[SessionNode] = []
         """The newest continuations of the current prompt."""
         self.controls = SessionControls(
@@ -99,10 +104,10 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         )
         guard_keys(self)
         self._picture = StaticPicture(self, self._drawn)
-        if prompt is not None:
+        if prompt is None:
+            self._start(self._begin)
+        elif not self._open_saved(_first_bars(to_score(prompt), prompt_bars)):
             self.set_prompt(prompt)
-        else:
-            self._start(self._load_example)
 
     def _connect(self) -> None:
         controls = self.controls
@@ -119,13 +124,18 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     # Methods to call from a cell.
 
     @property
+    def session(self) -> Session | None:
+        """The tree of candidates that is shown; None before a prompt was chosen."""
+        return self.history.session
+
+    @property
     def current(self) -> SessionNode:
         """The score that is the prompt now.
 
         Raises:
             InputError: If no prompt was chosen yet.
         """
-        return self._opened_session().current
+        return self.history.opened.current
 
     @property
     def message(self) -> str:
@@ -171,13 +181,10 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: If no prompt was chosen yet.
         """
-        session = self._opened_session()
-        if session.current.parent is None and self._earlier_sessions:
-            self.session = self._earlier_sessions.pop()
-        else:
-            session.undo()
+        self.history.undo()
+        self._save()
         self._show_current()
-        return self._opened_session().current
+        return self.history.opened.current
 
     def export(self, path: str | Path, *, part: Literal["all", "new"] = "all") -> Path:
         """Save the current score as MIDI. An existing file is never overwritten.
@@ -192,7 +199,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: If there is nothing to export, or the file cannot be written.
         """
-        return self._opened_session().export(path, part=part)
+        return self.history.opened.export(path, part=part)
 
     def wait(self, timeout_seconds: float = 300) -> None:
         """Wait for the work that a button started.
@@ -213,11 +220,6 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             self.player.stop()
             self.rows.close()
             close_tree(self)
-
-    def _opened_session(self) -> Session:
-        if self.session is None:
-            raise InputError("no prompt was chosen yet: choose an example or a file")
-        return self.session
 
     # Work that buttons start.
 
@@ -240,6 +242,29 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             self.message_box.show_error(str(error))
         except Exception as error:  # noqa: BLE001 - shown where the user clicked
             self.message_box.show_failure(error)
+
+    def _begin(self) -> None:
+        """Show the session that was saved last, or the first example."""
+        if not self._open_saved():
+            self._load_example()
+
+    def _open_saved(self, prompt: Any = None) -> bool:
+        """Open the saved sessions; show the last one unless another prompt is wanted."""
+        history = self.history
+        if not history.open_saved() or not (prompt is None or history.has_prompt(prompt)):
+            return False
+        self._source, self._source_name = history.opened.nodes[0].score, "the saved session"
+        self._show_loaded()
+        self._show_current()
+        self.message_box.show_status(
+            f"opened again: {history.num_candidates} candidates, saved in {history.autosave.folder}"
+        )
+        return True
+
+    def _save(self) -> None:
+        self.history.save()
+        if self.history.autosave.problem:
+            self.message_box.show_error(self.history.autosave.problem)
 
     def _load_example(self) -> None:
         name = self.controls.example.value
@@ -264,19 +289,19 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         """Start a new branch with the chosen number of bars of the source."""
         if self._source is None or self._is_updating:
             return
-        length = num_bars(self._source)
-        self._is_updating = True  # limiting the number of bars may change it
-        model = self._model if isinstance(self._model, str | Path) else "from a variable"
-        self.controls.show_loaded(self._source_name, bars=length, model=str(model))
-        self._is_updating = False
-        bars = min(int(self.controls.prompt_bars.value), length)
-        if self.session is not None and len(self.session.nodes) > 1:
-            self._earlier_sessions.append(self.session)
-        self.session = Session(take_bars(self._source, 0, bars))
+        self._show_loaded()
+        self.history.start(_first_bars(self._source, int(self.controls.prompt_bars.value)))
         self._show_current()
 
+    def _show_loaded(self) -> None:
+        self._is_updating = True  # limiting the number of bars may change it
+        model = self._model if isinstance(self._model, str | Path) else "from a variable"
+        length = num_bars(self._source)
+        self.controls.show_loaded(self._source_name, bars=length, model=str(model))
+        self._is_updating = False
+
     def _generate(self) -> None:
-        session, controls = self._opened_session(), self.controls
+        session, controls = self.history.opened, self.controls
         settings = controls.sampling()
         self._stop.clear()
         controls.show_generating(bars=settings["bars"])
@@ -295,6 +320,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         if style is not None:
             settings["style_strength"] = controls.strength.value
         session.add(pieces, **settings)
+        self._save()
         self._show_batch(-1)
         if self._stop.is_set():
             self.message_box.show_status("stopped: the candidates hold what was generated so far")
@@ -309,7 +335,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         return self._model, style and style.scaled(self.controls.strength.value)
 
     def _keep_node(self, node_id: int) -> SessionNode:
-        node = self._opened_session().keep(node_id)
+        node = self.history.opened.keep(node_id)
+        self._save()
         self._show_current()
         return node
 
@@ -318,44 +345,24 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.message_box.show_status(f"saved as {path.resolve()}")
 
     def _export_node(self, node_id: int) -> None:
-        path = self._opened_session().export_node(node_id, f"continuation-{node_id}.mid")
+        path = self.history.opened.export_node(node_id, f"continuation-{node_id}.mid")
         self.message_box.show_status(f"saved as {path.resolve()}")
 
     # Display.
 
     def _show_current(self) -> None:
-        session = self._opened_session()
+        session = self.history.opened
         node = session.current
         self.player.stop()
         self.roll.set_score(node.score, continuation_start=node.continuation_start)
         self._show_batch(-1)
-        self.controls.undo.disabled = node.parent is None and not self._earlier_sessions
-        self.controls.show_path(len(self._kept_nodes(node)), num_bars(node.score))
+        self.controls.undo.disabled = not self.history.can_undo
+        self.controls.show_path(self.history.num_kept(), num_bars(node.score))
         self._show_code()
-
-    def _kept_nodes(self, node: SessionNode) -> list[SessionNode]:
-        """Return the kept candidates that lead to a node, the newest first."""
-        session, kept = self._opened_session(), []
-        while node.parent is not None:
-            kept.append(node)
-            node = session.nodes[node.parent]
-        return kept
-
-    def _batches(self) -> list[list[SessionNode]]:
-        """Return the candidates of the current prompt, in the batches that were generated."""
-        session = self._opened_session()
-        children = session.children(session.current.id)
-        batches = []
-        while children:
-            # Candidates of one batch have consecutive ids.
-            size = children[0].settings["candidates"]
-            batches.append(children[:size])
-            children = children[size:]
-        return batches
 
     def _show_batch(self, index: int) -> None:
         """Show one batch of candidates; -1 is the newest."""
-        batches = self._batches()
+        batches = self.history.batches()
         self.candidates = batches[index] if batches else []
         self._is_updating = True
         self.controls.show_batches(len(batches), chosen=index % max(1, len(batches)))
@@ -384,3 +391,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     def _show_code(self) -> None:
         model = self._model if isinstance(self._model, str) else "…"
         self.controls.show_code(str(model))
+
+
+def _first_bars(score: symusic.Score, bars: int) -> symusic.Score:
+    return take_bars(score, 0, min(bars, num_bars(score)))
