@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import add_command, add_settings, given_settings
@@ -68,7 +69,7 @@ def _config(given: argparse.Namespace) -> TrainingConfig:
         settings["corpus"] = corpora_text(given.corpus)
     if given.store is not None:
         settings["corpus"] = _checked_store(given.store)
-    if given.resume and RunDirectory(given.out).config_path.exists():
+    if given.resume and RunDirectory(Path(given.out)).config_path.exists():
         if given.preset is not None:
             settings = _preset_settings(given.preset, settings)
         return settings_of(given.out, **settings)

@@ -272,6 +272,34 @@ class TrainingConfig:
                 "peak"
             )
 
+    def require_trainable_by(self, num_processes: int) -> None:
+        """Check that a number of processes can train with these settings.
+
+        Raises:
+            InputError: If the batch cannot be divided, or sharding is not possible.
+        """
+        batch_size = self.data.batch_size
+        if batch_size % num_processes:
+            divisible = max(1, batch_size // num_processes) * num_processes
+            raise InputError(
+                f"`batch_size={batch_size}` cannot be divided among {num_processes} processes: "
+                f"try `batch_size={divisible}`, or another number of processes"
+            )
+        sharding = self.hardware.sharding
+        if sharding == "none":
+            return
+        if num_processes == 1:
+            raise InputError(
+                f"{settings_code(sharding=sharding)} shards a model over several processes, and "
+                "there is one: start several "
+                "(torchrun --nproc-per-node N -m rwkv_music train ...), or leave it out"
+            )
+        if self.optimizer.optimizer != "adamw":
+            raise InputError(
+                f"{settings_code(sharding=sharding)} needs {settings_code(optimizer='adamw')}: "
+                f"{self.optimizer.optimizer} needs whole rows and columns"
+            )
+
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "TrainingConfig":  # noqa: ANN401
         """Return a preset's settings, some of them changed.

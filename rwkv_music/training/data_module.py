@@ -1,8 +1,9 @@
 """The data of a run: a corpus, its split, the windows cut from both sides, and the loader."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+import torch
 
 from rwkv_music.data import Corpus, Windows, load_corpus, split_corpus
 from rwkv_music.data.augmentation import RandomAugmentation, RandomLayout
@@ -15,52 +16,41 @@ from rwkv_music.data.loading.mixture_loader import (
     evenly_spaced,
     spans_of,
 )
-from rwkv_music.data.loading.prefetch_loader import BatchLoader, PrefetchLoader
+from rwkv_music.data.loading.prefetch_loader import PrefetchLoader
 from rwkv_music.data.loading.process_shard import WHOLE_BATCH, ProcessShard
 from rwkv_music.data.loading.random_holes import RandomHoles
-from rwkv_music.data.loading.window_loader import WindowLoader
-from rwkv_music.data.pieces import Piece
-from rwkv_music.data.worker_pool import Progress
+from rwkv_music.data.loading.window_loader import Augmentation, WindowLoader
 from rwkv_music.evaluation import HeldOut, baselines
-from rwkv_music.tokenizer import Tokenizer, Vocabulary
+from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.training.config import TrainingConfig
 
 _MAX_WINDOWS_MEASURED = 2048
 
 
-@dataclass(frozen=True)
 class DataModule:
-    """A corpus, split into training and validation pieces, and the windows of both."""
+    """A corpus, split into training and validation pieces, and the windows of both.
 
-    tokenizer: Tokenizer
-    corpus: Corpus
-    train_pieces: list[Piece]
-    valid_pieces: list[Piece]
-    train: Windows
-    valid: Windows
+    Args:
+        corpus: It is split by piece; its tokenizer is used.
+        config: Sets the split, the windows and the batches.
+    """
 
-    @classmethod
-    def from_corpus(cls, corpus: Corpus, config: TrainingConfig) -> "DataModule":
-        """Split a corpus by piece and cut its windows; the tokenizer is the corpus's."""
-        tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
-        train, valid = split_corpus(corpus, valid_fraction=config.data.valid_fraction)
-        bars = {
-            "prompt_bars": config.data.prompt_bars,
-            "completion_bars": config.data.completion_bars,
-        }
-        return cls(
-            tokenizer=tokenizer,
-            corpus=corpus,
-            train_pieces=train,
-            valid_pieces=valid,
-            train=Windows(train, tokenizer, **bars),
-            valid=Windows(valid, tokenizer, **bars),
+    def __init__(self, corpus: Corpus, config: TrainingConfig) -> None:
+        settings = config.data
+        self.corpus = corpus
+        self.tokenizer = Tokenizer.from_settings(corpus.tokenizer_settings)
+        self.train_pieces, self.valid_pieces = split_corpus(
+            corpus, valid_fraction=settings.valid_fraction
         )
+        bars = {"prompt_bars": settings.prompt_bars, "completion_bars": settings.completion_bars}
+        self.train = Windows(self.train_pieces, self.tokenizer, **bars)
+        self.valid = Windows(self.valid_pieces, self.tokenizer, **bars)
+        self._settings, self._layout, self._seed = settings, config.layout, config.run.seed
 
     @classmethod
-    def from_config(cls, config: TrainingConfig, progress: Progress | None = None) -> "DataModule":
+    def from_config(cls, config: TrainingConfig) -> "DataModule":
         """Load the corpus of a config, split it and cut its windows."""
-        return cls.from_corpus(load_corpus(config.data.corpus, progress=progress), config)
+        return cls(load_corpus(config.data.corpus), config)
 
     def summary(self) -> dict[str, Any]:
         """Return the corpus section of config.json."""
@@ -108,70 +98,58 @@ class DataModule:
         """Return the losses of uniform, unigram and 5-gram models on the held-out windows."""
         return baselines([piece.ids for piece in self.train_pieces], held_out)
 
+    def open_loader(
+        self, device: torch.device | str = "cpu", *, shard: ProcessShard = WHOLE_BATCH
+    ) -> PrefetchLoader:
+        """Return an endless loader: packed windows, or whole pieces with a carried state.
 
-def open_loader(
-    pieces: Sequence[Piece],
-    windows: Windows,
-    config: TrainingConfig,
-    vocabulary: Vocabulary,
-    *,
-    device: str,
-    shard: ProcessShard = WHOLE_BATCH,
-    corpus: Corpus | None = None,
-) -> PrefetchLoader:
-    """Return an endless loader of batches: packed windows, or whole pieces with a carried state.
+        Args:
+            device: The device to put batches on.
+            shard: The part of each batch to load.
+        """
+        augment, holes = None, None
+        if self._settings.augmentation:
+            augment = RandomAugmentation(
+                vocabulary=self.tokenizer.vocabulary,
+                drop_fraction=self._settings.drop_parts,
+                layout=RandomLayout(**asdict(self._layout)),
+            )
+        if self._settings.carry_state:
+            return PrefetchLoader(self._piece_loader(shard, augment), device=device)
+        if self._settings.hole_fraction:
+            holes = RandomHoles(tokenizer=self.tokenizer, fraction=self._settings.hole_fraction)
+        return PrefetchLoader(self.window_loader(shard, augment, holes), device=device)
 
-    Args:
-        pieces: The training pieces.
-        windows: Cut from them.
-        config: Sets which of the two, their sizes and the augmentation.
-        vocabulary: Of the tokens, needed to augment them.
-        device: The device to put batches on.
-        shard: The part of each batch to load.
-        corpus: Needed if it is a mixture, whose sets have weights.
-    """
-    augment = None
-    if config.data.augmentation:
-        augment = RandomAugmentation(
-            vocabulary=vocabulary,
-            drop_fraction=config.data.drop_parts,
-            layout=RandomLayout(**asdict(config.layout)),
+    def window_loader(
+        self,
+        shard: ProcessShard = WHOLE_BATCH,
+        augment: Augmentation | None = None,
+        holes: Augmentation | None = None,
+    ) -> WindowLoader:
+        """Return the loader of windows, which draws from the sets of a mixture by weight."""
+        settings: dict[str, Any] = {
+            "batch_size": self._settings.batch_size,
+            "seed": self._seed,
+            "augment": augment,
+            "holes": holes,
+            "shard": shard,
+        }
+        if not isinstance(self.corpus, Mixture):
+            return WindowLoader(self.train, **settings)
+        return MixtureWindowLoader(
+            self.train, ranges_of=self.corpus.ranges, weights=self.corpus.weights, **settings
         )
-    settings: dict[str, Any] = {
-        "batch_size": config.data.batch_size,
-        "seed": config.run.seed,
-        "augment": augment,
-        "shard": shard,
-    }
-    if not config.data.carry_state:
-        settings["holes"] = random_holes(config, windows.tokenizer)
-        return PrefetchLoader(window_loader(windows, corpus, **settings), device=device)
-    settings["context_length"] = config.data.context_length
-    loader: BatchLoader
-    if isinstance(corpus, Mixture):
-        loader = MixtureLongContextLoader(
-            pieces, ranges_of=corpus.ranges, weights=corpus.weights, **settings
+
+    def _piece_loader(self, shard: ProcessShard, augment: Augmentation | None) -> LongContextLoader:
+        settings: dict[str, Any] = {
+            "batch_size": self._settings.batch_size,
+            "context_length": self._settings.context_length,
+            "seed": self._seed,
+            "augment": augment,
+            "shard": shard,
+        }
+        if not isinstance(self.corpus, Mixture):
+            return LongContextLoader(self.train_pieces, **settings)
+        return MixtureLongContextLoader(
+            self.train_pieces, ranges_of=self.corpus.ranges, weights=self.corpus.weights, **settings
         )
-    else:
-        loader = LongContextLoader(pieces, **settings)
-    return PrefetchLoader(loader, device=device)
-
-
-def window_loader(windows: Windows, corpus: Corpus | None, **settings: Any) -> WindowLoader:  # noqa: ANN401
-    """Return the loader of windows, which draws from the sets of a mixture by weight.
-
-    Args:
-        windows: The windows.
-        corpus: The corpus that they are cut from.
-        settings: As of `WindowLoader`.
-    """
-    if not isinstance(corpus, Mixture):
-        return WindowLoader(windows, **settings)
-    return MixtureWindowLoader(windows, ranges_of=corpus.ranges, weights=corpus.weights, **settings)
-
-
-def random_holes(config: TrainingConfig, tokenizer: Tokenizer) -> RandomHoles | None:
-    """Return what turns windows into holes; None for a run that only continues."""
-    if not config.data.hole_fraction:
-        return None
-    return RandomHoles(tokenizer=tokenizer, fraction=config.data.hole_fraction)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from rwkv_music.data import Batch
 from rwkv_music.model import RWKV7, ModelState
 from rwkv_music.ops.cross_entropy import HeadLoss, completion_objective
-from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.config import OptimizerConfig
 
 
 class LossOutput(NamedTuple):
@@ -25,20 +25,24 @@ class CompletionLoss(nn.Module):
 
     Args:
         model: The model to train.
-        config: Sets precision, label smoothing and logit penalty.
+        optimizer: Sets label smoothing and logit penalty.
+        precision: "float32" or "bfloat16", for the matrix products.
         initial_wkv: WKV matrices that each sequence starts from, one per layer; zeros when None.
     """
 
     def __init__(
         self,
         model: RWKV7,
-        config: TrainingConfig,
+        optimizer: OptimizerConfig,
         *,
+        precision: str,
         initial_wkv: Float[Tensor, "L H N N"] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        self._config = config
+        self._label_smoothing = optimizer.label_smoothing
+        self._logit_penalty = optimizer.logit_penalty
+        self._uses_bfloat16 = precision == "bfloat16"
         self._initial_wkv = initial_wkv
 
     def forward(self, batch: Batch, state: ModelState | None, divide_by: float) -> LossOutput:
@@ -51,16 +55,16 @@ class CompletionLoss(nn.Module):
         """
         if state is None and self._initial_wkv is not None:
             state = self._initial_state(len(batch.tokens))
-        uses_bfloat16 = self._config.hardware.precision == "bfloat16"
-        with torch.autocast(batch.tokens.device.type, torch.bfloat16, enabled=uses_bfloat16):
+        device_type = batch.tokens.device.type
+        with torch.autocast(device_type, torch.bfloat16, enabled=self._uses_bfloat16):
             hidden, after = self.model.hidden(batch.tokens, state, resets=batch.resets)
             objective = completion_objective(
                 hidden,
                 self.model.head.weight,
                 batch.targets,
                 batch.completion_mask,
-                label_smoothing=self._config.optimizer.label_smoothing,
-                logit_penalty=self._config.optimizer.logit_penalty,
+                label_smoothing=self._label_smoothing,
+                logit_penalty=self._logit_penalty,
                 divide_by=divide_by,
             )
         return LossOutput(objective, after)

@@ -8,17 +8,18 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from types import FrameType
 
 from rwkv_music.devices import DeviceMonitor, DeviceSampler, choose_device
-from rwkv_music.errors import InputError
+from rwkv_music.errors import InputError, OtherProcessError
 from rwkv_music.training.callbacks import Callbacks
 from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule
-from rwkv_music.training.distributed import init_process_group
+from rwkv_music.training.distributed import joined_process_group
 from rwkv_music.training.distributed.process_group import END, ProcessGroup
-from rwkv_music.training.distributed.worker_loop import worker_loop
 from rwkv_music.training.loop import fit
+from rwkv_music.training.memory import advice_when_full
 from rwkv_music.training.monitoring.loggers import chosen_logger, open_logger
 from rwkv_music.training.run.checkpoints import Checkpoints, SavedState
 from rwkv_music.training.run.control import STOP
@@ -34,7 +35,7 @@ from rwkv_music.training.run.resume import (
 )
 from rwkv_music.training.run.stop_signals import stop_signals_handled, stop_signals_interrupt
 from rwkv_music.training.run_hooks import RunHooks
-from rwkv_music.training.setup import TrainingSetup, set_up
+from rwkv_music.training.setup import TrainingSetup
 
 __all__ = ["settings_of", "train"]
 
@@ -73,12 +74,10 @@ def train(
     """
     callbacks = callbacks or Callbacks()
     if group is None:
-        group = init_process_group(config.hardware.device)
-        directory = train(config, run=run, resume=resume, callbacks=callbacks, group=group)
-        group.close()
-        return directory
-    group.validate(config)
-    chosen_logger(config, group)
+        with joined_process_group(config.hardware.device) as joined:
+            return train(config, run=run, resume=resume, callbacks=callbacks, group=joined)
+    config.require_trainable_by(group.world_size)
+    chosen_logger(config.run.logger, group.world_size)
     with ExitStack() as locks:
 
         def open_directory() -> OpenedRun:
@@ -98,47 +97,74 @@ def _train_as_main(
 ) -> None:
     directory = opened.directory
     device = choose_device(config.hardware.device)
-    reporter = RunReporter(directory, callbacks, steps=config.run.steps, device=device)
-    checkpoints = directory.checkpoints(keep=config.run.keep_checkpoints)
+    checkpoints = Checkpoints(directory.checkpoints_path, keep=config.run.keep_checkpoints)
+    reporter = RunReporter(directory, callbacks, num_steps=config.run.steps, device=device)
     sampler = DeviceSampler(DeviceMonitor(device))
     with _preparation_undone(opened, reporter), _disk_errors_explained(), stop_signals_interrupt():
         if opened.mode is RunMode.RESUME:
             reporter.step = directory.status()["step"]
-        setup = _prepare(config, opened, reporter, checkpoints, group)
+        reporter.write_status("preparing", f"reading the corpus {config.data.corpus}")
+        setup = TrainingSetup(
+            config,
+            group,
+            progress=callbacks.on_piece,
+            load_checkpoint=lambda data, check: _checkpoint_to_resume(
+                opened, checkpoints, data, check=check, note=reporter.note
+            ),
+        )
         hooks = RunHooks(config, setup, reporter, checkpoints, group=group, sampler=sampler)
-        logger = open_logger(config, group, directory, step=reporter.step)
-    reporter.log_metrics_elsewhere = logger.log
+        choice = chosen_logger(config.run.logger, group.world_size)
+        reporter.logger = open_logger(choice, directory, step=reporter.step)
     with _end_reported(config, reporter, checkpoints), _stop_signals_save(reporter):
         reporter.write_status("running")
-        with closing(logger), sampler, setup.loader:
+        with closing(reporter.logger), sampler, setup.loader:
             fit(setup.trainer, hooks)
         hooks.finish()
     group.send_command(END)
 
 
-def _prepare(
-    config: TrainingConfig,
-    opened: OpenedRun,
-    reporter: RunReporter,
-    checkpoints: Checkpoints,
-    group: ProcessGroup,
-) -> TrainingSetup:
-    reporter.write_status("preparing", f"reading the corpus {config.data.corpus}")
+def worker_loop(config: TrainingConfig, group: ProcessGroup) -> None:
+    """Set up, then run the main process's commands until the run ends; write nothing.
 
-    def load_checkpoint(data: DataModule, check: Callable[[SavedState], None]) -> SavedState | None:
-        if opened.mode is not RunMode.RESUME:
-            return None
-        return newest_checkpoint(
-            opened.directory,
-            checkpoints,
-            tokenizer_settings=data.tokenizer.settings,
-            content_hash=data.corpus.content_hash,
-            check=check,
-            note=reporter.note,
+    Raises:
+        InputError: If this process cannot continue, or the main process has ended; names the rank.
+    """
+    try:
+        setup = TrainingSetup(config, group)
+        # The signals reach every process; the main one saves and ends the run.
+        with stop_signals_handled(signal.SIG_IGN), setup.loader:
+            while (command := group.receive_command()) != END:
+                setup.trainer.run_command(command)
+    except Exception as error:
+        failure = explained(
+            error,
+            memory_advice=partial(advice_when_full, config),
+            kept="what the main process has written is kept",
         )
+        if failure is None:
+            raise
+        kind = OtherProcessError if isinstance(error, OtherProcessError) else InputError
+        raise kind(f"process {group.rank} of {group.world_size}: {failure}") from error
 
-    progress = reporter.callbacks.on_piece
-    return set_up(config, group, progress=progress, load_checkpoint=load_checkpoint)
+
+def _checkpoint_to_resume(
+    opened: OpenedRun,
+    checkpoints: Checkpoints,
+    data: DataModule,
+    *,
+    check: Callable[[SavedState], None],
+    note: Callable[[str], None],
+) -> SavedState | None:
+    if opened.mode is not RunMode.RESUME:
+        return None
+    return newest_checkpoint(
+        opened.directory,
+        checkpoints,
+        tokenizer_settings=data.tokenizer.settings,
+        content_hash=data.corpus.content_hash,
+        check=check,
+        note=note,
+    )
 
 
 @contextlib.contextmanager
@@ -153,7 +179,7 @@ def _end_reported(
         raise
     except BaseException as error:
         kept = checkpoints.newest_in_words()
-        failure = explained(error, config, kept=kept)
+        failure = explained(error, memory_advice=partial(advice_when_full, config), kept=kept)
         message = str(failure or f"a bug ended the run ({error!r}); {kept}")
         # The disk may be full: the user needs the first error, not this one.
         with contextlib.suppress(OSError):

@@ -51,7 +51,9 @@ class RunHooks(FitHooks):
         self._checkpoints = checkpoints
         self._group = group
         self._sampler = sampler
-        self._evaluator = Evaluator(setup.data, config)
+        self._evaluator = Evaluator(
+            setup.data, num_prompts=config.run.sample_prompts, seed=config.run.seed
+        )
         self._early_stopping = EarlyStopping()
         self._evaluation_is_due = self._is_paused = self._is_stopping = False
         self._saved: tuple[int, bool] | None = None

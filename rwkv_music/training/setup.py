@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from rwkv_music.data.corpora.load import are_stores, load_corpus
+from rwkv_music.data.corpora.load import CorpusSource
 from rwkv_music.data.loading.prefetch_loader import PrefetchLoader
 from rwkv_music.data.loading.process_shard import ProcessShard
 from rwkv_music.data.pieces import Corpus
@@ -17,9 +16,9 @@ from rwkv_music.errors import CheckpointError
 from rwkv_music.model import RWKV7, ModelConfig, initialize
 from rwkv_music.ops.backends import available_backends, has_amx
 from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.data_module import DataModule, open_loader, window_loader
+from rwkv_music.training.data_module import DataModule
 from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
-from rwkv_music.training.distributed.state_checks import require_state_of
+from rwkv_music.training.distributed.state_checks import StateLayout
 from rwkv_music.training.initial_weights import load_initial
 from rwkv_music.training.memory import StepWorkload, free_memory, require_memory
 from rwkv_music.training.run.checkpoints import RunProgress, SavedState
@@ -30,25 +29,8 @@ LoadCheckpoint = Callable[[DataModule, Callable[[SavedState], None]], SavedState
 _SAMPLED_BATCHES = 64
 
 
-@dataclass(frozen=True)
 class TrainingSetup:
-    """Data, loader and trainer of one process of a run."""
-
-    data: DataModule
-    loader: PrefetchLoader
-    trainer: Trainer
-    resumed: RunProgress | None
-    """Progress at the checkpoint that the run resumes from; None for a new run."""
-
-
-def set_up(
-    config: TrainingConfig,
-    group: ProcessGroup,
-    *,
-    progress: Progress | None = None,
-    load_checkpoint: LoadCheckpoint = lambda _data, _check: None,
-) -> TrainingSetup:
-    """Set up one process of a run (collective).
+    """Data, loader and trainer of one process of a run; made by all processes together.
 
     Args:
         config: The settings.
@@ -60,46 +42,65 @@ def set_up(
     Raises:
         InputError: If the corpus cannot be used, or there is too little memory.
     """
-    group.validate(config)
-    device = choose_device(config.hardware.device)
-    data = DataModule.from_corpus(_load_corpus(config, group, progress), config)
-    torch.manual_seed(config.run.seed)
-    model = _new_model(config, data, device, group)
-    loader = open_loader(
-        data.train_pieces,
-        data.train,
-        config,
-        data.tokenizer.vocabulary,
-        device=device,
-        shard=group.shard,
-        corpus=data.corpus,
-    )
-    saved: SavedState | None = None
 
-    def load_weights() -> RunProgress | None:
-        nonlocal saved
-        saved = load_checkpoint(data, lambda state: _require_fit(state, model, loader, config))
-        if saved is not None:
-            model.load_state_dict(saved.model.state_dict())
-            return saved.progress
-        if config.model.init:
-            initial = load_initial(config.model.init, model.config, data.tokenizer.settings)
-            model.load_state_dict(initial.state_dict())
-        return None
+    def __init__(
+        self,
+        config: TrainingConfig,
+        group: ProcessGroup,
+        *,
+        progress: Progress | None = None,
+        load_checkpoint: LoadCheckpoint = lambda _data, _check: None,
+    ) -> None:
+        device = choose_device(config.hardware.device)
+        source = CorpusSource(config.data.corpus)
+        corpus = _load_corpus(source, group, progress)
+        data = DataModule(corpus, config)
+        torch.manual_seed(config.run.seed)
+        sizes = ModelConfig(
+            vocab_size=data.tokenizer.vocab_size,
+            num_layers=config.model.num_layers,
+            dim=config.model.dim,
+            dropout=config.model.dropout,
+        )
+        check_memory(sizes, config, data, device=device, group=group)
+        model = RWKV7(sizes)
+        initialize(model, seed=config.run.seed)
+        model.to(device)
+        loader = data.open_loader(model.emb.weight.device, shard=group.shard)
+        layout = StateLayout(
+            optimizer=config.optimizer.optimizer,
+            carried_rows=config.data.batch_size if config.data.carry_state else None,
+        )
+        saved: SavedState | None = None
 
-    resumed = group.run_on_main(load_weights)
-    if group.world_size > 1:
-        model.load_state_dict(group.broadcast(model.state_dict() if group.is_main else None))
-    trainer = Trainer(model, loader, config, vocabulary=data.tokenizer.vocabulary, group=group)
-    if resumed is not None:
-        loader.seek(resumed.loader_position)
-        tensors = group.broadcast(None if saved is None else saved.tensors)
-        trainer.state.load_state_dict(tensors, step=resumed.step)
-    return TrainingSetup(data, loader, trainer, resumed)
+        def load_weights() -> RunProgress | None:
+            nonlocal saved
+            saved = load_checkpoint(data, lambda state: _require_fit(state, layout, model, loader))
+            if saved is not None:
+                model.load_state_dict(saved.model.state_dict())
+                return saved.progress
+            if config.model.init:
+                initial = load_initial(config.model.init, sizes, data.tokenizer.settings)
+                model.load_state_dict(initial.state_dict())
+            return None
+
+        resumed = group.run_on_main(load_weights)
+        if group.world_size > 1:
+            model.load_state_dict(group.broadcast(model.state_dict() if group.is_main else None))
+        trainer = Trainer(model, loader, config, vocabulary=data.tokenizer.vocabulary, group=group)
+        if resumed is not None:
+            loader.seek(resumed.loader_position)
+            tensors = group.broadcast(None if saved is None else saved.tensors)
+            trainer.state.load_state_dict(tensors, step=resumed.step)
+        self.data = data
+        self.loader = loader
+        self.trainer = trainer
+        self.resumed = resumed
+        """Progress at the checkpoint that the run resumes from; None for a new run."""
 
 
 def _require_fit(
-    saved: SavedState, model: RWKV7, loader: PrefetchLoader, config: TrainingConfig
+    saved: SavedState, layout: StateLayout, model: RWKV7, loader: PrefetchLoader
 ) -> None:
     """Check that a checkpoint belongs to this model, optimizer and loader.
 
@@ -110,12 +111,7 @@ def _require_fit(
     stored = {name: parameter.shape for name, parameter in saved.model.named_parameters()}
     if sizes != stored:
         raise CheckpointError("its model has other sizes than the run's")
-    require_state_of(
-        saved.tensors,
-        model,
-        optimizer=config.optimizer.optimizer,
-        carried_rows=config.data.batch_size if config.data.carry_state else None,
-    )
+    layout.require(saved.tensors, model)
     start = loader.position()
     try:
         loader.seek(saved.progress.loader_position)
@@ -124,29 +120,15 @@ def _require_fit(
         raise CheckpointError(f"its position in the data is damaged ({error!r})") from error
 
 
-def _load_corpus(config: TrainingConfig, group: ProcessGroup, progress: Progress | None) -> Corpus:
+def _load_corpus(source: CorpusSource, group: ProcessGroup, progress: Progress | None) -> Corpus:
     """Open stores in each process; read other corpora once and send them to the others."""
-    source = config.data.corpus
 
     def corpus_unless_stores() -> Corpus | None:
         # The main process comes first: what it finds out about a mixture is cached.
-        corpus = load_corpus(source, progress=progress)
-        return None if group.world_size > 1 and are_stores(source) else corpus
+        corpus = source.load(progress=progress)
+        return None if group.world_size > 1 and source.is_made_of_stores() else corpus
 
-    return group.run_on_main(corpus_unless_stores) or load_corpus(source)
-
-
-def _new_model(config: TrainingConfig, data: DataModule, device: str, group: ProcessGroup) -> RWKV7:
-    sizes = ModelConfig(
-        vocab_size=data.tokenizer.vocab_size,
-        num_layers=config.model.num_layers,
-        dim=config.model.dim,
-        dropout=config.model.dropout,
-    )
-    check_memory(sizes, config, data, device=device, group=group)
-    model = RWKV7(sizes)
-    initialize(model, seed=config.run.seed)
-    return model.to(device)
+    return group.run_on_main(corpus_unless_stores) or source.load()
 
 
 def check_memory(
@@ -187,13 +169,7 @@ def _largest_batch(
     A batch is a sum over windows drawn at random, so its size is nearly normal, and the largest of
     n lies about sqrt(2 ln n) standard deviations above the mean.
     """
-    loader = window_loader(
-        data.train,
-        data.corpus,
-        batch_size=config.data.batch_size,
-        seed=config.run.seed,
-        shard=shard,
-    )
+    loader = data.window_loader(shard)
     batches = [next(loader) for _ in range(_SAMPLED_BATCHES)]
     sizes = np.array(
         [[batch.tokens.numel(), batch.num_scored, len(batch.tokens)] for batch in batches]

@@ -27,7 +27,7 @@ from rwkv_music.training.distributed.process_group import (
 from rwkv_music.training.distributed.train_state import TrainState
 from rwkv_music.training.loss import CompletionLoss
 from rwkv_music.training.optimizer import allocate_moments, make_optimizer
-from rwkv_music.training.schedule import learning_rate_at
+from rwkv_music.training.schedule import LearningRateSchedule
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,27 @@ class Trainer:
         self._device = model.emb.weight.device
         if self._device.type == "cpu":
             keep_freed_memory()
-        loss = CompletionLoss(model, config, initial_wkv=initial_wkv)
+        loss = CompletionLoss(
+            model, config.optimizer, precision=config.hardware.precision, initial_wkv=initial_wkv
+        )
         # Sharding replaces parameters: the optimizer is made after it.
-        self._loss = self.group.wrap_model(loss, model, config)
+        self._loss = self.group.wrap_model(loss, model, config.hardware)
         self._clipped = _parameters_of(optimizer) if optimizer else list(model.parameters())
-        self.optimizer = optimizer or _configured_optimizer(model, config)
+        self.optimizer = optimizer or make_optimizer(
+            model,
+            learning_rate=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
+            kind=config.optimizer.optimizer,
+        )
         allocate_moments(self.optimizer)
         self.state = TrainState(model, self.optimizer, self.group)
+        self._schedule = LearningRateSchedule(
+            peak=config.optimizer.learning_rate,
+            warmup_steps=config.optimizer.warmup_steps,
+            num_steps=config.run.steps,
+            schedule=config.optimizer.schedule,
+            decay_fraction=config.optimizer.decay_fraction,
+        )
         self._batches = batches
         self._padding_id = padding_id
         self._uses_dropout = uses_dropout
@@ -246,27 +260,10 @@ class Trainer:
             )
 
     def _set_learning_rate(self, step: int) -> float:
-        settings = self.config.optimizer
-        rate = learning_rate_at(
-            step,
-            peak=settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
-            steps=self.config.run.steps,
-            schedule=settings.schedule,
-            decay_fraction=settings.decay_fraction,
-        )
+        rate = self._schedule.at(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         return rate
-
-
-def _configured_optimizer(model: RWKV7, config: TrainingConfig) -> torch.optim.Optimizer:
-    return make_optimizer(
-        model,
-        learning_rate=config.optimizer.learning_rate,
-        weight_decay=config.optimizer.weight_decay,
-        kind=config.optimizer.optimizer,
-    )
 
 
 def _parameters_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:

@@ -19,7 +19,7 @@ SCRIPT = '<img src="data:," onerror="window.attacked = 1">'
 
 def write_hostile_run(path: Path) -> None:
     """A run directory with a script in every text."""
-    run = RunDirectory.create(path)
+    run = RunDirectory(path).create()
     figures = {"nats_per_token": 0.5, "nats_per_note": 2.0, "by_kind": {SCRIPT: 1.0}}
     run.write_config(
         {"kernel": SCRIPT, "baselines": {SCRIPT: figures}, "samples": [], "sessions": []}

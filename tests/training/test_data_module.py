@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rwkv_music.training import TrainingConfig
-from rwkv_music.training.data_module import DataModule, open_loader
+from rwkv_music.training.data_module import DataModule
 
 SEEN_BATCHES = 6
 
@@ -21,7 +21,7 @@ def test_augmentation_changes_the_batches_unless_it_is_off(
         config = new_config(carry_state=carry_state, context_length=64, **settings)
         data = DataModule.from_config(config)
         vocabulary = data.tokenizer.vocabulary
-        stream = open_loader(data.train_pieces, data.train, config, vocabulary, device="cpu")
+        stream = data.open_loader()
         try:
             ids = {int(each) for _ in range(SEEN_BATCHES) for each in next(stream).tokens.unique()}
         finally:

@@ -19,7 +19,7 @@ from tests.music import BAR, tune
 
 
 def some_run(path: Path, *, steps: int) -> RunDirectory:
-    run = RunDirectory.create(path)
+    run = RunDirectory(path).create()
     run.write_config(
         {
             "baselines": {

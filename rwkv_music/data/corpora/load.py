@@ -1,6 +1,7 @@
 """Load a corpus by name: a built-in one, a token store, a folder of files, or a mixture."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rwkv_music.data.corpora.bach import bach_corpus
@@ -45,11 +46,23 @@ def load_corpus(
     return mix_corpora(entries, corpora, tokenizer, progress=progress)
 
 
-def are_stores(source: str) -> bool:
-    """Return whether a source consists of token stores, which each process can open by itself."""
-    return all(
-        entry.source not in _BUILT_IN and is_store(entry.source) for entry in parse_corpora(source)
-    )
+@dataclass(frozen=True)
+class CorpusSource:
+    """What a run trains on: a corpus or several, by name."""
+
+    text: str
+    """As `load_corpus` takes it."""
+
+    def is_made_of_stores(self) -> bool:
+        """Return whether it is token stores only, which each process can open by itself."""
+        return all(
+            entry.source not in _BUILT_IN and is_store(entry.source)
+            for entry in parse_corpora(self.text)
+        )
+
+    def load(self, *, progress: Progress | None = None) -> Corpus:
+        """Load it; see `load_corpus`."""
+        return load_corpus(self.text, progress=progress)
 
 
 def _load_one(source: str, tokenizer: Tokenizer | None, progress: Progress | None) -> Corpus:

@@ -7,6 +7,7 @@ backpropagation through time).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,45 +20,40 @@ from rwkv_music.data.pieces import Piece
 from rwkv_music.errors import InputError
 
 
+@dataclass(eq=False)
 class LongContextLoader(Iterator[Batch]):
     """Endless batches, each of which continues the previous one; an epoch reads every piece once.
 
     Every token except the first of a piece is scored. There is no padding.
 
-    Args:
-        pieces: The pieces. Those of fewer than two tokens are left out.
-        batch_size: Rows per batch.
-        context_length: Tokens per row.
-        seed: Seed of order and augmentation.
-        augment: Applied to each piece with a generator of its own; None for no augmentation.
-        shard: Part of the rows to load. Positions refer to all rows.
-
     Raises:
         InputError: If there are no pieces, or a number is below 1.
     """
 
-    def __init__(
-        self,
-        pieces: Sequence[Piece],
-        *,
-        batch_size: int,
-        context_length: int,
-        seed: int,
-        augment: Augmentation | None = None,
-        shard: ProcessShard = WHOLE_BATCH,
-    ) -> None:
-        for name, value in {"batch_size": batch_size, "context_length": context_length}.items():
-            if value < 1:
-                raise InputError(f"{name} must be at least 1, got {value}")
-        self._pieces = [piece for piece in pieces if len(piece.ids) > 1]
-        if not self._pieces:
-            raise InputError(f"none of the {len(pieces)} pieces has two tokens: add longer ones")
-        self._context_length = context_length
-        self._seed = seed
-        self._augment = augment
-        self._own_rows = shard.rows(batch_size)
-        self._next = batch_size
-        self._rows = [(serial, 0) for serial in range(batch_size)]
+    pieces: Sequence[Piece]
+    """The pieces. Those of fewer than two tokens are left out."""
+    _: KW_ONLY
+    batch_size: int
+    """Rows per batch."""
+    context_length: int
+    """Tokens per row."""
+    seed: int
+    """Seed of order and augmentation."""
+    augment: Augmentation | None = None
+    """Applied to each piece with a generator of its own; None for no augmentation."""
+    shard: ProcessShard = WHOLE_BATCH
+    """Part of the rows to load. Positions refer to all rows."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "context_length"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        num_pieces = len(self.pieces)
+        self.pieces = [piece for piece in self.pieces if len(piece.ids) > 1]
+        if not self.pieces:
+            raise InputError(f"none of the {num_pieces} pieces has two tokens: add longer ones")
+        self._next = self.batch_size
+        self._rows = [(serial, 0) for serial in range(self.batch_size)]
         self._examples: dict[int, Example] = {}
         self._orders: dict[int, list[int]] = {}
 
@@ -68,9 +64,9 @@ class LongContextLoader(Iterator[Batch]):
         self._examples = {
             serial: self._examples[serial] for serial in in_use & self._examples.keys()
         }
-        epochs = {serial // len(self._pieces) for serial in in_use}
+        epochs = {serial // len(self.pieces) for serial in in_use}
         self._orders = {epoch: self._orders[epoch] for epoch in epochs & self._orders.keys()}
-        return pack_rows(rows[self._own_rows], continues=True)
+        return pack_rows(rows[self.shard.rows(self.batch_size)], continues=True)
 
     def position(self) -> dict[str, Any]:
         """Return the position of the next batch in JSON values.
@@ -87,7 +83,7 @@ class LongContextLoader(Iterator[Batch]):
     def _advance(self, row: int) -> list[TokenSpan]:
         """Return spans of one context length in total, over as many pieces as needed."""
         spans: list[TokenSpan] = []
-        remaining = self._context_length
+        remaining = self.context_length
         while remaining:
             serial, start = self._rows[row]
             example = self._example(serial)
@@ -104,18 +100,18 @@ class LongContextLoader(Iterator[Batch]):
     def _example(self, serial: int) -> Example:
         """Return the piece with a serial number, counted over epochs of different order."""
         if serial not in self._examples:
-            epoch, index = divmod(serial, len(self._pieces))
-            piece = self._pieces[self._order(epoch)[index]]
+            epoch, index = divmod(serial, len(self.pieces))
+            piece = self.pieces[self._order(epoch)[index]]
             example = Example(ids=piece.ids, completion_start=1)
-            if self._augment is not None:
-                generator = np.random.default_rng([self._seed, epoch, index])
-                example = self._augment(example, generator)
+            if self.augment is not None:
+                generator = np.random.default_rng([self.seed, epoch, index])
+                example = self.augment(example, generator)
             self._examples[serial] = example
         return self._examples[serial]
 
     def _order(self, epoch: int) -> list[int]:
         """Return the order of an epoch's pieces, which is drawn once per epoch."""
         if epoch not in self._orders:
-            generator = np.random.default_rng([self._seed, epoch])
-            self._orders[epoch] = generator.permutation(len(self._pieces)).tolist()
+            generator = np.random.default_rng([self.seed, epoch])
+            self._orders[epoch] = generator.permutation(len(self.pieces)).tolist()
         return self._orders[epoch]

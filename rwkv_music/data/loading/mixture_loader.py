@@ -7,14 +7,13 @@ order, and of a large set of small weight a random part is read.
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from rwkv_music.data.loading.completion_windows import (
     CompletionSpan,
     CompletionSpans,
-    Windows,
 )
 from rwkv_music.data.loading.long_context_loader import LongContextLoader
 from rwkv_music.data.loading.window_loader import WindowLoader
@@ -25,31 +24,24 @@ RangesOf = Callable[[Sequence[Piece]], list[range]]
 """Returns for each set the indices of its pieces: `Mixture.ranges`."""
 
 
+@dataclass(eq=False, kw_only=True)
 class MixtureWindowLoader(WindowLoader):
     """Endless batches of windows of a mixture; see `WindowLoader`.
-
-    Args:
-        windows: The windows of all sets.
-        ranges_of: Tells the sets apart.
-        weights: Weight of each set.
-        settings: As of `WindowLoader`.
 
     Raises:
         InputError: If a set has no window.
     """
 
-    def __init__(
-        self,
-        windows: Windows,
-        *,
-        ranges_of: RangesOf,
-        weights: Sequence[float],
-        **settings: Any,  # noqa: ANN401 - those of WindowLoader
-    ) -> None:
-        super().__init__(windows, **settings)
-        self._ranges = ranges_of(windows.pieces)
+    ranges_of: RangesOf
+    """Tells the sets apart."""
+    weights: Sequence[float]
+    """Weight of each set."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._ranges = self.ranges_of(self.windows.pieces)
         _require_pieces(self._ranges)
-        self._quotas = quotas(len(windows), weights)
+        self._quotas = quotas(len(self.windows), self.weights)
 
     def _begin_epoch(self) -> None:
         """Draw the windows of each set, and shuffle them."""
@@ -64,43 +56,36 @@ class MixtureWindowLoader(WindowLoader):
 
     def _shuffled(self, pieces: range, *, most: int) -> list[CompletionSpan]:
         """Return windows of some pieces in random order, at a random offset."""
-        offset = int(self._generator.integers(self._windows.completion_bars))
-        spans = self._windows.spans(offset=offset)
+        offset = int(self._generator.integers(self.windows.completion_bars))
+        spans = self.windows.spans(offset=offset)
         own = spans_of(spans, pieces)
         order = own.start + self._generator.permutation(len(own))
         return [spans[index] for index in order[:most].tolist()]
 
 
+@dataclass(eq=False, kw_only=True)
 class MixtureLongContextLoader(LongContextLoader):
     """Endless batches of whole pieces of a mixture; see `LongContextLoader`.
-
-    Args:
-        pieces: The pieces of all sets.
-        ranges_of: Tells the sets apart.
-        weights: Weight of each set; counts pieces, not tokens.
-        settings: As of `LongContextLoader`.
 
     Raises:
         InputError: If a set has no piece.
     """
 
-    def __init__(
-        self,
-        pieces: Sequence[Piece],
-        *,
-        ranges_of: RangesOf,
-        weights: Sequence[float],
-        **settings: Any,  # noqa: ANN401 - those of LongContextLoader
-    ) -> None:
-        super().__init__(pieces, **settings)
-        self._ranges = ranges_of(self._pieces)
+    ranges_of: RangesOf
+    """Tells the sets apart."""
+    weights: Sequence[float]
+    """Weight of each set; counts pieces, not tokens."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._ranges = self.ranges_of(self.pieces)
         _require_pieces(self._ranges)
-        self._quotas = quotas(len(self._pieces), weights)
+        self._quotas = quotas(len(self.pieces), self.weights)
 
     def _order(self, epoch: int) -> list[int]:
         """Return the pieces of an epoch, which are drawn once per epoch."""
         if epoch not in self._orders:
-            generator = np.random.default_rng([self._seed, epoch])
+            generator = np.random.default_rng([self.seed, epoch])
             drawn: list[int] = []
             for pieces, quota in zip(self._ranges, self._quotas, strict=True):
                 end = len(drawn) + quota

@@ -5,6 +5,7 @@ continues with exactly the same batches.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,40 +20,33 @@ Augmentation = Callable[[Example, np.random.Generator], Example]
 _BATCHES_PER_POOL = 8
 
 
+@dataclass(eq=False)
 class WindowLoader(Iterator[Batch]):
     """Endless batches of windows; each epoch completes every bar once, at a new window offset.
 
     Examples are made in pools of eight batches. With packing, a batch is a random part of its pool,
     with several examples per row. Without packing, examples of similar length are batched together
     to reduce padding; the order of batches stays random.
-
-    Args:
-        windows: The windows to draw from.
-        batch_size: Windows per batch. A corpus with fewer windows gives smaller batches.
-        seed: Seed of order, offsets and augmentation.
-        augment: Applied to each example with the loader's generator; None for no augmentation.
-        holes: Applied to each augmented example; None for continuations only.
-        packing: Whether a row may contain several windows.
-        shard: Part of each batch to load. Positions count global batches.
     """
 
-    def __init__(
-        self,
-        windows: Windows,
-        *,
-        batch_size: int,
-        seed: int,
-        augment: Augmentation | None = None,
-        holes: Augmentation | None = None,
-        packing: bool = True,
-        shard: ProcessShard = WHOLE_BATCH,
-    ) -> None:
-        self._windows = windows
-        self._batch_size = batch_size
-        self._changes = [change for change in (augment, holes) if change is not None]
-        self._packing = packing
-        self._shard = shard
-        self._generator = np.random.default_rng(seed)
+    windows: Windows
+    """The windows to draw from."""
+    _: KW_ONLY
+    batch_size: int
+    """Windows per batch. A corpus with fewer windows gives smaller batches."""
+    seed: int
+    """Seed of order, offsets and augmentation."""
+    augment: Augmentation | None = None
+    """Applied to each example with the loader's generator; None for no augmentation."""
+    holes: Augmentation | None = None
+    """Applied to each augmented example; None for continuations only."""
+    packing: bool = True
+    """Whether a row may contain several windows."""
+    shard: ProcessShard = WHOLE_BATCH
+    """Part of each batch to load. Positions count global batches."""
+
+    def __post_init__(self) -> None:
+        self._generator = np.random.default_rng(self.seed)
         self._epoch_state = self._pool_state = self._generator.bit_generator.state
         self._spans: list[CompletionSpan] = []
         self._pool_start = self._pool_end = 0
@@ -67,11 +61,11 @@ class WindowLoader(Iterator[Batch]):
             self._fill_pool(self._pool_end)
         self._delivered += 1
         global_batch = self._pool[self._delivered - 1]
-        own = self._shard.select([len(example.ids) for example in global_batch])
+        own = self.shard.select([len(example.ids) for example in global_batch])
         examples = [global_batch[index] for index in own]
         if not examples:
             return empty_batch()
-        return pack(examples) if self._packing else collate(examples)
+        return pack(examples) if self.packing else collate(examples)
 
     def position(self) -> dict[str, Any]:
         """Return the position of the next batch in JSON values."""
@@ -96,23 +90,24 @@ class WindowLoader(Iterator[Batch]):
     def _begin_epoch(self) -> None:
         """Choose a new window offset and shuffle the windows."""
         self._epoch_state = self._generator.bit_generator.state
-        offset = int(self._generator.integers(self._windows.completion_bars))
-        spans = self._windows.spans(offset=offset)
+        offset = int(self._generator.integers(self.windows.completion_bars))
+        spans = self.windows.spans(offset=offset)
         self._spans = [spans[index] for index in self._generator.permutation(len(spans))]
         self._pool_end = 0
 
     def _fill_pool(self, start: int) -> None:
         """Make and augment the next examples, and group them into batches."""
         self._pool_state = self._generator.bit_generator.state
-        size = self._batch_size * _BATCHES_PER_POOL
-        examples = [self._windows.example(span) for span in self._spans[start : start + size]]
-        for change in self._changes:
-            examples = [change(example, self._generator) for example in examples]
-        if not self._packing:
+        size = self.batch_size * _BATCHES_PER_POOL
+        examples = [self.windows.example(span) for span in self._spans[start : start + size]]
+        for change in (self.augment, self.holes):
+            if change is not None:
+                examples = [change(example, self._generator) for example in examples]
+        if not self.packing:
             examples.sort(key=lambda example: len(example.ids))
         batches = [
-            examples[first : first + self._batch_size]
-            for first in range(0, len(examples), self._batch_size)
+            examples[first : first + self.batch_size]
+            for first in range(0, len(examples), self.batch_size)
         ]
         self._pool = [batches[index] for index in self._generator.permutation(len(batches))]
         self._pool_start, self._pool_end = start, start + len(examples)

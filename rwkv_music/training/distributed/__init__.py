@@ -1,11 +1,13 @@
 """Training one model in one process or in several."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rwkv_music.errors import MissingExtraError
 from rwkv_music.training.distributed.process_group import ProcessGroup, single_process
 
-__all__ = ["ProcessGroup", "init_process_group", "single_process"]
+__all__ = ["ProcessGroup", "init_process_group", "joined_process_group", "single_process"]
 
 
 def init_process_group(device: str = "auto") -> ProcessGroup:
@@ -26,3 +28,17 @@ def init_process_group(device: str = "auto") -> ProcessGroup:
             raise
         raise MissingExtraError("training in several processes", "accelerate", "cluster") from error
     return MultiProcessGroup(device)
+
+
+@contextmanager
+def joined_process_group(device: str = "auto") -> Iterator[ProcessGroup]:
+    """Join the group of processes inside a `with` block and leave it behind (collective).
+
+    After an error the group is not left: the other processes may not get there.
+
+    Args:
+        device: As in `init_process_group`.
+    """
+    group = init_process_group(device)
+    yield group
+    group.close()

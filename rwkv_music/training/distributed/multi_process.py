@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from rwkv_music.devices import choose_device
 from rwkv_music.errors import OtherProcessError
 from rwkv_music.model import RWKV7
-from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.config import HardwareConfig
 from rwkv_music.training.distributed.process_group import LOST, ProcessGroup, is_lost
 
 _COMMAND_TIMEOUT = timedelta(hours=24)
@@ -122,14 +122,14 @@ class MultiProcessGroup(ProcessGroup):
             dist.all_gather(parts, own, group=self._control_group)
         return torch.cat(parts)
 
-    def wrap_model(self, loss: nn.Module, model: RWKV7, config: TrainingConfig) -> nn.Module:
+    def wrap_model(self, loss: nn.Module, model: RWKV7, hardware: HardwareConfig) -> nn.Module:
         """Return a module to call instead of `loss`, whose gradients are means over processes."""
-        self.is_sharded = config.hardware.sharding == "fsdp"
+        self.is_sharded = hardware.sharding == "fsdp"
         if self.is_sharded:
             return self._shard(loss, model)
         self._accelerator = Accelerator(
             cpu=self._is_cpu,
-            mixed_precision=_MIXED_PRECISION[config.hardware.precision],
+            mixed_precision=_MIXED_PRECISION[hardware.precision],
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
         wrapped: nn.Module = self._accelerator.prepare_model(loss)

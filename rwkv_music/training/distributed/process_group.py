@@ -14,10 +14,8 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from rwkv_music.data.loading.process_shard import ProcessShard
-from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7
-from rwkv_music.settings import settings_code
-from rwkv_music.training.config import TrainingConfig
+from rwkv_music.training.config import HardwareConfig
 
 STEP, GATHER, GATHER_MODEL, WAIT, END = COMMANDS = ("step", "gather", "gather model", "wait", "end")
 """Commands of the main process: take a step, gather the training state or the model, keep waiting,
@@ -54,34 +52,6 @@ class ProcessGroup:
         """The part of each global batch that this process reads."""
         return ProcessShard(self.rank, self.world_size)
 
-    def validate(self, config: TrainingConfig) -> None:
-        """Check that this many processes can train with these settings.
-
-        Raises:
-            InputError: If the batch cannot be divided, or sharding is not possible.
-        """
-        batch_size = config.data.batch_size
-        if batch_size % self.world_size:
-            divisible = max(1, batch_size // self.world_size) * self.world_size
-            raise InputError(
-                f"`batch_size={batch_size}` cannot be divided among {self.world_size} processes: "
-                f"try `batch_size={divisible}`, or another number of processes"
-            )
-        sharding = config.hardware.sharding
-        if sharding == "none":
-            return
-        if self.world_size == 1:
-            raise InputError(
-                f"{settings_code(sharding=sharding)} shards a model over several processes, and "
-                "there is one: start several "
-                "(torchrun --nproc-per-node N -m rwkv_music train ...), or leave it out"
-            )
-        if config.optimizer.optimizer != "adamw":
-            raise InputError(
-                f"{settings_code(sharding=sharding)} needs {settings_code(optimizer='adamw')}: "
-                f"{config.optimizer.optimizer} needs whole rows and columns"
-            )
-
     def run_on_main(self, function: Callable[[], T]) -> T:
         """Call a function in the main process and return its result in every process.
 
@@ -111,15 +81,15 @@ class ProcessGroup:
         """Return the rows of all processes, in the order of their ranks."""
         return rows
 
-    def wrap_model(self, loss: nn.Module, model: RWKV7, config: TrainingConfig) -> nn.Module:
+    def wrap_model(self, loss: nn.Module, model: RWKV7, hardware: HardwareConfig) -> nn.Module:
         """Return a module to call instead of `loss`, whose gradients are means over all processes.
 
         Args:
             loss: Contains the model; its `forward` returns the loss.
             model: Its parameters may be sharded in place.
-            config: Sets precision and sharding.
+            hardware: Sets precision and sharding.
         """
-        del model, config
+        del model, hardware
         return loss
 
     def no_sync(self, wrapped: nn.Module, *, is_last: bool) -> AbstractContextManager[None]:

@@ -5,6 +5,7 @@ let them run past the end of its memory.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,51 +18,56 @@ _Layout = tuple[tuple[int, ...], tuple[torch.dtype, ...]]
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
-def require_state_of(
-    tensors: Mapping[str, Tensor], model: RWKV7, *, optimizer: str, carried_rows: int | None
-) -> None:
-    """Check names, shapes and dtypes of the tensors of a training state.
+@dataclass(frozen=True, kw_only=True)
+class StateLayout:
+    """The tensors that a training state must consist of."""
 
-    Args:
-        tensors: As `TrainState.state_dict` returns them.
-        model: The model of the run, not sharded.
-        optimizer: "adamw" or "adafactor".
-        carried_rows: Rows of the carried state; None if no state is carried.
+    optimizer: str
+    """"adamw" or "adafactor"."""
+    carried_rows: int | None
+    """Rows of the carried state; None if no state is carried."""
 
-    Raises:
-        CheckpointError: Names the first tensor that is missing, unknown, or of another layout.
-    """
-    expected = {
-        f"{RANDOM}cpu": (tuple(torch.get_rng_state().shape), (torch.uint8,)),
-        **_optimizer_layouts(model, optimizer),
-    }
-    if carried_rows is not None:
-        for name, part in ModelState.zeros(model.config, carried_rows).to_tensors().items():
-            expected[f"{CARRIED}{name}"] = (tuple(part.shape), _FLOATS)
-    for name, (shape, dtypes) in expected.items():
-        if name not in tensors:
-            raise CheckpointError(f"its training state lacks the tensor {name}")
-        _require_layout(name, tensors[name], shape, dtypes)
-    for name in tensors.keys() - expected.keys():
-        if name not in {f"{RANDOM}cuda", f"{RANDOM}mps"}:
-            raise CheckpointError(f"its training state has an unknown tensor {name}")
-        _require_layout(name, tensors[name], (tensors[name].numel(),), (torch.uint8,))
+    def require(self, tensors: Mapping[str, Tensor], model: RWKV7) -> None:
+        """Check names, shapes and dtypes of the tensors of a training state.
 
+        Args:
+            tensors: As `TrainState.state_dict` returns them.
+            model: The model of the run, not sharded.
 
-def _optimizer_layouts(model: RWKV7, optimizer: str) -> dict[str, _Layout]:
-    layouts: dict[str, _Layout] = {}
-    for name, parameter in model.named_parameters():
-        shape, dtype = tuple(parameter.shape), (parameter.dtype,)
-        layouts[f"{OPTIMIZER}{name}/step"] = ((), (torch.float32,))
-        if optimizer == "adamw":
-            layouts[f"{OPTIMIZER}{name}/exp_avg"] = (shape, dtype)
-            layouts[f"{OPTIMIZER}{name}/exp_avg_sq"] = (shape, dtype)
-        elif len(shape) > 1:
-            layouts[f"{OPTIMIZER}{name}/row_var"] = ((*shape[:-1], 1), dtype)
-            layouts[f"{OPTIMIZER}{name}/col_var"] = ((*shape[:-2], 1, shape[-1]), dtype)
-        else:
-            layouts[f"{OPTIMIZER}{name}/variance"] = (shape, dtype)
-    return layouts
+        Raises:
+            CheckpointError: Names the first tensor that is missing, unknown, or of another layout.
+        """
+        expected = {
+            f"{RANDOM}cpu": (tuple(torch.get_rng_state().shape), (torch.uint8,)),
+            **self._of_optimizer(model),
+        }
+        if self.carried_rows is not None:
+            carried = ModelState.zeros(model.config, self.carried_rows).to_tensors()
+            for name, part in carried.items():
+                expected[f"{CARRIED}{name}"] = (tuple(part.shape), _FLOATS)
+        for name, (shape, dtypes) in expected.items():
+            if name not in tensors:
+                raise CheckpointError(f"its training state lacks the tensor {name}")
+            _require_layout(name, tensors[name], shape, dtypes)
+        for name in tensors.keys() - expected.keys():
+            if name not in {f"{RANDOM}cuda", f"{RANDOM}mps"}:
+                raise CheckpointError(f"its training state has an unknown tensor {name}")
+            _require_layout(name, tensors[name], (tensors[name].numel(),), (torch.uint8,))
+
+    def _of_optimizer(self, model: RWKV7) -> dict[str, _Layout]:
+        layouts: dict[str, _Layout] = {}
+        for name, parameter in model.named_parameters():
+            shape, dtype = tuple(parameter.shape), (parameter.dtype,)
+            layouts[f"{OPTIMIZER}{name}/step"] = ((), (torch.float32,))
+            if self.optimizer == "adamw":
+                layouts[f"{OPTIMIZER}{name}/exp_avg"] = (shape, dtype)
+                layouts[f"{OPTIMIZER}{name}/exp_avg_sq"] = (shape, dtype)
+            elif len(shape) > 1:
+                layouts[f"{OPTIMIZER}{name}/row_var"] = ((*shape[:-1], 1), dtype)
+                layouts[f"{OPTIMIZER}{name}/col_var"] = ((*shape[:-2], 1, shape[-1]), dtype)
+            else:
+                layouts[f"{OPTIMIZER}{name}/variance"] = (shape, dtype)
+        return layouts
 
 
 def _require_layout(

@@ -5,6 +5,7 @@ full, the carried state has all rows, and the random numbers are those of the ma
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,23 +18,20 @@ CARRIED = "carried/"
 RANDOM = "random/"
 
 
+@dataclass(eq=False)
 class TrainState:
-    """The state of a training run; all methods are collective.
+    """The state of a training run; all methods are collective."""
 
-    Args:
-        model: The model that is trained; it may be sharded.
-        optimizer: The optimizer over its parameters.
-        group: The processes that train it.
-    """
-
-    def __init__(self, model: RWKV7, optimizer: torch.optim.Optimizer, group: ProcessGroup) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.group = group
-        self.step = 0
-        """Optimizer steps taken."""
-        self.carried: ModelState | None = None
-        """State that the next batch continues from, where batches continue one another."""
+    model: RWKV7
+    """The model that is trained; it may be sharded."""
+    optimizer: torch.optim.Optimizer
+    """The optimizer over its parameters."""
+    group: ProcessGroup
+    """The processes that train it."""
+    step: int = 0
+    """Optimizer steps taken."""
+    carried: ModelState | None = None
+    """State that the next batch continues from, where batches continue one another."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return optimizer tensors, carried state and random numbers; empty if not needed here."""

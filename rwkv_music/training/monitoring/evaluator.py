@@ -1,31 +1,38 @@
 """Evaluations of a run: held-out losses, completed prompts, and signs of overfitting."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rwkv_music.evaluation import HeldOut
 from rwkv_music.model import MusicModel
-from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.data_module import DataModule
 from rwkv_music.training.monitoring.overfitting import CopyDetector
 from rwkv_music.training.monitoring.samples import HeldOutSamples
 
 
+@dataclass(frozen=True)
 class Evaluator:
-    """Evaluates models on the held-out pieces.
+    """Evaluates models on the held-out pieces."""
 
-    Args:
-        data: The corpus and its split.
-        config: Sets the number of sampled prompts and their seed.
-    """
+    data: DataModule
+    """The corpus and its split."""
+    num_prompts: int
+    """Number of held-out prompts to complete."""
+    seed: int
+    """Seed of their completions."""
 
-    def __init__(self, data: DataModule, config: TrainingConfig) -> None:
-        self._data = data
-        self.held_out = data.held_out()
-        self.samples = HeldOutSamples.of(
-            data.valid, num_prompts=config.run.sample_prompts, seed=config.run.seed
-        )
+    @cached_property
+    def held_out(self) -> HeldOut:
+        """The windows that are measured."""
+        return self.data.held_out()
+
+    @cached_property
+    def samples(self) -> HeldOutSamples:
+        """The prompts to complete."""
+        return HeldOutSamples.of(self.data.valid, num_prompts=self.num_prompts, seed=self.seed)
 
     def losses(self, model: MusicModel, should_stop: Callable[[], bool]) -> dict[str, Any] | None:
         """Return the held-out losses for metrics.jsonl, or None if `should_stop` returned True."""
@@ -54,7 +61,7 @@ class Evaluator:
 
     @cached_property
     def _detector(self) -> CopyDetector:
-        return CopyDetector(self._data.train_pieces, self._data.tokenizer)
+        return CopyDetector(self.data.train_pieces, self.data.tokenizer)
 
     @cached_property
     def _copied_by_composers(self) -> int:

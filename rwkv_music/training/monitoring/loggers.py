@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import MissingExtraError
 from rwkv_music.settings import settings_code
-from rwkv_music.training.config import TrainingConfig
-from rwkv_music.training.distributed.process_group import ProcessGroup
 from rwkv_music.training.run.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -42,47 +40,45 @@ class MetricsLogger:
             self._tracker.finish()
 
 
-def chosen_logger(config: TrainingConfig, group: ProcessGroup) -> str:
+def chosen_logger(logger: str, num_processes: int) -> str:
     """Return the logger of a run: "none", "tensorboard" or "wandb".
+
+    Args:
+        logger: The setting, which may be "auto".
+        num_processes: Number of processes that train.
 
     Raises:
         MissingExtraError: If a package that the logger needs is missing.
     """
-    if config.run.logger == "auto":
+    if logger == "auto":
         is_there = find_spec("tensorboard") is not None
-        return "tensorboard" if group.world_size > 1 and is_there else "none"
-    if config.run.logger == "none":
+        return "tensorboard" if num_processes > 1 and is_there else "none"
+    if logger == "none":
         return "none"
-    for package in ("accelerate", config.run.logger):
+    for package in ("accelerate", logger):
         if find_spec(package) is None:
             extra = "wandb" if package == "wandb" else "cluster"
-            raise MissingExtraError(_FEATURE[config.run.logger], package, extra)
-    return config.run.logger
+            raise MissingExtraError(_FEATURE[logger], package, extra)
+    return logger
 
 
-def open_logger(
-    config: TrainingConfig, group: ProcessGroup, run: RunDirectory, *, step: int
-) -> MetricsLogger:
+def open_logger(choice: str, run: RunDirectory, *, step: int) -> MetricsLogger:
     """Open the logger of a run.
 
     Args:
-        config: Sets which one.
-        group: The processes that train.
-        run: TensorBoard's files go into its folder `tensorboard`; W&B gets its name.
+        choice: As `chosen_logger` returns it.
+        run: Has its config.json. TensorBoard's files go into its folder `tensorboard`; W&B gets its
+            name and settings.
         step: The step the run resumes from; what was logged for later steps is dropped.
-
-    Raises:
-        MissingExtraError: If a package for it is missing.
     """
-    name = chosen_logger(config, group)
-    if name == "none":
+    if choice == "none":
         return MetricsLogger()
     from accelerate import PartialState
     from accelerate.tracking import TensorBoardTracker, WandBTracker
 
     PartialState(cpu=True)  # trackers ask it whether this is the main process
     tracker: GeneralTracker
-    if name == "tensorboard":
+    if choice == "tensorboard":
         tracker = TensorBoardTracker("tensorboard", run.path, purge_step=step + 1)
     else:
         tracker = WandBTracker(
@@ -91,7 +87,7 @@ def open_logger(
             dir=str(run.path),
             id=_run_id(run),
             resume="allow",
-            config=config.to_dict(),
+            config=run.config()["config"],
         )
     tracker.start()
     return MetricsLogger(tracker)

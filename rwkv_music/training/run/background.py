@@ -31,7 +31,7 @@ class TrainingRun:
     def __init__(
         self, path: str | Path, *, process: "subprocess.Popen[bytes] | None" = None
     ) -> None:
-        self.directory = RunDirectory(path)
+        self.directory = RunDirectory(Path(path))
         self._process = process
 
     @property
@@ -149,7 +149,7 @@ def start_training(config: TrainingConfig) -> TrainingRun:
         >>> run = start_training(TrainingConfig.preset("tiny", corpus="bach", out="runs/try"))
         ... # doctest: +SKIP
     """
-    directory = RunDirectory.create(config.out_path)
+    directory = RunDirectory(config.out_path).create()
     process = _start(config, resume=False)
     # The status names the new process even if this one ends before it has written anything.
     directory.write_status("preparing", message="starting", process_id=process.pid)

@@ -84,17 +84,14 @@ class SavedState(NamedTuple):
     progress: RunProgress
 
 
+@dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints in one folder.
+    """The checkpoints in one folder."""
 
-    Args:
-        folder: Made when the first one is written.
-        keep: Number of newest checkpoints to keep.
-    """
-
-    def __init__(self, folder: Path, *, keep: int = 2) -> None:
-        self.folder = folder
-        self._keep = keep
+    folder: Path
+    """Made when the first checkpoint is written."""
+    keep: int = 2
+    """Number of newest checkpoints to keep."""
 
     def path(self, name: str) -> Path:
         """Return the path of the model "best" or "last"."""
@@ -144,7 +141,7 @@ class Checkpoints:
         write_safetensors(tensors, self.training_path(progress.step), header)
         save_checkpoint(model, self.model_path(progress.step))
         self.link("last", progress.step)
-        for old in self.steps()[: -self._keep]:
+        for old in self.steps()[: -self.keep]:
             self._remove(old)
 
     def read(self, step: int, *, tokenizer_settings: Mapping[str, int]) -> SavedState:

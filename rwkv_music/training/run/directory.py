@@ -21,6 +21,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,22 +42,22 @@ _SAMPLE = re.compile(r"(prompt-\d+|step-(?P<step>\d{6,})-\d+)\.(mid|png)")
 _STATUS_TYPES = {"state": str, "step": int, "steps": int, "message": str, "pid": int}
 
 
+@dataclass(eq=False)
 class RunDirectory:
-    """Reads and writes one run directory.
+    """Reads and writes one run directory."""
 
-    Args:
-        path: The directory; `create` makes a new one.
-    """
+    path: Path
+    """The directory; `create` makes a new one."""
+    control: ControlFile = field(init=False)
+    """Commands for the trainer."""
+    _kept_folders: frozenset[Path] = field(default=frozenset(), init=False, repr=False)
+    """Folders that were there before `create`."""
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __post_init__(self) -> None:
         self.control = ControlFile(self.path / "control")
-        self._kept_folders: frozenset[Path] = frozenset()
-        """Folders that were there before `create`."""
 
-    @classmethod
-    def create(cls, path: str | Path) -> "RunDirectory":
-        """Create an empty run directory.
+    def create(self) -> "RunDirectory":
+        """Create the directory, without a run; return this object.
 
         An existing folder may contain other things; they stay as they are. A directory whose
         trainer was killed before it wrote anything of value is used again.
@@ -65,26 +66,25 @@ class RunDirectory:
             InputError: If the folder contains a run, or something that a run would overwrite, or
                 it cannot be written to.
         """
-        run = cls(path)
-        folders = (run.path, *(run.path / name for name in _FOLDERS))
-        run._kept_folders = frozenset(folder for folder in folders if folder.is_dir())
+        folders = (self.path, *(self.path / name for name in _FOLDERS))
+        self._kept_folders = frozenset(folder for folder in folders if folder.is_dir())
         try:
-            run._refuse_foreign_files()
-            run.path.mkdir(parents=True, exist_ok=True)
-            with run.locked():
-                if run.exists():
-                    run._require_abandoned()
-                    run._delete_own_files()
+            self._refuse_foreign_files()
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self.locked():
+                if self.exists():
+                    self._require_abandoned()
+                    self._delete_own_files()
                 else:
-                    run._refuse_foreign_files()
+                    self._refuse_foreign_files()
                 for name in ("checkpoints", "samples"):
-                    (run.path / name).mkdir(exist_ok=True)
-                run.write_status("preparing", message="getting ready")
+                    (self.path / name).mkdir(exist_ok=True)
+                self.write_status("preparing", message="getting ready")
         except OSError as error:
             raise InputError(
-                f"cannot write the run to {path} ({error.strerror}): choose another `out`"
+                f"cannot write the run to {self.path} ({error.strerror}): choose another `out`"
             ) from error
-        return run
+        return self
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -127,9 +127,14 @@ class RunDirectory:
         """What happened when, and what the process printed."""
         return self.path / "train.log"
 
-    def checkpoints(self, *, keep: int = 2) -> Checkpoints:
-        """Return the checkpoints; `keep` of the newest stay when another is written."""
-        return Checkpoints(self.path / "checkpoints", keep=keep)
+    @property
+    def checkpoints_path(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def checkpoints(self) -> Checkpoints:
+        """Return the checkpoints."""
+        return Checkpoints(self.checkpoints_path)
 
     def checkpoint_path(self, name: str) -> Path:
         """Return the path of the model "best" or "last"."""

@@ -1,11 +1,10 @@
 """Why a run failed, in one line: the cause, the remedy, and what is kept."""
 
 import errno
+from collections.abc import Callable
 
 from rwkv_music.errors import InputError, TrainingFailedError
-from rwkv_music.training.config import TrainingConfig
 from rwkv_music.training.distributed.process_group import LOST, is_lost
-from rwkv_music.training.memory import advice_when_full
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _REMEDIES = {
@@ -22,16 +21,16 @@ _REMEDIES = {
 
 
 def explained(
-    error: BaseException, config: TrainingConfig, *, kept: str
+    error: BaseException, *, memory_advice: Callable[[], str], kept: str
 ) -> TrainingFailedError | None:
     """Return an error that the user can fix as one line; None for a bug.
 
     Args:
         error: The error that ended the run.
-        config: The run's settings.
+        memory_advice: Returns what to do if the memory is full.
         kept: What there is to resume from, as the end of a sentence.
     """
-    reason = _reason(error, config)
+    reason = _reason(error, memory_advice)
     return None if reason is None else TrainingFailedError(f"{reason}; {kept}")
 
 
@@ -42,10 +41,10 @@ def disk_error_text(error: OSError) -> str:
     return f"cannot read or write {error.filename or 'the run'} ({reason}): {remedy}"
 
 
-def _reason(error: BaseException, config: TrainingConfig) -> str | None:
+def _reason(error: BaseException, memory_advice: Callable[[], str]) -> str | None:
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _OUT_OF_MEMORY):
-        return advice_when_full(config)
+        return memory_advice()
     if isinstance(error, FloatingPointError | InputError):
         return text
     if is_lost(error):

@@ -2,10 +2,12 @@
 
 import errno
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 
 from rwkv_music.training.callbacks import Callbacks
+from rwkv_music.training.monitoring.loggers import MetricsLogger
 from rwkv_music.training.run.directory import RunDirectory
 
 Value = TypeVar("Value")
@@ -14,37 +16,26 @@ _STATUS_SECONDS = 0.5
 _TERMINAL_GONE = {errno.EIO, errno.EPIPE, errno.EBADF}
 
 
+@dataclass
 class RunReporter:
-    """Writes status, log and metrics of a run, and calls the caller's callbacks.
+    """Writes status, log and metrics of a run, and calls the caller's callbacks."""
 
-    Args:
-        directory: The run directory.
-        callbacks: The caller's functions.
-        steps: Total number of steps.
-        device: The device that trains.
-        step: The step the run starts from.
-    """
-
-    def __init__(
-        self,
-        directory: RunDirectory,
-        callbacks: Callbacks,
-        *,
-        steps: int,
-        device: str,
-        step: int = 0,
-    ) -> None:
-        self.directory = directory
-        self.callbacks = callbacks
-        self.step = step
-        self.session = 1
-        """How many times the run was started, this one included."""
-        self.log_metrics_elsewhere: Callable[[Mapping[str, Any]], None] = lambda _: None
-        """An experiment logger that also receives each line of metrics."""
-        self._steps = steps
-        self._device = device
-        self._status_written = 0.0
-        self._terminal_is_gone = False
+    directory: RunDirectory
+    callbacks: Callbacks
+    """The caller's functions."""
+    _: KW_ONLY
+    num_steps: int
+    """The last step."""
+    device: str
+    """The device that trains."""
+    step: int = 0
+    """The step that the run has reached."""
+    session: int = 1
+    """How many times the run was started, this one included."""
+    logger: MetricsLogger = field(default_factory=MetricsLogger)
+    """An experiment logger that also receives each line of metrics."""
+    _status_written: float = 0.0
+    _terminal_is_gone: bool = False
 
     def note(self, text: str) -> None:
         """Write a sentence to the log and to the user."""
@@ -68,9 +59,9 @@ class RunReporter:
         self.directory.write_status(
             state,
             step=self.step,
-            steps=self._steps,
+            steps=self.num_steps,
             message=message,
-            device=self._device,
+            device=self.device,
             session=self.session,
         )
 
@@ -84,7 +75,7 @@ class RunReporter:
     def log_metrics(self, line: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl and pass it on to the experiment logger."""
         self.directory.append_metrics(line)
-        self.log_metrics_elsewhere(line)
+        self.logger.log(line)
 
     def end(self, state: str, message: str = "") -> None:
         """Write how the run ended to log and status."""

@@ -61,12 +61,13 @@ def open_run(
         InputError: If the directory cannot be used, another process trains the run, or the run was
             made with other settings.
     """
-    is_new = directory is None and not (resume and RunDirectory(config.out_path).exists())
+    is_given = directory is not None
+    directory = directory or RunDirectory(config.out_path)
+    is_new = not is_given and not (resume and directory.exists())
     if is_new:
-        directory = RunDirectory.create(config.out_path)
+        directory.create()
         if resume:
             note(f"there is no run in {config.run.out} yet: starting from the beginning")
-    directory = directory or RunDirectory(config.out_path)
     locks.enter_context(directory.locked())
     if is_new:
         return OpenedRun(directory, RunMode.NEW, is_made_here=True)
@@ -87,7 +88,7 @@ def settings_of(path: str | Path, **settings: Any) -> TrainingConfig:  # noqa: A
         InputError: If there is no run, it was made by a version whose runs cannot be resumed, or a
             setting differs.
     """
-    own = _own_settings(RunDirectory(path))
+    own = _own_settings(RunDirectory(Path(path)))
     _require_same(path, own, settings)
     return own.replace(**settings, **({} if "out" in settings else {"out": str(path)}))
 

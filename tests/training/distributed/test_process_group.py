@@ -197,14 +197,13 @@ def config(**settings: Any) -> TrainingConfig:
 
 
 def test_a_batch_that_cannot_be_divided_is_refused() -> None:
-    several = OfSeveral(0, 3)
     with pytest.raises(InputError, match=r"cannot be divided among 3.*try `batch_size=6`"):
-        several.validate(config(batch_size=8))
-    several.validate(config(batch_size=9))
+        config(batch_size=8).require_trainable_by(3)
+    config(batch_size=9).require_trainable_by(3)
     with pytest.raises(InputError, match="shards a model over several processes, and there is one"):
-        single_process().validate(config(sharding="fsdp"))
+        config(sharding="fsdp").require_trainable_by(1)
     with pytest.raises(InputError, match="needs `optimizer='adamw'`: adafactor needs whole"):
-        several.validate(config(batch_size=9, sharding="fsdp", optimizer="adafactor"))
+        config(batch_size=9, sharding="fsdp", optimizer="adafactor").require_trainable_by(3)
 
 
 def test_without_accelerate_the_message_names_what_to_install(
@@ -221,18 +220,18 @@ def test_without_accelerate_the_message_names_what_to_install(
 def test_the_logger_follows_the_setting_and_what_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    several, there = OfSeveral(0, 2), {"accelerate", "tensorboard"}
+    there = {"accelerate", "tensorboard"}
     monkeypatch.setattr(
         "rwkv_music.training.monitoring.loggers.find_spec",
         lambda name: name if name in there else None,
     )
-    assert chosen_logger(config(), single_process()) == "none"
-    assert chosen_logger(config(), several) == "tensorboard"
-    assert chosen_logger(config(logger="none"), several) == "none"
-    assert chosen_logger(config(logger="tensorboard"), single_process()) == "tensorboard"
+    assert chosen_logger("auto", 1) == "none"
+    assert chosen_logger("auto", 2) == "tensorboard"
+    assert chosen_logger("none", 2) == "none"
+    assert chosen_logger("tensorboard", 1) == "tensorboard"
     with pytest.raises(MissingExtraError, match=r"logger='wandb'` needs wandb.*music\[wandb\]"):
-        chosen_logger(config(logger="wandb"), single_process())
+        chosen_logger("wandb", 1)
     there.remove("tensorboard")
-    assert chosen_logger(config(), several) == "none"
+    assert chosen_logger("auto", 2) == "none"
     with pytest.raises(MissingExtraError, match=r"needs tensorboard.*music\[cluster\]"):
-        chosen_logger(config(logger="tensorboard"), single_process())
+        chosen_logger("tensorboard", 1)

@@ -91,7 +91,7 @@ def test_the_gradient_of_the_state_agrees_with_central_differences(
     trained = training_config(settings, torch.device("cpu"))
 
     def loss(wkv: torch.Tensor) -> torch.Tensor:
-        module = CompletionLoss(exact, trained, initial_wkv=wkv)
+        module = CompletionLoss(exact, trained.optimizer, precision="float32", initial_wkv=wkv)
         return module(batch, None, batch.num_scored).objective.objective
 
     (gradient,) = torch.autograd.grad(loss(leaf), leaf)

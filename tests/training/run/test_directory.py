@@ -14,7 +14,7 @@ from rwkv_music.training.run.process_identity import is_alive
 
 
 def test_metrics_come_back_in_order_without_the_line_being_written(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     assert run.metrics() == []
     run.append_metrics({"step": 1, "loss_train": 2.5})
     run.append_metrics({"step": 2, "loss_train": 2.25})
@@ -24,7 +24,7 @@ def test_metrics_come_back_in_order_without_the_line_being_written(tmp_path: Pat
 
 
 def test_status_and_config_are_replaced_as_a_whole(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     run.write_status("running", step=3, steps=9, device="cpu")
     run.write_config({"command": "train"})
     assert run.status()["state"] == "running"
@@ -33,7 +33,7 @@ def test_status_and_config_are_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_every_command_is_handled_once_and_in_order(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     assert list(run.control.take()) == []
     handle = attach(run.path)
     for ask in (handle.pause, handle.sample_now, handle.save):
@@ -51,12 +51,12 @@ def test_every_command_is_handled_once_and_in_order(tmp_path: Path) -> None:
 
 
 def test_a_directory_with_a_run_is_refused_and_unchanged(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path)
+    run = RunDirectory(tmp_path).create()
     run.append_metrics({"step": 1})
     with pytest.raises(
         InputError, match=r"holds a run already: resume it \(`resume`\), choose another `out`"
     ):
-        RunDirectory.create(tmp_path)
+        RunDirectory(tmp_path).create()
     assert run.metrics() == [{"step": 1}]
 
 
@@ -68,7 +68,7 @@ def test_files_that_a_run_would_overwrite_are_refused_and_unchanged(
     (tmp_path / name).write_text("mine")
     top = name.partition("/")[0]
     with pytest.raises(InputError, match=f"holds {top}, which belongs to no run"):
-        RunDirectory.create(tmp_path)
+        RunDirectory(tmp_path).create()
     assert (tmp_path / name).read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -76,7 +76,7 @@ def test_files_that_a_run_would_overwrite_are_refused_and_unchanged(
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot write the run to .*choose another `out`"):
-        RunDirectory.create(tmp_path / "file" / "run")
+        RunDirectory(tmp_path / "file" / "run").create()
 
 
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_lines_after_a_step_are_removed_with_their_samples_and_a_partial_line(
     tmp_path: Path,
 ) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     kept, dropped = run.sample_paths(1, 1)[0], run.sample_paths(3, 1)[0]
     for path in (kept, dropped, dropped.with_suffix(".png")):
         path.write_bytes(b"music")
@@ -107,7 +107,7 @@ def test_lines_after_a_step_are_removed_with_their_samples_and_a_partial_line(
 
 
 def test_an_ended_process_and_a_new_one_with_its_number_are_distinguished(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     me = run.status()
     assert is_alive(me)
     of_before = {**me, "process_start_id": "", "process_started": me["process_started"] - 1000}
@@ -119,7 +119,7 @@ def test_an_ended_process_and_a_new_one_with_its_number_are_distinguished(tmp_pa
 
 
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     run.require_idle()
     parent = os.getppid()
     run.write_status("running", process_id=parent)
@@ -132,7 +132,7 @@ def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
 def test_a_process_of_another_machine_with_the_same_number_is_another_process(
     tmp_path: Path,
 ) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     elsewhere = {**run.status(), "state": "running", "host": "another container"}
     run.status_path.write_text(json.dumps(elsewhere), encoding="utf-8")
     with pytest.raises(InputError, match=f"is being trained by process {os.getpid()}"):
@@ -141,7 +141,7 @@ def test_a_process_of_another_machine_with_the_same_number_is_another_process(
 
 def test_a_run_of_the_first_version_can_be_read_but_not_resumed(tmp_path: Path) -> None:
     config = TrainingConfig.preset("tiny", corpus="bach", out=str(tmp_path))
-    run = RunDirectory.create(tmp_path)
+    run = RunDirectory(tmp_path).create()
     floor = {"order": 5, "nats_per_token": 0.9, "nats_per_note": 4.0}
     old = {"schema": 1, "config": config.to_dict(), "floor": floor, "sample": {"seam_tick": 7}}
     run.config_path.write_text(json.dumps(old), encoding="utf-8")
@@ -159,7 +159,7 @@ def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_process_has_ended_is_reported_as_failed(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     nobody = 2**22 + 1  # above the largest process number Linux gives out
     text = run.status_path.read_text(encoding="utf-8")
     own = str(run.status()["pid"])
@@ -171,6 +171,6 @@ def test_a_run_whose_process_has_ended_is_reported_as_failed(tmp_path: Path) -> 
 
 
 def test_waiting_for_a_run_times_out(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     with pytest.raises(TimeoutError, match="has not ended after 0"):
         TrainingRun(run.path).wait(timeout_seconds=0)

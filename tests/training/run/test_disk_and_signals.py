@@ -93,7 +93,7 @@ def test_a_directory_that_vanishes_is_named_and_not_made_again(
 
 
 def test_a_command_to_a_directory_that_vanished_is_one_sentence(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     handle = attach(run.path)
     shutil.rmtree(run.path)
     with pytest.raises(InputError, match="check that the run directory exists"):

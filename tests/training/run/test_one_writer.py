@@ -31,7 +31,7 @@ def create_all(folder: str, barrier: BarrierType, results: Any) -> None:
     for index in range(NUM_DIRECTORIES):
         barrier.wait(60)
         try:
-            RunDirectory.create(Path(folder) / str(index))
+            RunDirectory(Path(folder) / str(index)).create()
             results.put(index)
         except InputError:
             results.put(None)
@@ -113,7 +113,7 @@ def test_a_file_system_without_locks_does_not_prevent_training(
         raise LocksUnsupportedError
 
     monkeypatch.setattr("rwkv_music.training.run.directory.FileLock", refuse)
-    assert RunDirectory.create(tmp_path / "run").exists()
+    assert RunDirectory(tmp_path / "run").create().exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="psutil derives the start on Linux alone")

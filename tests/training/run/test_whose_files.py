@@ -22,7 +22,7 @@ SECONDS_AT_MOST = 120
 
 
 def test_discarding_a_run_leaves_what_others_put_into_its_folder(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     own = [
         run.config_path, run.metrics_path, run.log_path, run.control.path,
         run.path / "status.json.12-34.partial",
@@ -49,10 +49,10 @@ def test_discarding_a_run_leaves_what_others_put_into_its_folder(tmp_path: Path)
 def test_discarding_a_run_removes_its_empty_folder_but_not_a_folder_of_before(
     tmp_path: Path,
 ) -> None:
-    RunDirectory.create(tmp_path / "new").discard()
+    RunDirectory(tmp_path / "new").create().discard()
     assert not (tmp_path / "new").exists()
     (tmp_path / "old" / "samples").mkdir(parents=True)
-    RunDirectory.create(tmp_path / "old").discard()
+    RunDirectory(tmp_path / "old").create().discard()
     assert [path.name for path in (tmp_path / "old").iterdir()] == ["samples"]
 
 
@@ -79,7 +79,7 @@ def test_a_signal_while_the_corpus_is_read_takes_nothing_of_others(
     assert process.wait(SECONDS_AT_MOST) != 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["reading", "thesis.txt"]
     # The same command is accepted: the folder holds no run.
-    RunDirectory.create(tmp_path)
+    RunDirectory(tmp_path).create()
 
 
 def test_resuming_deletes_no_file_that_a_line_of_the_metrics_names(
@@ -109,7 +109,7 @@ def test_resuming_deletes_no_file_that_a_line_of_the_metrics_names(
 def test_a_run_with_a_link_in_place_of_a_file_is_not_resumed(
     name: str, new_config: NewConfig, tmp_path: Path
 ) -> None:
-    run = RunDirectory.create(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run").create()
     run.write_config({})
     (tmp_path / "diary.txt").write_text("mine")
     (run.path / name).unlink(missing_ok=True)
@@ -123,14 +123,14 @@ def test_a_run_with_a_link_in_place_of_a_file_is_not_resumed(
 
 
 def test_a_directory_whose_trainer_was_killed_at_once_is_used_again(tmp_path: Path) -> None:
-    run = RunDirectory.create(tmp_path)
+    run = RunDirectory(tmp_path).create()
     nobody = {**run.status(), "pid": 2**22 + 1}
     run.status_path.write_text(json.dumps(nobody))
     (tmp_path / "mine.txt").write_text("mine")
-    again = RunDirectory.create(tmp_path)
+    again = RunDirectory(tmp_path).create()
     assert again.status()["pid"] == os.getpid()
     again.append_metrics({"step": 1})
     again.status_path.write_text(json.dumps(nobody))
     with pytest.raises(InputError, match="holds a run already"):
-        RunDirectory.create(tmp_path)
+        RunDirectory(tmp_path).create()
     assert (tmp_path / "mine.txt").read_text() == "mine"
