@@ -74,10 +74,11 @@ def _check_outputs(given: argparse.Namespace) -> None:
 
 def _write(report: "FolderReport", given: argparse.Namespace) -> None:
     from rwkv_music.data.doctor.pictures import save_pictures
+    from rwkv_music.data.doctor.report_json import report_json
 
     if given.json is not None:
         with write_errors(given.json):
-            write_atomic(given.json, report.as_json())
+            write_atomic(given.json, report_json(report))
     if given.pictures is not None:
         with write_errors(given.pictures):
             for path in save_pictures(report, given.pictures):

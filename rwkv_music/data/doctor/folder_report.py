@@ -3,12 +3,11 @@
 Every file is reported, on its own or, if its ending cannot be read, in the count of that ending.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rwkv_music.data.doctor.file_report import Examiner, FileReport
 from rwkv_music.data.file_reading import failure_text, seconds_for
@@ -100,32 +99,6 @@ class FolderReport:
         """Near-duplicates that a token store puts into two splits; it knows exact copies only."""
         splits = _split_by_hash({file.name: file.content_hash for file in self.usable})
         return _leaks([(pair.first, pair.second) for pair in self.near_duplicates], splits.get)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return everything, for JSON."""
-        from rwkv_music.data.doctor.report_text import advice
-
-        return {
-            "folder": self.folder,
-            "advice": advice(self),
-            "files": [{**file.as_dict(), "split": self.splits.get(file.name)}
-                      for file in self.files],
-            "ignored": dict(self.ignored),
-            "not_examined": self.not_examined,
-            "copies": self.copies,
-            "near_duplicates": [pair._asdict() for pair in self.near_duplicates],
-            "split_leaks": [leak._asdict() for leak in self.split_leaks],
-            "store_leaks": [leak._asdict() for leak in self.store_leaks],
-        }  # fmt: skip
-
-    def as_json(self) -> bytes:
-        """Return everything as JSON in UTF-8.
-
-        Bytes of file names that are not UTF-8 become escapes, from which `json.loads` restores the
-        names as `os.fsdecode` gives them.
-        """
-        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False) + "\n"
-        return text.encode("utf-8", "backslashreplace")
 
 
 def _fingerprints(files: Iterable[FileReport]) -> dict[str, Fingerprint]:

@@ -4,13 +4,11 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from rwkv_music.data.doctor.file_report import FileReport
+from rwkv_music.data.doctor.folder_report import FolderReport
 from rwkv_music.printable import printable
-
-if TYPE_CHECKING:
-    from rwkv_music.data.doctor.folder_report import FolderReport
 
 _FEW_GROUPS = 20
 _FEW_TOKENS = 100_000
@@ -30,7 +28,7 @@ class ReportSection(NamedTuple):
     lines: list[str]
 
 
-def advice(report: "FolderReport") -> list[ReportSection]:
+def advice(report: FolderReport) -> list[ReportSection]:
     """Return the summary as answers to what one wants to know before training."""
     return [
         ReportSection("Can I train on this?", list(_can_i_train(report))),
@@ -39,7 +37,7 @@ def advice(report: "FolderReport") -> list[ReportSection]:
     ]
 
 
-def summary_text(report: "FolderReport") -> str:
+def summary_text(report: FolderReport) -> str:
     """Return the advice as plain text."""
     sections = []
     for question, lines in advice(report):
@@ -47,7 +45,7 @@ def summary_text(report: "FolderReport") -> str:
     return "\n\n".join(sections)
 
 
-def table_text(report: "FolderReport") -> str:
+def table_text(report: FolderReport) -> str:
     """Return one row per file, with remarks below it; ignored endings follow at the end."""
     rows = [COLUMNS, *(row_of(file) for file in report.files)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
@@ -92,7 +90,7 @@ def shown_name(name: str) -> str:
     return printable(name, one_line=True)
 
 
-def remarks_of(report: "FolderReport") -> dict[str, list[str]]:
+def remarks_of(report: FolderReport) -> dict[str, list[str]]:
     """Return the remarks about each file, by its name."""
     remarks = {file.name: list(_file_remarks(file)) for file in report.files}
     for first, *others in report.copies:
@@ -134,7 +132,7 @@ def _shared_part(share: float, kind: str) -> str:
     return f"{share:.0%} of {whole}"
 
 
-def _can_i_train(report: "FolderReport") -> Iterator[str]:
+def _can_i_train(report: FolderReport) -> Iterator[str]:
     num_files = len(report.files) + report.not_examined
     groups = len(set(report.groups.values()))
     tokens = sum(file.tokens or 0 for file in report.usable)
@@ -170,7 +168,7 @@ def _can_i_train(report: "FolderReport") -> Iterator[str]:
         )
 
 
-def _what_is_missing(report: "FolderReport") -> Iterator[str]:
+def _what_is_missing(report: FolderReport) -> Iterator[str]:
     if report.not_examined:
         yield f"{_are(report.not_examined, 'file')} not examined because of the interruption."
     skipped: dict[str, list[FileReport]] = {}
@@ -197,7 +195,7 @@ def _what_is_missing(report: "FolderReport") -> Iterator[str]:
         yield f"{_are(total, 'file')} of another kind and not examined: {endings}."
 
 
-def _missing_notes(report: "FolderReport") -> Iterator[str]:
+def _missing_notes(report: FolderReport) -> Iterator[str]:
     """Compare the notes that were read with those of the files, where these were counted."""
     counted = [
         (file, file.notes_missing) for file in report.usable if file.notes_missing is not None
@@ -224,7 +222,7 @@ def _kind_of(reason: str) -> str:
     return re.sub(r"\([^)]*\)|\d+", "", reason)
 
 
-def _what_to_do(report: "FolderReport") -> Iterator[str]:
+def _what_to_do(report: FolderReport) -> Iterator[str]:
     repaired = [file for file in report.files if file.repairs]
     if repaired:
         yield (
@@ -263,7 +261,7 @@ def _what_to_do(report: "FolderReport") -> Iterator[str]:
     yield from _next_step(report)
 
 
-def _next_step(report: "FolderReport") -> Iterator[str]:
+def _next_step(report: FolderReport) -> Iterator[str]:
     if len(set(report.groups.values())) >= 2:
         held_out = sum(split == "validation" for split in report.splits.values())
         folder = shlex.quote(report.folder)
@@ -276,7 +274,7 @@ def _next_step(report: "FolderReport") -> Iterator[str]:
         yield "Add music files (MIDI, MusicXML, ABC or Humdrum) and run the doctor again."
 
 
-def _unusual_values(report: "FolderReport") -> Iterator[str]:
+def _unusual_values(report: FolderReport) -> Iterator[str]:
     short = [file for file in report.usable if set(file.time_signatures) <= _ONE_BEAT]
     if short and len(short) >= len(report.usable) / 10:
         yield (

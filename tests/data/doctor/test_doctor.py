@@ -18,6 +18,7 @@ from rwkv_music.data.doctor.file_report import (
 )
 from rwkv_music.data.doctor.folder_report import FolderReport, examine_folder, folder_report
 from rwkv_music.data.doctor.pictures import draw_overview, save_pictures
+from rwkv_music.data.doctor.report_json import report_values
 from rwkv_music.data.doctor.report_text import (
     COLUMNS,
     advice,
@@ -159,7 +160,7 @@ def test_missing_notes_readers_and_repeats_are_reported() -> None:
     assert f"3 of {total} notes are missing after reading 1 file (fewer.abc): see the" in summary
     assert "1 note more than in the source after reading 1 file (more.xml): see the tab" in summary
     assert "1 file with repeats that are not unfolded, each passage is read once: few" in summary
-    assert report.as_dict()["files"][1]["notes_missing"] == 3
+    assert report_values(report)["files"][1]["notes_missing"] == 3
 
 
 def test_copies_and_near_duplicates_are_named_and_share_a_split(report: FolderReport) -> None:
@@ -258,7 +259,7 @@ def test_lost_timing_is_reported_with_a_setting_that_keeps_it() -> None:
 
 
 def test_the_report_can_be_written_as_json(report: FolderReport) -> None:
-    stored = json.loads(json.dumps(report.as_dict()))
+    stored = json.loads(json.dumps(report_values(report)))
     assert [file["name"] for file in stored["files"]] == [file.name for file in report.files]
     assert stored["files"][0]["verdict"] == "skipped"
     assert stored["copies"] == report.copies
