@@ -5,8 +5,9 @@ The names listed in `__all__` are the ones a user types. They are loaded on firs
 """
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rwkv_music.lazy_names import lazy_names
 
 # oneDNN keeps a kernel with its workspace for each shape of bfloat16 product, by default so many
 # that training on windows of many lengths grows by gigabytes. It looks here at its first product,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
+_MODULES = {
     "Tokenizer": "tokenizer",
     "TrainingConfig": "training",
     "attach": "training",
@@ -50,12 +51,4 @@ __all__ = [
     "wkv7",
 ]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the room exports
-    if name not in _HOME:
-        raise AttributeError(f"module 'rwkv_music' has no attribute '{name}'")
-    return getattr(import_module(f"rwkv_music.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -18,6 +18,8 @@ from typing import Any, get_args, get_type_hints
 
 from rwkv_music.errors import InputError
 
+Choices = tuple[str, ...] | tuple[int, ...]
+
 _KEY = "setting"
 _TYPE_NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}
 
@@ -67,7 +69,7 @@ class _Declaration:
 
     help: str
     limits: Limits
-    choices: tuple[str, ...]
+    choices: Choices
     synonyms: Mapping[str, str]
     metavar: str | None
 
@@ -89,7 +91,7 @@ class Setting:
     group: str
     """Name of the group's attribute in the configuration; empty where there are no groups."""
     limits: Limits
-    choices: tuple[str, ...]
+    choices: Choices
     synonyms: Mapping[str, str]
     """Short spellings of choices, such as "bf16" for "bfloat16"."""
     metavar: str | None
@@ -106,8 +108,8 @@ class Setting:
         value = self._converted(value)
         value = self.synonyms.get(value, value) if self.synonyms else value
         if self.choices and value not in self.choices:
-            choices = ", ".join(f"'{choice}'" for choice in self.choices)
-            raise InputError(f"`{self.name}` must be one of {choices}, got '{value}'")
+            choices = ", ".join(map(repr, self.choices))
+            raise InputError(f"`{self.name}` must be one of {choices}, got {value!r}")
         if self.type in (int, float) and not self.limits.allow(value):
             limits = str(self.limits) or "a finite number"
             raise InputError(f"`{self.name}` must be {limits}, got {value}")
@@ -150,7 +152,7 @@ def setting(
     below: float | None = None,
     maximum: float | None = None,
     multiple_of: int | None = None,
-    choices: tuple[str, ...] = (),
+    choices: Choices = (),
     synonyms: Mapping[str, str] | None = None,
     metavar: str | None = None,
 ) -> Any:  # noqa: ANN401 - as dataclasses.field
@@ -164,7 +166,7 @@ def setting(
         below: Exclusive upper bound.
         maximum: Inclusive upper bound.
         multiple_of: What the value must be divisible by.
-        choices: Allowed values of a string.
+        choices: Allowed values of a string or a whole number.
         synonyms: Other spellings of choices.
         metavar: Placeholder for the value on the command line.
     """

@@ -4,14 +4,23 @@ import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.atomic import write_atomic
-from rwkv_music.cli.options import add_command, number, whole_number
+from rwkv_music.cli.options import (
+    add_command,
+    add_model_option,
+    add_settings,
+    given_settings,
+    number,
+)
 from rwkv_music.cli.paths import make_folder
 from rwkv_music.cli.terminal import print_message, print_result
 from rwkv_music.errors import InputError, write_errors
+from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+from rwkv_music.settings import declared_settings
 
 if TYPE_CHECKING:
     from rwkv_music.generation import Continuation
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 _REPORTED = (
     "model", "style", "style_weight", "bars", "candidates", "temperature", "top_p", "top_k", "seed",
 )  # fmt: skip
-"""Options that report.json records."""
+"""Settings that report.json records."""
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
@@ -36,12 +45,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     parser.add_argument(
         "-o", "--output", metavar="FOLDER", type=Path, required=True, help="folder to write to"
     )
-    parser.add_argument(
-        "--model",
-        default="bach",
-        metavar="NAME|PATH",
-        help="a shipped model, a run directory or a checkpoint (default: %(default)s)",
-    )
+    add_model_option(parser)
     parser.add_argument(
         "--style",
         nargs="+",
@@ -61,47 +65,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         action="store_true",
         help="play the repeats and endings of a notation file (default: as written)",
     )
-    parser.add_argument(
-        "--bars",
-        type=whole_number(at_least=1),
-        default=4,
-        metavar="N",
-        help="bars to add (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--candidates",
-        type=whole_number(at_least=1),
-        default=3,
-        metavar="N",
-        help="continuations to make (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--temperature",
-        type=number(at_least=0),
-        default=1.0,
-        metavar="T",
-        help="below 1 for safer music, above 1 for wilder music (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--top-p",
-        type=number(above=0, at_most=1),
-        default=0.95,
-        metavar="P",
-        help="sample from the likeliest tokens whose probabilities sum to P (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=whole_number(at_least=1),
-        metavar="K",
-        help="sample from the K likeliest tokens only (default: all)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=whole_number(at_least=0),
-        default=0,
-        metavar="N",
-        help="seed; the same one repeats a result exactly (default: %(default)s)",
-    )
+    add_settings(parser, declared_settings(ContinuationSettings))
+    add_settings(parser, declared_settings(SamplingSettings))
 
 
 def run(given: argparse.Namespace) -> int:
@@ -114,19 +79,12 @@ def run(given: argparse.Namespace) -> int:
 
     model = load_model(given.model)
     style = _style(given, model)
+    amount = ContinuationSettings(**given_settings(given, declared_settings(ContinuationSettings)))
+    sampling = SamplingSettings(**given_settings(given, declared_settings(SamplingSettings)))
+    settings = {**asdict(amount), **asdict(sampling)}
     with _output_folder(given.output):
-        pieces = continue_score(
-            model,
-            prompt,
-            bars=given.bars,
-            candidates=given.candidates,
-            temperature=given.temperature,
-            top_p=given.top_p,
-            top_k=given.top_k,
-            seed=given.seed,
-            style=style,
-        )
-        _write(pieces, given)
+        pieces = continue_score(model, prompt, **settings, style=style)
+        _write(pieces, given, settings)
     return 0
 
 
@@ -154,13 +112,15 @@ def _output_folder(folder: Path) -> Iterator[None]:
         raise
 
 
-def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
+def _write(
+    pieces: "list[Continuation]", given: argparse.Namespace, settings: dict[str, Any]
+) -> None:
     """Write the music, the report and the pictures, in this order: a full disk costs the last."""
     names = [f"{given.prompt.stem}-{number}" for number in range(1, len(pieces) + 1)]
     written: list[Path] = []
     try:
         with write_errors(given.output):
-            written.extend(_write_files(pieces, names, given))
+            written.extend(_write_files(pieces, names, given, settings))
     except InputError as error:
         music = [path for path in written if path.suffix == ".mid"]
         raise InputError(
@@ -170,7 +130,10 @@ def _write(pieces: "list[Continuation]", given: argparse.Namespace) -> None:
 
 
 def _write_files(
-    pieces: "list[Continuation]", names: list[str], given: argparse.Namespace
+    pieces: "list[Continuation]",
+    names: list[str],
+    given: argparse.Namespace,
+    settings: dict[str, Any],
 ) -> Iterator[Path]:
     """Write every file, and yield its path once it is complete."""
     from rwkv_music.score import save_piano_roll, save_score
@@ -180,12 +143,12 @@ def _write_files(
         save_score(piece.score, path)
         yield path
         print_result(f"{path}  {piece.new.note_num()} new notes, seed {piece.seed}")
-    settings = {name: getattr(given, name) for name in _REPORTED}
+    reported = {name: {**vars(given), **settings}[name] for name in _REPORTED}
     rows = [
-        _report_row(piece, f"{name}.mid", given.bars)
+        _report_row(piece, f"{name}.mid", settings["bars"])
         for piece, name in zip(pieces, names, strict=True)
     ]
-    report = {"prompt": given.prompt.name, "settings": settings, "candidates": rows}
+    report = {"prompt": given.prompt.name, "settings": reported, "candidates": rows}
     path = given.output / "report.json"
     write_atomic(path, (json.dumps(report, indent=1) + "\n").encode())
     yield path

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.flags import flag_of, with_flags
 from rwkv_music.errors import InputError
-from rwkv_music.settings import Setting
+from rwkv_music.settings import Setting, declared_settings
+from rwkv_music.tokenizer.tokenizer_settings import TokenizerSettings
 
 if TYPE_CHECKING:
     from rwkv_music.tokenizer import Tokenizer
@@ -141,30 +142,23 @@ def number(
     return parse
 
 
+def add_model_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, which `load_model` takes."""
+    parser.add_argument(
+        "--model",
+        default="bach",
+        metavar="NAME|PATH",
+        help="a shipped model, a run directory or a checkpoint (default: %(default)s)",
+    )
+
+
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     """Add the tokenizer's settings; `tokenizer_of` reads them."""
-    parser.add_argument(
-        "--steps-per-quarter",
-        type=whole_number(at_least=1),
-        default=96,
-        metavar="N",
-        help="grid steps in a quarter: 48, 96, 192 or 480 (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--velocities",
-        type=whole_number(at_least=1),
-        default=32,
-        metavar="N",
-        help="velocity levels: 32, 64 or 128 (default: %(default)s)",
-    )
+    add_settings(parser, declared_settings(TokenizerSettings))
 
 
 def tokenizer_of(given: argparse.Namespace) -> "Tokenizer":
-    """Return the tokenizer with the settings of `add_tokenizer_options`.
-
-    Raises:
-        InputError: If the tokenizer does not support them.
-    """
+    """Return the tokenizer with the settings of `add_tokenizer_options`."""
     from rwkv_music.tokenizer import Tokenizer
 
-    return Tokenizer(steps_per_quarter=given.steps_per_quarter, velocities=given.velocities)
+    return Tokenizer(**given_settings(given, declared_settings(TokenizerSettings)))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rwkv_music.cli.options import add_command, add_settings, given_settings
+from rwkv_music.cli.options import add_command, add_model_option, add_settings, given_settings
 from rwkv_music.cli.paths import make_folder, try_file
 from rwkv_music.cli.terminal import print_message, print_result
 from rwkv_music.errors import InputError, write_errors
@@ -25,12 +25,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         summary="Fine-tune a model on a few files: a small style file, or a new model.",
         example="rwkv-music tune --model bach --files a.mid b.mid -o my.style",
     )
-    parser.add_argument(
-        "--model",
-        default="bach",
-        metavar="NAME|PATH",
-        help="a shipped model, a run directory or a checkpoint (default: %(default)s)",
-    )
+    add_model_option(parser)
     parser.add_argument(
         "--files", nargs="+", required=True, metavar="FILE", help="music to train on"
     )

@@ -7,8 +7,9 @@ or several examples per row. `loading.collate` is the only module that makes com
 Names are imported on first use: worker processes read files here and need no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rwkv_music.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from rwkv_music.data.corpora.load import load_corpus
@@ -84,12 +85,4 @@ __all__ = [
     "split_corpus",
 ]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type is that of the imported name
-    if name not in _MODULES:
-        raise AttributeError(f"module 'rwkv_music.data' has no attribute '{name}'")
-    return getattr(import_module(f"rwkv_music.data.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -1,13 +1,33 @@
-"""Continue scores: prefill, recurrent steps, sampling under the grammar's mask, sessions."""
+"""Continue scores: prefill, recurrent steps, sampling under the grammar's mask, sessions.
 
-from rwkv_music.generation.continuation import Continuation, continue_score
-from rwkv_music.generation.sampling import SamplingSettings
-from rwkv_music.generation.session import Session, SessionNode
+Names are imported on first use, so that settings can be read without torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from rwkv_music.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from rwkv_music.generation.continuation import Continuation, continue_score
+    from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+    from rwkv_music.generation.session import Session, SessionNode
+
+_MODULES = {
+    "Continuation": "continuation",
+    "ContinuationSettings": "generation_settings",
+    "SamplingSettings": "generation_settings",
+    "Session": "session",
+    "SessionNode": "session",
+    "continue_score": "continuation",
+}
 
 __all__ = [
     "Continuation",
+    "ContinuationSettings",
     "SamplingSettings",
     "Session",
     "SessionNode",
     "continue_score",
 ]
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt16
 
-from rwkv_music.errors import InputError
 from rwkv_music.generation.engine import (
     BarsBehind,
     Batch,
@@ -20,7 +19,8 @@ from rwkv_music.generation.engine import (
     candidate_seed,
     prefill,
 )
-from rwkv_music.generation.sampling import RandomStream, SamplingSettings
+from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+from rwkv_music.generation.sampling import RandomStream
 from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer import Grammar, Tokenizer
 
@@ -98,11 +98,7 @@ def continue_score(
     """
     from rwkv_music.score import to_score
 
-    for name, value in (("bars", bars), ("candidates", candidates)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
-    if seed < 0:
-        raise InputError(f"seed must be at least 0, got {seed}")
+    ContinuationSettings(bars=bars, candidates=candidates, seed=seed)
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
     prompt = _Prompt(to_score(score), model.tokenizer)
     model.network.eval()

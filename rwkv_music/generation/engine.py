@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Float32, Integer
 from torch import Tensor
 
 from rwkv_music.errors import InputError
+from rwkv_music.generation.generation_settings import SamplingSettings
 from rwkv_music.generation.sampling import (
     Choices,
     RandomStream,
-    SamplingSettings,
     TokenSampler,
 )
 from rwkv_music.model import Decoder, DecoderState, ModelState

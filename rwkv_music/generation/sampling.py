@@ -8,13 +8,12 @@ B candidates, V vocabulary entries.
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64, UInt32
 
-from rwkv_music.errors import InputError
+from rwkv_music.generation.generation_settings import SamplingSettings
 from rwkv_music.native import load_library
 
 _LOW_53_BITS = np.uint64((1 << 53) - 1)
@@ -22,26 +21,6 @@ _SMALLEST_SUM = 1e-20
 """Below it, weights relative to the likeliest token of all have lost their precision."""
 _ROUNDING = 1e-4
 """Relative margin for sums of float32 probabilities."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingSettings:
-    """Temperature, top-p and top-k, checked on construction."""
-
-    temperature: float = 1.0
-    """Logits are divided by it; 0 takes the most likely token."""
-    top_p: float = 0.95
-    """Keep the most likely tokens that together reach this probability."""
-    top_k: int | None = None
-    """Keep this many of the most likely tokens; all when None."""
-
-    def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise InputError(f"temperature must be at least 0, got {self.temperature}")
-        if not 0 < self.top_p <= 1:
-            raise InputError(f"top_p must be in (0, 1], got {self.top_p}")
-        if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top_k must be at least 1, or None for all, got {self.top_k}")
 
 
 class RandomStream:

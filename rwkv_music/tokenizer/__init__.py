@@ -16,11 +16,39 @@ A piece is a flat stream of ids:
   streams, so `encode(decode(x)) == x` holds for whatever is sampled under it.
 - Not written: what comes after the last note or pedal (empty bars, signatures, tempos), the effect
   of controllers other than the sustain pedal, track names.
+
+Names are imported on first use, so that settings can be read without numpy.
 """
 
-from rwkv_music.tokenizer.grammar import Grammar
-from rwkv_music.tokenizer.tokenizer import Tokenizer
-from rwkv_music.tokenizer.vocabulary import TokenType, Vocabulary
-from rwkv_music.tokenizer.windows import BarIndex, Window
+from typing import TYPE_CHECKING
 
-__all__ = ["BarIndex", "Grammar", "TokenType", "Tokenizer", "Vocabulary", "Window"]
+from rwkv_music.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from rwkv_music.tokenizer.grammar import Grammar
+    from rwkv_music.tokenizer.tokenizer import Tokenizer
+    from rwkv_music.tokenizer.tokenizer_settings import TokenizerSettings
+    from rwkv_music.tokenizer.vocabulary import TokenType, Vocabulary
+    from rwkv_music.tokenizer.windows import BarIndex, Window
+
+_MODULES = {
+    "BarIndex": "windows",
+    "Grammar": "grammar",
+    "TokenType": "vocabulary",
+    "Tokenizer": "tokenizer",
+    "TokenizerSettings": "tokenizer_settings",
+    "Vocabulary": "vocabulary",
+    "Window": "windows",
+}
+
+__all__ = [
+    "BarIndex",
+    "Grammar",
+    "TokenType",
+    "Tokenizer",
+    "TokenizerSettings",
+    "Vocabulary",
+    "Window",
+]
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -8,7 +8,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from rwkv_music.tokenizer import tables as numpy_tables
-from rwkv_music.tokenizer.vocabulary import MAX_PARTS, SLOWEST_TEMPO, Vocabulary
+from rwkv_music.tokenizer.tokenizer_settings import MAX_PARTS
+from rwkv_music.tokenizer.vocabulary import SLOWEST_TEMPO, Vocabulary
 
 Array = Shaped[np.ndarray, "..."]
 Pointer = ctypes.c_void_p

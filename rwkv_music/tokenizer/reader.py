@@ -15,8 +15,8 @@ from rwkv_music.tokenizer.events import (
 )
 from rwkv_music.tokenizer.native import native_loops
 from rwkv_music.tokenizer.tables import DecodingTables, decoding_tables
+from rwkv_music.tokenizer.tokenizer_settings import MAX_PARTS
 from rwkv_music.tokenizer.vocabulary import (
-    MAX_PARTS,
     SLOWEST_TEMPO,
     TEMPO_FRACTIONS,
     TokenType,

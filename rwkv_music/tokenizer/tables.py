@@ -15,11 +15,11 @@ from rwkv_music.tokenizer.events import (
     EventType,
 )
 from rwkv_music.tokenizer.followers import FOLLOWERS
+from rwkv_music.tokenizer.tokenizer_settings import MAX_PARTS
 from rwkv_music.tokenizer.vocabulary import (
     DENOMINATORS,
     FASTEST_TEMPO,
     MAX_BEATS,
-    MAX_PARTS,
     SLOWEST_TEMPO,
     TEMPO_FRACTIONS,
     TokenType,

@@ -9,7 +9,8 @@ from jaxtyping import Integer, UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
 from rwkv_music.tokenizer.hole_grammar import HoleGrammar
-from rwkv_music.tokenizer.vocabulary import MAX_PARTS, Vocabulary
+from rwkv_music.tokenizer.tokenizer_settings import MAX_PARTS
+from rwkv_music.tokenizer.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import symusic

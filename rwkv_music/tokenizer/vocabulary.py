@@ -9,11 +9,8 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Int, Integer
 
-from rwkv_music.errors import InputError
+from rwkv_music.tokenizer.tokenizer_settings import MAX_PARTS, TokenizerSettings
 
-GRIDS = (48, 96, 192, 480)
-VELOCITY_COUNTS = (32, 64, 128)
-MAX_PARTS = 32
 DRUM_PROGRAM = 128
 SLOWEST_TEMPO = 8
 FASTEST_TEMPO = 511
@@ -125,12 +122,9 @@ class Vocabulary:
     def __init__(
         self, *, steps_per_quarter: int = 96, velocities: int = 32, max_parts: int = MAX_PARTS
     ) -> None:
-        if steps_per_quarter not in GRIDS:
-            raise InputError(f"steps_per_quarter must be one of {GRIDS}, got {steps_per_quarter}")
-        if velocities not in VELOCITY_COUNTS:
-            raise InputError(f"velocities must be one of {VELOCITY_COUNTS}, got {velocities}")
-        if not 1 <= max_parts <= MAX_PARTS:
-            raise InputError(f"max_parts must be in [1, {MAX_PARTS}], got {max_parts}")
+        TokenizerSettings(
+            steps_per_quarter=steps_per_quarter, velocities=velocities, max_parts=max_parts
+        )
         self.steps_per_quarter = steps_per_quarter
         self.velocities = velocities
         self.max_parts = max_parts

@@ -6,8 +6,9 @@ controls it, whether the run belongs to this process, another one, or has ended.
 The names are imported on first use, so that settings can be read without torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rwkv_music.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from rwkv_music.training.callbacks import Callbacks
@@ -41,12 +42,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the names above
-    if name not in _MODULES:
-        raise AttributeError(f"module 'rwkv_music.training' has no attribute '{name}'")
-    return getattr(import_module(f"rwkv_music.training.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

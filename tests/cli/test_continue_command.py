@@ -31,13 +31,10 @@ def test_continue_writes_music_pictures_and_a_report(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--bars", "0"], "argument --bars: 0 is too small; give at least 1"),
-        (["--candidates", "x"], "argument --candidates: 'x' is not a whole number"),
-        (
-            ["--top-p", "1.5"],
-            "argument --top-p: 1.5 is out of range; give one above 0 and at most 1",
-        ),
-        (["--temperature", "-1"], "argument --temperature: -1 is out of range"),
+        (["--bars", "0"], "argument --bars: must be at least 1, got 0"),
+        (["--candidates", "x"], "argument --candidates: must be a whole number, got 'x'"),
+        (["--top-p", "1.5"], "argument --top-p: must be in (0, 1], got 1.5"),
+        (["--temperature", "-1"], "argument --temperature: must be at least 0, got -1.0"),
     ],
 )
 def test_an_argument_out_of_range_is_refused_in_one_line(

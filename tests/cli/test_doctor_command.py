@@ -59,8 +59,9 @@ def test_the_tokenizer_can_be_chosen_as_it_is_for_training(
     assert moved["48"] == pytest.approx(6.25, abs=0.01)
     assert moved["96"] == pytest.approx(0, abs=0.01)
     capsys.readouterr()
-    assert main(["doctor", str(folder), "--velocities", "40"]) == 2
-    assert "velocities must be" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", str(folder), "--velocities", "40"])
+    assert "--velocities: must be one of 32, 64, 128, got 40" in capsys.readouterr().err
 
 
 def test_a_folder_that_does_not_exist_is_refused_in_one_line(

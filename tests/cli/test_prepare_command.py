@@ -67,7 +67,6 @@ def test_a_second_run_says_what_was_there_and_what_has_changed(
             ["merge", "nowhere", "-o", "store"],
             "nowhere is not a token store, it contains no store.json",
         ),
-        (["prepare", ".", "-o", "store", "--velocities", "7"], "velocities must be one of (32, 64"),
         (["prepare", ".", "-o", "store"], "contains no file that ends in one of .mid"),
     ],
 )

@@ -208,10 +208,10 @@ def test_a_prompt_on_another_grid_keeps_its_ticks() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bars": 0}, "bars must be at least 1, got 0"),
-        ({"candidates": 0}, "candidates must be at least 1, got 0"),
-        ({"seed": -1}, "seed must be at least 0, got -1"),
-        ({"top_p": 2.0}, "top_p must be in"),
+        ({"bars": 0}, "`bars` must be at least 1, got 0"),
+        ({"candidates": 0}, "`candidates` must be at least 1, got 0"),
+        ({"seed": -1}, "`seed` must be at least 0, got -1"),
+        ({"top_p": 2.0}, "`top_p` must be in"),
     ],
 )
 def test_numbers_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:

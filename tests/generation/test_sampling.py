@@ -177,11 +177,11 @@ def test_a_low_temperature_sharpens_and_a_high_one_flattens(sample: Sample) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": -1.0}, "temperature must be at least 0, got -1.0"),
-        ({"temperature": math.nan}, "temperature must be at least 0, got nan"),
-        ({"top_p": 0.0}, r"top_p must be in \(0, 1\], got 0.0"),
-        ({"top_p": 1.5}, r"top_p must be in \(0, 1\], got 1.5"),
-        ({"top_k": 0}, "top_k must be at least 1, or None for all, got 0"),
+        ({"temperature": -1.0}, "`temperature` must be at least 0, got -1.0"),
+        ({"temperature": math.nan}, "`temperature` must be at least 0, got nan"),
+        ({"top_p": 0.0}, r"`top_p` must be in \(0, 1\], got 0.0"),
+        ({"top_p": 1.5}, r"`top_p` must be in \(0, 1\], got 1.5"),
+        ({"top_k": 0}, "`top_k` must be at least 1, got 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:

@@ -341,9 +341,9 @@ def test_music_that_cannot_be_written_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [
-        ({"steps_per_quarter": 100}, r"steps_per_quarter must be one of .*, got 100"),
-        ({"velocities": 50}, r"velocities must be one of .*, got 50"),
-        ({"max_parts": 0}, r"max_parts must be in \[1, 32\], got 0"),
+        ({"steps_per_quarter": 100}, "`steps_per_quarter` must be one of .*, got 100"),
+        ({"velocities": 50}, "`velocities` must be one of .*, got 50"),
+        ({"max_parts": 0}, r"`max_parts` must be in \[1, 32\], got 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings_: dict[str, int], message: str) -> None:
