@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from rwkv_music.score.abc.fields import Key, Meter
 from rwkv_music.score.abc.repeats import Section, playback
 from rwkv_music.score.abc.voice import AbcNote, Voice
-from rwkv_music.score.notation.meters import PrintedMeter, exact_ticks_per_quarter, signatures_from
+from rwkv_music.score.notation.bars import PrintedSignature, real_signatures
+from rwkv_music.score.notation.exact_ticks import exact_ticks_per_quarter
 
 if TYPE_CHECKING:
     import symusic
@@ -61,15 +62,16 @@ def score_of_tune(tune: AbcTune, *, unfold_repeats: bool) -> TuneScore:
         score.tracks.extend(_tracks(voice, sounding, list(unfold.lyrics(voice.lyrics)), ticks))
     meters = unfold.changes([(Fraction(0), tune.meter), *first.meters])
     printed = [
-        PrintedMeter(4 * time, meter.numerator, meter.denominator)
+        PrintedSignature(4 * time, meter.numerator, meter.denominator)
         for time, meter in meters
         if meter is not None
     ]
     lines = unfold.times([Fraction(0), *(line.time for line in first.bar_lines if line.time < end)])
     starts = sorted({4 * time for time in lines})
+    signatures = real_signatures(printed, starts, last_is_full=True) if printed else []
     score.time_signatures = [
-        symusic.TimeSignature(round(meter.onset * ticks), meter.numerator, meter.denominator)
-        for meter in signatures_from(starts, printed)
+        symusic.TimeSignature(round(sign.onset * ticks), sign.numerator, sign.denominator)
+        for sign in signatures
     ]
     for time, key in unfold.changes([(Fraction(0), tune.key), *first.keys]):
         if -7 <= key.sharps <= 7:

@@ -7,10 +7,10 @@ from itertools import accumulate, pairwise
 from operator import sub
 from typing import Any
 
-from rwkv_music.score.notation.meters import PrintedMeter, signatures_from
+from rwkv_music.score.notation.bars import PrintedSignature, real_signatures
 
 
-def signatures_of(part: Any) -> list[PrintedMeter]:  # noqa: ANN401 - music21 has no type hints
+def signatures_of(part: Any) -> list[PrintedSignature]:  # noqa: ANN401 - music21 has no type hints
     """Return the time signatures of a part, including those that irregular measures need.
 
     Args:
@@ -20,10 +20,10 @@ def signatures_of(part: Any) -> list[PrintedMeter]:  # noqa: ANN401 - music21 ha
         Time signatures in order of onset; empty if none is printed.
     """
     printed = [
-        PrintedMeter(Fraction(meter.offset), meter.numerator, meter.denominator)
+        PrintedSignature(Fraction(meter.offset), meter.numerator, meter.denominator)
         for meter in part.flatten().getElementsByClass("TimeSignature")
     ]
-    return signatures_from(_starts(part), printed)
+    return real_signatures(printed, _starts(part), last_is_full=True) if printed else []
 
 
 def align_measures(stream: Any) -> Any:  # noqa: ANN401

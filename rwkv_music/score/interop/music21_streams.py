@@ -21,7 +21,7 @@ from rwkv_music.score.interop.music21_measures import (
     set_measure_lengths,
     signatures_of,
 )
-from rwkv_music.score.notation.meters import exact_ticks_per_quarter
+from rwkv_music.score.notation.exact_ticks import exact_ticks_per_quarter
 from rwkv_music.score.timing import bar_starts
 from rwkv_music.score.validation import LAST_TICK, check_score, whole_number
 

@@ -28,13 +28,18 @@ class PrintedSignature(NamedTuple):
 
 
 def real_signatures(
-    printed: Sequence[PrintedSignature], starts: Sequence[Fraction]
+    printed: Sequence[PrintedSignature],
+    starts: Sequence[Fraction],
+    *,
+    last_is_full: bool = False,
 ) -> list[PrintedSignature]:
     """Return the printed signatures, with others between them where measures are irregular.
 
     Args:
         printed: In order of onset. Without any, the time is free from the beginning.
         starts: Of the measures, and the end of the last one; in quarters.
+        last_is_full: Whether `starts` are bar lines only, so that a last measure that is shorter
+            than its signature gets one of its length. Otherwise it is cut short by the end.
     """
     printed = printed or [PrintedSignature(Fraction(0), 0, 4)]
     real = {sign.onset: sign for sign in printed if sign.numerator}
@@ -48,8 +53,8 @@ def real_signatures(
         if end - start == sign.quarters:
             continue
         is_last = index + 1 == len(starts)
-        if is_last and end - start < sign.quarters:
-            continue  # a last measure that is cut short ends the piece
+        if is_last and not last_is_full and end - start < sign.quarters:
+            continue
         if starts[index + 1 : index + 2] == [start + sign.quarters] and end not in real:
             index += 1  # a bar in two measures
             continue
