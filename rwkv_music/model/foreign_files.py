@@ -119,7 +119,8 @@ def _describe_zip(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return None  # a torch file that is damaged
+        # A torch file that is damaged. zipfile does not implement later versions of the format.
+        return None
     if any(name.endswith(".npy") for name in names):
         return f"a NumPy archive (.npz): {_OFFICIAL}"
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):

@@ -158,6 +158,7 @@ def _check_archive(path: Path) -> None:
                 )
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        # zipfile does not implement every compression that a damaged header may name.
         raise CheckpointError(
             f"{path} is not a complete torch file ({_first_line(error)}): copy it again"
         ) from error

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from rwkv_music.model import (
     load_pth,
     save_pth,
 )
+from tests.damaged_zip import of_later_version, with_unknown_compression
 from tests.model.official_files import INNER, WIDTH, official_file, official_weights
 
 UNUSED = ("blocks.0.att.v0", "blocks.0.att.v1", "blocks.0.att.v2")
@@ -264,6 +266,16 @@ def test_half_a_file_is_refused(tmp_path: Path) -> None:
     index = whole.find(b"data.pkl") + 80
     path.write_bytes(whole[:index] + b"\xff" * 20 + whole[index + 20 :])
     with pytest.raises(CheckpointError, match=r"checksum of its member official/data.pkl differs"):
+        load_pth(path)
+
+
+@pytest.mark.parametrize("damage", [with_unknown_compression, of_later_version])
+def test_an_archive_that_cannot_be_unpacked_is_refused(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = official_file(tmp_path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"is not a complete torch file \(.+\): copy it"):
         load_pth(path)
 
 

@@ -18,7 +18,8 @@ from rwkv_music.tokenizer import Tokenizer
 
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError,
            MemoryError, zipfile.BadZipFile, zlib.error)  # fmt: skip
-"""Errors with which reading a damaged cache file fails."""
+"""Errors with which reading a damaged cache file fails. NotImplementedError: zipfile does not
+implement every compression that a damaged header may name."""
 
 
 def cached_corpus(

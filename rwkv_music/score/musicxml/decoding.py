@@ -37,7 +37,7 @@ def unzip(content: bytes) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return _score_of(archive)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError) as error:
         raise InputError(f"is a damaged zip archive ({error}): export it again") from error
     except (RuntimeError, ValueError, OSError) as error:
         if isinstance(error, InputError):

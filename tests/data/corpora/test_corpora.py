@@ -14,6 +14,7 @@ from rwkv_music.data.corpora.chorales import chorale_names, load_chorale, melody
 from rwkv_music.errors import InputError
 from rwkv_music.score import bar_starts, load_score, save_score
 from rwkv_music.tokenizer import Tokenizer
+from tests.damaged_zip import with_unknown_compression
 from tests.data.crashing import BUG_PITCH, CRASH_PITCH, CrashingTokenizer
 from tests.music import tune
 
@@ -153,6 +154,10 @@ def spoil_the_json(path: Path) -> None:
     rewrite(path, set_aside=np.array("{"))
 
 
+def name_an_unknown_compression(path: Path) -> None:
+    path.write_bytes(with_unknown_compression(path.read_bytes()))
+
+
 def replace_by_another_array(path: Path) -> None:
     with path.open("wb") as stream:
         np.savez(stream, other=np.zeros(3))
@@ -169,6 +174,7 @@ def replace_by_another_array(path: Path) -> None:
         forget_a_name,
         raise_the_ids,
         spoil_the_json,
+        name_an_unknown_compression,
         replace_by_another_array,
     ],
 )
