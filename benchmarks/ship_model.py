@@ -104,7 +104,7 @@ def threads_in_words(number: int) -> str:
     return f"{number} thread" if number == 1 else f"{number} threads"
 
 
-_LISTS = {"valid_pieces", "set_aside", "too_short"}
+_LISTS = {"valid_pieces", "skipped", "too_short"}
 
 
 def likelihoods(model: MusicModel, data: DataModule) -> dict[str, dict[str, float]]:

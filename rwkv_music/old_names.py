@@ -5,7 +5,7 @@ command line accepts the old names of settings as flags.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
@@ -40,6 +40,15 @@ TOKEN_TYPES = {"TEMPOF": "TEMPO_FRACTION", "SLOT": "PART", "SUB": "SUBBEAT"}
 SESSION_NODES = {"seam": "continuation_start"}
 """Keys of a node in session.json."""
 
+CORPUS_SUMMARY = {"set_aside": "skipped"}
+"""Keys of `corpus` in a run's config.json."""
+
+RUN_SAMPLES = {"seam_tick": "continuation_start"}
+"""Keys of each entry of `samples` in a run's config.json."""
+
+BASELINE = {"by_kind": "by_type"}
+"""Keys of each entry of `baselines` in a run's config.json."""
+
 STORE_INFO = {"valid_share": "valid_fraction", "set_aside": "skipped", "mended": "repaired"}
 """Keys of a token store's store.json."""
 
@@ -59,7 +68,12 @@ CHECKPOINT_FACTS = {"best": "early_stopping", "look_is_due": "evaluation_is_due"
 EARLY_STOPPING = {"looks_since": "evaluations_since_best"}
 """Values of `early_stopping` in a training file."""
 
-STEP_METRICS = {"scored_share": "scored_fraction", "padding_share": "padding_fraction"}
+STEP_METRICS = {
+    "scored_share": "scored_fraction",
+    "padding_share": "padding_fraction",
+    "loss_by_kind": "loss_by_type",
+    "loss_by_kind_valid": "loss_by_type_valid",
+}
 """Keys of the lines of metrics.jsonl."""
 
 
@@ -71,3 +85,22 @@ def renamed(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, 
         {'steps_per_quarter': 96, 'velocities': 32}
     """
     return {names.get(name, name): value for name, value in values.items()}
+
+
+def renamed_run_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run's config.json with today's names; damaged entries stay as they are."""
+    corpus, baselines, samples = (values.get(key) for key in ("corpus", "baselines", "samples"))
+    current = dict(values)
+    if isinstance(corpus, dict):
+        current["corpus"] = renamed(corpus, CORPUS_SUMMARY)
+    if isinstance(baselines, dict):
+        current["baselines"] = {
+            name: renamed(figures, BASELINE) if isinstance(figures, dict) else figures
+            for name, figures in baselines.items()
+        }
+    if isinstance(samples, list):
+        current["samples"] = [
+            renamed(sample, RUN_SAMPLES) if isinstance(sample, dict) else sample
+            for sample in samples
+        ]
+    return current

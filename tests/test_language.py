@@ -60,6 +60,16 @@ def relative(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
 
 
+def test_no_mark_of_a_merge_conflict_is_left() -> None:
+    documents = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    marked = [
+        relative(path)
+        for path in [*python_files(), *documents]
+        if re.search(r"^(<{7} |>{7} |={7}$)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert marked == []
+
+
 def test_no_retired_name_is_defined() -> None:
     retired = {
         f"{relative(path)}: {name}"

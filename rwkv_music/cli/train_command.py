@@ -139,7 +139,7 @@ def _report_skipped(directory: "RunDirectory") -> None:
     """Name the first pieces that were not trained on; config.json lists all of them."""
     corpus = directory.config()["corpus"]
     reasons = [f"skipped: {name} has fewer than 2 bars" for name in corpus["too_short"]]
-    reasons += [f"skipped: {reason}" for reason in corpus["set_aside"].values()]
+    reasons += [f"skipped: {reason}" for reason in corpus["skipped"].values()]
     for line in reasons[:_MAX_REASONS]:
         print_message(line)
     if len(reasons) > _MAX_REASONS:

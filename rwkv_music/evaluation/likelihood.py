@@ -33,8 +33,8 @@ class Likelihood:
     tokens: int = 0
     notes: int = 0
     seconds: float = 0.0
-    nats_by_kind: Mapping[str, float] = field(default_factory=dict)
-    tokens_by_kind: Mapping[str, int] = field(default_factory=dict)
+    nats_by_type: Mapping[str, float] = field(default_factory=dict)
+    tokens_by_type: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def nats_per_token(self) -> float:
@@ -52,12 +52,12 @@ class Likelihood:
         return self.nats / math.log(2) / self.seconds if self.seconds else math.inf
 
     @property
-    def by_kind(self) -> dict[str, float]:
+    def by_type(self) -> dict[str, float]:
         """Nats per token of each token type, e.g. "PITCH", in the order of the vocabulary."""
         return {
-            kind.name: self.nats_by_kind[kind.name] / self.tokens_by_kind[kind.name]
+            kind.name: self.nats_by_type[kind.name] / self.tokens_by_type[kind.name]
             for kind in TokenType
-            if kind.name in self.tokens_by_kind
+            if kind.name in self.tokens_by_type
         }
 
     def __add__(self, other: "Likelihood") -> "Likelihood":
@@ -67,8 +67,8 @@ class Likelihood:
             tokens=self.tokens + other.tokens,
             notes=self.notes + other.notes,
             seconds=self.seconds + other.seconds,
-            nats_by_kind=_added(self.nats_by_kind, other.nats_by_kind),
-            tokens_by_kind=_added(self.tokens_by_kind, other.tokens_by_kind),
+            nats_by_type=_added(self.nats_by_type, other.nats_by_type),
+            tokens_by_type=_added(self.tokens_by_type, other.tokens_by_type),
         )
 
     def figures(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Likelihood:
         }
         return {
             **{name: value if math.isfinite(value) else None for name, value in ratios.items()},
-            "by_kind": self.by_kind,
+            "by_type": self.by_type,
             "tokens": self.tokens,
             "notes": self.notes,
             "seconds": self.seconds,
@@ -130,8 +130,8 @@ def count(
         tokens=len(targets),
         notes=int(counts[TokenType.DUR]),
         seconds=seconds,
-        nats_by_kind={kind.name: float(sums[kind]) for kind in present},
-        tokens_by_kind={kind.name: int(counts[kind]) for kind in present},
+        nats_by_type={kind.name: float(sums[kind]) for kind in present},
+        tokens_by_type={kind.name: int(counts[kind]) for kind in present},
     )
 
 

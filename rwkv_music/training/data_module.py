@@ -65,7 +65,7 @@ class DataModule:
             "windows_measured": len(self._measured()),
             "valid_pieces": [piece.name for piece in self.valid.pieces],
             "too_short": self.train.too_short + self.valid.too_short,
-            "set_aside": dict(self.corpus.skipped),
+            "skipped": dict(self.corpus.skipped),
             **({"sets": self._sets()} if isinstance(self.corpus, Mixture) else {}),
         }
 

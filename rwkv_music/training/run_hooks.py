@@ -69,8 +69,8 @@ class RunHooks(FitHooks):
         self._reporter.log_metrics(
             {
                 **asdict(metrics),
-                "loss_by_kind": {
-                    name: round(loss, 5) for name, loss in metrics.loss_by_kind.items()
+                "loss_by_type": {
+                    name: round(loss, 5) for name, loss in metrics.loss_by_type.items()
                 },
                 **device_figures(self._sampler),
                 "elapsed_seconds": round(self._elapsed, 3),

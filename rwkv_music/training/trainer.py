@@ -49,7 +49,7 @@ class StepMetrics:
     """Fraction of the positions that are padding."""
     processes: int = 1
     """Number of processes that took this step together."""
-    loss_by_kind: dict[str, float] = field(default_factory=dict)
+    loss_by_type: dict[str, float] = field(default_factory=dict)
     """Nats per token by token type, e.g. "PITCH"; only types that were scored."""
 
 
@@ -179,7 +179,7 @@ class Trainer:
             scored_fraction=counts.scored / counts.positions,
             padding_fraction=1 - counts.real / counts.positions,
             processes=self.group.world_size,
-            loss_by_kind=loss_by_type,
+            loss_by_type=loss_by_type,
         )
 
     def run_command(self, command: str) -> None:

@@ -20,7 +20,7 @@ SCRIPT = '<img src="data:," onerror="window.attacked = 1">'
 def write_hostile_run(path: Path) -> None:
     """A run directory with a script in every text."""
     run = RunDirectory(path).create()
-    figures = {"nats_per_token": 0.5, "nats_per_note": 2.0, "by_kind": {SCRIPT: 1.0}}
+    figures = {"nats_per_token": 0.5, "nats_per_note": 2.0, "by_type": {SCRIPT: 1.0}}
     run.write_config(
         {"kernel": SCRIPT, "baselines": {SCRIPT: figures}, "samples": [], "sessions": []}
     )
@@ -30,7 +30,7 @@ def write_hostile_run(path: Path) -> None:
             "step": 1,
             "loss_valid": 1.0,
             "nats_per_note_valid": SCRIPT,
-            "loss_by_kind_valid": {SCRIPT: 1.0},
+            "loss_by_type_valid": {SCRIPT: 1.0},
             "warnings": [SCRIPT],
             "samples": [SCRIPT],
         }

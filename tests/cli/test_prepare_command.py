@@ -135,7 +135,7 @@ def test_a_store_is_what_training_reads(folder: Path, tmp_path: Path) -> None:
     assert summary["valid_pieces"] == [
         piece.name for piece in Store(store).valid if piece.name not in summary["too_short"]
     ]
-    assert list(summary["set_aside"]) == ["broken.mid"]
+    assert list(summary["skipped"]) == ["broken.mid"]
     assert summary["content_sha256"] == load_corpus(store, Tokenizer()).content_hash
 
 

@@ -16,7 +16,7 @@ from tests.music import tune
 def test_skipped_pieces_are_recorded(trained: Path) -> None:
     corpus = json.loads((trained / "config.json").read_text())["corpus"]
     assert corpus["too_short"] == ["short.mid"]
-    assert list(corpus["set_aside"]) == ["broken.mid"]
+    assert list(corpus["skipped"]) == ["broken.mid"]
 
 
 def test_the_first_ten_skipped_pieces_are_listed_and_the_rest_counted(
@@ -36,7 +36,7 @@ def test_the_first_ten_skipped_pieces_are_listed_and_the_rest_counted(
     assert [line.split(":")[1] for line in skipped] == [f" broken-{n:02}.mid" for n in range(10)]
     assert f"and 2 more pieces, see {out / 'config.json'}" in lines
     corpus = json.loads((out / "config.json").read_text())["corpus"]
-    assert len(corpus["set_aside"]) == 12
+    assert len(corpus["skipped"]) == 12
 
 
 def test_a_taken_run_directory_is_refused(

@@ -43,8 +43,8 @@ def test_every_ratio_is_the_sum_over_what_its_name_says() -> None:
     assert found.nats_per_token == pytest.approx(6.75 / 5)
     assert found.nats_per_note == pytest.approx(6.75 / 2)
     assert found.bits_per_second == pytest.approx(6.75 / math.log(2) / 4)
-    assert found.by_kind == pytest.approx({"BAR": 0.5, "PITCH": 2.5, "DUR": 0.625})
-    assert list(found.by_kind) == ["BAR", "PITCH", "DUR"]
+    assert found.by_type == pytest.approx({"BAR": 0.5, "PITCH": 2.5, "DUR": 0.625})
+    assert list(found.by_type) == ["BAR", "PITCH", "DUR"]
 
 
 def test_two_counts_add_up_as_if_they_had_been_one() -> None:

@@ -54,9 +54,9 @@ def test_the_reported_loss_is_the_mean_over_all_batches_and_its_kinds_add_up_to_
     report = new_trainer().step(1, [collate(EXAMPLES[:1]), collate(EXAMPLES[1:])])
     scored = np.concatenate([each.ids[each.completion_start :] for each in EXAMPLES])
     kinds = TOKENIZER.vocabulary.types_of(scored)
-    assert set(report.loss_by_kind) == {TokenType(kind).name for kind in np.unique(kinds).tolist()}
+    assert set(report.loss_by_type) == {TokenType(kind).name for kind in np.unique(kinds).tolist()}
     total = sum(
-        value * int((kinds == TokenType[name]).sum()) for name, value in report.loss_by_kind.items()
+        value * int((kinds == TokenType[name]).sum()) for name, value in report.loss_by_type.items()
     )
     assert total / len(scored) == pytest.approx(report.loss_train, rel=1e-5)
     # Before the first step every token is about equally likely.

@@ -24,9 +24,9 @@ def some_run(path: Path, *, steps: int) -> RunDirectory:
         {
             "baselines": {
                 "uniform": {"nats_per_token": 7.6, "nats_per_note": 30.0},
-                "5-gram": {"nats_per_token": 0.9, "nats_per_note": 4.0, "by_kind": {"BAR": 0.25}},
+                "5-gram": {"nats_per_token": 0.9, "nats_per_note": 4.0, "by_type": {"BAR": 0.25}},
             },
-            "samples": [{"seam_tick": 2 * BAR}, {"seam_tick": BAR}],
+            "samples": [{"continuation_start": 2 * BAR}, {"continuation_start": BAR}],
             "sessions": [{}],
         }
     )
@@ -56,7 +56,7 @@ def evaluate(run: RunDirectory, step: int, **more: Any) -> None:
             "loss_valid": 1.5,
             "nats_per_note_valid": 6.0,
             "bits_per_second_valid": 12.34,
-            "loss_by_kind_valid": {"BAR": 0.5, "PITCH": 2.25},
+            "loss_by_type_valid": {"BAR": 0.5, "PITCH": 2.25},
             "samples": names,
             **more,
         }
@@ -66,6 +66,14 @@ def evaluate(run: RunDirectory, step: int, **more: Any) -> None:
 def finish(run: RunDirectory) -> None:
     evaluate(run, 5)
     run.write_status("finished", step=5, steps=5, device="cpu")
+
+
+def test_the_log_reads_the_keys_of_earlier_versions(tmp_path: Path) -> None:
+    run = some_run(tmp_path / "run", steps=1)
+    run.append_metrics({"step": 1, "loss_valid": 1.5, "loss_by_kind_valid": {"BAR": 0.5}})
+    log = RunLog(run.path)
+    log.refresh()
+    assert log.latest_evaluation["loss_by_type_valid"] == {"BAR": 0.5}
 
 
 def test_the_log_continues_where_it_stopped_reading(tmp_path: Path) -> None:
@@ -240,7 +248,7 @@ ESCAPED = "&lt;img src=x onerror=alert(1)&gt;"
 
 def test_nothing_of_a_hostile_run_reaches_the_page_unescaped(tmp_path: Path) -> None:
     run = some_run(tmp_path / "run", steps=2)
-    evaluate(run, 2, warnings=[SCRIPT], loss_by_kind_valid={SCRIPT: 1.0, "PITCH": SCRIPT})
+    evaluate(run, 2, warnings=[SCRIPT], loss_by_type_valid={SCRIPT: 1.0, "PITCH": SCRIPT})
     config = run.config()
     config["baselines"][SCRIPT] = {"nats_per_token": 0.01, "nats_per_note": SCRIPT}
     run.write_config({**config, "kernel": SCRIPT})

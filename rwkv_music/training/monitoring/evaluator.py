@@ -44,7 +44,7 @@ class Evaluator:
             "loss_valid": completion.nats_per_token,
             "nats_per_note_valid": completion.nats_per_note,
             "bits_per_second_valid": completion.bits_per_second,
-            "loss_by_kind_valid": completion.by_kind,
+            "loss_by_type_valid": completion.by_type,
             "loss_valid_everything": everything.nats_per_token,
             "nats_per_note_valid_everything": everything.nats_per_note,
             "bits_per_second_valid_everything": everything.bits_per_second,

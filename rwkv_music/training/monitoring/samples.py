@@ -76,7 +76,7 @@ class HeldOutSamples:
         return [
             {
                 "piece": prompt.name,
-                "seam_tick": prompt.continuation_start,
+                "continuation_start": prompt.continuation_start,
                 "ticks_per_quarter": prompt.prompt.ticks_per_quarter,
                 "bars": _SAMPLE_BARS,
                 "seed": self.seed,

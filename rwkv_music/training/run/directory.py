@@ -28,7 +28,7 @@ from typing import Any
 from rwkv_music.atomic import final_name, flush_to_disk, write_atomic
 from rwkv_music.errors import InputError
 from rwkv_music.file_lock import FileLock, LockHeldError, LocksUnsupportedError
-from rwkv_music.old_names import STEP_METRICS, renamed
+from rwkv_music.old_names import STEP_METRICS, renamed, renamed_run_config
 from rwkv_music.training.run.checkpoints import Checkpoints
 from rwkv_music.training.run.control import ControlFile
 from rwkv_music.training.run.process_identity import identity, is_alive
@@ -169,13 +169,13 @@ class RunDirectory:
             )
         schema = values.get("schema")
         if schema == 1:
-            return _from_schema_1(values)
+            return renamed_run_config(_from_schema_1(values))
         if schema != SCHEMA:
             raise InputError(
                 f"{self.path} was written in schema {schema}, this version reads up to "
                 f"{SCHEMA}: use the version of rwkv-music that made it"
             )
-        return values
+        return renamed_run_config(values)
 
     def sweep(self) -> None:
         """Remove the partly written files of a trainer that was killed, and no others."""

@@ -85,8 +85,8 @@ def test_two_processes_take_the_steps_of_one(
     one, two = alone[expected], together[0][kind]
     for before, after in zip(one["reports"], two["reports"], strict=True):
         # A batch's nats of a kind are added in float32.
-        assert after.pop("loss_by_kind") == pytest.approx(before["loss_by_kind"], rel=1e-6)
-        same = {name: value for name, value in before.items() if name != "loss_by_kind"}
+        assert after.pop("loss_by_type") == pytest.approx(before["loss_by_type"], rel=1e-6)
+        same = {name: value for name, value in before.items() if name != "loss_by_type"}
         assert after == pytest.approx(same, rel=ROUNDING)
     # The model that a sharded run is measured with is made anew, in float32.
     limits = {"gradients": ROUNDING, "state": ROUNDING}

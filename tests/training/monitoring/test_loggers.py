@@ -67,8 +67,8 @@ def test_wandb_receives_every_number_and_the_end_of_the_run(
     assert (settings["dir"], settings["config"]) == (str(run.path), config.to_dict())
     assert told == [("log", line["step"], numbers(line)) for line in run.metrics()]
     step, look = told[2][2], told[3][2]
-    assert {"loss_train", "learning_rate", "tokens_per_second", "loss_by_kind/PITCH"} <= step.keys()
-    assert {"loss_valid", "nats_per_note_valid", "loss_by_kind_valid/PITCH"} <= look.keys()
+    assert {"loss_train", "learning_rate", "tokens_per_second", "loss_by_type/PITCH"} <= step.keys()
+    assert {"loss_valid", "nats_per_note_valid", "loss_by_type_valid/PITCH"} <= look.keys()
 
 
 def test_a_resumed_run_is_the_same_run_at_wandb(wandb: ModuleType, new_config: NewConfig) -> None:

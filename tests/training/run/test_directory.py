@@ -147,9 +147,28 @@ def test_a_run_of_the_first_version_can_be_read_but_not_resumed(tmp_path: Path) 
     run.config_path.write_text(json.dumps(old), encoding="utf-8")
     read = run.config()
     assert read["baselines"] == {"5-gram": {"nats_per_token": 0.9, "nats_per_note": 4.0}}
-    assert read["samples"] == [{"seam_tick": 7}]
+    assert read["samples"] == [{"continuation_start": 7}]
     with pytest.raises(InputError, match="made by an older version, which kept no optimizer"):
         train(config, resume=True)
+
+
+def test_keys_of_earlier_versions_are_read_under_their_names_of_today(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run").create()
+    old = {
+        "schema": 2,
+        "corpus": {"name": "bach", "set_aside": {"a.mid": "is empty"}},
+        "baselines": {"5-gram": {"nats_per_token": 0.9, "by_kind": {"BAR": 1.0}}},
+        "samples": [{"seam_tick": 7, "bars": 4}],
+    }
+    run.config_path.write_text(json.dumps(old), encoding="utf-8")
+    assert run.config() == {
+        "schema": 2,
+        "corpus": {"name": "bach", "skipped": {"a.mid": "is empty"}},
+        "baselines": {"5-gram": {"nats_per_token": 0.9, "by_type": {"BAR": 1.0}}},
+        "samples": [{"continuation_start": 7, "bars": 4}],
+    }
+    run.append_metrics({"step": 1, "loss_by_kind": {"BAR": 0.5}, "scored_share": 0.5})
+    assert run.metrics() == [{"step": 1, "loss_by_type": {"BAR": 0.5}, "scored_fraction": 0.5}]
 
 
 def test_a_run_of_another_schema_is_refused(tmp_path: Path) -> None:

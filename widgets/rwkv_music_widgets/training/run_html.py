@@ -103,11 +103,11 @@ def warnings_html(log: RunLog) -> str:
 
 def token_types_html(log: RunLog) -> str:
     """Return a table of the held-out loss by token type, beside the best baseline."""
-    losses = _losses(log.latest_evaluation.get("loss_by_kind_valid"))
+    losses = _losses(log.latest_evaluation.get("loss_by_type_valid"))
     if not losses:
         return "shown after the first evaluation"
     name, baseline = best_baseline(log)
-    beside = _losses(baseline.get("by_kind"))
+    beside = _losses(baseline.get("by_type"))
     largest = max([*losses.values(), *(beside.get(kind, 0.0) for kind in losses)])
     rows = [
         f'<tr><td style="{_CELL}">{escaped(_TOKEN_TYPES.get(kind, kind.lower()))}</td>'

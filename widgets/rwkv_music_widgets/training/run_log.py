@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rwkv_music.old_names import STEP_METRICS, renamed
 from rwkv_music.training.run.background import TrainingRun
 from rwkv_music.training.run.directory import RunDirectory
 
@@ -66,7 +67,7 @@ class RunLog:
             if metrics is None:
                 self.num_damaged_lines += 1
             else:
-                self._add(metrics)
+                self._add(renamed(metrics, STEP_METRICS))
         return bool(complete) or is_new_session
 
     def _is_new_session(self) -> bool:

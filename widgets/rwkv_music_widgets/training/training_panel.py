@@ -241,5 +241,5 @@ class TrainingPanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         except InputError as error:
             self.message_box.show_error(str(error))
             return
-        self.roll.set_score(score, continuation_start=descriptions[index]["seam_tick"])
+        self.roll.set_score(score, continuation_start=descriptions[index]["continuation_start"])
         self._shown_sample = files[index]
