@@ -6,7 +6,7 @@
 | polyphony | mean number of notes that sound, while any does | `POLYPHONIES` |
 | register | mean MIDI pitch | `REGISTERS` |
 | leaps | share of the top line's intervals of more than two semitones | `LEAP_SHARES` |
-| similarity | likeness of each bar to the most similar bar around the hole | `LIKENESSES` |
+| similarity | how similar each bar is to the most similar bar around the hole | `SIMILARITIES` |
 | key | correlation with the key profiles of Krumhansl and Kessler (1982) | 12 major, 12 minor |
 
 Drums count for density and similarity alone.
@@ -28,7 +28,7 @@ DENSITIES = (0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 7.0)
 POLYPHONIES = (1.05, 1.5, 2.2, 3.2, 4.5)
 REGISTERS = (36, 43, 50, 57, 64, 71, 78)
 LEAP_SHARES = (0.15, 0.3, 0.45, 0.65)
-LIKENESSES = (0.3, 0.7)
+SIMILARITIES = (0.3, 0.7)
 _LARGEST_STEP = 2
 _SLOTS_PER_QUARTER = 4
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
@@ -121,12 +121,12 @@ def _key_profiles() -> Float[np.ndarray, "keys 12"]:
     return table
 
 
-def likeness(
+def mean_similarity(
     bars: Sequence[frozenset[tuple[int, int]]], context: Sequence[frozenset[tuple[int, int]]]
 ) -> float | None:
     """Return how similar each bar is to the most similar bar of the context, on average.
 
-    Bars are sets of (sixteenth, pitch class); likeness is the size of the intersection over that
+    Bars are sets of (sixteenth, pitch class); similarity is the size of the intersection over that
     of the union. Empty bars are left out; None where nothing can be compared.
     """
     known = [bar for bar in context if bar]
@@ -150,9 +150,9 @@ def bar_patterns(
     return [frozenset(pattern) for pattern in patterns]
 
 
-def similarity_level(like: float) -> int:
+def similarity_level(similarity: float) -> int:
     """Return 2 for a repetition, 1 for a variation, 0 for a contrast."""
-    return _level(like, LIKENESSES)
+    return _level(similarity, SIMILARITIES)
 
 
 def control_tokens(

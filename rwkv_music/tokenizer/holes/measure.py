@@ -8,7 +8,7 @@ from rwkv_music.tokenizer.holes.controls import (
     Notes,
     bar_patterns,
     key_level,
-    likeness,
+    mean_similarity,
     measure_part,
     similarity_level,
 )
@@ -43,9 +43,9 @@ def measure_hole(hole: Hole, vocabulary: Vocabulary) -> ControlLevels:
         if len(ids)
         for pattern in _patterns(ids, hole.written, vocabulary)
     ]
-    like = likeness(bar_patterns(written, times, vocabulary), context)
-    if like is not None:
-        levels[None][TokenType.SIMILARITY] = similarity_level(like)
+    similarity = mean_similarity(bar_patterns(written, times, vocabulary), context)
+    if similarity is not None:
+        levels[None][TokenType.SIMILARITY] = similarity_level(similarity)
     for part in hole.written:
         own = written.select(written.parts == part)
         if len(own.onsets):
