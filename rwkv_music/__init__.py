@@ -15,7 +15,7 @@ from rwkv_music.lazy_names import lazy_names
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 if TYPE_CHECKING:
-    from rwkv_music.generation import continue_score
+    from rwkv_music.generation import Constraints, continue_score
     from rwkv_music.model import load_model
     from rwkv_music.ops.wkv7 import wkv7
     from rwkv_music.score import load_score, save_score, to_score
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Constraints": "generation",
     "Tokenizer": "tokenizer",
     "TrainingConfig": "training",
     "attach": "training",
@@ -38,6 +39,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Constraints",
     "Tokenizer",
     "TrainingConfig",
     "__version__",

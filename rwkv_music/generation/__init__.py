@@ -1,4 +1,4 @@
-"""Continue scores: prefill, recurrent steps, sampling under the grammar's mask, sessions.
+"""Continue scores: requests, constraints, sampling under the grammar's mask, sessions.
 
 Names are imported on first use, so that settings can be read without torch.
 """
@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 from rwkv_music.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from rwkv_music.generation.constraints import Constraints
     from rwkv_music.generation.continuation import Continuation, continue_score
     from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+    from rwkv_music.generation.request import Request
     from rwkv_music.generation.session import Session, SessionNode
 
 _MODULES = {
+    "Constraints": "constraints",
     "Continuation": "continuation",
     "ContinuationSettings": "generation_settings",
+    "Request": "request",
     "SamplingSettings": "generation_settings",
     "Session": "session",
     "SessionNode": "session",
@@ -22,8 +26,10 @@ _MODULES = {
 }
 
 __all__ = [
+    "Constraints",
     "Continuation",
     "ContinuationSettings",
+    "Request",
     "SamplingSettings",
     "Session",
     "SessionNode",

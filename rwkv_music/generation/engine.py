@@ -154,11 +154,6 @@ def as_array(logits: Float[Tensor, "B V"]) -> Float32[np.ndarray, "B V"]:
     return array
 
 
-def candidate_seed(seed: int, index: int) -> int:
-    """Return the seed of a candidate; index 0 has `seed` itself."""
-    return seed + index
-
-
 class Batch:
     """Candidates that are sampled together, one token each per step.
 

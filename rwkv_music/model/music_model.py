@@ -13,6 +13,7 @@ from rwkv_music.model.decoder import Decoder
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.state import ModelState
+from rwkv_music.ops.backends import has_fast_bfloat16
 from rwkv_music.tokenizer import Tokenizer
 
 
@@ -39,6 +40,10 @@ class MusicModel:
     """Further facts from the checkpoint, such as the training step."""
     _decoders: dict[str, tuple[Any, Decoder]] = field(default_factory=dict, init=False, repr=False)
     """Version of the weights and decoder, by precision."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what copies and pickles contain: everything but the decoders."""
+        return {**self.__dict__, "_decoders": {}}
 
     def __call__(
         self, ids: Int[Tensor, "B T"], state: ModelState | None = None
@@ -70,12 +75,15 @@ class MusicModel:
         self.network.to(device)
         return self
 
-    def decoder(self, precision: str = "float32") -> Decoder:
+    def decoder(self, precision: str = "auto") -> Decoder:
         """Return a decoder of the network; it is made again when the weights have changed.
 
         Args:
-            precision: As for `Decoder`.
+            precision: As for `Decoder`; "auto" is bfloat16 on devices that are fast with it, and
+                float32 elsewhere.
         """
+        if precision == "auto":
+            precision = "bfloat16" if has_fast_bfloat16(self.device) else "float32"
         version = tuple(
             (each.data_ptr(), 0 if each.is_inference() else each._version)  # noqa: SLF001 - torch's own
             for each in self.network.parameters()

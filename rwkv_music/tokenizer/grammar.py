@@ -44,6 +44,11 @@ class Grammar(GrammarState):
         """Return an independent grammar in the same state."""
         return copy.copy(self)
 
+    @property
+    def sounding_parts(self) -> tuple[int, ...]:
+        """Parts that may have events in this bar."""
+        return tuple(part for part in range(len(self._programs)) if self._may_sound(part))
+
     def feed(self, ids: Integer[np.ndarray, " tokens"], *, check: bool = True) -> None:
         """Advance by several tokens.
 

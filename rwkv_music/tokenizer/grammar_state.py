@@ -86,6 +86,16 @@ class GrammarState:
         return self._programs
 
     @property
+    def signature(self) -> tuple[int, int]:
+        """Numerator and denominator of the time signature."""
+        return self._signature
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether the previous bar ended before its time signature says so."""
+        return self._was_cut
+
+    @property
     def pitch(self) -> int:
         """Pitch of the newest note; -1 before the first one."""
         return self._note.pitch

@@ -1,6 +1,7 @@
 """Version 0.1.0 recorded these ids, continuations, losses and files: they stay what they are.
 
-The folder `recorded` was made with commit a5ee62f. Ids and tokens must agree exactly. A value that
+The folder `recorded` was made with commit a5ee62f; `constrained.json`, with the default
+constraints, when those were added. Ids and tokens must agree exactly. A value that
 changes on purpose is replaced by hand, with the reason in the commit message.
 """
 
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import symusic
 
-from rwkv_music import Tokenizer, attach, continue_score, load_model, load_score
+from rwkv_music import Constraints, Tokenizer, attach, continue_score, load_model, load_score
 from tests.compatibility.music import (
     NUM_RANDOM_SCORES,
     REPOSITORY,
@@ -104,10 +105,34 @@ def test_two_hundred_shared_files_have_the_recorded_ids(shared_data: Path) -> No
 def test_a_shipped_model_continues_as_recorded(name: str) -> None:
     model = load_model(name)
     for seed, expected in enumerate(recorded("continuations")[name]):
-        [piece] = continue_score(model, REPOSITORY / PROMPTS[name], bars=4, candidates=1, seed=seed)
+        [piece] = continue_score(
+            model,
+            REPOSITORY / PROMPTS[name],
+            bars=4,
+            candidates=1,
+            seed=seed,
+            constraints=Constraints.free(),
+            precision="float32",
+        )
         assert ids_digest(piece.tokens) == expected["tokens"]
         assert notes_digest(piece.score) == expected["notes"]
         assert piece.nats == pytest.approx(expected["nats"], abs=0.01)
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_a_shipped_model_continues_under_the_default_constraints_as_recorded(name: str) -> None:
+    model = load_model(name)
+    for seed, expected in enumerate(recorded("constrained")[name]):
+        [piece] = continue_score(
+            model,
+            REPOSITORY / PROMPTS[name],
+            bars=4,
+            candidates=1,
+            seed=seed,
+            precision="float32",
+        )
+        assert ids_digest(piece.tokens) == expected["tokens"]
+        assert notes_digest(piece.score) == expected["notes"]
 
 
 def test_a_run_of_the_old_form_resumes_and_ends_with_the_recorded_losses(old_files: Path) -> None:

@@ -6,8 +6,9 @@ import symusic
 import torch
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation import continue_score
-from rwkv_music.generation.engine import candidate_seed, prefill
+from rwkv_music.generation import Constraints, continue_score
+from rwkv_music.generation.engine import prefill
+from rwkv_music.generation.request import candidate_seed
 from rwkv_music.model import RWKV7, Decoder, ModelConfig, MusicModel, initialize
 from rwkv_music.score import bar_starts
 from rwkv_music.tokenizer import Tokenizer, TokenType
@@ -98,15 +99,17 @@ def test_a_last_note_extends_the_prompt_only_if_it_ends_well_inside_the_next_bar
 
 def test_a_seed_gives_the_same_music_for_any_number_of_candidates() -> None:
     prompt = tune(bars=2)
-    three = continue_score(MODEL, prompt, bars=1, candidates=3, seed=5)
-    one = continue_score(MODEL, prompt, bars=1, candidates=1, seed=5)
+    three = continue_score(MODEL, prompt, bars=1, candidates=3, seed=5, precision="float32")
+    one = continue_score(MODEL, prompt, bars=1, candidates=1, seed=5, precision="float32")
     other = continue_score(MODEL, prompt, bars=1, candidates=1, seed=6)
     np.testing.assert_array_equal(three[0].tokens, one[0].tokens)
     # Three sequences may be added up in another order than one: a last bit of float32 each.
     assert three[0].nats == pytest.approx(one[0].nats, rel=1e-6)
     assert not np.array_equal(one[0].tokens, other[0].tokens)
     # A candidate's own seed makes it again, alone.
-    again = continue_score(MODEL, prompt, bars=1, candidates=1, seed=three[2].seed)
+    again = continue_score(
+        MODEL, prompt, bars=1, candidates=1, seed=three[2].seed, precision="float32"
+    )
     np.testing.assert_array_equal(three[2].tokens, again[0].tokens)
     assert three[2].seed == candidate_seed(5, 2)
 
@@ -117,7 +120,10 @@ def test_every_candidate_continues_the_prompt_as_a_canonical_stream() -> None:
     assert fault_of(prompt) == ""
     vocabulary = TOKENIZER.vocabulary
     types: set[str] = set()
-    for piece in continue_score(MODEL, tune(bars=2), bars=2, candidates=4, seed=2):
+    free = Constraints.free()
+    for piece in continue_score(
+        MODEL, tune(bars=2), bars=2, candidates=4, seed=2, constraints=free, precision="float32"
+    ):
         tokens = piece.tokens.tolist()
         types |= {TokenType(value).name for value in vocabulary.types_of(piece.tokens)}
         assert fault_of([*prompt[:-1], *tokens, vocabulary.EOS]) == ""
@@ -128,7 +134,7 @@ def test_every_candidate_continues_the_prompt_as_a_canonical_stream() -> None:
 
 def test_nats_equal_those_of_one_parallel_forward() -> None:
     prompt = tune(bars=2)
-    piece = continue_score(MODEL, prompt, bars=2, candidates=2, seed=4)[1]
+    piece = continue_score(MODEL, prompt, bars=2, candidates=2, seed=4, precision="float32")[1]
     whole = np.concatenate([TOKENIZER.encode(prompt)[:-1], piece.tokens]).astype(np.int64)
     with torch.no_grad():
         logits, _ = MODEL(torch.from_numpy(whole)[None])
