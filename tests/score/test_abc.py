@@ -241,7 +241,10 @@ def test_errors_are_skipped_and_reported(tmp_path: Path) -> None:
         (HEAD + "C|Z999999999|\n", "has a rest of 999999999 bars"),
         (HEAD + "C999999 D999999|\n", "is longer than 200000 whole notes"),
         (HEAD + "C,,,,,,,,,|\n", "is outside the 128 MIDI pitches"),
-        (HEAD + "|:C:|" + "|:" * 3 + ":" * 40_000 + "C" + ":" * 40_000 + "|", "repeats make more"),
+        (
+            HEAD + "|:C:|" + "|:" * 3 + ":" * 120_000 + "C" + ":" * 120_000 + "|",
+            "repeats make more",
+        ),
     ],
 )
 def test_bad_tunes_raise_a_one_line_error(text: str, reason: str) -> None:

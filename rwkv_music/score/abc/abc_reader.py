@@ -7,11 +7,9 @@ decorations, dynamics and chord symbols do not sound. Errors are skipped and rep
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score.abc.abc_score import AbcTune, score_of_tune
@@ -24,7 +22,10 @@ from rwkv_music.score.abc.fields import (
     parse_tempo,
     parse_voice,
 )
+from rwkv_music.score.abc.lines import FIELD, Line, is_field, joined_lines, tune_lines
+from rwkv_music.score.abc.macros import Macros
 from rwkv_music.score.abc.note_count import count_notes
+from rwkv_music.score.abc.repeats import PartLabel, parse_part_order
 from rwkv_music.score.abc.tokens import tokens, without_comment
 from rwkv_music.score.abc.voice import Voice
 from rwkv_music.score.loaded_score import LoadedScore
@@ -32,20 +33,12 @@ from rwkv_music.score.text_decoding import decode_text
 
 MAX_TUNE_CHARACTERS = 2 << 20
 _TUNE = re.compile(r"^X:", re.MULTILINE)
-_FIELD = re.compile(r"([A-Za-z+]):(.*)", re.DOTALL)
-_MUSIC_LIKE_FIELD = re.compile(r"[A-G]:[|:\]]")
 _MIDI = re.compile(r"\s*MIDI\s*=?\s*(\w+)\s*([^%]*)")
 _DRUM_CHANNEL = 10
 _ESCAPED_ACCENTS = {
     "`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", '"': "\u0308", ",": "\u0327",
     "=": "\u0304", "u": "\u0306", "v": "\u030c", "H": "\u030b", "c": "\u0327", "r": "\u030a",
 }  # fmt: skip
-
-
-class _Line(NamedTuple):
-    number: int
-    """Counted from 1 in the file."""
-    text: str
 
 
 def read_abc(content: bytes, *, name: str | Path, unfold_repeats: bool = False) -> LoadedScore:
@@ -78,8 +71,8 @@ def _read_text(text: str, *, unfold_repeats: bool) -> LoadedScore:
             f"has a tune of {stop - starts[0]} characters, at most {MAX_TUNE_CHARACTERS} are "
             "supported: split it"
         )
-    head = list(_lines(text[: starts[0]], 1))
-    lines = list(_lines(text[starts[0] : stop], 1 + text[: starts[0]].count("\n")))
+    head = list(tune_lines(text[: starts[0]], 1))
+    lines = list(tune_lines(text[starts[0] : stop], 1 + text[: starts[0]].count("\n")))
     reader = _TuneReader()
     reader.read_file_header(head)
     reader.read(lines)
@@ -89,31 +82,13 @@ def _read_text(text: str, *, unfold_repeats: bool) -> LoadedScore:
     once = score_of_tune(reader.tune, unfold_repeats=False)
     if not once.score.note_num():
         raise InputError("contains no notes, at least 1 is needed: choose another file")
-    has_repeats = once.has_repeats or any(voice.has_jumps for voice in reader.tune.voices)
     counted = count_notes([line.text for line in reader.body])
     if not unfold_repeats:
-        return LoadedScore(once.score, tuple(repairs), "rwkv-music", counted, has_repeats)
+        return LoadedScore(once.score, tuple(repairs), "rwkv-music", counted, once.has_repeats)
     played = score_of_tune(reader.tune, unfold_repeats=True)
     # The notes of the source are counted once; repeated notes are added.
     counted += played.score.note_num() - once.score.note_num()
     return LoadedScore(played.score, tuple(repairs), "rwkv-music", counted, False)
-
-
-def _lines(text: str, first: int) -> Iterator[_Line]:
-    """Yield the lines of a tune without blocks of typeset text; stop at its first empty line."""
-    block_end = ""
-    has_key = False
-    for number, line in enumerate(text.split("\n"), start=first):
-        if block_end:
-            block_end = "" if line.startswith(block_end) else block_end
-            continue
-        if begin := re.match(r"%%begin(\w+)", line):
-            block_end = f"%%end{begin[1]}"
-            continue
-        if not line.strip() and has_key:
-            return
-        has_key = has_key or line.startswith("K:")
-        yield _Line(number, line)
 
 
 class _TuneReader:
@@ -121,7 +96,7 @@ class _TuneReader:
 
     def __init__(self) -> None:
         self.tune = AbcTune()
-        self.body: list[_Line] = []
+        self.body: list[Line] = []
         self._settings = Settings()
         self._declared: dict[str, VoiceProperties] = {}
         self._midi_of_declared: dict[str, Settings] = {}
@@ -132,7 +107,7 @@ class _TuneReader:
         self._initial_tempo: str | None = None
         self._errors: list[tuple[int, str]] = []
         self._line_number = 0
-        self._last_field = ""
+        self._macros = Macros()
 
     @property
     def reported_errors(self) -> list[str]:
@@ -146,17 +121,17 @@ class _TuneReader:
             f"{reason}"
         ]
 
-    def read_file_header(self, lines: list[_Line]) -> None:
+    def read_file_header(self, lines: list[Line]) -> None:
         """Read the fields before the first tune, which hold for all tunes."""
         for line in lines:
-            if re.match(r"[MLQRIV]:|%%MIDI", line.text):
+            if re.match(r"[MLQRIVm]:|%%MIDI", line.text):
                 self._read_head_line(line)
         self._errors.clear()
 
-    def read(self, lines: list[_Line]) -> None:
+    def read(self, lines: list[Line]) -> None:
         """Read a tune from its X: field on."""
         is_head = True
-        for line in _joined(lines):
+        for line in joined_lines(lines):
             if is_head:
                 is_head = not line.text.startswith("K:")
                 self._read_head_line(line)
@@ -164,8 +139,12 @@ class _TuneReader:
                     self._settings = self._settings.with_fixed_length()
                     self._set_initial_tempo()
             else:
+                if not is_field(line.text):
+                    line = line._replace(text=self._macros.expand(line.text))  # noqa: PLW2901
                 self.body.append(line)
                 self._read_body_line(line)
+        for voice in self._voices.values():
+            voice.finish()
         self.tune.voices = [voice for voice in self._voices.values() if voice.notes]
         self.tune.meter, self.tune.key = self._settings.meter, self._settings.key
 
@@ -173,12 +152,12 @@ class _TuneReader:
         if self._initial_tempo is not None:
             self._add_tempo(self._initial_tempo, self._settings.length, Fraction(0))
 
-    def _read_head_line(self, line: _Line) -> None:
+    def _read_head_line(self, line: Line) -> None:
         self._line_number = line.number
         if line.text.startswith("%%"):
             self._read_directive(line.text[2:])
             return
-        match = _FIELD.match(without_comment(line.text))
+        match = FIELD.match(without_comment(line.text))
         if match is None:
             return
         letter, value = match[1], match[2].strip()
@@ -198,6 +177,10 @@ class _TuneReader:
                 self._initial_tempo = value
             case "I":
                 self._read_directive(value)
+            case "P":
+                self.tune.part_order = parse_part_order(value)
+            case "m":
+                self._macros.define(value)
             case "V":
                 voice, properties = parse_voice(value)
                 known = self._declared.get(voice, VoiceProperties())
@@ -209,15 +192,15 @@ class _TuneReader:
                     settings, key=key or settings.key, voice=settings.voice.updated(properties)
                 )
 
-    def _read_body_line(self, line: _Line) -> None:
+    def _read_body_line(self, line: Line) -> None:
         self._line_number = line.number
         text = line.text
         if text.startswith("%%"):
             self._read_directive(text[2:])
             return
         text = without_comment(text)
-        field = _FIELD.match(text)
-        if field is not None and not _MUSIC_LIKE_FIELD.match(text):
+        field = FIELD.match(text)
+        if field is not None and is_field(text):
             self._read_body_field(field[1], field[2].strip())
         elif text.strip():
             self._read_music(text)
@@ -243,7 +226,7 @@ class _TuneReader:
             self._add_error(f"{error} is not valid")
         return self._voice()
 
-    def _apply_field(self, letter: str, value: str) -> None:
+    def _apply_field(self, letter: str, value: str) -> None:  # noqa: C901 - one case a field
         if letter == "V":
             self._current = self._voice_named(value)
             return
@@ -262,6 +245,10 @@ class _TuneReader:
                 self._add_tempo(value, voice.length, voice.time)
             case "I":
                 self._read_directive(value)
+            case "P":
+                self.tune.parts.append(PartLabel(voice.time, value.strip()[:1]))
+            case "m":
+                self._macros.define(value)
             case "w":
                 voice.add_lyrics(_unescaped(value))
 
@@ -346,24 +333,6 @@ class _TuneReader:
 
     def _add_error(self, text: str) -> None:
         self._errors.append((self._line_number, text))
-
-
-def _joined(lines: list[_Line]) -> Iterator[_Line]:
-    """Yield the lines, each joined with the music lines that a final backslash continues."""
-    pending: _Line | None = None
-    for line in lines:
-        if pending is not None and _FIELD.match(line.text) is None and line.text[:1] != "%":
-            line = _Line(pending.number, f"{pending.text} {line.text}")  # noqa: PLW2901
-        elif pending is not None:
-            yield pending
-        pending = None
-        bare = without_comment(line.text).rstrip()
-        if bare.endswith("\\") and _FIELD.match(line.text) is None:
-            pending = _Line(line.number, bare[:-1])
-        else:
-            yield line
-    if pending is not None:
-        yield pending
 
 
 def _unescaped(text: str) -> str:

@@ -1,12 +1,12 @@
 """Build a score from the voices of an ABC tune."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from rwkv_music.score.abc.fields import Key, Meter
-from rwkv_music.score.abc.repeats import Section, playback
+from rwkv_music.score.abc.repeats import PartLabel, Section, Structure, playback
 from rwkv_music.score.abc.voice import AbcNote, Voice
 from rwkv_music.score.notation.bars import PrintedSignature, real_signatures
 from rwkv_music.score.notation.exact_ticks import exact_ticks_per_quarter
@@ -27,6 +27,14 @@ class AbcTune:
     """Quarters per minute by time in whole notes."""
     meter: Meter | None = None
     key: Key = field(default_factory=Key)
+    parts: list[PartLabel] = field(default_factory=list)
+    part_order: list[str] = field(default_factory=list)
+
+    def structure(self) -> Structure:
+        """Return what decides the playback order; jumps may stand in any voice."""
+        first = self.voices[0]
+        jumps = next((voice.jumps for voice in self.voices if voice.jumps), [])
+        return Structure(first.bar_lines, first.endings, jumps, self.parts, self.part_order)
 
 
 class TuneScore(NamedTuple):
@@ -49,11 +57,11 @@ def score_of_tune(tune: AbcTune, *, unfold_repeats: bool) -> TuneScore:
     first = tune.voices[0]
     end = max(max(note.end for note in voice.notes) for voice in tune.voices)
     end = max(end, *(voice.time for voice in tune.voices))
-    sections, has_repeats = playback(first.bar_lines, first.endings, end)
+    sections, has_repeats = playback(tune.structure(), end)
     if not unfold_repeats:
         sections = [Section(Fraction(0), end)]
     unfold = _Unfolder(sections)
-    notes = [list(unfold.notes(voice.notes)) for voice in tune.voices]
+    notes = [unfold.notes(voice.notes) for voice in tune.voices]
     ticks = exact_ticks_per_quarter(
         4 * moment for voice in notes for note in voice for moment in (note.onset, note.duration)
     )
@@ -115,17 +123,20 @@ class _Unfolder:
             self._sections.append((section, now - section.start))
             now += section.end - section.start
 
-    def notes(self, notes: list[AbcNote]) -> Iterator[AbcNote]:
-        """Yield the notes of each section, cut at its end."""
+    def notes(self, notes: list[AbcNote]) -> list[AbcNote]:
+        """Return the notes of each section, cut at its end, with ties joined as they are played."""
+        played: list[AbcNote] = []
+        waiting: dict[tuple[int, int, bool], list[AbcNote]] = {}
+        ordered = sorted(notes, key=lambda note: note.onset)
         for section, shift in self._sections:
-            for note in notes:
+            for note in ordered:
                 is_inside = section.start <= note.onset < section.end
                 is_empty_at_end = note.onset == section.end and not note.duration
                 if is_inside or is_empty_at_end:
                     duration = min(note.duration, section.end - note.onset)
-                    yield AbcNote(
-                        note.onset + shift, duration, note.pitch, note.program, note.is_drum
-                    )
+                    moved = replace(note, onset=note.onset + shift, duration=duration)
+                    _join_or_add(moved, played, waiting)
+        return played
 
     def lyrics(self, lyrics: list[tuple[Fraction, str]]) -> Iterator[tuple[Fraction, str]]:
         """Yield the lyrics of each section."""
@@ -157,3 +168,22 @@ class _Unfolder:
             if not result or result[-1][1] != value:
                 result.append((time, value))
         return result
+
+
+def _join_or_add(
+    note: AbcNote,
+    played: list[AbcNote],
+    waiting: dict[tuple[int, int, bool], list[AbcNote]],
+) -> None:
+    """Lengthen the note before if this one is tied to it, or else strike this one."""
+    open_notes = waiting.setdefault((note.pitch, note.program, note.is_drum), [])
+    open_notes[:] = [before for before in open_notes if before.end >= note.onset]
+    before = next((each for each in open_notes if each.end == note.onset), None)
+    if note.continues and before is not None:
+        open_notes.remove(before)
+        before.duration += note.duration
+    else:
+        before = note
+        played.append(note)
+    if note.is_continued:
+        open_notes.append(before)

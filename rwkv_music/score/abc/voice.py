@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rwkv_music.errors import InputError
 from rwkv_music.score.abc.fields import Key, Meter, Settings, VoiceProperties
 from rwkv_music.score.abc.tokens import parse_note_length
+from rwkv_music.score.notation.jump_words import jump_in_words
 
 MAX_NOTES = 1_000_000
 MAX_WHOLE_NOTES = 200_000
@@ -34,6 +35,10 @@ class AbcNote:
     pitch: int
     program: int
     is_drum: bool
+    continues: bool = False
+    """Whether it is tied to a note before the last bar line, which ends where this one begins."""
+    is_continued: bool = False
+    """Whether a note behind a bar line is tied to it."""
 
     @property
     def end(self) -> Fraction:
@@ -54,6 +59,16 @@ class Ending(NamedTuple):
 
     time: Fraction
     numbers: frozenset[int]
+
+
+class JumpMark(NamedTuple):
+    """A sign or word for a jump."""
+
+    time: Fraction
+    name: str
+    """Field of `MeasureMarks`, such as "da_capo"."""
+    is_at_bar_line: bool
+    """Whether it stands over a bar line and not over a note."""
 
 
 class _Group(NamedTuple):
@@ -85,7 +100,7 @@ class Voice:
     key: Key = field(default_factory=Key)
     program: int = 0
     is_drum: bool = False
-    has_jumps: bool = False
+    jumps: list[JumpMark] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Start with the settings of the head."""
@@ -101,13 +116,16 @@ class Voice:
         self._last_written: list[tuple[tuple[str, int], int]] = []
         self._next_factor = Fraction(1)
         self._line_anchors: list[tuple[str, Fraction]] = []
+        self._waiting_jumps: list[str] = []
 
     def start_line(self) -> None:
         """Begin a line of music, with whose notes the next w: field aligns."""
         self._line_anchors = []
 
-    def read_token(self, kind: str, match: re.Match[str]) -> None:  # noqa: C901 - one case a kind
+    def read_token(self, kind: str, match: re.Match[str]) -> None:  # noqa: C901, PLR0912 - a case a kind
         """Read a token of `rwkv_music.score.abc.tokens`; kinds without sound are ignored."""
+        if self._waiting_jumps and kind in {"note", "chord", "rest", "bars_of_rest", "bar"}:
+            self._place_jumps(is_at_bar_line=kind == "bar")
         match kind:
             case "note":
                 self._add_note(match)
@@ -129,8 +147,21 @@ class Voice:
                 self._add_tie()
             case "overlay":
                 self._start_layer()
-            case "decoration" if match[0].strip("!+").lower() in _JUMPS:
-                self.has_jumps = True
+            case "decoration":
+                name = _JUMPS.get(match[0].strip("!+").lower())
+                self._waiting_jumps += [name] if name else []
+            case "annotation":
+                name = jump_in_words(match[0].strip('"').lstrip("^_<>@"))
+                self._waiting_jumps += [name] if name else []
+
+    def finish(self) -> None:
+        """Place what stands behind the last bar line."""
+        self._place_jumps(is_at_bar_line=True)
+
+    def _place_jumps(self, *, is_at_bar_line: bool) -> None:
+        time = max(self.time, self._layer_end) if is_at_bar_line else self.time
+        self.jumps += [JumpMark(time, name, is_at_bar_line) for name in self._waiting_jumps]
+        self._waiting_jumps.clear()
 
     def set_meter(self, meter: Meter | None) -> None:
         """Change the meter from here on."""
@@ -275,13 +306,19 @@ class Voice:
         pitch = self._pitch(match, None if tied is None else self.notes[tied].pitch)
         if tied is not None and pitch == self.notes[tied].pitch:
             waiting.remove(tied)
-            self.notes[tied].duration += duration
-            return tied
+            if self.notes[tied].onset >= self._bar_start:
+                self.notes[tied].duration += duration
+                return tied
+            self.notes[tied].is_continued = True
         if len(self.notes) >= MAX_NOTES:
             raise InputError(f"has more than {MAX_NOTES} notes: split it")
         if not 0 <= pitch <= 127:
             raise InputError(f"the note '{match[0]}' is outside the 128 MIDI pitches: correct it")
-        self.notes.append(AbcNote(self.time, duration, pitch, self.program, self.is_drum))
+        note = AbcNote(self.time, duration, pitch, self.program, self.is_drum)
+        if tied is not None and pitch == self.notes[tied].pitch:
+            before = self.notes[tied]
+            note = AbcNote(self.time, duration, pitch, before.program, before.is_drum, True)
+        self.notes.append(note)
         return len(self.notes) - 1
 
     def _pitch(self, match: re.Match[str], tied_pitch: int | None) -> int:
@@ -311,9 +348,12 @@ class Voice:
             self.time = self.time.limit_denominator(_MAX_DENOMINATOR)
 
 
-_JUMPS = frozenset(
-    {"d.c.", "d.s.", "dacapo", "dacoda", "d.c.alfine", "d.c.alcoda", "d.s.alfine", "d.s.alcoda"}
-)
+_JUMPS = {
+    "d.c.": "da_capo", "dacapo": "da_capo", "d.c.alfine": "da_capo", "d.c.alcoda": "da_capo",
+    "d.s.": "dal_segno", "d.s.alfine": "dal_segno", "d.s.alcoda": "dal_segno",
+    "dacoda": "to_coda", "tocoda": "to_coda", "fine": "fine", "segno": "segno", "coda": "coda",
+}  # fmt: skip
+"""Decorations, and the fields of `MeasureMarks` that they stand for."""
 
 
 def _letter_and_octave(match: re.Match[str]) -> tuple[str, int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
 from rwkv_music.score.musicxml.note_reader import velocity_of
+from rwkv_music.score.notation.jump_words import jump_in_words
 from rwkv_music.score.notation.playing_order import MeasureMarks
 
 _PEDAL_VALUES = {
@@ -15,12 +16,6 @@ _BEAT_QUARTERS = {
     "32nd": 0.125, "64th": 0.0625, "long": 16.0,
 }  # fmt: skip
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
-_WORDS = (
-    ("da_capo", re.compile(r"^\s*(d\.?\s*c\.?|da\s+capo)(\s|$)", re.IGNORECASE)),
-    ("dal_segno", re.compile(r"^\s*(d\.?\s*s\.?|dal\s+segno)(\s|$)", re.IGNORECASE)),
-    ("to_coda", re.compile(r"^\s*(to|al|alla)\s+coda\b", re.IGNORECASE)),
-    ("fine", re.compile(r"^\s*fine\.?\s*$", re.IGNORECASE)),
-)
 _MAX_QPM = 100_000.0
 
 
@@ -142,6 +137,6 @@ def _metronome(mark: ET.Element) -> float | None:
 
 def _read_words(text: str, marks: MeasureMarks) -> None:
     """Jumps that are only printed."""
-    for name, pattern in _WORDS:
-        if pattern.match(text):
-            setattr(marks, name, True if name in {"da_capo", "fine"} else "")
+    name = jump_in_words(text)
+    if name is not None:
+        setattr(marks, name, True if name in {"da_capo", "fine"} else "")
