@@ -39,9 +39,10 @@ def letters(body: str, *, head: str = "", unfold_repeats: bool = True) -> str:
         ("C4|!segno!D4!dacoda!|E4!D.S.alcoda!|!coda!F4|", "CDEDF"),
         ("|:C4!fine!:|D4!D.C.alfine!|", "CCDC"),
         ("|:C4|1D4:|2E4!D.C.!|]", "CDCECE"),
+        ("C4 [1-3 D4:|4 E4|]", "CDCDCDCE"),
     ],
 )
-def test_jumps_are_played_on_request(body: str, played: str) -> None:
+def test_jumps_and_endings_are_played_on_request(body: str, played: str) -> None:
     assert letters(body) == played
     assert letters(body, unfold_repeats=False) == "".join(dict.fromkeys(played))
 

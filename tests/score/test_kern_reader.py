@@ -131,7 +131,7 @@ def test_a_chord_of_which_one_note_is_marked_as_grace_is_grace() -> None:
     [
         ("4c", 1, 60), ("4.cc#", 1.5, 73), ("8BB--", 0.5, 45), ("0C", 8, 48), ("00c", 16, 60),
         ("3%2c", 8 / 3, 60), ("12f#L", 1 / 3, 66), ("16..ggnJ", 0.4375, 79), ("2e-_", 2, 63),
-        ("2b]-", 2, 70), ("4f_L##", 1, 67),
+        ("2b]-", 2, 70), ("4f_L##", 1, 67), ("8c.L", 0.75, 60), ("4.e.", 1.75, 64),
     ],
 )  # fmt: skip
 def test_tokens_give_length_and_pitch(token: str, quarters: float, pitch: int) -> None:
@@ -150,6 +150,17 @@ def test_members_of_a_chord_can_have_lengths_of_their_own() -> None:
     assert notes(read("**kern", "4c~2e~g", "4d", "*-").score) == [
         (0, 1, 60), (0, 2, 64), (0, 2, 67), (1, 1, 62),
     ]  # fmt: skip
+
+
+def test_percussion_sounds_as_its_instrument() -> None:
+    loaded = read(
+        "**kern **kern **kern", "*clefX *clefX *clefG2", "*Itrian * *", '* *I"Snare~drum *',
+        "4R 4e 4c", "4R 4e 4d", "*- *- *-",
+    )  # fmt: skip
+    assert [
+        (track.is_drum, [note.pitch for note in track.notes]) for track in loaded.score.tracks
+    ] == [(False, [60, 62]), (True, [38, 38]), (True, [81, 81])]
+    assert loaded.notes_missing == 0
 
 
 def test_ottava_marks_and_clefs_change_no_pitch() -> None:

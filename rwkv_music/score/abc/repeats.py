@@ -128,6 +128,7 @@ def _measures(structure: Structure, end: Fraction) -> list[_Measure]:
     lines = structure.bar_lines
     borders = {Fraction(0), end, *(line.time for line in lines if line.time < end)}
     borders.update(part.time for part in structure.parts if part.time < end)
+    borders.update(ending.time for ending in structure.endings if ending.time < end)
     measures = [_Measure(start, stop, MeasureMarks()) for start, stop in pairwise(sorted(borders))]
     by_start = {measure.start: measure.marks for measure in measures}
     by_end = {measure.end: measure.marks for measure in measures}

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from rwkv_music.score.musicxml.instrument_sounds import program_of
+from rwkv_music.score.humdrum.kern_tokens import UNPITCHED
+from rwkv_music.score.musicxml.instrument_sounds import drum_of, program_of
 from rwkv_music.score.notation.written import TrackInfo
 
 _METER = re.compile(r"\*M(\d{1,3}(?:\+\d{1,3})*)/(\d{1,2})(?:%\d+)?$")
@@ -22,6 +23,11 @@ _CODES = {
     "saxtn": 66, "saxbr": 67, "vdgam": 42, "celst": 8, "glock": 9, "marim": 12, "xylo": 13,
 }  # fmt: skip
 """Humdrum's codes of instruments, and programs counted from 0."""
+_DRUM_CODES = {
+    "sdrum": "snare", "bdrum": "bass drum", "tom": "tom", "piatt": "crash", "cymba": "cymbal",
+    "trian": "triangle", "tambu": "tambourine", "caste": "claves", "claps": "clap",
+}  # fmt: skip
+_SNARE = 38
 
 
 @dataclass
@@ -31,6 +37,10 @@ class SpineInfo:
     name: str = ""
     part: str = ""
     program: int | None = None
+    code: str = ""
+    """Humdrum's code of the instrument."""
+    is_drum: bool | None = None
+    """Whether it is unpitched percussion, as its first clef says."""
 
     def read(self, token: str) -> None:
         """Take what an interpretation says; the first name and instrument count."""
@@ -38,15 +48,28 @@ class SpineInfo:
             self.name = self.name or " ".join(token[3:].split())
         elif token.startswith("*part"):
             self.part = token[5:]
-        elif token.startswith("*I") and token[2:] in _CODES and self.program is None:
-            self.program = _CODES[token[2:]]
+        elif token.startswith("*clef"):
+            self.is_drum = token.endswith("X") if self.is_drum is None else self.is_drum
+        elif code := re.fullmatch(r"\*I([a-z]\w*)", token):
+            self.code = self.code or code[1]
+            if self.program is None:
+                self.program = _CODES.get(code[1])
+
+    def sounding_pitch(self, pitch: int) -> int:
+        """Return the MIDI number of a note; percussion has that of its instrument."""
+        if self.is_drum is None and pitch == UNPITCHED:
+            self.is_drum = True
+        if not self.is_drum:
+            return pitch
+        drum = drum_of(_DRUM_CODES.get(self.code, self.code), self.name)
+        return _SNARE if drum is None else drum
 
     def track_info(self) -> TrackInfo:
         """Return the track of the spine; its name decides if no instrument is given."""
         program = self.program
         if program is None:
             program = program_of("", self.name) or 0
-        return TrackInfo(self.name, program, is_drum=False)
+        return TrackInfo(self.name, program, is_drum=bool(self.is_drum))
 
 
 def read_meter(token: str) -> tuple[int, int] | None:

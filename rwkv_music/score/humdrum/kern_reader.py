@@ -176,7 +176,8 @@ class _Builder:
             self._end = max(self._end, strand.end)
             words = tuple(word for word in lyrics.pop(strand.track, ()) if word)
             for note in token.notes:
-                if not 0 <= note.pitch < 128:
+                pitch = self._info(strand).sounding_pitch(note.pitch)
+                if not 0 <= pitch < 128:
                     self.num_out_of_range += 1
                     continue
                 end = now + max(1, self._to_units(note.quarters))
@@ -184,7 +185,7 @@ class _Builder:
                 written = WrittenNote(
                     now - self._start,
                     end - self._start,
-                    note.pitch,
+                    pitch,
                     _VELOCITY,
                     strand.track,
                     strand.track,

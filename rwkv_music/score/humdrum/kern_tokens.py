@@ -5,17 +5,19 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-_RHYTHM = re.compile(r"(\d+)(?:%(\d+))?(\.*)")
+_RHYTHM = re.compile(r"(\d+)(?:%(\d+))?")
 _PITCH = re.compile(r"([A-Ga-g])\1*")
 _SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _MAX_DOTS = 8
+UNPITCHED = 1000
+"""Pitch of a note of percussion that has none (R)."""
 
 
 class KernNote(NamedTuple):
     """One note of a token."""
 
     pitch: int
-    """MIDI number; it may lie outside of MIDI's range."""
+    """MIDI number, which may lie outside of MIDI's range; or `UNPITCHED`."""
     quarters: Fraction
     continues: bool
     is_continued: bool
@@ -55,12 +57,12 @@ def read_token(text: str) -> KernToken | None:
             continue
         first = quarters if first is None else first
         pitch = _PITCH.search(part)
-        if pitch is None or "r" in part:
+        if "r" in part or (pitch is None and "R" not in part):
             continue
         is_middle = "_" in part
         notes.append(
             KernNote(
-                _midi_pitch(pitch, part),
+                UNPITCHED if pitch is None else _midi_pitch(pitch, part),
                 quarters,
                 continues=is_middle or "]" in part,
                 is_continued=is_middle or "[" in part,
@@ -74,12 +76,13 @@ def _quarters(text: str, before: Fraction | None) -> Fraction | None:
     rhythm = _RHYTHM.search(text)
     if rhythm is None:
         return before
-    digits, divisor, dots = rhythm.groups()
+    digits, divisor = rhythm.groups()
+    num_dots = min(text.count("."), _MAX_DOTS)  # other signs may stand before a dot
     if not digits.strip("0"):
         whole_notes = Fraction(2 ** len(digits[:8]))  # a breve is 0, a long 00
     else:
         whole_notes = Fraction(int(divisor or 1), int(digits))
-    return 4 * whole_notes * (2 - Fraction(1, 2 ** min(len(dots), _MAX_DOTS)))
+    return 4 * whole_notes * (2 - Fraction(1, 2**num_dots))
 
 
 def _midi_pitch(pitch: re.Match[str], text: str) -> int:

@@ -248,14 +248,19 @@ def _count_kern_field(field: str, counter: _NoteCounter) -> None:
         return
     for note in field.split(" "):
         letters = _KERN_NOTE.search(note)
-        if letters and "r" not in note:
-            octave = 3 + len(letters[0]) if letters[1].islower() else 4 - len(letters[0])
-            alter = note.count("#") - note.count("-")
-            # Doubled signs tie notes that are further apart.
-            is_double = any(sign in note for sign in ("[[", "]]", "__"))
-            semitone = 12 * octave + _SEMITONES[letters[1].upper()] + alter
-            counter.add(
-                _Pitch("", semitone, is_double),
-                is_start="[" in note or "_" in note,
-                is_stop="]" in note or "_" in note,
-            )
+        is_unpitched = letters is None and "R" in note
+        if "r" in note or not (letters or is_unpitched):
+            continue
+        # Doubled signs tie notes that are further apart.
+        is_double = any(sign in note for sign in ("[[", "]]", "__"))
+        counter.add(
+            _Pitch("", _kern_semitone(letters, note) if letters else -1, is_double),
+            is_start="[" in note or "_" in note,
+            is_stop="]" in note or "_" in note,
+        )
+
+
+def _kern_semitone(letters: re.Match[str], note: str) -> int:
+    octave = 3 + len(letters[0]) if letters[1].islower() else 4 - len(letters[0])
+    natural = 12 * octave + _SEMITONES[letters[1].upper()]
+    return natural + note.count("#") - note.count("-")
