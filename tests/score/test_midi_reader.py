@@ -160,6 +160,36 @@ def test_lyrics_of_no_part_keep_a_track() -> None:
     assert (len(piano.lyrics), own.name, len(own.lyrics), len(own.notes)) == (0, "Words", 2, 0)
 
 
+def test_text_events_of_karaoke_files_are_lyrics() -> None:
+    head = meta(3, b"Soft karaoke") + meta(1, b"@KMIDI KARAOKE FILE")
+    words = meta(3, b"Words") + meta(1, b"@TSong") + meta(1, b"\\La") + meta(1, b"/li ", 96)
+    voice = note(0, 60) + note(0, 62)
+    (sung,) = read(head, words, voice).score.tracks
+    assert [(lyric.time, lyric.text) for lyric in sung.lyrics] == [(0, "La"), (96, "li ")]
+    (sung,) = read(head, words, voice + meta(5, b"x")).score.tracks
+    assert [lyric.text for lyric in sung.lyrics] == ["x"]
+    (silent,) = read(words, voice).score.tracks
+    assert not len(silent.lyrics)
+
+
+def test_bank_121_makes_the_drum_channel_melodic() -> None:
+    assert [
+        part[:2] for part in parts(read(control(9, 0, 121) + program(9, 40) + note(9, 60)))
+    ] == [(40, False)]
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"DISP\x03\x00\x00\x00abc\x00", b"LIST\x04\x00\x00\x00INFO"]
+)
+def test_the_data_chunk_of_a_riff_file_is_found_between_others(before: bytes) -> None:
+    content = midi(note(0, 60) + END)
+    data = b"data" + len(content).to_bytes(4, "little") + content + b"\0" * (len(content) % 2)
+    chunks = b"RMID" + before + data + b"LIST\x04\x00\x00\x00INFO"
+    loaded = read_midi(b"RIFF" + len(chunks).to_bytes(4, "little") + chunks, name="it.rmi")
+    assert parts(loaded) == [(0, False, [(0, 96, 60)])]
+    assert loaded.repairs == ()
+
+
 def test_controllers_before_the_first_note_belong_to_its_program() -> None:
     track = control(0, 7, 90) + program(0, 5) + control(0, 64, 127) + note(0, 60)
     track += control(0, 64, 0) + program(0, 6) + control(0, 7, 50) + note(0, 61)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 _DRUM_CHANNEL = 9
 _BANK_MSB = 0
-_GM2_RHYTHM_BANK, _XG_SFX_BANK, _XG_DRUM_BANK = 120, 126, 127
+_GM2_RHYTHM_BANK, _GM2_MELODY_BANK = 120, 121
+_XG_SFX_BANK, _XG_DRUM_BANK = 126, 127
 _ROLAND, _GS_MODEL, _GS_SET = 0x41, 0x42, 0x12
 _YAMAHA, _XG_MODEL = 0x43, 0x4C
 _GS_USE_FOR_RHYTHM = 0x15
@@ -48,6 +49,9 @@ class Channels:
         if number != _BANK_MSB:
             return
         channel = self[port_channel]
+        if value == _GM2_MELODY_BANK and port_channel[1] == _DRUM_CHANNEL:
+            channel.is_drum = channel.is_drum_by_bank = False
+            return
         is_rhythm_bank = (
             value == _GM2_RHYTHM_BANK
             or (value == _XG_DRUM_BANK and not self._is_gs)

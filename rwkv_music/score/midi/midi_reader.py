@@ -79,8 +79,15 @@ def _read_strictly(midi: bytes, name: str | Path) -> "symusic.Score":
 
 def _unwrap_riff(content: bytes) -> bytes:
     """Return the MIDI data inside an .rmi file; any other content unchanged."""
-    if content[:4] == b"RIFF" and content[8:16] == b"RMIDdata":
-        return content[20:]
+    if content[:4] != b"RIFF" or content[8:12] != b"RMID":
+        return content
+    offset = 12
+    while offset + 8 <= len(content):
+        begin = offset + 8
+        end = begin + int.from_bytes(content[offset + 4 : begin], "little")
+        if content[offset : offset + 4] == b"data":
+            return content[begin:end]
+        offset = end + end % 2  # chunks begin at even offsets
     return content
 
 

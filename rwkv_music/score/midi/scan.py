@@ -145,7 +145,8 @@ def _data(event: bytes) -> list[tuple[bytes, bytes]]:
 def _check_meta(event: bytes) -> None:
     meta_type, data = event[1], event[3:]
     if _FIRST_TEXT <= meta_type <= _LAST_TEXT:
-        if meta_type == _LYRIC or not data.isascii():
+        is_karaoke = meta_type == _FIRST_TEXT and data[:2] == b"@K"
+        if meta_type == _LYRIC or is_karaoke or not data.isascii():
             raise _NotPlainError
     elif (
         (meta_type == _PORT and data != b"\x00")

@@ -5,7 +5,7 @@ port. A track that sets the program of a channel itself keeps it, though: files 
 parts have several tracks on one channel, each with its own program. The controllers "all sound
 off" and "all notes off" end notes. A note that never ends sounds to the end of its track. Text is
 decoded as `rwkv_music.score.text_decoding` says. Lyrics stay in the part whose notes they are sung
-to.
+to; in a karaoke file the text events are lyrics.
 """
 
 from collections import Counter, deque
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     import symusic
 
 _META, _SYSTEM_EXCLUSIVE = 0xFF, 0xF0
-_TEXTS = frozenset({0x03, 0x05, 0x06})
-"""Meta events: track name, lyric and marker."""
+_TEXTS = frozenset({0x01, 0x03, 0x05, 0x06})
+"""Meta events: text, track name, lyric and marker."""
+_KARAOKE = b"\xff\x01@K"
+"""Begins the text event that marks a karaoke file."""
 _ENDING_CONTROLLERS = frozenset(range(123, 128)) | {120}
 """All sound off, all notes off, and the mode changes that imply it."""
 _MIN_SUNG_FRACTION = 0.5
@@ -82,6 +84,8 @@ class _State:
     lyrics: "dict[int, list[symusic.TextMeta]]" = field(default_factory=dict)
     own_programs: dict[tuple[int, PortChannel], int] = field(default_factory=dict)
     """Programs that a track has set on a channel itself."""
+    is_karaoke: bool = False
+    """Whether lyrics are written as text events."""
     unended: Counter[int] = field(default_factory=Counter)
     num_notes: int = 0
 
@@ -91,7 +95,7 @@ def build_score(midi: ParsedMidi) -> BuiltScore:
     import symusic
 
     score = symusic.Score(midi.ticks_per_quarter)
-    state = _State(ports=[0] * len(midi.tracks))
+    state = _State(ports=[0] * len(midi.tracks), is_karaoke=_is_karaoke(midi))
     texts = _decoded(midi)
     for tick, _, track, _, event in _merged(midi):
         status = event[0]
@@ -127,6 +131,12 @@ def _merged(midi: ParsedMidi) -> list[tuple[int, bool, int, int, bytes]]:
     )
 
 
+def _is_karaoke(midi: ParsedMidi) -> bool:
+    """Whether text events are lyrics; they are not where there are lyric events as well."""
+    starts = {event[:4] for track in midi.tracks for _, event in track.events}
+    return _KARAOKE in starts and not any(start[:2] == b"\xff\x05" for start in starts)
+
+
 def _decoded(midi: ParsedMidi) -> dict[bytes, str]:
     """Return the texts of the file, which share an encoding."""
     texts = dict.fromkeys(
@@ -150,6 +160,10 @@ def _read_meta(
 
     data = event[2:]
     match event[1]:
+        case 0x01 if state.is_karaoke and data[:1] != b"@":  # karaoke; "@" begins a heading
+            syllable = texts[data].lstrip("/\\")  # signs for a new line and a new page
+            if syllable:
+                state.lyrics.setdefault(track, []).append(symusic.TextMeta(tick, syllable))
         case 0x03:  # track name
             state.names[track] = texts[data]
         case 0x05:  # lyric
