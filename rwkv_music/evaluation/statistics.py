@@ -48,7 +48,7 @@ def music_statistics(
     Raises:
         InputError: If the tick is not a bar line, or no note begins in those bars.
     """
-    lines = _lines_from(score, start_tick, num_bars)
+    lines = lines_from(score, start_tick, num_bars)
     end = int(lines[-1])
     notes = _pitched_notes(score)
     notes = notes[(notes[:, 0] >= start_tick) & (notes[:, 0] < end)]
@@ -74,9 +74,10 @@ def mean_statistics(rows: Sequence[MusicStatistics]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in table])) for name in table[0]}
 
 
-def _lines_from(
+def lines_from(
     score: "symusic.Score", start_tick: int, num_bars: int | None
 ) -> Int[np.ndarray, " lines"]:
+    """Return the ticks of the bar lines from one on, as many as `num_bars` bars have."""
     lines = bar_starts(score)
     if start_tick not in lines:
         raise InputError(f"tick {start_tick} is not a bar line of this score")
