@@ -58,4 +58,5 @@ def show(page: Page, widget: Any, names: tuple[str, ...], *, navigate: bool = Tr
 ROLL = (
     "notes", "bars", "beats", "signatures", "tempos", "parts", "summary", "ticks_per_quarter",
     "continuation_start", "height", "selection", "playback", "ended_playback", "volume", "sound_id",
+    "hidden_parts", "muted_parts",
 )  # fmt: skip

@@ -131,7 +131,7 @@ def playhead_tick(page: Page, roll: PianoRoll) -> float:
           return line.style.transform;
         }"""
     )
-    box = page.locator("canvas").bounding_box()
+    box = page.locator("canvas[role=img]").bounding_box()
     assert box is not None
     x = float(text.removeprefix("translateX(").removesuffix("px)"))
     end = int(np.frombuffer(roll.bars, dtype="<i4")[-1])
@@ -209,7 +209,7 @@ def test_a_loop_begins_again_without_a_gap(page: Page, playing: Any) -> None:
 
 def test_a_click_on_the_ruler_plays_from_there(page: Page, playing: Any) -> None:
     roll, player, _messages = playing
-    box = page.locator("canvas").bounding_box()
+    box = page.locator("canvas[role=img]").bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + 46 + (box["width"] - 52) / 2 + 4, box["y"] + 6)
     (message,) = page.evaluate("sent")

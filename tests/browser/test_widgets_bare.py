@@ -24,12 +24,12 @@ def roll_on(page: Page, **settings: Any) -> PianoRoll:
 
 
 def data(page: Page, name: str) -> str:
-    return page.locator("canvas").get_attribute(f"data-{name}") or ""
+    return page.locator("canvas[role=img]").get_attribute(f"data-{name}") or ""
 
 
 def tick_x(page: Page, tick: int) -> float:
     """Where a tick is on the page; the keyboard takes 46 pixels, the right margin 6."""
-    box = page.locator("canvas").bounding_box()
+    box = page.locator("canvas[role=img]").bounding_box()
     assert box is not None
     return box["x"] + 46 + (box["width"] - 52) * tick / (8 * BAR)
 
@@ -38,7 +38,7 @@ def test_every_note_is_drawn_and_the_picture_has_a_description(page: Page) -> No
     roll = roll_on(page, continuation_start=4 * BAR)
     assert int(data(page, "notes")) == roll.score.note_num()
     assert data(page, "seam") == str(4 * BAR)
-    label = page.locator("canvas").get_attribute("aria-label")
+    label = page.locator("canvas[role=img]").get_attribute("aria-label")
     assert label == roll.summary
     assert page.locator(".rwkv-roll-legend span").count() == 2
 
@@ -66,12 +66,12 @@ def test_hovering_names_the_note_and_the_labels_at_the_seam_are_below_all_notes(
 ) -> None:
     roll = roll_on(page, continuation_start=continuation_start)
     note = roll.score.tracks[0].notes[0]
-    box = page.locator("canvas").bounding_box()
+    box = page.locator("canvas[role=img]").bounding_box()
     assert box is not None
     pitches = [note.pitch for track in roll.score.tracks for note in track.notes]
     rows = max(pitches) + 2 - (min(pitches) - 2) + 1
-    row_height = (box["height"] - 26 - below) / rows
-    y = box["y"] + 26 + (max(pitches) + 2 - note.pitch + 0.5) * row_height
+    row_height = (box["height"] - 36 - below) / rows
+    y = box["y"] + 36 + (max(pitches) + 2 - note.pitch + 0.5) * row_height
     page.mouse.move(tick_x(page, note.time + note.duration // 2), y)
     said = page.locator("[role=status]").inner_text()
     assert f"({note.pitch}), velocity 80, bar 1, beat 1, part 0" in said
@@ -96,7 +96,7 @@ def test_ctrl_and_wheel_zoom_and_the_wheel_alone_scrolls_the_notebook(page: Page
 
 def test_keys_zoom_scroll_and_fit(page: Page) -> None:
     roll = roll_on(page)
-    page.locator("canvas").focus()
+    page.locator("canvas[role=img]").focus()
     for _ in range(8):
         page.keyboard.press("+")
     zoomed = int(data(page, "notes"))
@@ -122,7 +122,7 @@ def test_the_theme_is_followed(page: Page) -> None:
 
 def test_the_playhead_moves_and_hides_at_the_end(page: Page) -> None:
     roll = roll_on(page)
-    roll.show_playback("playing", from_tick=8 * BAR - 40)
+    roll.show_playback("playing", current_tick=8 * BAR - 40)
     page.evaluate(
         "(value) => { model.values.playback = value; model.fire('change:playback'); }",
         roll.playback,
@@ -135,7 +135,7 @@ def test_the_playhead_moves_and_hides_at_the_end(page: Page) -> None:
 
 def test_cleaning_up_leaves_no_listener(page: Page) -> None:
     roll_on(page)
-    assert page.evaluate("model.listeners()") == 6
+    assert page.evaluate("model.listeners()") == 8
     page.evaluate("cleanup()")
     assert page.evaluate("model.listeners()") == 0
 

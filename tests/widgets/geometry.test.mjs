@@ -4,9 +4,10 @@ import test from "node:test";
 
 import { axisTicks, smoothed, unpackPoints, valueRange } from "../../widgets/rwkv_music_widgets/static/chart.mjs";
 import {
-  NOTE_BYTES, PitchScale, TempoMap, TimeScale, isBlackKey, labelEvery, lowerBound, pitchName,
-  positionText, snap, unpackNotes, unpackTicks, visibleNotes,
+  NOTE_BYTES, RowScale, TempoMap, TimeScale, clockText, isBlackKey, labelEvery, lowerBound,
+  pitchName, positionText, secondsEvery, snap, soundingKeys, unpackNotes, unpackTicks, visibleNotes,
 } from "../../widgets/rwkv_music_widgets/static/geometry.mjs";
+import { afterSolo, toggled } from "../../widgets/rwkv_music_widgets/static/legend.mjs";
 
 function packed(rows) {
   const view = new DataView(new ArrayBuffer(rows.length * NOTE_BYTES));
@@ -23,7 +24,7 @@ test("packed notes come apart", () => {
   const notes = unpackNotes(packed([[0, 96, 60, 80, 0, 0], [96, 480, 72, 100, 3, 1]]));
   assert.equal(notes.count, 2);
   assert.deepEqual([...notes.onset], [0, 96]);
-  assert.deepEqual([notes.longest, notes.lowest, notes.highest], [480, 60, 72]);
+  assert.deepEqual([notes.longest, notes.lowest, notes.highest], [480, 60, 60]); // drums apart
   assert.deepEqual([notes.part[1], notes.isDrum[1], notes.velocity[1]], [3, 1, 100]);
 });
 
@@ -55,12 +56,43 @@ test("zooming keeps the tick under the pointer and stays inside the piece", () =
   assert.deepEqual([near.moved(9999, 960).last, near.moved(-9999, 960).first], [960, 0]);
 });
 
-test("high pitches are on top", () => {
-  const scale = new PitchScale(60, 69, 20, 120);
+test("high pitches are on top, with two rows above and below", () => {
+  const scale = new RowScale({ lowest: 62, highest: 67, drumKeys: [] }, 20, 120);
   assert.equal(scale.rowHeight, 10);
   assert.equal(scale.toY(69), 20);
-  assert.equal(scale.toPitch(25), 69);
-  assert.equal(scale.toPitch(119), 60);
+  assert.deepEqual(scale.toRow(25), { pitch: 69, isDrum: false });
+  assert.deepEqual(scale.toRow(119), { pitch: 60, isDrum: false });
+});
+
+test("drums have a lane of their own below the pitches, the kick at its bottom", () => {
+  const scale = new RowScale({ lowest: 62, highest: 66, drumKeys: [36, 38, 42] }, 0, 125);
+  assert.equal(scale.rowHeight, 10); // 9 pitches, half a row, 3 drums
+  assert.deepEqual([scale.toY(42, true), scale.toY(36, true)], [95, 115]);
+  assert.deepEqual(scale.toRow(96), { pitch: 42, isDrum: true });
+  assert.deepEqual(scale.toRow(124), { pitch: 36, isDrum: true });
+  assert.equal(scale.toRow(92), null);
+  const alone = new RowScale({ lowest: 127, highest: 0, drumKeys: [36, 38] }, 0, 20);
+  assert.deepEqual([alone.rowHeight, alone.toY(38, true)], [10, 0]);
+  assert.deepEqual(unpackNotes(packed([[0, 9, 38, 80, 0, 1], [9, 9, 36, 80, 0, 1]])).drumKeys, [36, 38]);
+});
+
+test("seconds are labelled at round distances", () => {
+  assert.deepEqual([200, 60, 31, 5, 0.01].map((each) => secondsEvery(each)), [0.5, 1, 2, 15, 600]);
+  assert.deepEqual([0, 5, 65, 2.5].map(clockText), ["0:00", "0:05", "1:05", "0:02.5"]);
+});
+
+test("the keys that sound at a tick are known, drums apart", () => {
+  const notes = unpackNotes(packed([[0, 100, 60, 80, 0, 0], [50, 10, 36, 80, 1, 1], [60, 9, 62, 80, 2, 0]]));
+  assert.deepEqual([...soundingKeys(notes, 55)], [60, -36]);
+  assert.deepEqual([...soundingKeys(notes, 55, (part) => part === 0)], [-36]);
+  assert.deepEqual([...soundingKeys(notes, 60)], [60, 62]);
+});
+
+test("solo mutes the others, and once more hears all", () => {
+  assert.deepEqual(afterSolo([], 1, 3), [0, 2]);
+  assert.deepEqual(afterSolo([0, 2], 1, 3), []);
+  assert.deepEqual(afterSolo([0, 2], 0, 3), [1, 2]);
+  assert.deepEqual([toggled([2], 0), toggled([0, 2], 2)], [[0, 2], [0]]);
 });
 
 test("labels thin out by powers of two", () => {

@@ -18,7 +18,7 @@ from tests.music import BAR, tune
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize(("name", "tests"), [("geometry", 13), ("file_table", 4), ("theme", 4)])
+@pytest.mark.parametrize(("name", "tests"), [("geometry", 17), ("file_table", 4), ("theme", 4)])
 def test_the_javascript_passes_its_own_tests_in_node(name: str, tests: int) -> None:
     node = shutil.which("node")
     if node is None:

@@ -80,6 +80,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         roll.observe(self._on_end, names=["ended_playback"])
         roll.on_toggle_playback(lambda: self._run(self.toggle))
         roll.on_play_from(lambda tick: self._run(lambda: self.play_ticks(tick, None)))
+        roll.observe(lambda _change: self._run(self._play_again), names=["muted_parts"])
         roll.volume = self.settings.volume.value
         self.settings.on_volume(self._set_volume)
         self.settings.on_change(lambda: self._run(self._play_again))
@@ -118,7 +119,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if len(selection) == 2:
             self.play_ticks(int(selection[0]), int(selection[1]))
         else:
-            self.play_ticks(_first_onset(self.roll.score), None)
+            self.play_ticks(_first_onset(self.roll.audible_score()), None)
 
     def play_new(self) -> None:
         """Play the continuation, from one beat before it.
@@ -142,7 +143,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         Raises:
             InputError: If no note is in the range.
         """
-        score = self.roll.score
+        score = self.roll.audible_score()
         if not score.note_num():
             raise InputError("there is no music to play: choose a prompt first")
         if not _has_notes(score, start, stop):
@@ -245,11 +246,12 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
 
     def _play_again(self) -> None:
         """Apply settings that changed while playing."""
-        if self._state == "playing" and self.roll.score.note_num():
-            start, stop = self._range
-            current = start if self.settings.loop.value else self._current_tick()
-            if _has_notes(self.roll.score, current, stop):
-                self.play_ticks(current, stop)
+        if self._state != "playing":
+            return
+        start, stop = self._range
+        current = start if self.settings.loop.value else self._current_tick()
+        if _has_notes(self.roll.audible_score(), current, stop):
+            self.play_ticks(current, stop)
 
     def _on_end(self, change: dict[str, Any]) -> None:
         """Note that the playhead has reached the end; a later playback is not affected."""

@@ -72,6 +72,10 @@ class PianoRoll(anywidget.AnyWidget):
     playback = traitlets.Dict(_STOPPED).tag(sync=True)
     ended_playback = traitlets.Int(0).tag(sync=True)
     """`playback["count"]` of the playback whose playhead has reached its end."""
+    hidden_parts: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    """Indices of the parts that are not drawn."""
+    muted_parts: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    """Indices of the parts that are not played."""
     volume = traitlets.Float(0.8).tag(sync=True)
     sound_id = traitlets.Unicode().tag(sync=True)
     """Tells the sound of this roll from that of others on the page."""
@@ -108,6 +112,7 @@ class PianoRoll(anywidget.AnyWidget):
             self.bars, self.beats = bars, beats
             self.signatures, self.tempos = signature_rows(score), tempo_rows(score)
             self.parts = part_names(score)
+            self.hidden_parts = self.muted_parts = []
             self.summary = summary(score, continuation_start)
             self.ticks_per_quarter = score.ticks_per_quarter
             self.continuation_start = -1 if continuation_start is None else continuation_start
@@ -118,6 +123,22 @@ class PianoRoll(anywidget.AnyWidget):
 
     def _ipython_display_(self) -> None:
         self._picture.display()
+
+    def audible_score(self) -> symusic.Score:
+        """Return the score without the muted parts.
+
+        Raises:
+            InputError: If all parts are muted.
+        """
+        muted = set(self.muted_parts)
+        if not muted:
+            return self.score
+        tracks = [track for index, track in enumerate(self.score.tracks) if index not in muted]
+        if not tracks:
+            raise InputError("all parts are muted: unmute one to hear it")
+        score = self.score.copy()
+        score.tracks = type(score.tracks)(tracks)
+        return score
 
     def show_playback(
         self,

@@ -1,16 +1,19 @@
 // Draws the piano roll on a canvas: rows, lines, notes, keys, ruler, seam, selection.
 
-import { isBlackKey, labelEvery, pitchName, visibleNotes } from "./geometry.mjs";
-import { PART_COLORS, noteColor } from "./theme.mjs";
+import { drumName } from "./drum_names.mjs";
+import { clockText, isBlackKey, labelEvery, pitchName, secondsEvery } from "./geometry.mjs";
+import { KEY_WIDTH, drawNotes } from "./note_drawing.mjs";
 
-export const KEY_WIDTH = 46;
-export const RULER_HEIGHT = 26;
+export const RULER_HEIGHT = 36;
+const LABEL_TOP = 16; // the line above has time signatures and seconds
+const FREE_OF_SIGNATURES = 34;
 export const SEAM_LABEL_HEIGHT = 16;
 
 /**
  * @param {CanvasRenderingContext2D} pen already scaled to CSS pixels
- * @param {object} score notes, bars, beats, signatures, seam
- * @param {object} view width, height, time (TimeScale), pitch (PitchScale), colors, selection
+ * @param {object} score notes, bars, beats, signatures, tempo, seam
+ * @param {object} view width, height, ratio, time (TimeScale), rows (RowScale), colors, selection,
+ *   hidden and muted (sets of parts), lit (keys that sound)
  * @returns {number} number of notes drawn
  */
 export function drawRoll(pen, score, view) {
@@ -33,11 +36,15 @@ export function drawRoll(pen, score, view) {
   return drawn;
 }
 
-function drawRows(pen, { width, pitch, colors }) {
+function drawRows(pen, { width, rows, colors }) {
   pen.fillStyle = colors.blackRow;
-  for (let row = pitch.lowest; row <= pitch.highest; row += 1) {
-    if (isBlackKey(row)) pen.fillRect(KEY_WIDTH, pitch.toY(row), width, pitch.rowHeight);
+  for (let row = rows.lowest; rows.hasPitches && row <= rows.highest; row += 1) {
+    if (isBlackKey(row)) pen.fillRect(KEY_WIDTH, rows.toY(row), width, rows.rowHeight);
   }
+  pen.fillStyle = colors.lane;
+  rows.drumKeys.forEach((key, index) => {
+    if (index % 2 === 0) pen.fillRect(KEY_WIDTH, rows.toY(key, true), width, rows.rowHeight);
+  });
 }
 
 function drawTint(pen, score, { time, width, height, colors }) {
@@ -74,49 +81,6 @@ function drawLines(pen, score, { time, height, colors }) {
   }
 }
 
-function drawNotes(pen, { notes }, { time, pitch, colors }) {
-  const [first, stop] = visibleNotes(notes, time.first, time.last);
-  const gap = pitch.rowHeight > 5 ? 1 : 0;
-  // Right edge of what is drawn in each row: narrow notes on the same pixel are drawn once.
-  const covered = new Float32Array(128).fill(-1);
-  let drawn = 0;
-  let color = "";
-  for (let i = first; i < stop; i += 1) {
-    const end = time.toX(notes.onset[i] + notes.duration[i]);
-    if (end < KEY_WIDTH) continue;
-    drawn += 1;
-    const key = notes.pitch[i];
-    if (end < covered[key] + 0.5) continue;
-    const x = time.toX(notes.onset[i]);
-    const right = x + Math.max(1.5, end - x - 1);
-    if (right - x < 2) covered[key] = right;
-    const wanted = noteColor(notes.part[i], notes.velocity[i], colors.dark);
-    if (wanted !== color) {
-      color = wanted;
-      pen.fillStyle = color; // the canvas parses the text each time
-    }
-    const y = pitch.toY(key);
-    if (notes.isDrum[i]) drawDiamond(pen, x, y, pitch.rowHeight);
-    else pen.fillRect(x, y + gap / 2, right - x, pitch.rowHeight - gap);
-    if (notes.part[i] >= PART_COLORS.length && pitch.rowHeight > 5 && right - x > 4) {
-      pen.fillStyle = colors.background; // a stripe tells it from the part with the same hue
-      pen.fillRect(x + 1, y + pitch.rowHeight / 2 - 1, right - x - 2, 2);
-      color = "";
-    }
-  }
-  return drawn;
-}
-
-function drawDiamond(pen, x, y, size) {
-  const half = Math.max(2, size / 2);
-  pen.beginPath();
-  pen.moveTo(x, y + size / 2 - half);
-  pen.lineTo(x + half, y + size / 2);
-  pen.lineTo(x, y + size / 2 + half);
-  pen.lineTo(x - half, y + size / 2);
-  pen.fill();
-}
-
 function drawRuler(pen, score, { time, width, colors }) {
   pen.fillStyle = colors.background;
   pen.fillRect(KEY_WIDTH, 0, width - KEY_WIDTH, RULER_HEIGHT - 8);
@@ -129,13 +93,29 @@ function drawRuler(pen, score, { time, width, colors }) {
   const every = labelEvery(perBar);
   for (let bar = 0; bar < bars.length - 1; bar += every) {
     const x = time.toX(bars[bar]);
-    if (x >= KEY_WIDTH - 1 && x < width - 12) pen.fillText(`${bar + 1}`, x + 4, 5);
+    if (x >= KEY_WIDTH - 1 && x < width - 12) pen.fillText(`${bar + 1}`, x + 4, LABEL_TOP);
   }
-  pen.fillStyle = colors.faint;
-  pen.font = "italic 10px sans-serif";
+  pen.font = "bold 10px sans-serif";
+  const taken = [];
   for (const [tick, text] of score.signatures) {
     const x = time.toX(tick);
-    if (x >= KEY_WIDTH - 1 && x < width - 24) pen.fillText(text, x + 20, 6);
+    if (x < KEY_WIDTH - 1 || x > width - 24) continue;
+    if (taken.some((other) => Math.abs(other - x) < FREE_OF_SIGNATURES)) continue;
+    pen.fillText(text, x + 4, 3);
+    taken.push(x);
+  }
+  drawSeconds(pen, score, { time, width, colors }, taken);
+}
+
+function drawSeconds(pen, { tempo }, { time, width, colors }, taken) {
+  const [start, end] = [tempo.toSeconds(time.first), tempo.toSeconds(time.last)];
+  const step = secondsEvery((time.right - time.left) / Math.max(0.001, end - start));
+  pen.fillStyle = colors.faint;
+  pen.font = "9px sans-serif";
+  for (let mark = Math.ceil(start / step) * step; mark <= end; mark += step) {
+    const x = time.toX(tempo.toTick(mark));
+    if (x > width - 28 || taken.some((other) => x > other - 30 && x < other + 30)) continue;
+    pen.fillText(clockText(mark), x + 4, 4);
   }
 }
 
@@ -178,25 +158,41 @@ function drawSelection(pen, { time, height, colors, selection }) {
   verticalLine(pen, right, RULER_HEIGHT - 8, height);
 }
 
-function drawKeys(pen, { height, pitch, colors }) {
+/** Draw the keyboard and the names of the drums; keys that sound are lit. */
+export function drawKeys(pen, { height, rows, colors, lit }) {
   pen.fillStyle = colors.background;
   pen.fillRect(0, 0, KEY_WIDTH, height);
-  for (let row = pitch.lowest; row <= pitch.highest; row += 1) {
-    const y = pitch.toY(row);
-    pen.fillStyle = colors.whiteKey;
-    pen.fillRect(0, y, KEY_WIDTH - 3, pitch.rowHeight);
+  const size = rows.rowHeight;
+  for (let row = rows.lowest; rows.hasPitches && row <= rows.highest; row += 1) {
+    const y = rows.toY(row);
+    pen.fillStyle = lit.has(row) ? colors.litKey : colors.whiteKey;
+    pen.fillRect(0, y, KEY_WIDTH - 3, size);
     if (isBlackKey(row)) {
-      pen.fillStyle = colors.blackKey;
-      pen.fillRect(0, y, (KEY_WIDTH - 3) * 0.55, pitch.rowHeight);
+      pen.fillStyle = lit.has(row) ? colors.litKey : colors.blackKey;
+      pen.fillRect(0, y, (KEY_WIDTH - 3) * 0.55, size);
     }
   }
   pen.fillStyle = colors.keyText;
-  pen.font = `${Math.min(10, Math.max(8, pitch.rowHeight))}px sans-serif`;
+  pen.font = `${Math.min(10, Math.max(8, size))}px sans-serif`;
   pen.textAlign = "right";
   pen.textBaseline = "middle";
-  for (let row = pitch.lowest; row <= pitch.highest; row += 1) {
-    if (row % 12 === 0) {
-      pen.fillText(pitchName(row), KEY_WIDTH - 6, pitch.toY(row) + pitch.rowHeight / 2);
-    }
+  for (let row = rows.lowest; rows.hasPitches && row <= rows.highest; row += 1) {
+    if (row % 12 === 0) pen.fillText(pitchName(row), KEY_WIDTH - 6, rows.toY(row) + size / 2);
   }
+  drawDrumNames(pen, { rows, colors, lit });
+}
+
+function drawDrumNames(pen, { rows, colors, lit }) {
+  const size = rows.rowHeight;
+  pen.font = `${Math.min(9, Math.max(7, size))}px sans-serif`;
+  const every = labelEvery(size, 7);
+  rows.drumKeys.forEach((key, index) => {
+    const y = rows.toY(key, true);
+    if (lit.has(-key)) {
+      pen.fillStyle = colors.litKey;
+      pen.fillRect(0, y, KEY_WIDTH - 3, size);
+    }
+    pen.fillStyle = lit.has(-key) ? colors.keyText : colors.drumText;
+    if (index % every === 0) pen.fillText(drumName(key), KEY_WIDTH - 5, y + size / 2, KEY_WIDTH - 6);
+  });
 }

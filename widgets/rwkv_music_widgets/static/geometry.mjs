@@ -20,7 +20,9 @@ export function unpackNotes(view) {
     longest: 0,
     lowest: 127,
     highest: 0,
+    drumKeys: [],
   };
+  const isDrumKey = new Uint8Array(128);
   for (let i = 0; i < count; i += 1) {
     const at = i * NOTE_BYTES;
     notes.onset[i] = view.getUint32(at, true);
@@ -30,9 +32,14 @@ export function unpackNotes(view) {
     notes.part[i] = view.getUint8(at + 10);
     notes.isDrum[i] = view.getUint8(at + 11);
     notes.longest = Math.max(notes.longest, notes.duration[i]);
-    notes.lowest = Math.min(notes.lowest, notes.pitch[i]);
-    notes.highest = Math.max(notes.highest, notes.pitch[i]);
+    if (notes.isDrum[i]) {
+      isDrumKey[notes.pitch[i]] = 1;
+    } else {
+      notes.lowest = Math.min(notes.lowest, notes.pitch[i]);
+      notes.highest = Math.max(notes.highest, notes.pitch[i]);
+    }
   }
+  isDrumKey.forEach((isUsed, key) => isUsed && notes.drumKeys.push(key));
   return notes;
 }
 
@@ -94,20 +101,67 @@ export class TimeScale {
   }
 }
 
-/** Maps pitches to pixels, high ones on top. */
-export class PitchScale {
-  constructor(lowest, highest, top, bottom) {
-    this.lowest = lowest;
-    this.highest = highest;
+const LANE_GAP_ROWS = 0.5;
+
+/** Maps notes to rows: pitches with high ones on top, and below them a lane with a row per drum. */
+export class RowScale {
+  /** @param {{lowest: number, highest: number, drumKeys: number[]}} notes */
+  constructor({ lowest, highest, drumKeys }, top, bottom) {
+    this.drumKeys = drumKeys;
+    this.hasPitches = lowest <= highest || !drumKeys.length;
+    [this.lowest, this.highest] = lowest <= highest ? [lowest, highest] : [55, 65];
+    this.lowest = Math.max(0, this.lowest - 2);
+    this.highest = Math.min(127, this.highest + 2);
     this.top = top;
-    this.rowHeight = (bottom - top) / (highest - lowest + 1);
+    const pitches = this.hasPitches ? this.highest - this.lowest + 1 : 0;
+    this.laneRow = pitches + (pitches && drumKeys.length ? LANE_GAP_ROWS : 0);
+    this.rowHeight = (bottom - top) / (this.laneRow + drumKeys.length);
   }
-  toY(pitch) {
-    return this.top + (this.highest - pitch) * this.rowHeight;
+  get laneY() {
+    return this.top + this.laneRow * this.rowHeight;
   }
-  toPitch(y) {
-    return this.highest - Math.floor((y - this.top) / this.rowHeight);
+  toY(pitch, isDrum = false) {
+    if (!isDrum) return this.top + (this.highest - pitch) * this.rowHeight;
+    const fromBottom = lowerBound(this.drumKeys, pitch);
+    return this.laneY + (this.drumKeys.length - 1 - fromBottom) * this.rowHeight;
   }
+  /** Return the pitch at a pixel and whether it is in the drum lane; null between the two. */
+  toRow(y) {
+    if (y >= this.laneY && this.drumKeys.length) {
+      const fromTop = Math.floor((y - this.laneY) / this.rowHeight);
+      const pitch = this.drumKeys[this.drumKeys.length - 1 - fromTop];
+      return pitch === undefined ? null : { pitch, isDrum: true };
+    }
+    const pitch = this.highest - Math.floor((y - this.top) / this.rowHeight);
+    return this.hasPitches && pitch >= this.lowest ? { pitch, isDrum: false } : null;
+  }
+}
+
+const SECOND_STEPS = [0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
+
+/** Return the distance of the labels of seconds that keeps them `room` pixels apart. */
+export function secondsEvery(pixelsPerSecond, room = 60) {
+  const fitting = SECOND_STEPS.find((step) => step * pixelsPerSecond >= room);
+  return fitting ?? SECOND_STEPS[SECOND_STEPS.length - 1];
+}
+
+/** Return a time as "1:05", or "0:00.5" where seconds are divided. */
+export function clockText(seconds) {
+  const rest = seconds % 60;
+  const text = Number.isInteger(rest) ? String(rest) : rest.toFixed(1);
+  return `${Math.floor(seconds / 60)}:${rest < 10 ? "0" : ""}${text}`;
+}
+
+/** Return the pitches that sound at a tick, those of drums as negative numbers. */
+export function soundingKeys(notes, tick, isHidden = () => false) {
+  const keys = new Set();
+  const [first, stop] = visibleNotes(notes, tick, tick);
+  for (let i = first; i < stop; i += 1) {
+    if (notes.onset[i] <= tick && tick < notes.onset[i] + notes.duration[i]) {
+      if (!isHidden(notes.part[i])) keys.add(notes.isDrum[i] ? -notes.pitch[i] : notes.pitch[i]);
+    }
+  }
+  return keys;
 }
 
 /** Label every n-th bar so that labels stand at least `room` pixels apart; n is a power of two. */

@@ -1,13 +1,18 @@
 // Piano roll widget: connects the model to the canvas, the pointer and the keyboard.
 
-import { KEY_WIDTH, RULER_HEIGHT, SEAM_LABEL_HEIGHT, drawRoll } from "./drawing.mjs";
+import { RULER_HEIGHT, SEAM_LABEL_HEIGHT, drawRoll } from "./drawing.mjs";
 import {
-  PitchScale, TempoMap, TimeScale, lowerBound, pitchName, positionText, snap, unpackNotes, unpackTicks,
-  visibleNotes,
+  RowScale, TempoMap, TimeScale, lowerBound, pitchName, positionText, snap, unpackNotes,
+  unpackTicks, visibleNotes,
 } from "./geometry.mjs";
+import { drumName } from "./drum_names.mjs";
 import { guardKeys } from "./keys.mjs";
-import { attachSound, sharedSound } from "./sound.mjs";
-import { noteColor, onThemeChange, themeColors } from "./theme.mjs";
+import { drawLegend } from "./legend.mjs";
+import { KEY_WIDTH } from "./note_drawing.mjs";
+import { Overview } from "./overview.mjs";
+import { PlaybackFollower } from "./playback_follower.mjs";
+import { attachSound } from "./sound.mjs";
+import { onThemeChange, themeColors } from "./theme.mjs";
 
 const SHORTEST_QUARTERS = 2;
 const DRAG_PIXELS = 4;
@@ -15,6 +20,9 @@ const DRAG_PIXELS = 4;
 class PianoRollView {
   constructor(model, el) {
     this.model = model;
+    this.lit = new Set();
+    this.playback = new PlaybackFollower(this);
+    this.focused = -1; // index of the note that the keys , and . have reached
     this.build(el);
     this.cleanups = [onThemeChange(() => this.draw())];
     const resize = new ResizeObserver(() => this.draw());
@@ -40,7 +48,12 @@ class PianoRollView {
     this.status.className = "rwkv-roll-status";
     this.status.setAttribute("role", "status");
     this.frame.append(this.canvas, this.playhead);
-    el.append(this.legend, this.frame, this.status);
+    this.overview = new Overview((share) => {
+      const middle = (this.time.first + this.time.last) / 2;
+      this.time = this.time.moved(share * this.end - middle, this.end);
+      this.draw();
+    });
+    el.append(this.legend, this.frame, this.overview.canvas, this.status);
   }
 
   on(target, event, handle, options) {
@@ -49,18 +62,22 @@ class PianoRollView {
   }
 
   listen() {
-    const model = this.model;
-    const score = () => this.readScore();
-    const play = () => this.followPlayback();
-    const select = () => this.draw();
-    model.on("change:notes", score);
-    model.on("change:playback", play);
-    model.on("change:selection", select);
-    this.cleanups.push(() => {
-      model.off("change:notes", score);
-      model.off("change:playback", play);
-      model.off("change:selection", select);
-    });
+    const parts = () => {
+      drawLegend(this.legend, this.model);
+      this.draw();
+    };
+    const handlers = {
+      "change:notes": () => this.readScore(),
+      "change:playback": () => this.playback.follow(),
+      "change:selection": () => this.draw(),
+      "change:hidden_parts": parts,
+      "change:muted_parts": parts,
+    };
+    for (const [event, handle] of Object.entries(handlers)) {
+      this.model.on(event, handle);
+      this.cleanups.push(() => this.model.off(event, handle));
+    }
+    this.cleanups.push(guardKeys(this.legend));
     this.on(this.canvas, "wheel", (event) => this.wheel(event), { passive: false });
     this.on(this.canvas, "pointerdown", (event) => this.press(event));
     this.on(this.canvas, "pointermove", (event) => this.move(event));
@@ -79,27 +96,18 @@ class PianoRollView {
       bars: unpackTicks(model.get("bars")),
       beats: unpackTicks(model.get("beats")),
       signatures: model.get("signatures"),
+      tempo: new TempoMap(model.get("tempos")),
       ticksPerQuarter: model.get("ticks_per_quarter"),
       seam: seam < 0 ? null : seam,
     };
     this.end = Math.max(1, this.score.bars[this.score.bars.length - 1] ?? 1);
-    this.tempo = new TempoMap(model.get("tempos"));
+    this.tempo = this.score.tempo;
     this.canvas.setAttribute("aria-label", model.get("summary"));
-    this.drawLegend();
+    drawLegend(this.legend, model);
+    this.overview.forget();
+    this.focused = -1;
     this.fit();
-    this.followPlayback();
-  }
-
-  drawLegend() {
-    this.legend.replaceChildren(
-      ...this.model.get("parts").map((name, part) => {
-        const entry = document.createElement("span");
-        const swatch = document.createElement("i");
-        swatch.style.background = noteColor(part, 100, themeColors().dark);
-        entry.append(swatch, name);
-        return entry;
-      }),
-    );
+    this.playback.follow();
   }
 
   fit() {
@@ -129,29 +137,33 @@ class PianoRollView {
     this.canvas.height = Math.round(height * ratio);
     this.canvas.style.height = `${height}px`;
     this.time = new TimeScale(this.time.first, this.time.last, KEY_WIDTH, width - 6);
-    const { lowest, highest, count } = this.score.notes;
-    const [low, high] = count ? [lowest, highest] : [55, 65];
     // The labels at the seam are below all notes.
     const bottom = this.score.seam === null ? height : height - SEAM_LABEL_HEIGHT;
-    this.pitch = new PitchScale(Math.max(0, low - 2), Math.min(127, high + 2), RULER_HEIGHT, bottom);
+    this.rows = new RowScale(this.score.notes, RULER_HEIGHT, bottom);
     const colors = themeColors();
     const pen = this.canvas.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const chosen = this.dragged ?? this.model.get("selection");
     const selection = chosen && chosen.length === 2 ? chosen : null;
-    const view = { width, height, time: this.time, pitch: this.pitch, colors, selection };
-    const drawn = drawRoll(pen, this.score, view);
+    this.view = {
+      width, height, ratio, time: this.time, rows: this.rows, colors, selection, lit: this.lit,
+      hidden: new Set(this.model.get("hidden_parts")),
+      muted: new Set(this.model.get("muted_parts")),
+    };
+    const drawn = drawRoll(pen, this.score, this.view);
+    this.drawFocus(pen, colors);
+    this.overview.draw(this.score.notes, this.time, this.end, width, colors);
     this.playhead.style.background = colors.playhead;
     this.playhead.style.height = `${height}px`;
     Object.assign(this.canvas.dataset, {
       notes: drawn,
-      total: count,
+      total: this.score.notes.count,
       seam: this.score.seam ?? "",
       theme: colors.dark ? "dark" : "light",
     });
     if (this.theme !== colors.dark) {
       this.theme = colors.dark;
-      this.drawLegend();
+      drawLegend(this.legend, this.model);
     }
   }
 
@@ -232,18 +244,70 @@ class PianoRollView {
 
   hover(x, y) {
     const tick = this.time.toTick(x);
-    const pitch = this.pitch.toPitch(y);
-    const { notes, bars, beats } = this.score;
+    const row = this.rows.toRow(y);
+    const { notes } = this.score;
     const [first, stop] = visibleNotes(notes, tick, tick);
-    for (let i = stop - 1; i >= first; i -= 1) {
-      if (notes.pitch[i] === pitch && tick < notes.onset[i] + notes.duration[i]) {
-        const part = this.model.get("parts")[notes.part[i]];
-        const where = positionText(notes.onset[i], bars, beats);
-        this.showStatus(`${pitchName(pitch)} (${pitch}), velocity ${notes.velocity[i]}, ${where}, ${part}`);
+    for (let i = stop - 1; row && i >= first; i -= 1) {
+      const isHere = notes.pitch[i] === row.pitch && Boolean(notes.isDrum[i]) === row.isDrum;
+      if (isHere && tick < notes.onset[i] + notes.duration[i] && !this.isHidden(notes.part[i])) {
+        this.showStatus(this.describe(i));
         return;
       }
     }
     this.showStatus("");
+  }
+
+  isHidden(part) {
+    return this.model.get("hidden_parts").includes(part);
+  }
+
+  /** Return a note in words, such as "C4 (60), velocity 80, bar 1, beat 1, Violin". */
+  describe(i) {
+    const { notes, bars, beats } = this.score;
+    const pitch = notes.pitch[i];
+    const name = notes.isDrum[i] ? drumName(pitch) : pitchName(pitch);
+    const where = positionText(notes.onset[i], bars, beats);
+    const part = this.model.get("parts")[notes.part[i]];
+    return `${name} (${pitch}), velocity ${notes.velocity[i]}, ${where}, ${part}`;
+  }
+
+  /** Move the note cursor, for readers who do not use a pointer. */
+  focusNote(step) {
+    const { notes } = this.score;
+    let next = this.focused < 0 && step < 0 ? notes.count : this.focused;
+    do next += step;
+    while (next >= 0 && next < notes.count && this.isHidden(notes.part[next]));
+    if (next < 0 || next >= notes.count) return;
+    this.focused = next;
+    const onset = notes.onset[next];
+    if (onset < this.time.first || onset >= this.time.last) {
+      this.time = this.time.moved(onset - this.time.first, this.end);
+    }
+    this.showStatus(this.describe(next));
+  }
+
+  drawFocus(pen, colors) {
+    const { notes } = this.score;
+    if (this.focused < 0 || this.focused >= notes.count) return;
+    const onset = notes.onset[this.focused];
+    const x = this.time.toX(onset);
+    if (x < KEY_WIDTH) return;
+    const width = Math.max(4, this.time.toX(onset + notes.duration[this.focused]) - x);
+    const y = this.rows.toY(notes.pitch[this.focused], notes.isDrum[this.focused]);
+    pen.strokeStyle = colors.text;
+    pen.lineWidth = 2;
+    pen.strokeRect(x - 1, y - 1, width + 1, this.rows.rowHeight + 2);
+  }
+
+  /** Put an edge of the selection at the note cursor. */
+  selectToFocus(isEnd) {
+    const { notes } = this.score;
+    if (this.focused < 0) return;
+    const onset = notes.onset[this.focused];
+    const edge = isEnd ? onset + notes.duration[this.focused] : onset;
+    const [from, to] = this.model.get("selection").length ? this.model.get("selection") : [0, this.end];
+    const chosen = isEnd ? [Math.min(from, onset), edge] : [edge, Math.max(to, edge + 1)];
+    this.select(chosen);
   }
 
   showStatus(text) {
@@ -262,6 +326,10 @@ class PianoRollView {
       "=": () => this.zoom(1.25, middle),
       "-": () => this.zoom(0.8, middle),
       0: () => this.fit(),
+      ",": () => this.focusNote(-1),
+      ".": () => this.focusNote(1),
+      "[": () => this.selectToFocus(false),
+      "]": () => this.selectToFocus(true),
       " ": () => this.model.send({ type: "toggle playback" }),
     };
     const act = actions[event.key];
@@ -271,62 +339,8 @@ class PianoRollView {
     this.draw();
   }
 
-  // Playback: Python sends the state, the position and the sound; the playhead follows the sound.
-
-  followPlayback() {
-    const playback = this.model.get("playback");
-    cancelAnimationFrame(this.frameRequest);
-    this.canvas.dataset.playing = String(playback.state === "playing");
-    if (playback.state === "playing") this.followSound(playback);
-    else if (playback.state === "stopped") this.playhead.hidden = true;
-    else this.showPlayhead(this.heardTick(playback) ?? playback.current_tick);
-  }
-
-  /** Return the tick that is heard, null before the sound begins. */
-  heardTick({ from_tick: from, speed, seconds: length, loop, sound }) {
-    const player = sharedSound().players.get(this.model.get("sound_id"));
-    const heard = sound ? player?.heardSeconds() : null;
-    if (heard === null || heard === undefined) return null;
-    const seconds = loop ? heard % length : heard;
-    return this.tempo.toTick(this.tempo.toSeconds(from) + seconds * speed);
-  }
-
-  followSound(playback) {
-    const { current_tick: from, sound, count, speed } = playback;
-    const last = playback.stop_tick >= 0 ? playback.stop_tick : this.end;
-    const began = performance.now();
-    const offset = this.tempo.toSeconds(from);
-    const elapsedTick = () =>
-      this.tempo.toTick(offset + (speed * (performance.now() - began)) / 1000);
-    const follow = () => {
-      const tick = sound ? (this.heardTick(playback) ?? from) : elapsedTick();
-      const hasEnded = sound ? this.model.get("ended_playback") === count : tick >= last;
-      if (hasEnded) {
-        this.playhead.hidden = true;
-        this.canvas.dataset.playing = "false";
-        if (!sound) {
-          this.model.set("ended_playback", count);
-          this.model.save_changes();
-        }
-        return;
-      }
-      this.showPlayhead(Math.min(tick, last));
-      this.frameRequest = requestAnimationFrame(follow);
-    };
-    follow();
-  }
-
-  showPlayhead(tick) {
-    if (tick > this.time.last || tick < this.time.first) {
-      this.time = this.time.moved(tick - this.time.first, this.end);
-      this.draw();
-    }
-    this.playhead.hidden = false;
-    this.playhead.style.transform = `translateX(${this.time.toX(tick)}px)`;
-  }
-
   destroy() {
-    cancelAnimationFrame(this.frameRequest);
+    this.playback.stop();
     cancelAnimationFrame(this.drawRequest);
     for (const cleanup of this.cleanups) cleanup();
   }

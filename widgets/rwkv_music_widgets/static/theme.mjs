@@ -37,6 +37,9 @@ export function themeColors() {
     whiteKey: dark ? "#c9ced4" : "#fdfdfd",
     blackKey: dark ? "#33383f" : "#4a4f55",
     keyText: "#2a2e33",
+    litKey: dark ? "#ff8a65" : "#e8590c",
+    lane: dark ? "#1a2530" : "#eef4fa",
+    drumText: dark ? "#b9c2cc" : "#4a5057",
     seam: dark ? "#f2b134" : "#b36b00",
     tint: dark ? "rgba(242,177,52,0.09)" : "rgba(230,159,0,0.10)",
     selection: dark ? "rgba(86,180,233,0.22)" : "rgba(0,114,178,0.14)",
@@ -86,27 +89,38 @@ function lightnessFor(hue, saturation, wanted, dark) {
   return dark ? high : low;
 }
 
-const noteColors = new Map();
+const noteShades = new Map();
+
+/** Return hue, saturation and lightness of a note: the part's hue, stronger for higher velocities. */
+function noteShade(part, velocity, dark) {
+  const key = (part % PART_COLORS.length) * 256 + velocity * 2 + (dark ? 1 : 0);
+  let shade = noteShades.get(key);
+  if (shade === undefined) {
+    const [hue, saturation, band] = PART_COLORS[part % PART_COLORS.length];
+    const [softest, loudest] = (dark ? CONTRASTS.dark : CONTRASTS.light)[band];
+    const wanted = softest + (loudest - softest) * Math.min(1, velocity / 120);
+    const lightness = lightnessFor(hue, saturation, wanted, dark);
+    const text = `hsl(${hue} ${saturation}% ${lightness.toFixed(1)}%)`;
+    shade = { text, rgb: hslToRgb(hue, saturation, lightness) };
+    noteShades.set(key, shade);
+  }
+  return shade;
+}
 
 /**
- * Return a note's colour: the part's hue, with more contrast for higher velocities.
+ * Return a note's colour for CSS.
  *
  * @param {number} part index of the part
  * @param {number} velocity 1 to 127
  * @param {boolean} dark whether the theme is dark
  */
 export function noteColor(part, velocity, dark) {
-  const key = (part % PART_COLORS.length) * 256 + velocity * 2 + (dark ? 1 : 0);
-  let color = noteColors.get(key);
-  if (color === undefined) {
-    const [hue, saturation, band] = PART_COLORS[part % PART_COLORS.length];
-    const [softest, loudest] = (dark ? CONTRASTS.dark : CONTRASTS.light)[band];
-    const wanted = softest + (loudest - softest) * Math.min(1, velocity / 120);
-    const lightness = lightnessFor(hue, saturation, wanted, dark);
-    color = `hsl(${hue} ${saturation}% ${lightness.toFixed(1)}%)`;
-    noteColors.set(key, color);
-  }
-  return color;
+  return noteShade(part, velocity, dark).text;
+}
+
+/** Return red, green and blue, from 0 to 1, of a note's colour. */
+export function noteRgb(part, velocity, dark) {
+  return noteShade(part, velocity, dark).rgb;
 }
 
 /** Call `redraw` when the theme changes; return a function that stops it. */

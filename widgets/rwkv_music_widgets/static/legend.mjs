@@ -1,0 +1,57 @@
+// The parts of a piano roll: their colours and names, and buttons to hide, mute and hear them alone.
+
+import { noteColor, themeColors } from "./theme.mjs";
+
+/** Return the muted parts after "solo" is pressed on one of `count` parts. */
+export function afterSolo(muted, part, count) {
+  const others = Array.from({ length: count }, (_, index) => index).filter((each) => each !== part);
+  const isSolo = !muted.includes(part) && others.every((each) => muted.includes(each));
+  return isSolo && count > 1 ? [] : others;
+}
+
+/** Return a list with a value added, or removed if it was there. */
+export function toggled(list, value) {
+  return list.includes(value)
+    ? list.filter((each) => each !== value)
+    : [...list, value].sort((one, other) => one - other);
+}
+
+function toggleButton(text, label, isPressed, press) {
+  const button = document.createElement("button");
+  button.textContent = text;
+  button.title = label;
+  button.setAttribute("aria-label", label);
+  button.setAttribute("aria-pressed", String(isPressed));
+  button.addEventListener("click", press);
+  return button;
+}
+
+/** Fill an element with the parts of a model. */
+export function drawLegend(element, model) {
+  const names = model.get("parts");
+  const [hidden, muted] = [model.get("hidden_parts"), model.get("muted_parts")];
+  const change = (trait, value) => {
+    model.set(trait, value);
+    model.save_changes();
+  };
+  element.replaceChildren(
+    ...names.map((name, part) => {
+      const entry = document.createElement("span");
+      const swatch = document.createElement("i");
+      swatch.style.background = noteColor(part, 100, themeColors().dark);
+      entry.append(swatch, name);
+      if (names.length > 1) {
+        const isAlone = muted.length === names.length - 1 && !muted.includes(part);
+        entry.append(
+          toggleButton("M", `Mute ${name}`, muted.includes(part), () =>
+            change("muted_parts", toggled(muted, part))),
+          toggleButton("S", `Hear ${name} alone`, isAlone, () =>
+            change("muted_parts", afterSolo(muted, part, names.length))),
+          toggleButton("H", `Hide ${name}`, hidden.includes(part), () =>
+            change("hidden_parts", toggled(hidden, part))),
+        );
+      }
+      return entry;
+    }),
+  );
+}
