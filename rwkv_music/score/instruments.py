@@ -47,6 +47,20 @@ def program_name(program: int, *, is_drum: bool = False) -> str:
     return "Drums" if is_drum else _NAMES[program]
 
 
+def program_of_name(name: str) -> int | None:
+    """Return the program with a General MIDI name, 128 for "drums"; None if there is none.
+
+    Example:
+        >>> program_of_name("church organ"), program_of_name("Drums"), program_of_name("kazoo")
+        (19, 128, None)
+    """
+    wanted = name.strip().casefold()
+    if wanted == "drums":
+        return len(_NAMES)
+    names = [known.casefold() for known in _NAMES]
+    return names.index(wanted) if wanted in names else None
+
+
 def pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:
     """Yield (down tick, up tick) of the sustain pedal.
 

@@ -1,5 +1,7 @@
 """A hole -> token ids."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from rwkv_music.tokenizer.events import (
@@ -25,21 +27,22 @@ _CUT, _BAR, _TEMPO = int(EventType.CUT), int(EventType.BAR), int(EventType.TEMPO
 _PEDAL_UP, _PEDAL_DOWN = int(EventType.PEDAL_UP), int(EventType.PEDAL_DOWN)
 
 
-def write_hole(hole: Hole, vocabulary: Vocabulary) -> HoleStream:
-    """Return the stream of a hole, and which of its tokens a model writes.
+class HoleRuns(NamedTuple):
+    """The stream of a hole in pieces."""
 
-    Each bar of the hole has what is given in it, between GIVEN and WRITE, and then what is to be
-    written. Tempos and the ends of cut bars are always given.
-    """
-    context, boundary = _context(hole, vocabulary)
-    fill = read_whole(hole.fill, vocabulary)
-    opening = [
-        vocabulary.fill[len(hole.cells) - 1],
-        *control_tokens(hole.controls, _listed_parts(hole), vocabulary),
-    ]
-    tokens = [context, np.array(opening, dtype=np.uint16)]
-    scored = [np.zeros(len(context) + len(opening), dtype=bool)]
-    for bar, (given, written) in enumerate(_runs(fill, boundary, hole, vocabulary)):
+    opening: Ids
+    """What stands in front of the first bar of the hole."""
+    given: list[Ids]
+    """For each bar BAR and all that is given in it."""
+    written: list[Ids]
+    """For each bar what is to be written."""
+
+
+def write_hole(hole: Hole, vocabulary: Vocabulary) -> HoleStream:
+    """Return the stream of a hole, and which of its tokens a model writes."""
+    runs = hole_runs(hole, vocabulary)
+    tokens, scored = [runs.opening], [np.zeros(len(runs.opening), dtype=bool)]
+    for bar, (given, written) in enumerate(zip(runs.given, runs.written, strict=True)):
         tokens += [given, written]
         is_given = np.zeros(len(given), dtype=bool)
         is_given[0] = bar > 0
@@ -47,6 +50,24 @@ def write_hole(hole: Hole, vocabulary: Vocabulary) -> HoleStream:
     tokens.append(np.array([vocabulary.EOS], dtype=np.uint16))
     scored.append(np.ones(1, dtype=bool))
     return HoleStream(np.concatenate(tokens), np.concatenate(scored))
+
+
+def hole_runs(hole: Hole, vocabulary: Vocabulary) -> HoleRuns:
+    """Return the stream of a hole in pieces.
+
+    Each bar of the hole has what is given in it, between GIVEN and WRITE, and then what is to be
+    written. Tempos and the ends of cut bars are always given.
+    """
+    context, boundary = _context(hole, vocabulary)
+    opening = [
+        vocabulary.fill[len(hole.cells) - 1],
+        *control_tokens(hole.controls, _listed_parts(hole), vocabulary),
+    ]
+    fill = read_whole(hole.fill, vocabulary)
+    given, written = zip(*_runs(fill, boundary, hole, vocabulary), strict=True)
+    return HoleRuns(
+        np.concatenate([context, np.array(opening, dtype=np.uint16)]), list(given), list(written)
+    )
 
 
 def _listed_parts(hole: Hole) -> tuple[int, ...]:
