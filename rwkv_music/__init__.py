@@ -15,7 +15,7 @@ from rwkv_music.lazy_names import lazy_names
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 if TYPE_CHECKING:
-    from rwkv_music.generation import Constraints, continue_score
+    from rwkv_music.generation import Constraints, continue_score, fill_score
     from rwkv_music.model import load_model
     from rwkv_music.ops.wkv7 import wkv7
     from rwkv_music.score import load_score, save_score, to_score
@@ -30,6 +30,7 @@ _MODULES = {
     "TrainingConfig": "training",
     "attach": "training",
     "continue_score": "generation",
+    "fill_score": "generation",
     "load_model": "model",
     "load_score": "score",
     "save_score": "score",
@@ -45,6 +46,7 @@ __all__ = [
     "__version__",
     "attach",
     "continue_score",
+    "fill_score",
     "load_model",
     "load_score",
     "save_score",

@@ -1,4 +1,4 @@
-"""Continue scores: requests, constraints, sampling under the grammar's mask, sessions.
+"""Write music: continue scores, fill bars and parts of them, in sessions of many candidates.
 
 Names are imported on first use, so that settings can be read without torch.
 """
@@ -10,6 +10,7 @@ from rwkv_music.lazy_names import lazy_names
 if TYPE_CHECKING:
     from rwkv_music.generation.constraints import Constraints
     from rwkv_music.generation.continuation import Continuation, continue_score
+    from rwkv_music.generation.filling import Filling, fill_score
     from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
     from rwkv_music.generation.request import Request
     from rwkv_music.generation.session import Session, SessionNode
@@ -18,22 +19,26 @@ _MODULES = {
     "Constraints": "constraints",
     "Continuation": "continuation",
     "ContinuationSettings": "generation_settings",
+    "Filling": "filling",
     "Request": "request",
     "SamplingSettings": "generation_settings",
     "Session": "session",
     "SessionNode": "session",
     "continue_score": "continuation",
+    "fill_score": "filling",
 }
 
 __all__ = [
     "Constraints",
     "Continuation",
     "ContinuationSettings",
+    "Filling",
     "Request",
     "SamplingSettings",
     "Session",
     "SessionNode",
     "continue_score",
+    "fill_score",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -3,6 +3,7 @@
 The recurrent state has a fixed size, so that time and memory per token are constant.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.generation.generation_settings import SamplingSettings
 from rwkv_music.generation.sampling import (
+    SAMPLED,
     Choices,
     RandomStream,
     TokenSampler,
@@ -66,6 +68,11 @@ class Candidate:
     """For each token, the probability of what the grammar allowed and the rules did not."""
     tokens_in_bar: int = 0
     is_complete: bool = False
+    given_behind_bars: Sequence[Sequence[int]] = ()
+    """Tokens that follow the first, second .. BAR of the candidate and are not sampled: what is
+    given in a bar of a hole."""
+    given: deque[int] = field(default_factory=deque)
+    """Tokens that come next and are not sampled."""
 
     def take(self, token: int, removed: float) -> None:
         """Append a token."""
@@ -76,6 +83,9 @@ class Candidate:
         self.removed.append(removed)
         is_bar = token == self.grammar.vocabulary.BAR
         self.tokens_in_bar = 0 if is_bar else self.tokens_in_bar + 1
+        if is_bar and self.given_behind_bars:
+            run, *self.given_behind_bars = self.given_behind_bars
+            self.given.extend(run)
 
 
 @runtime_checkable
@@ -114,6 +124,24 @@ class BarsBehind:
         return token == vocabulary.EOS or (
             token == vocabulary.BAR and candidate.grammar.bars == self.last_bar
         )
+
+
+@dataclass(frozen=True)
+class EndOfHole:
+    """Ends a candidate before EOS, which the grammar allows in the last bar of a hole."""
+
+    def restrict(self, candidate: Candidate, mask: Bool[np.ndarray, " vocab"]) -> None:
+        """End a bar that is too long."""
+        vocabulary = candidate.grammar.vocabulary
+        ends = [vocabulary.BAR, vocabulary.EOS]
+        if candidate.tokens_in_bar > MAX_TOKENS_PER_BAR and mask[ends].any():
+            can_end = mask[ends]
+            mask[:] = False
+            mask[ends] = can_end
+
+    def is_complete(self, candidate: Candidate, token: int) -> bool:
+        """Whether the token is EOS."""
+        return token == candidate.grammar.vocabulary.EOS
 
 
 def prefill(
@@ -196,10 +224,13 @@ class Batch:
 
         Closing the iterator cancels generation; the candidates keep the tokens so far.
         """
-        forced = self._first
+        first = self._first
         while self._active:
-            chosen = self._sampler.sample(self._logits, forced) if forced else self._choose()
-            forced = None
+            if first is None:
+                chosen = self._choose()
+            else:
+                chosen = self._sampler.sample(self._logits, [first] * len(self._active))
+                first = None
             kept_rows = [row for row in range(len(self._active)) if self._extend(row, chosen)]
             if len(kept_rows) < len(self._active):
                 self._active = [self._active[row] for row in kept_rows]
@@ -213,20 +244,27 @@ class Batch:
     def _choose(self) -> Choices:
         """Choose the next token of each candidate."""
         legal, allowed = self._sampler.legal, self._sampler.allowed
+        given = [SAMPLED] * len(self._active)
         for row, index in enumerate(self._active):
             candidate = self.candidates[index]
+            if candidate.given:
+                given[row] = candidate.given[0]
+                continue
             mask = candidate.grammar.allowed()
             self._ending.restrict(candidate, mask)
             legal[row] = mask
             for rule in candidate.rules:
                 rule.restrict(candidate.grammar, mask)
             allowed[row] = mask
-        return self._sampler.sample(self._logits)
+        return self._sampler.sample(self._logits, given)
 
     def _extend(self, row: int, chosen: Choices) -> bool:
         """Append a candidate's token; return False if the token ends the candidate instead."""
         candidate, token = self.candidates[self._active[row]], chosen.tokens[row]
-        if candidate.tokens:
+        if candidate.given:
+            candidate.take(candidate.given.popleft(), 0.0)
+            return True
+        if candidate.tokens or self._first is None:
             candidate.is_complete = self._ending.is_complete(candidate, token)
         if self._on_bar_line and (
             candidate.is_complete or token == candidate.grammar.vocabulary.BAR

@@ -23,6 +23,10 @@ _ROUNDING = 1e-4
 """Relative margin for sums of float32 probabilities."""
 
 
+SAMPLED = -1
+"""Stands for a token that is not given."""
+
+
 class RandomStream:
     """Random numbers of one candidate: those that `torch.multinomial` draws with a generator.
 
@@ -118,19 +122,21 @@ class TokenSampler:
         streams = [self._streams[row] for row in rows]
         return TokenSampler(self._settings, streams, self.legal.shape[1])
 
-    def sample(self, logits: Float32[np.ndarray, "B V"], forced: int | None = None) -> Choices:
+    def sample(
+        self, logits: Float32[np.ndarray, "B V"], given: Sequence[int] | None = None
+    ) -> Choices:
         """Choose the next tokens.
 
         Args:
             logits: Logits of the model.
-            forced: The token of every candidate, where it is known.
+            given: For each candidate its token where it is known, else `SAMPLED`.
         """
         functions = load_library().functions
         if functions is None:
             return sample_in_numpy(
-                logits, self.legal, self.allowed, self._settings, self._streams, forced
+                logits, self.legal, self.allowed, self._settings, self._streams, given
             )
-        self._tokens[:] = -1 if forced is None else forced
+        self._tokens[:] = SAMPLED if given is None else given
         self._arguments.logits = logits.ctypes.data
         functions.rwkv_music_sample_tokens(ctypes.byref(self._arguments))
         nats, removed = self._numbers.tolist()
@@ -143,7 +149,7 @@ def sample_in_numpy(
     allowed: Bool[np.ndarray, "B V"],
     settings: SamplingSettings,
     streams: Sequence[RandomStream],
-    forced: int | None = None,
+    given: Sequence[int] | None = None,
 ) -> Choices:
     """Do what `TokenSampler.sample` does, without the native library."""
     largest = logits.max(axis=1, keepdims=True)
@@ -151,8 +157,8 @@ def sample_in_numpy(
     log_sums = np.log(weights.sum(axis=1, dtype=np.float64)) + largest[:, 0]
     tokens, removed = [], []
     for row, stream in enumerate(streams):
-        if forced is not None:
-            tokens.append(forced)
+        if given is not None and given[row] != SAMPLED:
+            tokens.append(given[row])
             removed.append(0.0)
             continue
         total = weights[row][legal[row]].sum(dtype=np.float64)

@@ -70,7 +70,7 @@ def _rows(table: EventTable, tokens: Indices, num_tokens: int, vocabulary: Vocab
     next_sound = sounds.searchsorted(first)
     rows["first_sound"] = np.append(tokens[sounds], num_tokens)[next_sound]
     parts = table.values.parts[sounds]
-    rows["part"] = np.append(parts, parts[-1:])[next_sound]
+    rows["part"] = np.append(parts, parts[-1:] if len(parts) else 0)[next_sound]
     states = np.append(np.append(True, parts[1:] != parts[:-1]), False)
     rows["states_part"] = states[next_sound]
     return rows

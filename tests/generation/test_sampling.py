@@ -26,11 +26,11 @@ def sample_with_library(
     allowed: np.ndarray,
     settings: SamplingSettings,
     streams: list[RandomStream],
-    forced: int | None = None,
+    given: list[int] | None = None,
 ) -> Choices:
     sampler = TokenSampler(settings, streams, logits.shape[1])
     sampler.legal[:], sampler.allowed[:] = legal, allowed
-    return sampler.sample(logits, forced)
+    return sampler.sample(logits, given)
 
 
 both = pytest.mark.parametrize("sample", [sample_with_library, sample_in_numpy])
@@ -108,10 +108,10 @@ def test_nats_ignore_the_masks_and_removed_counts_what_they_exclude(sample: Samp
 
 
 @both
-def test_a_forced_token_uses_no_random_numbers(sample: Sample) -> None:
+def test_a_given_token_uses_no_random_numbers(sample: Sample) -> None:
     stream = RandomStream(3)
     before = stream.words.copy()
-    chosen = sample(LOGITS, ALL, ALL, SamplingSettings(), [stream], 2)
+    chosen = sample(LOGITS, ALL, ALL, SamplingSettings(), [stream], [2])
     assert chosen.tokens == [2]
     assert chosen.nats == pytest.approx([math.log(8)], rel=1e-6)
     np.testing.assert_array_equal(stream.words, before)

@@ -191,3 +191,10 @@ def test_controls_stand_behind_fill_and_come_back(seed: int) -> None:
     hole = hole.with_controls(levels)
     again = split_hole(write_hole(hole, V).ids, V)
     assert again.controls == levels
+
+
+def test_a_hole_can_be_cut_out_of_silence() -> None:
+    header = BarIndex(two_parts(), TOKENIZER).header_at(0)
+    ids = np.concatenate([header, np.full(3, V.BAR, dtype=np.uint16)])
+    hole = hole_of(ids, 1, [[True, True]])
+    assert words(write_hole(hole, V).ids) == "BOS PART 0 PART 1 BAR SUFFIX BAR FILL 1 BAR EOS"

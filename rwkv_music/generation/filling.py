@@ -1,0 +1,142 @@
+"""`fill_score`: write bars and parts of a score anew, in several versions.
+
+Everything outside of these bars and parts comes back unchanged.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import UInt16
+
+from rwkv_music.errors import InputError
+from rwkv_music.generation.engine import (
+    Batch,
+    Candidate,
+    EndOfHole,
+    PrefixState,
+    as_array,
+    candidate_seed,
+    prefill,
+)
+from rwkv_music.generation.generation_settings import SamplingSettings
+from rwkv_music.generation.hole_prompt import HolePrompt
+from rwkv_music.generation.hole_score import filled_score
+from rwkv_music.generation.sampling import RandomStream
+from rwkv_music.model import MusicModel, Style
+from rwkv_music.tokenizer.holes import split_hole
+
+if TYPE_CHECKING:
+    import symusic
+
+
+@dataclass(frozen=True)
+class Filling:
+    """One version of the bars and parts that were asked for."""
+
+    score: "symusic.Score"
+    """The score with the new music in it."""
+    new: "symusic.Score"
+    """The new music alone, beginning at tick 0, with the tracks of the score."""
+    start: int
+    """Tick at which the new music begins in `score`."""
+    end: int
+    """Tick at which it ends."""
+    nats: float
+    """Sum of -ln p over the sampled tokens, without mask and temperature."""
+    tokens: UInt16[np.ndarray, " tokens"]
+    """The whole stream: context, hole, EOS."""
+    seed: int
+    """The same call with this seed and `candidates=1` reproduces this version."""
+
+
+def fill_score(
+    model: MusicModel,
+    score: Any,  # noqa: ANN401 - whatever to_score takes
+    *,
+    bars: tuple[int, int],
+    parts: Sequence[str | int] | None = None,
+    candidates: int = 3,
+    temperature: float = 1.0,
+    top_p: float = 0.95,
+    top_k: int | None = None,
+    seed: int = 0,
+    precision: str = "float32",
+    style: Style | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Filling]:
+    """Write bars and parts of a score anew; all else stays as it is.
+
+    Args:
+        model: A model that was trained with holes.
+        score: The score, or what `to_score` converts: a path, a pretty_midi object, a music21
+            stream.
+        bars: First and last bar to write, counted from 1, both included; at most 8 bars.
+        parts: Parts to write: names of tracks, General MIDI instruments, "drums", or indices of
+            tracks. An instrument that the score does not have gets a new track. All parts when
+            None.
+        candidates: Number of versions.
+        temperature: Logits are divided by it; 0 takes the most likely token each time.
+        top_p: Sample from the most likely tokens that add up to this probability.
+        top_k: Sample from this many of the most likely tokens; from all when None.
+        seed: Seed of the first version; the others count up from it.
+        precision: Precision of the model's matrices; see `continue_score`.
+        style: Initial state from `load_style`.
+        should_stop: Called after each token; True ends generation. Versions that are not complete
+            are left out.
+
+    Returns:
+        The versions, in order of their seeds.
+
+    Raises:
+        InputError: If a number is out of range, the bars or parts are not in the score, or nothing
+            is left as context.
+
+    Example:
+        >>> for piece in fill_score(load_model(), "song.mid", bars=(5, 8), parts=["Bass"]):
+        ...     save_score(piece.score, f"{piece.seed}.mid")  # doctest: +SKIP
+    """
+    from rwkv_music.score import to_score
+
+    if candidates < 1:
+        raise InputError(f"candidates must be at least 1, got {candidates}")
+    if seed < 0:
+        raise InputError(f"seed must be at least 0, got {seed}")
+    settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
+    prompt = HolePrompt.of(to_score(score), model.tokenizer, bars=bars, parts=parts)
+    model.network.eval()
+    decoder = model.decoder(precision)
+    logits, state = prefill(decoder, prompt.ids, None if style is None else style.state(model))
+    batch = Batch(
+        decoder,
+        PrefixState(as_array(logits)[0], state, prompt.grammar),
+        [_candidate(prompt, candidate_seed(seed, index)) for index in range(candidates)],
+        EndOfHole(),
+        settings,
+    )
+    for _ in batch.steps():
+        if should_stop is not None and should_stop():
+            break
+    return [
+        _filling(prompt, candidate, model)
+        for candidate in batch.candidates
+        if candidate.is_complete
+    ]
+
+
+def _candidate(prompt: HolePrompt, seed: int) -> Candidate:
+    return Candidate(
+        prompt.grammar.copy(),
+        RandomStream(seed),
+        seed,
+        given_behind_bars=prompt.given_behind_bars,
+    )
+
+
+def _filling(prompt: HolePrompt, candidate: Candidate, model: MusicModel) -> Filling:
+    vocabulary = model.tokenizer.vocabulary
+    tokens = np.array([*prompt.ids, *candidate.tokens, vocabulary.EOS], dtype=np.uint16)
+    fill = split_hole(tokens, vocabulary).fill
+    score, new = filled_score(prompt, fill, vocabulary)
+    return Filling(score, new, prompt.start, prompt.end, candidate.nats, tokens, candidate.seed)

@@ -1,0 +1,182 @@
+"""A request to write bars and parts of a score, as the tokens of a hole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt16
+
+from rwkv_music.errors import InputError
+from rwkv_music.generation.part_choice import PartChoice, choose_parts
+from rwkv_music.tokenizer import BarIndex, Tokenizer
+from rwkv_music.tokenizer.encode import events_of
+from rwkv_music.tokenizer.events import EventType
+from rwkv_music.tokenizer.hole_grammar import HoleGrammar
+from rwkv_music.tokenizer.holes import cut_hole
+from rwkv_music.tokenizer.holes.controls import ControlLevels
+from rwkv_music.tokenizer.holes.edge import bar_ends
+from rwkv_music.tokenizer.holes.empty_parts import with_empty_parts
+from rwkv_music.tokenizer.holes.write import HoleRuns, hole_runs
+from rwkv_music.tokenizer.parts import parts_of
+from rwkv_music.tokenizer.quantize import Grid
+from rwkv_music.tokenizer.reader import read_whole
+from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM, MAX_HOLE_BARS
+from rwkv_music.tokenizer.writer import write_events
+
+if TYPE_CHECKING:
+    import symusic
+
+CONTEXT_BARS = 16
+"""Bars around a hole that a model reads, as in training."""
+SUFFIX_BARS = 6
+"""So many of them at most lie behind the hole, as long as there are others in front of it."""
+
+
+@dataclass(frozen=True)
+class HolePrompt:
+    """What to write in a score, and what a model reads before."""
+
+    score: "symusic.Score"
+    parts: dict[int, PartChoice]
+    """Index of each part to write, among those of the tokens, and its track."""
+    start: int
+    """Tick at which the hole begins."""
+    end: int
+    """Tick at which it ends."""
+    runs: HoleRuns
+    grammar: HoleGrammar
+    """Behind what is given in the first bar."""
+
+    @property
+    def ids(self) -> UInt16[np.ndarray, " tokens"]:
+        """The tokens to read before sampling."""
+        return np.concatenate([self.runs.opening, self.runs.given[0]])
+
+    @property
+    def given_behind_bars(self) -> list[list[int]]:
+        """Tokens that are given behind the BAR of the second bar, of the third and so on."""
+        return [run[1:].tolist() for run in self.runs.given[1:]]
+
+    @classmethod
+    def of(
+        cls,
+        score: "symusic.Score",
+        tokenizer: Tokenizer,
+        *,
+        bars: tuple[int, int],
+        parts: Sequence[str | int] | None = None,
+        controls: ControlLevels | None = None,
+    ) -> "HolePrompt":
+        """Return the prompt of a request.
+
+        Args:
+            score: The score.
+            tokenizer: Of the model.
+            bars: First and last bar to write, counted from 1, both included.
+            parts: Parts to write; see `choose_parts`.
+            controls: What is asked of the hole; the indices are those of `parts`, or of the tracks.
+
+        Raises:
+            InputError: If the bars or parts cannot be written, or nothing is left as context.
+        """
+        lines = _bar_lines(score, bars)
+        choices = choose_parts(score, parts)
+        ids, index_of = _tokens_of(score, choices, tokenizer, len(lines) - 1)
+        index = BarIndex(ids, tokenizer)
+        start, end = lines[bars[0] - 1], lines[bars[1]]
+        first, last = _token_bars(score, ids, tokenizer, start, end)
+        cells = np.zeros((last - first, index.num_parts), dtype=bool)
+        cells[:, index_of] = True
+        if cells.all() and first == 0 and last == index.num_bars:
+            raise InputError(
+                f"bars {bars[0]} to {bars[1]} are all that there is, in all parts: leave a bar or "
+                "a part as context"
+            )
+        context = _context(first, last, index.num_bars)
+        hole = cut_hole(index, first, cells, first=context[0], last=context[1])
+        if controls:
+            own = {None if i is None else index_of[i]: levels for i, levels in controls.items()}
+            hole = hole.with_controls(own)
+        runs = hole_runs(hole, tokenizer.vocabulary)
+        grammar = tokenizer.grammar()
+        grammar.feed(np.concatenate([runs.opening, runs.given[0]]))
+        fill = read_whole(hole.fill, tokenizer.vocabulary)
+        grammar.end_hole_at(int(bar_ends(fill, tokenizer.vocabulary)[1][-1]))
+        chosen = dict(zip(index_of, choices, strict=True))
+        return cls(score, chosen, start, end, runs, grammar)
+
+
+def _bar_lines(score: "symusic.Score", bars: tuple[int, int]) -> list[int]:
+    """Return the bar lines of a score that has the bars of a hole."""
+    from rwkv_music.score import bar_starts
+
+    lines: list[int] = bar_starts(score).tolist()
+    first, last = bars
+    num_bars = len(lines) - 1
+    if not 1 <= first <= last <= num_bars:
+        raise InputError(
+            f"bars {first} to {last} are not in this score of {num_bars} bars: choose two of 1 to "
+            f"{num_bars}, the smaller one first, or continue the score"
+        )
+    if last - first >= MAX_HOLE_BARS:
+        raise InputError(
+            f"bars {first} to {last} are {last - first + 1} bars, at most {MAX_HOLE_BARS} can be "
+            "written at once: write them in several steps"
+        )
+    return lines
+
+
+def _tokens_of(
+    score: "symusic.Score", choices: Sequence[PartChoice], tokenizer: Tokenizer, num_bars: int
+) -> tuple[UInt16[np.ndarray, " tokens"], list[int]]:
+    """Return the score as tokens of all its bars, and the index of the part of each choice."""
+    vocabulary = tokenizer.vocabulary
+    part_of = {
+        track: index
+        for index, part in enumerate(parts_of(score, vocabulary.max_parts))
+        for track in part.tracks
+    }
+    new = [choice for choice in choices if choice.track not in part_of]
+    programs = [DRUM_PROGRAM if choice.is_drum else choice.program for choice in new]
+    table, moved, added = with_empty_parts(
+        events_of(score, vocabulary), programs, vocabulary.max_parts
+    )
+    ids = write_events(table, vocabulary)[:-1]
+    silent_bars = max(num_bars - tokenizer.num_bars(ids), 0)
+    ids = np.append(ids, np.full(silent_bars, vocabulary.BAR, dtype=np.uint16))
+    index_of = [
+        added[new.index(choice)] if choice in new else moved[part_of[choice.track or 0]]
+        for choice in choices
+    ]
+    return ids, index_of
+
+
+def _token_bars(
+    score: "symusic.Score",
+    ids: UInt16[np.ndarray, " tokens"],
+    tokenizer: Tokenizer,
+    start: int,
+    end: int,
+) -> tuple[int, int]:
+    """Return the bars of the tokens that begin at two bar lines of the score.
+
+    A bar shorter than a grid step is none in the tokens.
+    """
+    grid = Grid(score.ticks_per_quarter, tokenizer.vocabulary.steps_per_quarter)
+    table = read_whole(ids, tokenizer.vocabulary)
+    times = table.values.times[table.values.types == EventType.BAR]
+    first, last = times.searchsorted([grid.round_one(start), grid.round_one(end)]).tolist()
+    if first == last:
+        raise InputError(
+            f"the bars at tick {start} are shorter than a step of the tokenizer's grid: choose "
+            "more bars"
+        )
+    return first, last
+
+
+def _context(first: int, last: int, num_bars: int) -> tuple[int, int]:
+    """Return the first bar of the context, and the bar behind its last one."""
+    room = CONTEXT_BARS
+    behind = min(num_bars - last, max(SUFFIX_BARS, room - first))
+    return max(0, first - (room - behind)), last + behind
