@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt16
 
-from rwkv_music.errors import InputError
 from rwkv_music.generation.engine import (
     Batch,
     Candidate,
@@ -20,7 +19,7 @@ from rwkv_music.generation.engine import (
     candidate_seed,
     prefill,
 )
-from rwkv_music.generation.generation_settings import SamplingSettings
+from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
 from rwkv_music.generation.hole_prompt import HolePrompt
 from rwkv_music.generation.hole_score import filled_score
 from rwkv_music.generation.sampling import RandomStream
@@ -99,10 +98,7 @@ def fill_score(
     """
     from rwkv_music.score import to_score
 
-    if candidates < 1:
-        raise InputError(f"candidates must be at least 1, got {candidates}")
-    if seed < 0:
-        raise InputError(f"seed must be at least 0, got {seed}")
+    ContinuationSettings(candidates=candidates, seed=seed)
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
     prompt = HolePrompt.of(to_score(score), model.tokenizer, bars=bars, parts=parts)
     model.network.eval()
