@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt16
 
+from rwkv_music.generation.constraints import Constraints
 from rwkv_music.generation.engine import (
     Batch,
     Candidate,
     EndOfHole,
     PrefixState,
     as_array,
-    candidate_seed,
     prefill,
 )
-from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
 from rwkv_music.generation.hole_prompt import HolePrompt
 from rwkv_music.generation.hole_score import filled_score
+from rwkv_music.generation.request import Request
 from rwkv_music.generation.sampling import RandomStream
 from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer.holes import split_hole
@@ -61,7 +61,8 @@ def fill_score(
     top_p: float = 0.95,
     top_k: int | None = None,
     seed: int = 0,
-    precision: str = "float32",
+    constraints: Constraints | None = None,
+    precision: str = "auto",
     style: Style | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> list[Filling]:
@@ -80,6 +81,7 @@ def fill_score(
         top_p: Sample from the most likely tokens that add up to this probability.
         top_k: Sample from this many of the most likely tokens; from all when None.
         seed: Seed of the first version; the others count up from it.
+        constraints: Hard limits on the new notes; the defaults of `Constraints` when None.
         precision: Precision of the model's matrices; see `continue_score`.
         style: Initial state from `load_style`.
         should_stop: Called after each token; True ends generation. Versions that are not complete
@@ -98,19 +100,17 @@ def fill_score(
     """
     from rwkv_music.score import to_score
 
-    ContinuationSettings(candidates=candidates, seed=seed)
-    settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k)
-    prompt = HolePrompt.of(to_score(score), model.tokenizer, bars=bars, parts=parts)
-    model.network.eval()
-    decoder = model.decoder(precision)
-    logits, state = prefill(decoder, prompt.ids, None if style is None else style.state(model))
-    batch = Batch(
-        decoder,
-        PrefixState(as_array(logits)[0], state, prompt.grammar),
-        [_candidate(prompt, candidate_seed(seed, index)) for index in range(candidates)],
-        EndOfHole(),
-        settings,
+    request = Request(
+        candidates=candidates,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        precision=precision,
+        constraints=constraints or Constraints(),
     )
+    prompt = HolePrompt.of(to_score(score), model.tokenizer, bars=bars, parts=parts)
+    batch = begin_filling(model, prompt, request, style=style)
     for _ in batch.steps():
         if should_stop is not None and should_stop():
             break
@@ -121,12 +121,33 @@ def fill_score(
     ]
 
 
-def _candidate(prompt: HolePrompt, seed: int) -> Candidate:
-    return Candidate(
-        prompt.grammar.copy(),
-        RandomStream(seed),
-        seed,
-        given_behind_bars=prompt.given_behind_bars,
+def begin_filling(
+    model: MusicModel, prompt: HolePrompt, request: Request, *, style: Style | None = None
+) -> Batch:
+    """Read the context of a hole and return the candidates that fill it, before their first token.
+
+    Raises:
+        InputError: If the constraints cannot be met.
+    """
+    rules = [prompt.rule(request.constraints) for _ in request.seeds]
+    model.network.eval()
+    decoder = model.decoder(request.precision)
+    logits, state = prefill(decoder, prompt.ids, None if style is None else style.state(model))
+    return Batch(
+        decoder,
+        PrefixState(as_array(logits)[0], state, prompt.grammar),
+        [
+            Candidate(
+                prompt.grammar.copy(),
+                RandomStream(seed),
+                seed,
+                (rule,),
+                given_behind_bars=prompt.given_behind_bars,
+            )
+            for seed, rule in zip(request.seeds, rules, strict=True)
+        ],
+        EndOfHole(),
+        request.sampling,
     )
 
 

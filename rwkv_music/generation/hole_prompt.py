@@ -2,26 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Int64, UInt16
 
 from rwkv_music.errors import InputError
+from rwkv_music.generation.constraints import Constraints, pitch_limits
 from rwkv_music.generation.part_choice import PartChoice, choose_parts
+from rwkv_music.generation.rules import ConstraintRule
 from rwkv_music.tokenizer import BarIndex, Tokenizer
 from rwkv_music.tokenizer.encode import events_of
 from rwkv_music.tokenizer.events import EventType
 from rwkv_music.tokenizer.hole_grammar import HoleGrammar
 from rwkv_music.tokenizer.holes import cut_hole
-from rwkv_music.tokenizer.holes.controls import ControlLevels
+from rwkv_music.tokenizer.holes.controls import ControlLevels, Notes
 from rwkv_music.tokenizer.holes.edge import bar_ends
 from rwkv_music.tokenizer.holes.empty_parts import with_empty_parts
 from rwkv_music.tokenizer.holes.write import HoleRuns, hole_runs
 from rwkv_music.tokenizer.parts import parts_of
 from rwkv_music.tokenizer.quantize import Grid
 from rwkv_music.tokenizer.reader import read_whole
-from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM, MAX_HOLE_BARS
+from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM, MAX_HOLE_BARS, Vocabulary
 from rwkv_music.tokenizer.writer import write_events
 
 if TYPE_CHECKING:
@@ -47,6 +49,24 @@ class HolePrompt:
     runs: HoleRuns
     grammar: HoleGrammar
     """Behind what is given in the first bar."""
+    part_names: list[str]
+    """Name of each part of the tokens."""
+    offsets: Int64[np.ndarray, "parts pitches"]
+    """Grid step of the hole at which the newest note of each part and pitch in front of it ends."""
+
+    def rule(self, constraints: Constraints) -> ConstraintRule:
+        """Return the masks of constraints for the hole.
+
+        Raises:
+            InputError: If a part does not exist, or the constraints leave nothing to write.
+        """
+        programs = self.grammar.programs
+        limits = pitch_limits(constraints, programs, self.part_names, list(self.parts))
+        first = self.grammar.bars
+        last = first + len(self.runs.given) - 1
+        return ConstraintRule(
+            constraints, limits, bars=(first, last), allows_cuts=True, offsets=self.offsets
+        )
 
     @property
     def ids(self) -> UInt16[np.ndarray, " tokens"]:
@@ -82,7 +102,7 @@ class HolePrompt:
         """
         lines = _bar_lines(score, bars)
         choices = choose_parts(score, parts)
-        ids, index_of = _tokens_of(score, choices, tokenizer, len(lines) - 1)
+        ids, index_of, names = _tokens_of(score, choices, tokenizer, len(lines) - 1)
         index = BarIndex(ids, tokenizer)
         start, end = lines[bars[0] - 1], lines[bars[1]]
         first, last = _token_bars(score, ids, tokenizer, start, end)
@@ -104,7 +124,8 @@ class HolePrompt:
         fill = read_whole(hole.fill, tokenizer.vocabulary)
         grammar.end_hole_at(int(bar_ends(fill, tokenizer.vocabulary)[1][-1]))
         chosen = dict(zip(index_of, choices, strict=True))
-        return cls(score, chosen, start, end, runs, grammar)
+        offsets = _offsets_behind(hole.prefix, index.num_parts, tokenizer.vocabulary)
+        return cls(score, chosen, start, end, runs, grammar, names, offsets)
 
 
 def _bar_lines(score: "symusic.Score", bars: tuple[int, int]) -> list[int]:
@@ -127,16 +148,23 @@ def _bar_lines(score: "symusic.Score", bars: tuple[int, int]) -> list[int]:
     return lines
 
 
+class _Tokens(NamedTuple):
+    """A score as tokens of all its bars."""
+
+    ids: UInt16[np.ndarray, " tokens"]
+    index_of: list[int]
+    """Index of the part of each choice."""
+    names: list[str]
+    """Name of each part."""
+
+
 def _tokens_of(
     score: "symusic.Score", choices: Sequence[PartChoice], tokenizer: Tokenizer, num_bars: int
-) -> tuple[UInt16[np.ndarray, " tokens"], list[int]]:
-    """Return the score as tokens of all its bars, and the index of the part of each choice."""
+) -> _Tokens:
+    """Return the score as tokens, with parts for the chosen tracks that are silent or new."""
     vocabulary = tokenizer.vocabulary
-    part_of = {
-        track: index
-        for index, part in enumerate(parts_of(score, vocabulary.max_parts))
-        for track in part.tracks
-    }
+    parts = parts_of(score, vocabulary.max_parts)
+    part_of = {track: index for index, part in enumerate(parts) for track in part.tracks}
     new = [choice for choice in choices if choice.track not in part_of]
     programs = [DRUM_PROGRAM if choice.is_drum else choice.program for choice in new]
     table, moved, added = with_empty_parts(
@@ -149,7 +177,22 @@ def _tokens_of(
         added[new.index(choice)] if choice in new else moved[part_of[choice.track or 0]]
         for choice in choices
     ]
-    return ids, index_of
+    name_of = {moved[index]: score.tracks[part.tracks[0]].name for index, part in enumerate(parts)}
+    name_of |= {index: choice.name for index, choice in zip(index_of, choices, strict=True)}
+    return _Tokens(ids, index_of, [name_of[index] for index in range(len(name_of))])
+
+
+def _offsets_behind(
+    prefix: UInt16[np.ndarray, " tokens"], num_parts: int, vocabulary: Vocabulary
+) -> Int64[np.ndarray, "parts pitches"]:
+    """Return how long the notes in front of a hole sound into it, by part and pitch."""
+    offsets = np.zeros((num_parts, 128), dtype=np.int64)
+    if len(prefix):
+        table = read_whole(prefix, vocabulary)
+        notes = Notes.of(table, vocabulary)
+        ends = notes.onsets + notes.durations - bar_ends(table, vocabulary)[1][-1]
+        np.maximum.at(offsets, (notes.parts, notes.pitches), ends)
+    return offsets
 
 
 def _token_bars(
