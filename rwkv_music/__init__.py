@@ -15,7 +15,8 @@ from rwkv_music.lazy_names import lazy_names
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 if TYPE_CHECKING:
-    from rwkv_music.generation import Constraints, continue_score, fill_score
+    from rwkv_music.evaluation.surprise import surprise
+    from rwkv_music.generation import Constraints, Request, continue_score, fill_score, stream
     from rwkv_music.model import load_model
     from rwkv_music.ops.wkv7 import wkv7
     from rwkv_music.score import load_score, save_score, to_score
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Constraints": "generation",
+    "Request": "generation",
     "Tokenizer": "tokenizer",
     "TrainingConfig": "training",
     "attach": "training",
@@ -35,12 +37,15 @@ _MODULES = {
     "load_score": "score",
     "save_score": "score",
     "start_training": "training",
+    "stream": "generation",
+    "surprise": "evaluation.surprise",
     "to_score": "score",
     "wkv7": "ops.wkv7",
 }
 
 __all__ = [
     "Constraints",
+    "Request",
     "Tokenizer",
     "TrainingConfig",
     "__version__",
@@ -51,6 +56,8 @@ __all__ = [
     "load_score",
     "save_score",
     "start_training",
+    "stream",
+    "surprise",
     "to_score",
     "wkv7",
 ]

@@ -14,31 +14,40 @@ if TYPE_CHECKING:
     from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
     from rwkv_music.generation.request import Request
     from rwkv_music.generation.session import Session, SessionNode
+    from rwkv_music.generation.streaming import BarEnd, NewNote, Stream, stream
 
 _MODULES = {
+    "BarEnd": "streaming",
     "Constraints": "constraints",
     "Continuation": "continuation",
     "ContinuationSettings": "generation_settings",
     "Filling": "filling",
+    "NewNote": "streaming",
     "Request": "request",
     "SamplingSettings": "generation_settings",
     "Session": "session",
     "SessionNode": "session",
+    "Stream": "streaming",
     "continue_score": "continuation",
     "fill_score": "filling",
+    "stream": "streaming",
 }
 
 __all__ = [
+    "BarEnd",
     "Constraints",
     "Continuation",
     "ContinuationSettings",
     "Filling",
+    "NewNote",
     "Request",
     "SamplingSettings",
     "Session",
     "SessionNode",
+    "Stream",
     "continue_score",
     "fill_score",
+    "stream",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULES)

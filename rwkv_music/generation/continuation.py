@@ -145,18 +145,30 @@ def begin(
     )
 
 
-def as_continuation(prompt: Prompt, candidate: Candidate) -> Continuation:
-    """Return the prompt continued by a candidate's tokens."""
+def as_continuation(
+    prompt: Prompt, candidate: Candidate, *, whole_bars: bool = False
+) -> Continuation:
+    """Return the prompt continued by a candidate's tokens.
+
+    Args:
+        prompt: What was continued.
+        candidate: May be incomplete.
+        whole_bars: Whether to leave out a last bar that is not complete.
+    """
     from rwkv_music.score import splice
 
-    tokens = np.array(candidate.tokens, dtype=np.uint16)
-    new = prompt.new_bars(tokens, end=candidate.grammar.bar_end)
+    count, end = len(candidate.tokens), candidate.grammar.bar_end
+    if whole_bars and not candidate.is_complete and count:
+        count -= candidate.tokens_in_bar + 1
+        end = candidate.grammar.bar_start
+    tokens = np.array(candidate.tokens[:count], dtype=np.uint16)
+    new = prompt.new_bars(tokens, end=end)
     return Continuation(
         score=splice(prompt.score, new, prompt.continuation_start),
         new=new,
         continuation_start=prompt.continuation_start,
-        nats=candidate.nats,
+        nats=sum(candidate.token_nats[:count]),
         tokens=tokens,
         seed=candidate.seed,
-        removed=tuple(candidate.removed),
+        removed=tuple(candidate.removed[:count]),
     )

@@ -4,7 +4,7 @@ The recurrent state has a fixed size, so that time and memory per token are cons
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, runtime_checkable
@@ -62,8 +62,8 @@ class Candidate:
     seed: int
     rules: Sequence[TokenRule] = ()
     tokens: list[int] = field(default_factory=list)
-    nats: float = 0.0
-    """Sum of -ln p over the tokens, without masks and temperature."""
+    token_nats: list[float] = field(default_factory=list)
+    """-ln p of each token, without masks and temperature."""
     removed: list[float] = field(default_factory=list)
     """For each token, the probability of what the grammar allowed and the rules did not."""
     tokens_in_bar: int = 0
@@ -74,12 +74,18 @@ class Candidate:
     given: deque[int] = field(default_factory=deque)
     """Tokens that come next and are not sampled."""
 
-    def take(self, token: int, removed: float) -> None:
+    @property
+    def nats(self) -> float:
+        """Sum of -ln p over the tokens."""
+        return sum(self.token_nats)
+
+    def take(self, token: int, *, nats: float, removed: float) -> None:
         """Append a token."""
         for rule in self.rules:
             rule.observe(self.grammar, token)
         self.grammar.take(token)
         self.tokens.append(token)
+        self.token_nats.append(nats)
         self.removed.append(removed)
         is_bar = token == self.grammar.vocabulary.BAR
         self.tokens_in_bar = 0 if is_bar else self.tokens_in_bar + 1
@@ -219,7 +225,7 @@ class Batch:
         self._state = prefix.state.select([0] * len(self._active))
 
     @torch.inference_mode()
-    def steps(self) -> Iterator[list[tuple[int, int]]]:
+    def steps(self) -> Generator[list[tuple[int, int]], None, None]:
         """Yield pairs of a candidate's index and its new token, until all are complete.
 
         Closing the iterator cancels generation; the candidates keep the tokens so far.
@@ -262,7 +268,7 @@ class Batch:
         """Append a candidate's token; return False if the token ends the candidate instead."""
         candidate, token = self.candidates[self._active[row]], chosen.tokens[row]
         if candidate.given:
-            candidate.take(candidate.given.popleft(), 0.0)
+            candidate.take(candidate.given.popleft(), nats=0.0, removed=0.0)
             return True
         if candidate.tokens or self._first is None:
             candidate.is_complete = self._ending.is_complete(candidate, token)
@@ -271,8 +277,7 @@ class Batch:
         ):
             self._on_bar_line(candidate, partial(self._prefix_state, row))
         if not candidate.is_complete:
-            candidate.nats += chosen.nats[row]
-            candidate.take(token, chosen.removed[row])
+            candidate.take(token, nats=chosen.nats[row], removed=chosen.removed[row])
         return not candidate.is_complete
 
     def _prefix_state(self, row: int) -> PrefixState:

@@ -35,17 +35,18 @@ class Prompt:
         bars, self.continuation_start = _continuation_start(score, tokenizer.num_bars(whole))
         empty = [tokenizer.vocabulary.BAR] * (bars - tokenizer.num_bars(whole))
         self.ids = np.concatenate([whole, np.array(empty, dtype=np.uint16)])
-        self._track_order = tokenizer.part_order(score)
+        self.track_order = tokenizer.part_order(score)
+        """Index of the track of each part."""
         self.grammar: Grammar = tokenizer.grammar()
         """Grammar behind the prompt."""
         self._offsets = sounding_offsets(
-            tokenizer.vocabulary, self.ids.tolist(), self.grammar, len(self._track_order)
+            tokenizer.vocabulary, self.ids.tolist(), self.grammar, len(self.track_order)
         )
 
     @cached_property
     def part_names(self) -> list[str]:
         """Name of each part, in the order of the tokens."""
-        return [self.score.tracks[index].name for index in self._track_order]
+        return [self.score.tracks[index].name for index in self.track_order]
 
     def rule(self, constraints: Constraints, bars: int) -> ConstraintRule:
         """Return the masks of constraints for new bars behind the prompt.
@@ -77,7 +78,7 @@ class Prompt:
         self._add_timing(new, decoded, start)
         for track in self.score.tracks:
             new.tracks.append(symusic.Track(track.name, track.program, track.is_drum))
-        for track_index, track in zip(self._track_order, decoded.tracks, strict=True):
+        for track_index, track in zip(self.track_order, decoded.tracks, strict=True):
             target = new.tracks[track_index]
             for note in track.notes:
                 if note.time >= start:

@@ -101,6 +101,11 @@ class GrammarState:
         return self._note.pitch
 
     @property
+    def level(self) -> int:
+        """Velocity level of the newest note; -1 before its VEL."""
+        return self._note.level
+
+    @property
     def last_type(self) -> TokenType | None:
         """Type of the last token; None before BOS."""
         return self._last
