@@ -33,7 +33,10 @@ def folder_corpus(
     from rwkv_music.score.files import READABLE_SUFFIXES
 
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give a folder of music files, or 'bach'")
+        raise InputError(
+            f"{folder} is not a folder: give a folder of music files, 'bach' "
+            "or 'folk'; quote a name that contains spaces"
+        )
     files = find_files(folder).music
     if not files:
         raise InputError(
