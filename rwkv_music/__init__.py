@@ -16,7 +16,14 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 if TYPE_CHECKING:
     from rwkv_music.evaluation.surprise import surprise
-    from rwkv_music.generation import Constraints, Request, continue_score, fill_score, stream
+    from rwkv_music.generation import (
+        Constraints,
+        Controls,
+        Request,
+        continue_score,
+        fill_score,
+        stream,
+    )
     from rwkv_music.model import load_model
     from rwkv_music.ops.wkv7 import wkv7
     from rwkv_music.score import load_score, save_score, to_score
@@ -27,6 +34,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Constraints": "generation",
+    "Controls": "generation",
     "Request": "generation",
     "Tokenizer": "tokenizer",
     "TrainingConfig": "training",
@@ -45,6 +53,7 @@ _MODULES = {
 
 __all__ = [
     "Constraints",
+    "Controls",
     "Request",
     "Tokenizer",
     "TrainingConfig",

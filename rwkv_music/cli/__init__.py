@@ -17,6 +17,7 @@ from rwkv_music.cli import (
     continue_command,
     doctor_command,
     evaluate_command,
+    fill_command,
     lab_command,
     play_command,
     prepare_command,
@@ -42,6 +43,7 @@ _GPU_MEMORY_FULL = (
 )
 _COMMANDS = (
     continue_command,
+    fill_command,
     prepare_command,
     train_command,
     tune_command,

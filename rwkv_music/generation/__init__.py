@@ -10,6 +10,7 @@ from rwkv_music.lazy_names import lazy_names
 if TYPE_CHECKING:
     from rwkv_music.generation.constraints import Constraints
     from rwkv_music.generation.continuation import Continuation, continue_score
+    from rwkv_music.generation.controls import Controls
     from rwkv_music.generation.filling import Filling, fill_score
     from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
     from rwkv_music.generation.request import Request
@@ -21,6 +22,7 @@ _MODULES = {
     "Constraints": "constraints",
     "Continuation": "continuation",
     "ContinuationSettings": "generation_settings",
+    "Controls": "controls",
     "Filling": "filling",
     "NewNote": "streaming",
     "Request": "request",
@@ -38,6 +40,7 @@ __all__ = [
     "Constraints",
     "Continuation",
     "ContinuationSettings",
+    "Controls",
     "Filling",
     "NewNote",
     "Request",

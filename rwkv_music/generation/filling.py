@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt16
 
+from rwkv_music.errors import InputError
 from rwkv_music.generation.constraints import Constraints
+from rwkv_music.generation.controls import Controls
 from rwkv_music.generation.engine import (
     Batch,
     Candidate,
@@ -38,7 +40,7 @@ class Filling:
     """The score with the new music in it."""
     new: "symusic.Score"
     """The new music alone, beginning at tick 0, with the tracks of the score."""
-    start: int
+    continuation_start: int
     """Tick at which the new music begins in `score`."""
     end: int
     """Tick at which it ends."""
@@ -61,6 +63,7 @@ def fill_score(
     top_p: float = 0.95,
     top_k: int | None = None,
     seed: int = 0,
+    controls: Controls | None = None,
     constraints: Constraints | None = None,
     precision: str = "auto",
     style: Style | None = None,
@@ -81,6 +84,7 @@ def fill_score(
         top_p: Sample from the most likely tokens that add up to this probability.
         top_k: Sample from this many of the most likely tokens; from all when None.
         seed: Seed of the first version; the others count up from it.
+        controls: Soft wishes, which the model was trained to follow.
         constraints: Hard limits on the new notes; the defaults of `Constraints` when None.
         precision: Precision of the model's matrices; see `continue_score`.
         style: Initial state from `load_style`.
@@ -91,8 +95,9 @@ def fill_score(
         The versions, in order of their seeds.
 
     Raises:
-        InputError: If a number is out of range, the bars or parts are not in the score, or nothing
-            is left as context.
+        InputError: If a number is out of range, the bars or parts are not in the score, nothing is
+            left as context, the constraints leave nothing to write, or the model was trained
+            without holes.
 
     Example:
         >>> for piece in fill_score(load_model(), "song.mid", bars=(5, 8), parts=["Bass"]):
@@ -109,7 +114,14 @@ def fill_score(
         precision=precision,
         constraints=constraints or Constraints(),
     )
-    prompt = HolePrompt.of(to_score(score), model.tokenizer, bars=bars, parts=parts)
+    if model.hole_fraction == 0:
+        raise InputError(
+            "this model was trained to continue music only: choose one that was trained with "
+            "hole_fraction above 0"
+        )
+    prompt = HolePrompt.of(
+        to_score(score), model.tokenizer, bars=bars, parts=parts, controls=controls
+    )
     batch = begin_filling(model, prompt, request, style=style)
     for _ in batch.steps():
         if should_stop is not None and should_stop():

@@ -9,6 +9,7 @@ from jaxtyping import Int64, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation.constraints import Constraints, pitch_limits
+from rwkv_music.generation.controls import Controls
 from rwkv_music.generation.part_choice import PartChoice, choose_parts
 from rwkv_music.generation.rules import ConstraintRule
 from rwkv_music.tokenizer import BarIndex, Tokenizer
@@ -23,6 +24,7 @@ from rwkv_music.tokenizer.holes.write import HoleRuns, hole_runs
 from rwkv_music.tokenizer.parts import parts_of
 from rwkv_music.tokenizer.quantize import Grid
 from rwkv_music.tokenizer.reader import read_whole
+from rwkv_music.tokenizer.tokenizer import settings_text
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM, MAX_HOLE_BARS, Vocabulary
 from rwkv_music.tokenizer.writer import write_events
 
@@ -86,7 +88,7 @@ class HolePrompt:
         *,
         bars: tuple[int, int],
         parts: Sequence[str | int] | None = None,
-        controls: ControlLevels | None = None,
+        controls: Controls | None = None,
     ) -> "HolePrompt":
         """Return the prompt of a request.
 
@@ -95,7 +97,7 @@ class HolePrompt:
             tokenizer: Of the model.
             bars: First and last bar to write, counted from 1, both included.
             parts: Parts to write; see `choose_parts`.
-            controls: What is asked of the hole; the indices are those of `parts`, or of the tracks.
+            controls: What the new music should be like.
 
         Raises:
             InputError: If the bars or parts cannot be written, or nothing is left as context.
@@ -115,15 +117,14 @@ class HolePrompt:
             )
         context = _context(first, last, index.num_bars)
         hole = cut_hole(index, first, cells, first=context[0], last=context[1])
-        if controls:
-            own = {None if i is None else index_of[i]: levels for i, levels in controls.items()}
-            hole = hole.with_controls(own)
+        chosen = dict(zip(index_of, choices, strict=True))
+        if controls is not None:
+            hole = hole.with_controls(_levels(controls, score, chosen, tokenizer))
         runs = hole_runs(hole, tokenizer.vocabulary)
         grammar = tokenizer.grammar()
         grammar.feed(np.concatenate([runs.opening, runs.given[0]]))
         fill = read_whole(hole.fill, tokenizer.vocabulary)
         grammar.end_hole_at(int(bar_ends(fill, tokenizer.vocabulary)[1][-1]))
-        chosen = dict(zip(index_of, choices, strict=True))
         offsets = _offsets_behind(hole.prefix, index.num_parts, tokenizer.vocabulary)
         return cls(score, chosen, start, end, runs, grammar, names, offsets)
 
@@ -180,6 +181,30 @@ def _tokens_of(
     name_of = {moved[index]: score.tracks[part.tracks[0]].name for index, part in enumerate(parts)}
     name_of |= {index: choice.name for index, choice in zip(index_of, choices, strict=True)}
     return _Tokens(ids, index_of, [name_of[index] for index in range(len(name_of))])
+
+
+def _levels(
+    controls: Controls, score: "symusic.Score", parts: dict[int, PartChoice], tokenizer: Tokenizer
+) -> ControlLevels:
+    """Return the levels of controls by the index of each part among the tokens."""
+    if not tokenizer.vocabulary.has_controls:
+        raise InputError(
+            f"the tokenizer ({settings_text(tokenizer.settings)}) has no control tokens: use a "
+            "model with the default settings, or constraints"
+        )
+    levels: ControlLevels = {}
+    for part, own in controls.levels().items():
+        if part is None:
+            levels[None] = own
+            continue
+        (choice,) = choose_parts(score, [part])
+        matches = [index for index, written in parts.items() if written == choice]
+        if not matches:
+            raise InputError(
+                f"part '{part}' has controls but is not to be written: add it to parts"
+            )
+        levels[matches[0]] = own
+    return levels
 
 
 def _offsets_behind(

@@ -66,6 +66,21 @@ class MusicModel:
         return self.network.config
 
     @property
+    def hole_fraction(self) -> float | None:
+        """Fraction of holes among the windows of its training; None if unknown.
+
+        A model that was trained without them can continue music but not fill it.
+        """
+        settings, command = self.metadata.get("run"), self.metadata.get("command")
+        if isinstance(settings, Mapping):
+            return float(settings.get("data", settings).get("hole_fraction", 0.0))
+        if isinstance(command, str):  # that of a shipped model
+            words = command.split()
+            option = "--hole-fraction"
+            return float(words[words.index(option) + 1]) if option in words else 0.0
+        return None
+
+    @property
     def device(self) -> torch.device:
         """Device of the network's parameters."""
         return self.network.emb.weight.device

@@ -121,7 +121,7 @@ def test_a_model_writes_the_bars_and_parts_that_are_asked_for() -> None:
     pieces = fill_score(MODEL, score, bars=(3, 4), parts=["Bass"], candidates=2, seed=5)
     assert [piece.seed for piece in pieces] == [5, 6]
     for piece in pieces:
-        assert (piece.start, piece.end) == (2880, 5760)
+        assert (piece.continuation_start, piece.end) == (2880, 5760)
         assert events_outside(piece.score, {1}, 2880, 5760) == events_outside(
             score, {1}, 2880, 5760
         )

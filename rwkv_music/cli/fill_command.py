@@ -1,0 +1,105 @@
+"""`rwkv-music fill`: write bars and parts of a piece anew."""
+
+import argparse
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rwkv_music.cli.candidate_output import (
+    add_output_options,
+    add_style_options,
+    given_style,
+    output_folder,
+    write_candidates,
+)
+from rwkv_music.cli.options import add_command, add_model_option, add_settings, given_settings
+from rwkv_music.cli.request_options import (
+    add_constraint_options,
+    add_control_options,
+    given_constraints,
+    given_controls,
+)
+from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+from rwkv_music.settings import declared_settings
+
+_BARS = re.compile(r"(\d+)(?:-(\d+))?")
+_AMOUNT = [each for each in declared_settings(ContinuationSettings) if each.name != "bars"]
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
+    """Describe the command."""
+    parser = add_command(
+        commands,
+        "fill",
+        run,
+        summary="Write bars or parts of PIECE anew; all else stays as it is. Write each version as "
+        "MIDI and as a picture.",
+        example="rwkv-music fill song.mid --bars 5-8 --parts Bass --candidates 4 -o out/",
+    )
+    parser.add_argument("piece", metavar="PIECE", type=Path, help="music file")
+    parser.add_argument(
+        "--bars",
+        type=_bars,
+        required=True,
+        metavar="FIRST-LAST",
+        help="bars to write, counted from 1, both included; at most 8",
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        metavar="PART",
+        help="parts to write: names of tracks or instruments, or numbers of tracks, counted from "
+        "0; an instrument that the piece does not have gets a new track (default: all parts)",
+    )
+    add_output_options(parser)
+    add_model_option(parser)
+    add_style_options(parser)
+    add_settings(parser, _AMOUNT)
+    add_settings(parser, declared_settings(SamplingSettings))
+    add_constraint_options(parser)
+    add_control_options(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Fill the piece; write the versions and a report."""
+    from rwkv_music.score import load_score
+
+    score = load_score(given.piece)
+    from rwkv_music.generation import fill_score
+    from rwkv_music.model import load_model
+
+    model = load_model(given.model)
+    amount = ContinuationSettings(**given_settings(given, _AMOUNT))
+    sampling = SamplingSettings(**given_settings(given, declared_settings(SamplingSettings)))
+    settings = {"candidates": amount.candidates, "seed": amount.seed, **asdict(sampling)}
+    parts = None if given.parts is None else [_part(part) for part in given.parts]
+    first, last = given.bars
+    request = {**settings, "bars": [first, last], "parts": parts, "model": given.model}
+    with output_folder(given.output):
+        pieces = fill_score(
+            model,
+            score,
+            bars=given.bars,
+            parts=parts,
+            style=given_style(given, model),
+            constraints=given_constraints(given),
+            controls=given_controls(given),
+            **settings,
+        )
+        write_candidates(pieces, given.piece, given.output, bars=last - first + 1, settings=request)
+    return 0
+
+
+def _bars(text: str) -> tuple[int, int]:
+    """Return the first and last bar of "5-8", or of "5"."""
+    match = _BARS.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"must be the first and last bar, such as 5-8, got '{text}'"
+        )
+    return int(match[1]), int(match[2] or match[1])
+
+
+def _part(text: str) -> str | int:
+    return int(text) if text.isdigit() else text
