@@ -3,8 +3,8 @@ r"""What training with `--carry-state` teaches: three ways to read the same piec
     python -m benchmarks.carried_state FOLDER --runs runs \
         --json benchmarks/results/carried_state.json
 
-The same model, seed, steps and nearly the same tokens a step; read as windows, as stretches of
-whole pieces each begun anew, and as stretches with the state handed on. Only the last two differ in
+The same model, seed, steps and nearly the same tokens a step; read as windows, as spans of
+whole pieces with the state reset, and as spans with the state carried. Only the last two differ in
 nothing but the state: windows also score their completions alone. Each run is a run directory; one
 that exists is resumed, or measured if it is finished.
 """
@@ -26,18 +26,18 @@ from rwkv_music.training.run.directory import RunDirectory
 
 WAYS = {
     "windows": "windows",
-    "anew": "stretches, begun anew",
-    "carry": "stretches, state handed on",
+    "anew": "spans, state reset",
+    "carry": "spans, state carried",
 }
 """Names of folders, and what is done in them."""
 TOLD = ("loss_valid", "loss_valid_everything")
 
 
-class BegunAnew(LongContextLoader):
-    """The same stretches of whole pieces, before each of which a model forgets everything."""
+class StateReset(LongContextLoader):
+    """The same spans of whole pieces, with the state reset before each."""
 
     def __next__(self) -> Batch:
-        """The next stretch of every row."""
+        """The next span of every row."""
         return replace(super().__next__(), continues=False)
 
 
@@ -104,7 +104,7 @@ def trained(way: str, seed: int, given: argparse.Namespace) -> RunDirectory:
         carry_state=way != "windows",
         context_length=given.context_length,
     )
-    kind = BegunAnew if way == "anew" else LongContextLoader
+    kind = StateReset if way == "anew" else LongContextLoader
     with patch("rwkv_music.training.data_module.LongContextLoader", kind):
         return train(config, resume=True)
 

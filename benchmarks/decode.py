@@ -28,11 +28,11 @@ from torch import Tensor
 from benchmarks.decoders import (
     OURS,
     PACKAGE,
-    Contestant,
+    Implementation,
     ModelStep,
     OurDecoder,
-    contestant_names,
-    make_contestant,
+    implementation_names,
+    make_implementation,
     perturbed_model,
 )
 from benchmarks.measuring import (
@@ -52,9 +52,9 @@ from rwkv_music.ops import use_backend
 from rwkv_music.ops.decoding import contiguous_copies
 
 Key = tuple[str, str]
-"""A contestant's name and the precision of its weights."""
+"""An implementation's name and the precision of its weights."""
 
-Task = Callable[[Contestant, Tensor], Tensor]
+Task = Callable[[Implementation, Tensor], Tensor]
 """Reads tokens [B, T] from an empty state and returns all logits it made, [B, steps, V]."""
 
 READING = "reading alone"
@@ -71,7 +71,7 @@ def main() -> None:
     if given.memory_of:
         print(json.dumps(memory(given)))
         return
-    peers = ["rwkv"] if any(name == PACKAGE for name, _ in contestant_names()) else []
+    peers = ["rwkv"] if any(name == PACKAGE for name, _ in implementation_names()) else []
     report: dict[str, Any] = {
         "machine": machine("rwkv-music", *peers),
         "settings": {
@@ -130,38 +130,41 @@ def tasks(given: argparse.Namespace) -> dict[str, tuple[Task, Tensor]]:
     }
 
 
-def read_steps(contestant: Contestant, ids: Tensor) -> Tensor:
+def read_steps(implementation: Implementation, ids: Tensor) -> Tensor:
     """Token by token."""
-    state = contestant.start(len(ids))
+    state = implementation.start(len(ids))
     logits = []
     for column in ids.unbind(1):
-        found, state = contestant.step(column, state)
-        logits.append(found.clone())
+        step_logits, state = implementation.step(column, state)
+        logits.append(step_logits.clone())
     return torch.stack(logits, dim=1)
 
 
-def read_prompt(contestant: Contestant, ids: Tensor) -> Tensor:
+def read_prompt(implementation: Implementation, ids: Tensor) -> Tensor:
     """All tokens at once."""
-    logits, _ = contestant.prefill(ids, contestant.start(len(ids)))
+    logits, _ = implementation.prefill(ids, implementation.start(len(ids)))
     return logits.clone().unsqueeze(1)
 
 
 def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """A row for each task and contestant."""
+    """A row for each task and implementation."""
     model = model_of(size, given)
     exact = ModelStep(model_of(size, given).double())
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.pth"
         save_pth(MusicModel(model), path, dtype=torch.float32)
-        contestants = {
-            key: make_contestant(*key, model=model, path=path) for key in contestant_names()
+        implementations = {
+            key: make_implementation(*key, model=model, path=path) for key in implementation_names()
         }
     for task, (work, ids) in tasks(given).items():
         with use_backend("reference"):
             truth = work(exact, ids)
-        works = {key: partial(work, each, ids) for key, each in contestants.items()}
+        works = {
+            key: partial(work, implementation, ids)
+            for key, implementation in implementations.items()
+        }
         if task == ONE_SEQUENCE:
-            works |= readings(contestants, ids.numel())
+            works |= readings(implementations, ids.numel())
         timings = alternate(
             works,
             repeats=given.repeats,
@@ -170,10 +173,10 @@ def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for key, timing in timings.items():
             yield {
                 "size": size,
-                "parameters": sum(each.numel() for each in model.parameters()),
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "task": task,
                 "tokens": ids.numel(),
-                "contestant": key[0],
+                "implementation": key[0],
                 "precision": key[1],
                 **timing.to_dict(),
                 "tokens_per_second": round(ids.numel() / timing.median, 1),
@@ -182,12 +185,17 @@ def measure(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
             }
 
 
-def readings(contestants: dict[Key, Contestant], tokens: int) -> dict[Key, Callable[[], Tensor]]:
+def readings(
+    implementations: dict[Key, Implementation], tokens: int
+) -> dict[Key, Callable[[], Tensor]]:
     """Read as much as each of our decoders keeps in matrices, as often as it does, and no more."""
     return {
-        (READING, key[1]): partial(read_again, memory_of(each.decoder.matrix_bytes), tokens)
-        for key, each in contestants.items()
-        if isinstance(each, OurDecoder) and each.decoder.matrix_bytes is not None
+        (READING, key[1]): partial(
+            read_again, memory_of(implementation.decoder.matrix_bytes), tokens
+        )
+        for key, implementation in implementations.items()
+        if isinstance(implementation, OurDecoder)
+        and implementation.decoder.matrix_bytes is not None
     }
 
 
@@ -212,7 +220,7 @@ def errors(logits: Tensor, truth: Tensor) -> dict[str, float]:
 
 
 def times_faster(timings: dict[Key, Timing], key: Key) -> dict[str, float] | None:
-    """The package's seconds in float32 over a contestant's, turn by turn; None without it."""
+    """The package's seconds in float32 over an implementation's, turn by turn; None without it."""
     package = timings.get((PACKAGE, "float32"))
     return None if package is None else time_ratio(package, timings[key])
 
@@ -222,7 +230,7 @@ def memories(size: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
     The package is slow enough that a tenth of the tokens has to do.
     """
-    present = {name for name, _ in contestant_names()}
+    present = {name for name, _ in implementation_names()}
     for name, tokens in ((OURS, given.memory_tokens), (PACKAGE, given.memory_tokens // 10)):
         if name in present and tokens >= _EARLY:
             yield in_a_process(
@@ -239,17 +247,17 @@ def memory(given: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "model.pth"
         save_pth(MusicModel(model), path, dtype=torch.float32)
-        contestant = make_contestant(name, "float32", model, path)
-    state = contestant.start(1)
+        implementation = make_implementation(name, "float32", model, path)
+    state = implementation.start(1)
     ids = torch.zeros(1, dtype=torch.int64)
     resident = {}
-    for number in range(1, given.memory_tokens + 1):
-        logits, state = contestant.step(ids, state)
+    for num_tokens in range(1, given.memory_tokens + 1):
+        logits, state = implementation.step(ids, state)
         ids = logits.argmax(-1)
-        if number in (_EARLY, given.memory_tokens):
-            resident[number] = psutil.Process().memory_info().rss
+        if num_tokens in (_EARLY, given.memory_tokens):
+            resident[num_tokens] = psutil.Process().memory_info().rss
     return {
-        "contestant": name,
+        "implementation": name,
         "size": size,
         "tokens": given.memory_tokens,
         "resident_bytes_early": resident[_EARLY],

@@ -1,4 +1,4 @@
-"""The contestants of the decoding benchmark, all driven alike: a state, one token, many tokens.
+"""The implementations of the decoding benchmark, all driven alike: a state, one token, many tokens.
 
 The `rwkv` package keeps one sequence's state and has no batches on a CPU: a batch is read there one
 sequence after the other.
@@ -26,10 +26,10 @@ OURS = "rwkv-music"
 _PACKAGE_PRECISIONS = {"float32": "fp32", "bfloat16": "bf16"}
 
 
-class Contestant(Protocol):
+class Implementation(Protocol):
     """Reads tokens and tells what it expects next. Ids are [B] for a step, [B, T] for a prompt."""
 
-    def start(self, batch_size: int) -> Any:  # noqa: ANN401 - every contestant has its own state
+    def start(self, batch_size: int) -> Any:  # noqa: ANN401 - every implementation has its own state
         """The state before the first token."""
 
     def step(self, ids: Int[Tensor, " B"], state: Any) -> tuple[Float[Tensor, "B V"], Any]:  # noqa: ANN401
@@ -99,7 +99,7 @@ class RwkvPackage:
 
     def step(self, ids: Tensor, state: list[list[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
         """One sequence after the other."""
-        return self._read([[each] for each in ids.tolist()], state)
+        return self._read([[token] for token in ids.tolist()], state)
 
     def prefill(self, ids: Tensor, state: list[list[Tensor]]) -> tuple[Tensor, list[list[Tensor]]]:
         """One sequence after the other."""
@@ -108,20 +108,25 @@ class RwkvPackage:
     def _read(
         self, sequences: list[list[int]], state: list[list[Tensor]]
     ) -> tuple[Tensor, list[list[Tensor]]]:
-        found = [self.model.forward(*each) for each in zip(sequences, state, strict=True)]
-        return torch.stack([logits.float() for logits, _ in found]), [after for _, after in found]
+        results = [
+            self.model.forward(tokens, before)
+            for tokens, before in zip(sequences, state, strict=True)
+        ]
+        return torch.stack([logits.float() for logits, _ in results]), [
+            after for _, after in results
+        ]
 
 
-def contestant_names() -> list[tuple[str, str]]:
+def implementation_names() -> list[tuple[str, str]]:
     """Name and precision of everyone who can take part here."""
-    names = [(OURS, each) for each in PRECISIONS] + [(MODEL_STEP, "float32")]
+    names = [(OURS, precision) for precision in PRECISIONS] + [(MODEL_STEP, "float32")]
     if importlib.util.find_spec("rwkv") is not None:
-        names += [(PACKAGE, each) for each in _PACKAGE_PRECISIONS]
+        names += [(PACKAGE, precision) for precision in _PACKAGE_PRECISIONS]
     return names
 
 
-def make_contestant(name: str, precision: str, model: RWKV7, path: Path) -> Contestant:
-    """One of `contestant_names`.
+def make_implementation(name: str, precision: str, model: RWKV7, path: Path) -> Implementation:
+    """One of `implementation_names`.
 
     Args:
         name: Who.

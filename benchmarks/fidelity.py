@@ -1,6 +1,6 @@
 """What survives the tokenizer, note by note: used by `benchmarks.tokenizer`.
 
-A note is matched with the one of the same part and pitch that stands at the same place in the order
+A note is matched with the one of the same part and pitch that has the same index in the order
 of onset, velocity (both rounded as the tokenizer does) and duration. Times are compared on the
 clock, each side with its own tempo map: what a listener hears.
 """
@@ -43,7 +43,7 @@ class Fidelity:
 def compare(score: symusic.Score, back: symusic.Score, tokenizer: Tokenizer) -> Fidelity:
     """A score beside what came back of it."""
     grid = Grid(score.ticks_per_quarter, tokenizer.vocabulary.steps_per_quarter)
-    ours = [score.tracks[place] for place in tokenizer.part_order(score)]
+    ours = [score.tracks[index] for index in tokenizer.part_order(score)]
     theirs = list(back.tracks)
     pairs = list(zip(ours, theirs, strict=False))
     kept, ticks, steps = matched_notes(pairs, grid, tokenizer)
@@ -55,7 +55,7 @@ def compare(score: symusic.Score, back: symusic.Score, tokenizer: Tokenizer) -> 
     got_lasts = other.ticks_to_seconds(got_onset + got_duration) - got_begins
     switches = [(pedal_switches(ours), pedal_switches(theirs)) for ours, theirs in pairs]
     signs, got_signs = signatures(score, grid), signatures(back, Grid(grid.steps, grid.steps))
-    end = int(max(grid.round(onset).max(), *(each.max(initial=0) for each, _ in switches), 0))
+    end = int(max(grid.round(onset).max(), *(given.max(initial=0) for given, _ in switches), 0))
     signs = [sign for sign in signs if sign[0] <= end]
     return Fidelity(
         notes=score.note_num(),
@@ -64,8 +64,8 @@ def compare(score: symusic.Score, back: symusic.Score, tokenizer: Tokenizer) -> 
         parts_kept=sum(same_part(*pair) for pair in pairs),
         signatures=len(signs),
         signatures_kept=len(set(signs) & set(got_signs)),
-        pedals=sum(len(each) for each, _ in switches),
-        pedals_kept=sum(min(len(each), len(got)) for each, got in switches),
+        pedals=sum(len(given) for given, _ in switches),
+        pedals_kept=sum(min(len(given), len(got)) for given, got in switches),
         onset_steps=float(np.abs(onset * grid.steps / grid.ticks - got_onset).max()),
         heard_seconds=np.abs(begins - got_begins),
         duration_seconds=np.abs(lasts - got_lasts),
@@ -133,11 +133,11 @@ def signatures(score: symusic.Score, grid: Grid) -> list[tuple[int, int, int]]:
     """Return those that are current at some tick and differ from the one before, in grid steps."""
     stated = sorted(score.time_signatures, key=lambda sign: sign.time)
     last = {sign.time: (sign.numerator, sign.denominator) for sign in stated}
-    found: list[tuple[int, int, int]] = []
+    distinct: list[tuple[int, int, int]] = []
     for time, sign in last.items():
-        if not found or found[-1][1:] != sign:
-            found.append((int(grid.round(np.int64(time))), *sign))
-    return found
+        if not distinct or distinct[-1][1:] != sign:
+            distinct.append((int(grid.round(np.int64(time))), *sign))
+    return distinct
 
 
 def wrong_cuts(ids: Array, tokenizer: Tokenizer, cuts: int, rng: np.random.Generator) -> int:
@@ -151,9 +151,9 @@ def wrong_cuts(ids: Array, tokenizer: Tokenizer, cuts: int, rng: np.random.Gener
     for bar in rng.integers(index.num_bars, size=cuts).tolist():
         cut = tokenizer.decode(index.window(bar, index.num_bars).ids)
         start = int(lines[bar])
-        places = np.array([0, 100, 1000, 10000])
-        clock = times.ticks_to_seconds(places + start) - times.ticks_to_seconds(np.array([start]))
-        same_clock = np.allclose(clock, TempoMap(cut).ticks_to_seconds(places))
+        offsets = np.array([0, 100, 1000, 10000])
+        clock = times.ticks_to_seconds(offsets + start) - times.ticks_to_seconds(np.array([start]))
+        same_clock = np.allclose(clock, TempoMap(cut).ticks_to_seconds(offsets))
         wrong += not (same_clock and np.array_equal(tail(whole, start), tail(cut, 0)))
     return wrong
 
@@ -167,29 +167,29 @@ def tail(score: symusic.Score, start: int) -> Array:
         notes[0] -= start
         program = np.full((1, notes.shape[1]), 128 if track.is_drum else track.program)
         rows.append(np.concatenate([program, notes]))
-    found = np.concatenate(rows, axis=1)
-    ordered: Array = found[:, np.lexsort(found[::-1])]
+    notes = np.concatenate(rows, axis=1)
+    ordered: Array = notes[:, np.lexsort(notes[::-1])]
     return ordered
 
 
-def in_figures(found: list[Fidelity]) -> dict[str, Any]:
+def in_figures(files: list[Fidelity]) -> dict[str, Any]:
     """Fidelity of a set of files."""
-    heard = [1000 * each.heard_seconds for each in found]
-    durations = [1000 * each.duration_seconds for each in found]
-    velocities = np.concatenate([each.velocities for each in found])
+    heard = [1000 * file.heard_seconds for file in files]
+    durations = [1000 * file.duration_seconds for file in files]
+    velocities = np.concatenate([file.velocities for file in files])
     counts = {
-        name: [sum(getattr(each, f"{name}{kept}") for each in found) for kept in ("_kept", "")]
+        name: [sum(getattr(file, f"{name}{kept}") for file in files) for kept in ("_kept", "")]
         for name in ("notes", "parts", "signatures", "pedals")
     }
     figures = {
-        "onset_steps_max": max(each.onset_steps for each in found),
+        "onset_steps_max": max(file.onset_steps for file in files),
         "heard_ms_median": np.median(np.concatenate(heard)),
-        "heard_ms_p99_worst_file": max(np.percentile(each, 99) for each in heard),
-        "drift_ms_worst_file": max(each.max() for each in heard),
+        "heard_ms_p99_worst_file": max(np.percentile(errors, 99) for errors in heard),
+        "drift_ms_worst_file": max(errors.max() for errors in heard),
         "duration_ms_median": np.median(np.concatenate(durations)),
         "duration_ms_p99": np.percentile(np.concatenate(durations), 99),
-        "duration_ms_p99_worst_file": max(np.percentile(each, 99) for each in durations),
+        "duration_ms_p99_worst_file": max(np.percentile(errors, 99) for errors in durations),
         "velocity_mean": velocities.mean(),
         "velocity_max": velocities.max(),
     }
-    return {"kept": counts, **{name: round(float(each), 3) for name, each in figures.items()}}
+    return {"kept": counts, **{name: round(float(value), 3) for name, value in figures.items()}}

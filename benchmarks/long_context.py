@@ -2,8 +2,8 @@
 
     python -m benchmarks.long_context bach pop=FOLDER --json benchmarks/results/long_context.json
 
-Held-out pieces are read one after another, 1,024 tokens at a time, once with the state handed on
-and once begun anew. NAME=FOLDER is a shipped model and the folder that it was trained on; `bach`
+Held-out pieces are read one after another, 1,024 tokens at a time, once with the state carried
+and once with it reset. NAME=FOLDER is a shipped model and the folder that it was trained on; `bach`
 needs none. Nothing is drawn at random.
 """
 
@@ -69,14 +69,14 @@ def measure(named: str, given: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def held_out_texts(
-    pieces: Sequence[Piece], names: Iterable[str], length: int, number: int
+    pieces: Sequence[Piece], names: Iterable[str], length: int, max_texts: int
 ) -> list[Ids]:
     """At most so many texts of that many targets: the pieces of these names one after another."""
-    wanted = set(names)
-    found = (piece.ids for piece in pieces if piece.name in wanted)
-    tokens = np.concatenate([np.empty(0, "uint16"), *found])
+    chosen_names = set(names)
+    chosen = (piece.ids for piece in pieces if piece.name in chosen_names)
+    tokens = np.concatenate([np.empty(0, "uint16"), *chosen])
     size = length + 1
-    starts = islice(range(0, len(tokens) - size + 1, size), number)
+    starts = islice(range(0, len(tokens) - size + 1, size), max_texts)
     return [tokens[start : start + size] for start in starts]
 
 

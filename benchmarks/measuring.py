@@ -31,7 +31,7 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 REPEATS = 5
 """Turns of which the median is taken, at least."""
 Name = TypeVar("Name", bound=Hashable)
-"""Of a contestant."""
+"""Of an implementation."""
 
 _INSTRUCTION_SETS = (
     "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
@@ -94,13 +94,13 @@ def _cpuinfo() -> dict[str, str]:
 def commit() -> str:
     """The commit measured, with "-dirty" after it if files differ; "none" outside a clone."""
     asked = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--exclude", "*"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else "none"
+    result = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else "none"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """What one contestant took in each of its turns."""
+    """What one implementation took in each of its turns."""
 
     seconds: tuple[float, ...]
     """On the clock."""
@@ -122,29 +122,32 @@ class Timing:
 
 
 def alternate(
-    contestants: Mapping[Name, Callable[[], object]], *, repeats: int = REPEATS, warm_up: int = 1
+    implementations: Mapping[Name, Callable[[], object]],
+    *,
+    repeats: int = REPEATS,
+    warm_up: int = 1,
 ) -> dict[Name, Timing]:
-    """Time contestants in turns, every second round in reverse order.
+    """Time implementations in turns, every second round in reverse order.
 
     Args:
-        contestants: What to call, by name.
+        implementations: What to call, by name.
         repeats: Rounds that count.
         warm_up: Rounds before them.
     """
     for _ in range(warm_up):
-        for work in contestants.values():
+        for work in implementations.values():
             work()
-    taken: dict[Name, list[tuple[float, float]]] = {name: [] for name in contestants}
-    order = list(contestants)
+    taken: dict[Name, list[tuple[float, float]]] = {name: [] for name in implementations}
+    order = list(implementations)
     for _ in range(repeats):
         for name in order:
             gc.collect()
             wall, processor = time.perf_counter(), time.process_time()
-            contestants[name]()
+            implementations[name]()
             taken[name].append((time.perf_counter() - wall, time.process_time() - processor))
         order.reverse()
     return {
-        name: Timing(tuple(wall for wall, _ in turns), tuple(each for _, each in turns))
+        name: Timing(tuple(wall for wall, _ in turns), tuple(processor for _, processor in turns))
         for name, turns in taken.items()
     }
 
@@ -160,13 +163,13 @@ def time_ratio(ours: Timing, theirs: Timing) -> dict[str, float]:
         mine / other
         for mine, other in zip(ours.processor_seconds, theirs.processor_seconds, strict=True)
     ]
-    found = {
+    figures = {
         "median": statistics.median(ratios),
         "lowest": min(ratios),
         "highest": max(ratios),
         "processor_median": statistics.median(processor),
     }
-    return {name: rounded(value) for name, value in found.items()}
+    return {name: rounded(value) for name, value in figures.items()}
 
 
 def rounded(value: float, digits: int = 4) -> float:
@@ -181,7 +184,7 @@ def saved_bytes(forward: Callable[[], object], *, without: Iterable[Tensor] = ()
         forward: Whose result holds the graph.
         without: Tensors that would be in memory anyway: parameters and inputs.
     """
-    known = {each.untyped_storage().data_ptr() for each in without}
+    known = {tensor.untyped_storage().data_ptr() for tensor in without}
     storages: dict[int, int] = {}
 
     def remember(tensor: Tensor) -> Tensor:
@@ -226,8 +229,8 @@ def _heap_bytes() -> int | None:
     except (AttributeError, OSError, TypeError):
         return None
     report.restype = _HeapReport
-    found = report()
-    return int(found.uordblks + found.hblkhd)
+    heap = report()
+    return int(heap.uordblks + heap.hblkhd)
 
 
 def in_a_process(module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - any JSON
@@ -244,7 +247,7 @@ def in_a_process(module: str, *arguments: str, environment: Mapping[str, str] | 
 
 
 def write_report(report: Mapping[str, Any], path: Path | None) -> None:
-    """Print a report with the command that made it, and write it if there is a place for it."""
+    """Print a report with the command that made it, and write it if a path is given."""
     command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
     text = json.dumps({"command": command, **report}, indent=1)
     print(text)

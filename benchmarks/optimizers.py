@@ -32,7 +32,7 @@ def main() -> None:
         "seed": given.seeds,
         **{name: getattr(given, name) for name in ("corpus", "preset", "steps", "quick")},
     }
-    rows = [measure(*each, given) for each in product(OPTIMIZERS, given.rates, given.seeds)]
+    rows = [measure(*settings, given) for settings in product(OPTIMIZERS, given.rates, given.seeds)]
     report = {"machine": machine("rwkv-music"), "settings": settings, "rows": rows}
     write_report(report, given.json)
 

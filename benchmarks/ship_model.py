@@ -54,12 +54,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--name", choices=ABOUT, required=True)
-    parser.add_argument("--card", action="store_true", help="only write the card anew")
+    parser.add_argument("--card", action="store_true", help="only write the card again")
     given = parser.parse_args()
     written = MODELS / f"{given.name}.json"
     if not given.card:
-        facts = ship(given.run, given.name)
-        written.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        record = ship(given.run, given.name)
+        written.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     text = card(json.loads(written.read_text(encoding="utf-8"))) + "\n"
     (MODELS / f"{given.name}.md").write_text(text, encoding="utf-8")
     print(text)
@@ -71,12 +71,12 @@ def ship(folder: Path, name: str) -> dict[str, Any]:
     config = run.config()
     best = load_model(folder)
     path = MODELS / f"{name}.safetensors"
-    facts = {"command": config["command"], "step": best.metadata["step"], "card": f"{name}.md"}
-    save_checkpoint(replace(best, metadata=facts), path, dtype=torch.bfloat16)
+    record = {"command": config["command"], "step": best.metadata["step"], "card": f"{name}.md"}
+    save_checkpoint(replace(best, metadata=record), path, dtype=torch.bfloat16)
     shipped = load_checkpoint(path)
     data = DataModule.from_config(TrainingConfig.from_dict(config["config"]))
     return {
-        **facts,
+        **record,
         "name": name,
         "weights_bytes": path.stat().st_size,
         "parameters": config["parameters"],
@@ -85,7 +85,7 @@ def ship(folder: Path, name: str) -> dict[str, Any]:
         "versions": config["versions"],
         "machine": f"{platform.machine()}, {threads_in_words(config['threads'])}",
         "training_seconds": run.metrics()[-1]["elapsed_seconds"],
-        "stretches": len(config["sessions"]),
+        "sessions": len(config["sessions"]),
         "corpus": {k: v for k, v in config["corpus"].items() if k not in _LISTS},
         "valid_pieces": config["corpus"]["valid_pieces"],
         "likelihood": likelihoods(shipped, data),
@@ -99,9 +99,9 @@ def ship(folder: Path, name: str) -> dict[str, Any]:
     }
 
 
-def threads_in_words(number: int) -> str:
+def threads_in_words(num_threads: int) -> str:
     """E.g. "1 thread"."""
-    return f"{number} thread" if number == 1 else f"{number} threads"
+    return f"{num_threads} thread" if num_threads == 1 else f"{num_threads} threads"
 
 
 _LISTS = {"valid_pieces", "skipped", "too_short"}
@@ -124,15 +124,15 @@ def likelihoods(model: MusicModel, data: DataModule) -> dict[str, dict[str, floa
         baselines["5-gram, 12 keys"] = ngram(in_keys)
     for name, baseline in baselines.items():
         measured[name] = held_out.ngram_likelihood(baseline).completion
-    return {name: _row(found) for name, found in measured.items()}
+    return {name: _row(likelihood) for name, likelihood in measured.items()}
 
 
-def _row(found: Likelihood) -> dict[str, float]:
+def _row(likelihood: Likelihood) -> dict[str, float]:
     return {
-        "nats_per_token": round(found.nats_per_token, 4),
-        "nats_per_note": round(found.nats_per_note, 4),
-        "tokens": found.tokens,
-        "notes": found.notes,
+        "nats_per_token": round(likelihood.nats_per_token, 4),
+        "nats_per_note": round(likelihood.nats_per_note, 4),
+        "tokens": likelihood.tokens,
+        "notes": likelihood.notes,
     }
 
 
@@ -153,8 +153,8 @@ def prompts(data: DataModule, bars: int) -> Iterator[tuple[Piece, int]]:
     usable = [
         piece for piece in data.valid_pieces if num_bars(data.tokenizer.decode(piece.ids)) >= bars
     ]
-    for number in range(CONTINUATIONS):
-        yield usable[number % len(usable)], number // len(usable)
+    for index in range(CONTINUATIONS):
+        yield usable[index % len(usable)], index // len(usable)
 
 
 def continuation_figures(model: MusicModel, data: DataModule, *, first_bar: int) -> dict[str, Any]:
@@ -179,10 +179,10 @@ def continuation_figures(model: MusicModel, data: DataModule, *, first_bar: int)
             rows[name].append(row)
             runs[name].append(index.longest_shared_run(score, start_tick=seam))
     figures: dict[str, Any] = {"without_notes": without_notes}
-    for name, found in rows.items():
+    for name, scores in rows.items():
         copied = runs[name]
         figures[name] = {
-            **{key: round(value, 3) for key, value in mean_statistics(found).items()},
+            **{key: round(value, 3) for key, value in mean_statistics(scores).items()},
             "longest_copied_run_median": float(np.median(copied)),
             "longest_copied_run_max": max(copied),
         }

@@ -129,10 +129,10 @@ def estimate_of(name: str, form: str, settings: Mapping[str, Any]) -> MemoryEsti
 
 def step_in_a_process(name: str, form: str, given: argparse.Namespace) -> dict[str, int]:
     """What a step of a preset takes."""
-    found: dict[str, int] = in_a_process(
+    figures: dict[str, int] = in_a_process(
         "benchmarks.step_memory", "--step-of", name, "--form", form, *same_settings(given)
     )
-    return found
+    return figures
 
 
 def same_settings(given: argparse.Namespace) -> list[str]:
@@ -188,7 +188,7 @@ def warm_up(given: argparse.Namespace) -> None:
 
 def head_in_a_process(vocabulary: int, form: str, given: argparse.Namespace) -> dict[str, int]:
     """What the head takes in one of its forms."""
-    found: dict[str, int] = in_a_process(
+    figures: dict[str, int] = in_a_process(
         "benchmarks.step_memory",
         "--head-of",
         str(vocabulary),
@@ -196,7 +196,7 @@ def head_in_a_process(vocabulary: int, form: str, given: argparse.Namespace) -> 
         form,
         *same_settings(given),
     )  # fmt: skip
-    return found
+    return figures
 
 
 def peak_of_head(vocabulary: int, form: str, given: argparse.Namespace) -> dict[str, int]:

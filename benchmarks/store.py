@@ -45,8 +45,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     sizes = (20, 40) if given.quick else given.sizes
-    with tempfile.TemporaryDirectory() as place:
-        store = Path(place) / "speed"
+    with tempfile.TemporaryDirectory() as temporary:
+        store = Path(temporary) / "speed"
         report = {
             "machine": machine("symusic", "rwkv-music"),
             "settings": {
@@ -56,8 +56,8 @@ def main() -> None:
                 "workers": given.workers,
             },
             "speed": speed(given.music[0], store, files=20 if given.quick else None),
-            "windows": windows(store, number=200 if given.quick else 20_000),
-            "rows": [cost(given.music, Path(place), size, given.workers) for size in sizes],
+            "windows": windows(store, num_windows=200 if given.quick else 20_000),
+            "rows": [cost(given.music, Path(temporary), size, given.workers) for size in sizes],
         }
     write_report(report, given.json)
 
@@ -91,7 +91,7 @@ def rate(files: Sequence[FoundFile], processor_seconds: Sequence[float]) -> floa
     return rounded(len(files) / sorted(processor_seconds)[len(processor_seconds) // 2])
 
 
-def windows(store: Path, *, number: int) -> list[dict[str, Any]]:
+def windows(store: Path, *, num_windows: int) -> list[dict[str, Any]]:
     """Measure random windows per second of processor time."""
     opened = Store(store)
     rows = []
@@ -101,19 +101,19 @@ def windows(store: Path, *, number: int) -> list[dict[str, Any]]:
         turns = []
         for _ in range(5):
             began = time.process_time()
-            tokens = sum(len(ids) for ids in itertools.islice(source, number))
+            tokens = sum(len(ids) for ids in itertools.islice(source, num_windows))
             turns.append(time.process_time() - began)
         rows.append({
             "max_tokens": length,
-            "windows_per_second": rounded(number / sorted(turns)[2]),
-            "mean_tokens": rounded(tokens / number),
+            "windows_per_second": rounded(num_windows / sorted(turns)[2]),
+            "mean_tokens": rounded(tokens / num_windows),
         })  # fmt: skip
     return rows
 
 
-def cost(music: Sequence[Path], place: Path, size: int, workers: int) -> dict[str, Any]:
+def cost(music: Sequence[Path], parent: Path, size: int, workers: int) -> dict[str, Any]:
     """Measure the cost of preparing a number of files."""
-    folder, store = place / f"music-{size}", place / f"store-{size}"
+    folder, store = parent / f"music-{size}", parent / f"store-{size}"
     for target, link in links(music, folder, size):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(target)
@@ -124,8 +124,8 @@ def cost(music: Sequence[Path], place: Path, size: int, workers: int) -> dict[st
 def links(music: Sequence[Path], folder: Path, size: int) -> Iterator[tuple[Path, Path]]:
     """Yield files, repeated until there are `size`, and a path of its own for each."""
     files = [path.resolve() for each in music for path in sorted(each.rglob("*.mid"))]
-    for number, path in zip(range(size), itertools.cycle(files), strict=False):
-        yield path, folder / f"{number // 1000:03}" / f"{number:06}-{path.name}"
+    for index, path in zip(range(size), itertools.cycle(files), strict=False):
+        yield path, folder / f"{index // 1000:03}" / f"{index:06}-{path.name}"
 
 
 if __name__ == "__main__":

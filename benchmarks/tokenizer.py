@@ -85,7 +85,7 @@ def fidelity(
     scores: list[symusic.Score], tokenizer: Tokenizer, cuts: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Measure the fidelity of a set of files."""
-    found: list[Fidelity] = []
+    files: list[Fidelity] = []
     tokens = refused = idempotent = wrong = 0
     cut_at = np.bincount(rng.integers(len(scores), size=cuts), minlength=len(scores))
     for score, places in zip(scores, cut_at.tolist(), strict=True):
@@ -98,14 +98,14 @@ def fidelity(
         tokens += len(ids)
         idempotent += np.array_equal(tokenizer.encode(back), ids)
         wrong += wrong_cuts(ids, tokenizer, places, rng)
-        found.append(compare(score, back, tokenizer))
+        files.append(compare(score, back, tokenizer))
     return {
-        "files": len(found),
+        "files": len(files),
         "refused": refused,
         "idempotent": idempotent,
-        "tokens_per_note": rounded(tokens / sum(each.notes for each in found)),
+        "tokens_per_note": rounded(tokens / sum(file.notes for file in files)),
         "wrong_cuts": [wrong, cuts],
-        **in_figures(found),
+        **in_figures(files),
     }
 
 
@@ -192,10 +192,10 @@ def in_turns(
         for who in implementations:
             work: Callable[[Any], object] = getattr(peer if who == PEER else tokenizer, way)
             with loops_forced("numpy" if who == PEER else who):
-                for place, given in enumerate(theirs if who == PEER else ours):
+                for index, given in enumerate(theirs if who == PEER else ours):
                     began = time.process_time()
                     work(given)
-                    taken[who][turn, place] = time.process_time() - began
+                    taken[who][turn, index] = time.process_time() - began
     return {(way, who): float(times[1:].min(axis=0).sum()) for who, times in taken.items()}
 
 

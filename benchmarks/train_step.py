@@ -100,7 +100,7 @@ def arguments() -> argparse.Namespace:
 def settings(given: argparse.Namespace) -> dict[str, Any]:
     """Everything that shapes the figures."""
     kept = ("tokens", "layers", "width", "vocabulary", "repeats", "seed", "quick")
-    counts = {name: count_parameters(contestant(name, given)) for name in ("rwkv7", PEER)}
+    counts = {name: count_parameters(make_model(name, given)) for name in ("rwkv7", PEER)}
     return {name: getattr(given, name) for name in kept} | {"parameters": counts}
 
 
@@ -109,7 +109,7 @@ def backend_of(name: str) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext() if name == PEER else use_backend(name)
 
 
-def contestant(name: str, given: argparse.Namespace) -> nn.Module:
+def make_model(name: str, given: argparse.Namespace) -> nn.Module:
     """A model with its usual initial weights: the transformer, or ours for any other name."""
     if name == PEER:
         return Transformer(
@@ -146,8 +146,8 @@ def batch(length: int, given: argparse.Namespace) -> tuple[Tensor, Tensor]:
 def loss_of(model: nn.Module, ids: Tensor, targets: Tensor, precision: str) -> Tensor:
     """Mean nats per token, in float32 or under bfloat16 autocast."""
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        found = model(ids)
-        logits = found[0] if isinstance(model, RWKV7) else found
+        output = model(ids)
+        logits = output[0] if isinstance(model, RWKV7) else output
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 
@@ -155,7 +155,7 @@ def training_step(
     name: str, length: int, precision: str, given: argparse.Namespace
 ) -> Callable[[], float]:
     """A step of a new model that can be called again and again; it returns the loss before it."""
-    model = contestant(name, given).train()
+    model = make_model(name, given).train()
     optimizer = optimizer_of(model)
     ids, targets = batch(length, given)
 
@@ -214,7 +214,7 @@ def saved_per_layer(
     kept = {}
     for layers in (2, 3):
         small = argparse.Namespace(**{**vars(given), "layers": layers})
-        model = contestant(name, small)
+        model = make_model(name, small)
         for rows in (1, 2):
             few = argparse.Namespace(**{**vars(given), "tokens": rows * length})
             ids, targets = batch(length, few)
@@ -231,11 +231,11 @@ def memory_of(name: str, length: int, precision: str, given: argparse.Namespace)
     """Most memory a process has that makes two steps and nothing else."""
     same = ("tokens", "layers", "width", "vocabulary", "seed")
     options = [word for key in same for word in (f"--{key}", str(getattr(given, key)))]
-    found: dict[str, int] = in_a_process(
+    figures: dict[str, int] = in_a_process(
         "benchmarks.train_step", "--memory-of", name, "--lengths", str(length),
         "--precisions", precision, "--threads", str(torch.get_num_threads()), *options,
     )  # fmt: skip
-    return found
+    return figures
 
 
 def peak_of_two_steps(name: str, given: argparse.Namespace) -> int:

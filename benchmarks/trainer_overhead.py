@@ -121,12 +121,12 @@ def trainer_steps(
     config: TrainingConfig, tokenizer: Tokenizer, batches: PrefetchLoader, steps: int
 ) -> Callable[[], None]:
     """The trainer over the first batches of a stream, made while it computes."""
-    place = batches.position()
+    start = batches.position()
     model = new_model(config, tokenizer)
     trainer = Trainer(model, batches, config, vocabulary=tokenizer.vocabulary)
 
     def work() -> None:
-        batches.seek(place)
+        batches.seek(start)
         for _, _ in zip(range(steps), trainer, strict=False):
             pass
 

@@ -78,10 +78,10 @@ def measure_folder(
 def drawn(folder: Path, count: int, seed: int) -> list[Path]:
     """Files that can be read and are long enough, in an order that depends on the seed alone."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".mid", ".mxl"})
-    found: list[Path] = []
-    for place in np.random.default_rng(seed).permutation(len(paths)):
-        path = paths[place]
-        if len(found) == count:
+    files: list[Path] = []
+    for index in np.random.default_rng(seed).permutation(len(paths)):
+        path = paths[index]
+        if len(files) == count:
             break
         try:
             usable = num_bars(load_score(path)) >= FEWEST_BARS
@@ -89,9 +89,9 @@ def drawn(folder: Path, count: int, seed: int) -> list[Path]:
             print(f"passed over: {error}")
             continue
         if usable:
-            found.append(path)
-    assert len(found) == count, f"{folder} has {len(found)} files to use, {count} are needed"
-    return found
+            files.append(path)
+    assert len(files) == count, f"{folder} has {len(files)} files to use, {count} are needed"
+    return files
 
 
 def tuned_row(

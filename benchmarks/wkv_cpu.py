@@ -96,17 +96,20 @@ def leaves_of(tensors: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     """The same values to differentiate by; the state stays in float32 at least."""
     *sequences, state = tensors
     state_dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    copies = [*(each.to(dtype, copy=True) for each in sequences), state.to(state_dtype, copy=True)]
-    return [each.requires_grad_() for each in copies]
+    copies = [
+        *(tensor.to(dtype, copy=True) for tensor in sequences),
+        state.to(state_dtype, copy=True),
+    ]
+    return [tensor.requires_grad_() for tensor in copies]
 
 
 def weights_of(leaves: list[Tensor], seed: int) -> list[Tensor]:
     """What the outputs and the final state weigh in the sum that is differentiated."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = [torch.randn(each.shape[1:], generator=generator) for each in (leaves[0], leaves[6])]
+    drawn = [torch.randn(leaf.shape[1:], generator=generator) for leaf in (leaves[0], leaves[6])]
     return [
-        each.to(leaf).expand_as(leaf)
-        for each, leaf in zip(drawn, (leaves[0], leaves[6]), strict=True)
+        weights.to(leaf).expand_as(leaf)
+        for weights, leaf in zip(drawn, (leaves[0], leaves[6]), strict=True)
     ]
 
 
@@ -121,7 +124,7 @@ def forward_and_backward(
 
 def truth_of(tensors: list[Tensor], dtype: torch.dtype, seed: int) -> list[Tensor]:
     """The reference in float64 for the first sequence, on inputs rounded to the dtype."""
-    first = [each[:1].to(dtype) for each in tensors[:6]] + [tensors[6][:1].float()]
+    first = [tensor[:1].to(dtype) for tensor in tensors[:6]] + [tensors[6][:1].float()]
     leaves = leaves_of(first, torch.float64)
     return forward_and_backward(partial(wkv7, backend=STEP_LOOP), leaves, weights_of(leaves, seed))
 
@@ -135,17 +138,17 @@ def errors(
 ) -> dict[str, float]:
     """Relative errors of everything, for the first sequence; `truth` is that of `truth_of`."""
     leaves = leaves_of(tensors, dtype)
-    found = forward_and_backward(run, leaves, weights_of(leaves, seed))
+    results = forward_and_backward(run, leaves, weights_of(leaves, seed))
     names = ("y", "final state", *(f"gradient of {name}" for name in NAMES))
     return {
         name: relative_error(mine[:1], exact)
         for name, mine, exact in zip(
-            names, found, truth or truth_of(tensors, dtype, seed), strict=True
+            names, results, truth or truth_of(tensors, dtype, seed), strict=True
         )
     }
 
 
-def contestants(peers: dict[str, Recurrence]) -> dict[str, Recurrence]:
+def implementations(peers: dict[str, Recurrence]) -> dict[str, Recurrence]:
     """Our backends and their peers."""
     ours = {name: partial(wkv7, backend=name) for name in available_backends("cpu")}
     return {**ours, **peers}
@@ -154,10 +157,10 @@ def contestants(peers: dict[str, Recurrence]) -> dict[str, Recurrence]:
 def measure(
     shape: str, dtype: torch.dtype, peers: dict[str, Recurrence], given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    """A row for each contestant: time, ratio to the step loops, error, bytes kept."""
+    """A row for each implementation: time, ratio to the step loops, error, bytes kept."""
     tensors = recurrence_inputs(*map(int, shape.split("x")), seed=given.seed)
     leaves = leaves_of(tensors, dtype)
-    runs = contestants(peers)
+    runs = implementations(peers)
     works: dict[str, Callable[[], object]] = {
         name: partial(forward_and_backward, run, leaves, weights_of(leaves, given.seed))
         for name, run in runs.items()
@@ -165,23 +168,23 @@ def measure(
     timings = alternate(works, repeats=given.repeats)
     truth = truth_of(tensors, dtype, given.seed)
     for name, run in runs.items():
-        found = errors(run, tensors, dtype, given.seed, truth)
+        worst_errors = errors(run, tensors, dtype, given.seed, truth)
         yield {
             "shape": shape,
             "threads": torch.get_num_threads(),
             "precision": str(dtype).removeprefix("torch."),
-            "contestant": name,
+            "implementation": name,
             "ours": name in available_backends("cpu"),
             **timings[name].to_dict(),
             "times_faster_than": times_faster(timings[name], timings),
-            "worst_error": rounded(max(found.values()), 3),
-            "worst_in": max(found, key=lambda each: found[each]),
+            "worst_error": rounded(max(worst_errors.values()), 3),
+            "worst_in": max(worst_errors, key=lambda name: worst_errors[name]),
             **bytes_kept(run, leaves),
         }
 
 
 def times_faster(timing: Timing, timings: dict[str, Timing]) -> dict[str, dict[str, float]]:
-    """The step loops' seconds over a contestant's, turn by turn."""
+    """The step loops' seconds over an implementation's, turn by turn."""
     loops = [name for name in (STEP_LOOP, AUTOGRAD_LOOP) if name in timings]
     return {name: time_ratio(timings[name], timing) for name in loops}
 
@@ -196,7 +199,7 @@ def bytes_kept(run: Recurrence, leaves: list[Tensor]) -> dict[str, float]:
     kept = saved_bytes(lambda: run(*leaves))
     return {
         "saved_bytes_per_token_at_256": round(kept * scale, 1),
-        "inputs_bytes_per_token_at_256": sum(each[0, 0, 0].nbytes for each in leaves[:6]) * 4,
+        "inputs_bytes_per_token_at_256": sum(leaf[0, 0, 0].nbytes for leaf in leaves[:6]) * 4,
     }
 
 
@@ -207,12 +210,14 @@ def accuracy(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
         tensors = recurrence_inputs(1, T, H, family=family, seed=given.seed)
         truth = truth_of(tensors, torch.float32, given.seed)
         for name in available_backends("cpu"):
-            found = errors(partial(wkv7, backend=name), tensors, torch.float32, given.seed, truth)
-            worst = max(found, key=lambda each: found[each])
+            worst_errors = errors(
+                partial(wkv7, backend=name), tensors, torch.float32, given.seed, truth
+            )
+            worst = max(worst_errors, key=lambda name: worst_errors[name])
             yield {
                 "family": family,
                 "backend": name,
-                "worst_error": rounded(found[worst], 3),
+                "worst_error": rounded(worst_errors[worst], 3),
                 "worst_in": worst,
             }
 

@@ -27,7 +27,7 @@ def step_loop(
     """One step after the other; autograd keeps every state."""
     decay = torch.exp(-math.exp(-0.5) * torch.sigmoid(decay_logit.to(state.dtype)))
     dtype = r.dtype
-    r, k, v, alpha, beta = (each.to(state.dtype) for each in (r, k, v, alpha, beta))
+    r, k, v, alpha, beta = (sequence.to(state.dtype) for sequence in (r, k, v, alpha, beta))
     outputs = []
     for t in range(r.shape[1]):
         removed = state @ alpha[:, t, :, :, None]
@@ -87,7 +87,7 @@ def _as_ours(run: Recurrence) -> Recurrence:
         log_decay = -math.exp(-0.5) * torch.sigmoid(decay_logit.float())
         sequences = (r.float() * math.sqrt(r.shape[-1]), k, v, alpha, beta, log_decay)
         y, after = run(
-            *(each.float().transpose(1, 2) for each in sequences), initial_state=state.mT
+            *(sequence.float().transpose(1, 2) for sequence in sequences), initial_state=state.mT
         )
         return y.transpose(1, 2).to(r.dtype), after.mT
 

@@ -9,7 +9,7 @@ def tables(report: Report) -> list[str]:
     rows = [
         [
             f"{row['size']} ({row['parameters'] / 1e6:.1f} M), {row['task']}, "
-            f"{row['contestant']} {row['precision']}",
+            f"{row['implementation']} {row['precision']}",
             f"{row['tokens_per_second']:,.0f}",
             times(row["times_faster_than_package"], 1),
             f"{row['logit_error']:.1e}" if "logit_error" in row else "",
@@ -18,7 +18,7 @@ def tables(report: Report) -> list[str]:
     ]
     memory = [
         [
-            f"{row['contestant']}, {row['size']}",
+            f"{row['implementation']}, {row['size']}",
             mebibytes(row["resident_bytes_early"]),
             mebibytes(row["resident_bytes_late"]),
             f"{row['tokens']:,}",
@@ -39,7 +39,7 @@ def _music_tables(music: Report | None) -> list[str]:
         return []
     rows = [
         [
-            f"{row['contestant']} {row['precision']}",
+            f"{row['implementation']} {row['precision']}",
             f"{row['nats_per_token']:.4f}",
             f"{row['more_than_float32']:+.1e}",
         ]

@@ -34,5 +34,5 @@ def by_seed(differences: list[float]) -> str:
     """Return the mean and the value of each seed; empty for the plain model."""
     if not any(differences):
         return ""
-    each = ", ".join(f"{value:+.3f}" for value in differences)
-    return f"{statistics.mean(differences):+.3f} ({each})"
+    by_seed = ", ".join(f"{value:+.3f}" for value in differences)
+    return f"{statistics.mean(differences):+.3f} ({by_seed})"

@@ -11,7 +11,7 @@ def tables(report: Report) -> list[str]:
     )  # fmt: skip
     rows = [
         [
-            f"{row['shape']}, {row['precision']}, {_threads(row, report)}{row['contestant']}",
+            f"{row['shape']}, {row['precision']}, {_threads(row, report)}{row['implementation']}",
             f"{row['seconds'] * 1000:.3g}",
             times(row["times_faster_than"]["reference"], 1),
             times(row["times_faster_than"].get("autograd loop"), 1),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.carried_state import WAYS, BegunAnew
+from benchmarks.carried_state import WAYS, StateReset
 from rwkv_music.data import Piece
 from rwkv_music.data.loading.long_context_loader import LongContextLoader
 from rwkv_music.score import save_score
@@ -35,13 +35,13 @@ def test_quick_mode_trains_each_way_and_writes_a_row_for_each_length(tmp_path: P
     assert again["rows"] == report["rows"]
 
 
-def test_stretches_begun_anew_are_the_same_ones() -> None:
+def test_spans_with_a_state_that_is_reset_are_the_same_ones() -> None:
     pieces = [
         Piece(name, np.arange(size, dtype="uint16"), name) for name, size in (("a", 30), ("b", 50))
     ]
     carried, anew = (
         kind(pieces, batch_size=2, context_length=8, seed=0)
-        for kind in (LongContextLoader, BegunAnew)
+        for kind in (LongContextLoader, StateReset)
     )
     for _ in range(5):
         one, other = next(carried), next(anew)

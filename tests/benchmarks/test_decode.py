@@ -56,14 +56,14 @@ def test_every_part_of_a_perturbed_model_is_in_use() -> None:
 
 
 def test_a_prompt_read_at_once_ends_where_single_steps_end() -> None:
-    contestant = ModelStep(
+    implementation = ModelStep(
         perturbed_model(ModelConfig(vocab_size=16, num_layers=2, dim=64), seed=0).double()
     )
     ids = torch.arange(6).view(2, 3)
-    at_once, _ = contestant.prefill(ids, contestant.start(2))
-    state = contestant.start(2)
+    at_once, _ = implementation.prefill(ids, implementation.start(2))
+    state = implementation.start(2)
     for column in ids.unbind(1):
-        stepped, state = contestant.step(column, state)
+        stepped, state = implementation.step(column, state)
     torch.testing.assert_close(at_once, stepped)
 
 
@@ -90,12 +90,12 @@ def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
         "one sequence", "16 sequences", "prompt", "first token",
     }  # fmt: skip
     native = load_library().functions is not None
-    assert {row["precision"] for row in rows if row["contestant"] == READING} == (
+    assert {row["precision"] for row in rows if row["implementation"] == READING} == (
         set(LIMITS) if native else set()
     )
     for row in rows:
         assert row["tokens_per_second"] > 0
-        if row["contestant"] != READING:
+        if row["implementation"] != READING:
             assert row["logit_error"] < LIMITS[row["precision"]], row
     for row in report["memory"]:
         assert row["resident_bytes_late"] < 1.2 * row["resident_bytes_early"]

@@ -24,5 +24,5 @@ def test_quick_mode_writes_a_row_for_each_length(tmp_path: Path) -> None:
         ("pop", 300),
     ]
     assert all(math.isfinite(row["carried"]) for row in report["rows"])
-    # Both are shorter than what is read at once: nothing was handed on yet.
+    # Both are shorter than what is read at once: no state was carried yet.
     assert all(row["carried"] == row["reset"] for row in report["rows"])

@@ -14,10 +14,10 @@ from benchmarks.measuring import (
 from rwkv_music.gpu_benchmark.accuracy import relative_error
 
 
-def test_contestants_take_turns_in_both_orders() -> None:
+def test_implementations_take_turns_in_both_orders() -> None:
     called: list[str] = []
-    contestants = {name: lambda name=name: called.append(name) for name in "ab"}
-    timings = alternate(contestants, repeats=3, warm_up=1)
+    implementations = {name: lambda name=name: called.append(name) for name in "ab"}
+    timings = alternate(implementations, repeats=3, warm_up=1)
     assert "".join(called) == "ab" + "ab" + "ba" + "ab"
     assert [len(timings[name].seconds) for name in "ab"] == [3, 3]
 

@@ -36,7 +36,7 @@ def test_without_the_peers_package_the_reason_is_told(monkeypatch: pytest.Monkey
 def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
     report = quick_report("wkv_cpu", tmp_path)
     rows = report["rows"]
-    ours = {row["contestant"] for row in rows if row["ours"]}
+    ours = {row["implementation"] for row in rows if row["ours"]}
     assert ours == set(available_backends("cpu"))
     assert rows[-1]["threads"] == 1
     for row in rows:
