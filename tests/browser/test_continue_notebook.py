@@ -51,7 +51,7 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
     notebook.wait_for_python("session.current.parent is not None")
     assert notebook.python_value("session.current.new.note_num()") == new_notes[1]
 
-    widget.get_by_role("button", name="Export MIDI").first.click()
+    widget.get_by_role("button", name="Export").first.click()
     exported = lab_root / "notebooks" / "continuation.mid"
     wait_until(exported.exists, CELL_SECONDS, "the exported file")
     score = load_score(exported)

@@ -1,13 +1,17 @@
 """Messages to the user: escaped, and announced by screen readers."""
 
+import base64
 import html
 import traceback
+from pathlib import Path
 
 import ipywidgets as widgets
 
 from rwkv_music.printable import printable
 
 _ERROR_COLOR = "#c62828"
+_LARGEST_DOWNLOAD_BYTES = 20 << 20
+"""Larger files are not copied into the page."""
 
 
 def escaped(value: object) -> str:
@@ -44,6 +48,16 @@ class MessageBox(widgets.HTML):  # type: ignore[misc] # ipywidgets has no types
             f"<details><summary>Traceback, for a bug report</summary>"
             f"<pre>{escaped(lines)}</pre></details>"
         )
+
+    def show_file(self, path: Path) -> None:
+        """Show where a file was saved, with a link that downloads it in the browser."""
+        self.show_status(f"saved as {path.resolve()}")
+        if path.stat().st_size <= _LARGEST_DOWNLOAD_BYTES:
+            content = base64.b64encode(path.read_bytes()).decode()
+            self.value += (
+                f' <a download="{escaped(path.name)}" style="text-decoration:underline"'
+                f' href="data:application/octet-stream;base64,{content}">Download</a>'
+            )
 
     def clear(self) -> None:
         """Remove the message."""

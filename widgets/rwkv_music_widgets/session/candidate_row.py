@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import ipywidgets as widgets
 
+from rwkv_music.errors import InputError
 from rwkv_music.generation import SessionNode
 from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.player.sound_settings import SoundSettings
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
@@ -18,7 +21,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
 
     Args:
         keep: Called with the candidate's node by the button Keep.
-        export: Called with the candidate's node by the button Export MIDI.
+        export: Called with the candidate's node by the button Export; returns the file.
         settings: Sound settings shared by all rows.
     """
 
@@ -26,7 +29,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self,
         *,
         keep: Callable[[SessionNode], None],
-        export: Callable[[SessionNode], None],
+        export: Callable[[SessionNode], Path],
         settings: SoundSettings,
     ) -> None:
         self.node: SessionNode | None = None
@@ -34,14 +37,17 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self.player = Player(self.roll, settings=settings)
         self.keep_button = text_button("Keep", "check", "Continue from this candidate")
         self.export_button = text_button(
-            "Export MIDI", "download", "Save the prompt and this continuation"
+            "Export", "download", "Save the prompt and this continuation in the format chosen above"
         )
-        self.keep_button.on_click(lambda _button: self._call(keep))
-        self.export_button.on_click(lambda _button: self._call(export))
+        self.message_box = MessageBox()
+        self._keep, self._export = keep, export
+        self.keep_button.on_click(lambda _button: self._press_keep())
+        self.export_button.on_click(lambda _button: self._press_export())
         self.title = widgets.HTML()
         buttons = wrapped_row(self.player, self.keep_button, self.export_button)
         super().__init__(
-            [self.title, self.roll, buttons], layout=widgets.Layout(margin="8px 0 0 0")
+            [self.title, self.roll, buttons, self.message_box],
+            layout=widgets.Layout(margin="8px 0 0 0"),
         )
 
     def show(self, node: SessionNode, index: int) -> None:
@@ -53,6 +59,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         """
         self.silence()
         self.node = node
+        self.message_box.clear()
         num_new_notes = node.new.note_num() if node.new is not None else 0
         self.title.value = (
             f"<b>Candidate {index + 1}</b> &nbsp; {num_new_notes} new notes &nbsp; "
@@ -71,9 +78,20 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             self.silence()
             close_tree(self)
 
-    def _call(self, action: Callable[[SessionNode], None]) -> None:
+    def _press_keep(self) -> None:
         if self.node is not None:
-            action(self.node)
+            self._keep(self.node)
+
+    def _press_export(self) -> None:
+        if self.node is None:
+            return
+        self.message_box.show_status("exporting …")
+        try:
+            self.message_box.show_file(self._export(self.node))
+        except InputError as error:
+            self.message_box.show_error(str(error))
+        except Exception as error:  # noqa: BLE001 - shown where the user clicked
+            self.message_box.show_failure(error)
 
 
 class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -84,7 +102,7 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
 
     Args:
         keep: Called with a candidate's node by its button Keep.
-        export: Called with a candidate's node by its button Export MIDI.
+        export: Called with a candidate's node by its button Export.
         settings: Sound settings shared by all rows.
     """
 
@@ -92,7 +110,7 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         self,
         *,
         keep: Callable[[SessionNode], None],
-        export: Callable[[SessionNode], None],
+        export: Callable[[SessionNode], Path],
         settings: SoundSettings,
     ) -> None:
         super().__init__()

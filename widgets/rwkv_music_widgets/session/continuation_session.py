@@ -16,14 +16,15 @@ import symusic
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Session, SessionNode, continue_score
+from rwkv_music.generation.session import unused_path
 from rwkv_music.model import MusicModel, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
 from rwkv_music_widgets.closing import close_tree, is_open
+from rwkv_music_widgets.export.score_files import save_as
 from rwkv_music_widgets.key_guard import guard_keys
 from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
-from rwkv_music_widgets.roll.roll_svg import roll_svg
 from rwkv_music_widgets.session.autosave import Autosave, chosen_folder
 from rwkv_music_widgets.session.candidate_row import CandidateRows
 from rwkv_music_widgets.session.session_controls import SessionControls
@@ -82,7 +83,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.message_box = MessageBox()
         self.rows = CandidateRows(
             keep=lambda node: self._guarded(partial(self._keep_node, node.id)),
-            export=lambda node: self._guarded(partial(self._export_node, node.id)),
+            export=self._export_node,
             settings=self.player.settings,
         )
         if style is not None:
@@ -103,7 +104,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             ]
         )
         guard_keys(self)
-        self._picture = StaticPicture(self, self._drawn)
+        self._picture = StaticPicture(self, lambda: self.history.pictures(self.candidates))
         if prompt is None:
             self._start(self._begin)
         elif not self._open_saved(_first_bars(to_score(prompt), prompt_bars)):
@@ -187,10 +188,11 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         return self.history.opened.current
 
     def export(self, path: str | Path, *, part: Literal["all", "new"] = "all") -> Path:
-        """Save the current score as MIDI. An existing file is never overwritten.
+        """Save the current score; an existing file is never overwritten.
 
         Args:
-            path: The file to write; if it exists, a number is inserted before its suffix.
+            path: The file to write; its suffix chooses the format (MIDI, MusicXML, sound, picture,
+                web page; see `SUFFIXES`). If it exists, a number is inserted before the suffix.
             part: The whole score, or the newest bars only.
 
         Returns:
@@ -199,7 +201,13 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: If there is nothing to export, or the file cannot be written.
         """
-        return self.history.opened.export(path, part=part)
+        node = self.current
+        path = unused_path(Path(path))
+        if part == "all":
+            return save_as(node.score, path, continuation_start=node.continuation_start)
+        if node.new is None:
+            raise InputError("there are no new bars to export: generate a continuation first")
+        return save_as(node.new, path)
 
     def wait(self, timeout_seconds: float = 300) -> None:
         """Wait for the work that a button started.
@@ -341,12 +349,12 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         return node
 
     def _export_current(self) -> None:
-        path = self.export("continuation.mid")
-        self.message_box.show_status(f"saved as {path.resolve()}")
+        self.message_box.show_status("exporting …")
+        self.message_box.show_file(self.export(f"continuation{self.controls.format.value}"))
 
-    def _export_node(self, node_id: int) -> None:
-        path = self.history.opened.export_node(node_id, f"continuation-{node_id}.mid")
-        self.message_box.show_status(f"saved as {path.resolve()}")
+    def _export_node(self, node: SessionNode) -> Path:
+        path = unused_path(Path(f"continuation-{node.id}{self.controls.format.value}"))
+        return save_as(node.score, path, continuation_start=node.continuation_start)
 
     # Display.
 
@@ -376,17 +384,6 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def _ipython_display_(self) -> None:
         self._picture.display()
-
-    def _drawn(self) -> list[tuple[str, str]]:
-        """Return pictures of the current score and of the candidates, each with its title."""
-        if self.session is None:
-            return []
-        nodes = [("Current score", self.session.current)]
-        nodes += [(f"Candidate {n}", node) for n, node in enumerate(self.candidates, start=1)]
-        return [
-            (title, roll_svg(node.score, continuation_start=node.continuation_start, height=170))
-            for title, node in nodes
-        ]
 
     def _show_code(self) -> None:
         model = self._model if isinstance(self._model, str) else "…"

@@ -9,6 +9,7 @@ import ipywidgets as widgets
 
 from rwkv_music.data import prompt_names
 from rwkv_music_widgets.buttons import text_button, wrapped_row
+from rwkv_music_widgets.export.score_files import SUFFIXES
 from rwkv_music_widgets.messages import escaped
 
 _SECONDS_BETWEEN_UPDATES = 0.1
@@ -97,13 +98,18 @@ class SessionControls:
         self.stop = text_button("Stop", "stop", "Stop and keep what was generated so far")
         self.undo = text_button("Undo", "undo", "Return to the previous prompt")
         self.stop.disabled = self.undo.disabled = True
-        self.export = text_button("Export MIDI", "download", "Save the score shown above")
+        self.export = text_button("Export", "download", "Save the score shown above")
+        self.format = widgets.Dropdown(
+            options=[(name, suffix) for suffix, name in SUFFIXES.items()],
+            layout=widgets.Layout(width="170px"),
+            tooltip="Format of exported files",
+        )
         self.progress = widgets.IntProgress(0, min=0, max=1, layout=widgets.Layout(width="120px"))
         self.progress.layout.visibility = "hidden"
         self.path = widgets.HTML()
         self.actions = wrapped_row(
             self.generate, self.stop, self.progress, self.seed, self.new_seed,
-            self.undo, self.export, self.path,
+            self.undo, self.export, self.format, self.path,
         )  # fmt: skip
         self._code = widgets.HTML()
         self.code = widgets.Accordion([self._code], titles=("The same in Python",))

@@ -4,6 +4,7 @@ import symusic
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Session, SessionNode
+from rwkv_music_widgets.roll.roll_svg import roll_svg
 from rwkv_music_widgets.session.autosave import Autosave, have_same_notes
 
 
@@ -90,3 +91,14 @@ class SessionHistory:
             batches.append(children[:size])
             children = children[size:]
         return batches
+
+    def pictures(self, candidates: list[SessionNode]) -> list[tuple[str, str]]:
+        """Return SVG pictures of the current score and of candidates, each after its title."""
+        if self.session is None:
+            return []
+        nodes = [("Current score", self.session.current)]
+        nodes += [(f"Candidate {index}", node) for index, node in enumerate(candidates, start=1)]
+        return [
+            (title, roll_svg(node.score, continuation_start=node.continuation_start, height=170))
+            for title, node in nodes
+        ]

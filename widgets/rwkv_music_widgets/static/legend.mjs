@@ -40,16 +40,18 @@ export function drawLegend(element, model) {
       const swatch = document.createElement("i");
       swatch.style.background = noteColor(part, 100, themeColors().dark);
       entry.append(swatch, name);
-      if (names.length > 1) {
+      if (names.length > 1 && model.get("can_mute") !== false) {
         const isAlone = muted.length === names.length - 1 && !muted.includes(part);
         entry.append(
           toggleButton("M", `Mute ${name}`, muted.includes(part), () =>
             change("muted_parts", toggled(muted, part))),
           toggleButton("S", `Hear ${name} alone`, isAlone, () =>
             change("muted_parts", afterSolo(muted, part, names.length))),
-          toggleButton("H", `Hide ${name}`, hidden.includes(part), () =>
-            change("hidden_parts", toggled(hidden, part))),
         );
+      }
+      if (names.length > 1) {
+        entry.append(toggleButton("H", `Hide ${name}`, hidden.includes(part), () =>
+          change("hidden_parts", toggled(hidden, part))));
       }
       return entry;
     }),

@@ -346,7 +346,7 @@ class PianoRollView {
   }
 }
 
-export default {
+export const pianoRoll = {
   initialize({ model }) {
     return attachSound(model);
   },
@@ -355,3 +355,5 @@ export default {
     return () => view.destroy();
   },
 };
+
+export default pianoRoll;

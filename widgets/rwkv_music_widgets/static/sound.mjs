@@ -12,7 +12,7 @@ export function sharedSound() {
 }
 
 /** Return the page's audio context. Browsers let it sound after the first click on the page. */
-function audioContext() {
+export function audioContext() {
   const shared = sharedSound();
   shared.context ??= new AudioContext({ sampleRate: SAMPLE_RATE });
   if (shared.context.state === "suspended" && shared.context.resume) {
@@ -47,7 +47,7 @@ export class StreamPlayer {
   reset() {
     this.stream = null;
     this.parts = [];
-    this.frames = 0;
+    this.received = 0; // seconds
     this.isComplete = false;
     this.isPlaying = false;
     this.position = 0; // seconds already played when paused
@@ -78,12 +78,20 @@ export class StreamPlayer {
   /** Add a part of a stream; parts of other streams are late and ignored. */
   add(stream, view, isLast) {
     if (stream !== this.stream) return;
+    let buffer = null;
     if (view && view.byteLength >= 4) {
       const channels = separateChannels(view);
-      const buffer = audioContext().createBuffer(2, channels[0].length, SAMPLE_RATE);
+      buffer = audioContext().createBuffer(2, channels[0].length, SAMPLE_RATE);
       channels.forEach((channel, index) => buffer.copyToChannel(channel, index));
-      this.parts.push({ buffer, at: this.frames / SAMPLE_RATE, turn: 0 });
-      this.frames += channels[0].length;
+    }
+    this.addBuffer(buffer, isLast);
+  }
+
+  /** Add a part as a buffer of the browser. */
+  addBuffer(buffer, isLast) {
+    if (buffer) {
+      this.parts.push({ buffer, at: this.received, turn: 0 });
+      this.received += buffer.duration;
     }
     this.isComplete ||= isLast;
     if (!this.isPlaying) return;

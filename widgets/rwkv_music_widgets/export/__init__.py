@@ -1,0 +1,1 @@
+"""Export of scores to files, and to a page that needs no notebook."""
