@@ -15,7 +15,7 @@ from rwkv_music.data.scanning import find_files
 from rwkv_music.data.store.store_info import is_store
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation.layouts import in_layout
+from rwkv_music.evaluation.layouts import OF_WINDOWS, in_layout
 from rwkv_music.tokenizer import BarIndex, Tokenizer
 
 PROMPT_BARS = 4
@@ -99,9 +99,13 @@ def windows_of(
     for index in order.tolist():
         piece, start = places[index]
         if piece.name not in in_this_layout:
-            in_this_layout[piece.name] = in_layout(piece.ids, layout, tokenizer.vocabulary)
+            of_piece = "as stored" if layout in OF_WINDOWS else layout
+            in_this_layout[piece.name] = in_layout(piece.ids, of_piece, tokenizer.vocabulary)
         ids = in_this_layout[piece.name]
-        if ids is not None and (window := _window(piece.name, ids, start, tokenizer)):
+        window = None if ids is None else _window(piece.name, ids, start, tokenizer)
+        if window is not None and layout in OF_WINDOWS:
+            window = _changed(window, layout, tokenizer)
+        if window is not None:
             windows.append(window)
         if len(windows) == most:
             break
@@ -127,6 +131,19 @@ def _window(name: str, ids: Ids, start: int, tokenizer: Tokenizer) -> Evaluation
         return None
     example = Example(ids=window.ids, completion_start=window.completion_start)
     return EvaluationWindow(name, example, stop - start)
+
+
+def _changed(
+    window: EvaluationWindow, layout: str, tokenizer: Tokenizer
+) -> EvaluationWindow | None:
+    """Return a window in another layout; None if that would be the same."""
+    vocabulary = tokenizer.vocabulary
+    ids = in_layout(window.example.ids, layout, vocabulary)
+    if ids is None:
+        return None
+    bars = np.flatnonzero(ids == vocabulary.BAR)
+    example = Example(ids=ids, completion_start=int(bars[PROMPT_BARS]))
+    return EvaluationWindow(window.piece, example, len(bars) - PROMPT_BARS)
 
 
 def _held_out(

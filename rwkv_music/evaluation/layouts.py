@@ -63,7 +63,7 @@ def reordered(table: EventTable, vocabulary: Vocabulary) -> EventTable:
 
 
 def off_bars(table: EventTable, vocabulary: Vocabulary) -> EventTable:
-    """Return the piece one quarter and three eighths of a quarter behind its bar lines."""
+    """Return the music one quarter and three eighths of a quarter behind its bar lines."""
     return shift_off_bars(table, int(_OFF_BARS * vocabulary.steps_per_quarter), vocabulary)
 
 
@@ -75,12 +75,15 @@ LAYOUTS: Mapping[str, Layout] = {
     "off the bars": off_bars,
 }
 
+OF_WINDOWS = frozenset({"off the bars"})
+"""Layouts that are applied to windows: a piece whose time signature changes cannot be shifted."""
+
 
 def in_layout(ids: Ids, layout: str, vocabulary: Vocabulary) -> Ids | None:
-    """Return a piece in another layout; None if that would be the same.
+    """Return music in another layout; None if that would be the same.
 
     Args:
-        ids: A whole piece.
+        ids: A whole piece or a window.
         layout: A name in `LAYOUTS`.
         vocabulary: Of the ids.
     """

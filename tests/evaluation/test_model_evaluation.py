@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import symusic
 
 from rwkv_music.cli import main
 from rwkv_music.data import prepare_store
@@ -68,6 +69,22 @@ def test_windows_have_four_bars_before_up_to_eight(music: Path) -> None:
         example = window.example
         assert TOKENIZER.num_bars(example.ids[: example.completion_start]) == 4
     assert len(windows_of(songs, "as stored", TOKENIZER, most=3)) == 3
+
+
+def test_windows_off_the_bars_are_those_of_the_piece_moved_behind_them(tmp_path: Path) -> None:
+    score = tune(bars=13)
+    score.time_signatures.append(symusic.TimeSignature(12 * 4 * 96, 3, 4))
+    save_score(score, tmp_path / "a.mid")
+    [songs] = evaluation_sets([tmp_path], TOKENIZER)
+    [stored] = windows_of(songs, "as stored", TOKENIZER, most=1, full=True)
+    [moved] = windows_of(songs, "off the bars", TOKENIZER, most=1, full=True)
+    ids = moved.example.ids
+    assert TOKENIZER.num_bars(ids[: moved.example.completion_start]) == 4
+    onsets = [
+        sorted(note.time for track in TOKENIZER.decode(each).tracks for note in track.notes)
+        for each in (stored.example.ids, ids)
+    ]
+    assert [time - 132 for time in onsets[1]] == onsets[0][: len(onsets[1])]
 
 
 def test_models_are_compared_on_the_same_windows(music: Path) -> None:
