@@ -25,7 +25,7 @@ lab: install  ## Open JupyterLab on the first notebook (LAB_FLAGS="--no-browser 
 	$(BIN)/rwkv-music lab notebooks/ $(LAB_FLAGS)
 
 demo: install  ## Continue a short prompt three ways, without a notebook: music and pictures in out/
-	$(BIN)/rwkv-music continue examples/prompt.mid --bars 4 --candidates 3 -o out/
+	$(BIN)/rwkv-music continue examples/prompt.mid --bars 4 --candidates 3 --pictures -o out/
 
 test: lint  ## Check everything: style, types, floors, tests, notebooks, a real browser
 	$(BIN)/pytest -m "not long" --durations=10 $(PYTEST_FLAGS)

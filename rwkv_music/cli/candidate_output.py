@@ -1,4 +1,4 @@
-"""What `continue` and `fill` write: each candidate as MIDI and as a picture, and a report."""
+"""What `continue` and `fill` write: each candidate as MIDI, a report, and pictures if asked."""
 
 import argparse
 import json
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the folder to write to."""
+    """Add the folder to write to, and whether to draw pictures."""
     parser.add_argument(
         "-o", "--output", metavar="FOLDER", type=Path, required=True, help="folder to write to"
+    )
+    parser.add_argument(
+        "--pictures", action="store_true", help="draw a piano roll of each candidate as PNG"
     )
 
 
@@ -70,24 +73,32 @@ def output_folder(folder: Path) -> Iterator[None]:
 
 
 def write_candidates(
-    pieces: "Pieces", prompt: Path, folder: Path, *, bars: int, settings: dict[str, Any]
+    pieces: "Pieces",
+    prompt: Path,
+    given: argparse.Namespace,
+    *,
+    bars: Sequence[int],
+    settings: dict[str, Any],
 ) -> None:
     """Write the music, the report and the pictures, in this order: a full disk costs the last.
 
     Args:
         pieces: The candidates.
         prompt: The file that was continued or filled; the names of what is written begin with its.
-        folder: Where to write; it exists.
-        bars: Bars that are new.
+        given: Says where to write, to a folder that exists, and whether to draw pictures.
+        bars: Number of new bars of each candidate.
         settings: What the report says about the request.
 
     Raises:
         InputError: If a file cannot be written; it says how many candidates are kept.
     """
+    folder: Path = given.output
     written: list[Path] = []
     try:
         with write_errors(folder):
-            written.extend(_write_files(pieces, prompt, folder, bars, settings))
+            written.extend(_write_music(pieces, prompt, folder, bars, settings))
+            if given.pictures:
+                written.extend(_draw_pictures(pieces, prompt, folder))
     except InputError as error:
         music = [path for path in written if path.suffix == ".mid"]
         raise InputError(
@@ -96,26 +107,37 @@ def write_candidates(
     print_message(f"listen with: rwkv-music play {written[0]}")
 
 
-def _write_files(
-    pieces: "Pieces", prompt: Path, folder: Path, bars: int, settings: dict[str, Any]
-) -> Iterator[Path]:
-    """Write every file, and yield its path once it is complete."""
-    from rwkv_music.score import save_piano_roll, save_score
+def _names(pieces: "Pieces", prompt: Path) -> list[str]:
+    return [f"{prompt.stem}-{index}" for index in range(1, len(pieces) + 1)]
 
-    names = [f"{prompt.stem}-{index}" for index in range(1, len(pieces) + 1)]
+
+def _write_music(
+    pieces: "Pieces", prompt: Path, folder: Path, bars: Sequence[int], settings: dict[str, Any]
+) -> Iterator[Path]:
+    """Write the candidates and the report, and yield each path once the file is complete."""
+    from rwkv_music.score import save_score
+
+    names = _names(pieces, prompt)
     for piece, name in zip(pieces, names, strict=True):
         path = folder / f"{name}.mid"
         save_score(piece.score, path)
         yield path
         print_result(f"{path}  {piece.new.note_num()} new notes, seed {piece.seed}")
     rows = [
-        _report_row(piece, f"{name}.mid", bars) for piece, name in zip(pieces, names, strict=True)
+        _report_row(piece, f"{name}.mid", num_bars)
+        for piece, name, num_bars in zip(pieces, names, bars, strict=True)
     ]
     report = {"prompt": prompt.name, "settings": settings, "candidates": rows}
     path = folder / "report.json"
     write_atomic(path, (json.dumps(report, indent=1) + "\n").encode())
     yield path
-    for piece, name in zip(pieces, names, strict=True):
+
+
+def _draw_pictures(pieces: "Pieces", prompt: Path, folder: Path) -> Iterator[Path]:
+    """Draw the candidates, and yield each path once the file is complete."""
+    from rwkv_music.score import save_piano_roll
+
+    for piece, name in zip(pieces, _names(pieces, prompt), strict=True):
         path = folder / f"{name}.png"
         save_piano_roll(piece.score, path, continuation_start=piece.continuation_start)
         yield path

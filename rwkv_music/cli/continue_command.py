@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.candidate_output import (
     add_output_options,
@@ -12,10 +12,24 @@ from rwkv_music.cli.candidate_output import (
     output_folder,
     write_candidates,
 )
-from rwkv_music.cli.options import add_command, add_model_option, add_settings, given_settings
+from rwkv_music.cli.options import (
+    EXIT_INTERRUPTED,
+    add_command,
+    add_model_option,
+    add_settings,
+    given_settings,
+    whole_number,
+)
 from rwkv_music.cli.request_options import add_constraint_options, given_constraints
+from rwkv_music.cli.terminal import print_message
+from rwkv_music.errors import InputError
 from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
 from rwkv_music.settings import declared_settings
+
+if TYPE_CHECKING:
+    import symusic
+
+    from rwkv_music.generation import Stream
 
 _REPORTED = (
     "model", "style", "style_weight", "bars", "candidates", "temperature", "top_p", "top_k", "seed",
@@ -29,7 +43,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         commands,
         "continue",
         run,
-        summary="Continue PROMPT with a model; write each candidate as MIDI and as a picture.",
+        summary="Continue PROMPT with a model; write each candidate as MIDI. Ctrl-C keeps the bars "
+        "that are complete.",
         example="rwkv-music continue prompt.mid --bars 4 --candidates 3 --seed 7 -o out/",
     )
     parser.add_argument("prompt", metavar="PROMPT", type=Path, help="music file to continue")
@@ -41,6 +56,13 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         action="store_true",
         help="play the repeats and endings of a notation file (default: as written)",
     )
+    parser.add_argument(
+        "--prompt-bars",
+        nargs=2,
+        type=whole_number(at_least=1),
+        metavar=("FIRST", "LAST"),
+        help="bars of PROMPT to continue, counted from 1 (default: all)",
+    )
     add_settings(parser, declared_settings(ContinuationSettings))
     add_settings(parser, declared_settings(SamplingSettings))
     add_constraint_options(parser)
@@ -51,23 +73,48 @@ def run(given: argparse.Namespace) -> int:
     from rwkv_music.score import load_score
 
     prompt = load_score(given.prompt, unfold_repeats=given.unfold_repeats)
-    from rwkv_music.generation import continue_score
+    if given.prompt_bars:
+        prompt = _chosen_bars(prompt, *given.prompt_bars)
+    from rwkv_music.generation import Request, stream
     from rwkv_music.model import load_model
 
-    model = load_model(given.model)
     amount = ContinuationSettings(**given_settings(given, declared_settings(ContinuationSettings)))
     sampling = SamplingSettings(**given_settings(given, declared_settings(SamplingSettings)))
     settings = {**asdict(amount), **asdict(sampling)}
     reported = {name: {**vars(given), **settings}[name] for name in _REPORTED}
+    model = load_model(given.model)
+    request = Request(**settings, constraints=given_constraints(given))
     with output_folder(given.output):
-        pieces = continue_score(
-            model,
-            prompt,
-            style=given_style(given, model),
-            constraints=given_constraints(given),
-            **settings,
+        events = stream(model, prompt, request, style=given_style(given, model))
+        is_interrupted = _run_until_ctrl_c(events)
+        pieces = [piece for piece in events.results() if len(piece.tokens)]
+        if is_interrupted:
+            if not pieces:
+                raise KeyboardInterrupt
+            print_message("stopped by Ctrl-C: the complete bars are kept")
+        bars = [piece.num_bars for piece in pieces]
+        write_candidates(pieces, given.prompt, given, bars=bars, settings=reported)
+    return EXIT_INTERRUPTED if is_interrupted else 0
+
+
+def _chosen_bars(prompt: "symusic.Score", first: int, last: int) -> "symusic.Score":
+    """Return bars of the prompt, counted from 1, both included."""
+    from rwkv_music.score import num_bars, take_bars
+
+    bars = num_bars(prompt)
+    if not first <= last <= bars:
+        raise InputError(
+            f"`prompt_bars` are {first} to {last}, but the prompt has the bars 1 to {bars}"
         )
-        write_candidates(
-            pieces, given.prompt, given.output, bars=settings["bars"], settings=reported
-        )
-    return 0
+    return take_bars(prompt, first - 1, last)
+
+
+def _run_until_ctrl_c(events: "Stream") -> bool:
+    """Sample everything; return whether Ctrl-C ended it early."""
+    try:
+        for _ in events:
+            pass
+    except KeyboardInterrupt:
+        events.close()
+        return True
+    return False

@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         "fill",
         run,
         summary="Write bars or parts of PIECE anew; all else stays as it is. Write each version as "
-        "MIDI and as a picture.",
+        "MIDI.",
         example="rwkv-music fill song.mid --bars 5-8 --parts Bass --candidates 4 -o out/",
     )
     parser.add_argument("piece", metavar="PIECE", type=Path, help="music file")
@@ -87,7 +87,8 @@ def run(given: argparse.Namespace) -> int:
             controls=given_controls(given),
             **settings,
         )
-        write_candidates(pieces, given.piece, given.output, bars=last - first + 1, settings=request)
+        bars = [last - first + 1] * len(pieces)
+        write_candidates(pieces, given.piece, given, bars=bars, settings=request)
     return 0
 
 

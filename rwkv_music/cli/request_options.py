@@ -63,13 +63,20 @@ def given_constraints(given: argparse.Namespace) -> "Constraints":
 
     limits: dict[str, Any] = {
         "scale": given.scale,
-        "pitch_range": {part: (low, high) for part, low, high in given.pitch_range},
+        "pitch_range": {
+            _name_or_number(part): (_name_or_number(low), _name_or_number(high))
+            for part, low, high in given.pitch_range
+        },
         "chords": tuple(given.chords),
         "max_polyphony": given.max_polyphony,
         "drums": given.drums,
         "end_on_tonic": given.end_on_tonic,
     }
     return Constraints.free(**limits) if given.free else Constraints(**limits)
+
+
+def _name_or_number(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
 
 
 def add_control_options(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from rwkv_music.generation.prompt import Prompt
 from rwkv_music.generation.request import Request
 from rwkv_music.generation.sampling import RandomStream
 from rwkv_music.model import MusicModel, Style
+from rwkv_music.tokenizer import Vocabulary
 
 if TYPE_CHECKING:
     import symusic
@@ -46,6 +47,11 @@ class Continuation:
     """The same call with this seed and `candidates=1` reproduces this continuation."""
     removed: tuple[float, ...] = ()
     """For each token, the probability of what the grammar allowed and the constraints did not."""
+
+    @property
+    def num_bars(self) -> int:
+        """Number of new bars."""
+        return int((self.tokens == Vocabulary.BAR).sum())
 
 
 def continue_score(

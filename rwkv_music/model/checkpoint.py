@@ -14,10 +14,10 @@ from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.foreign_files import likely_cause
+from rwkv_music.model.initialization import without_weights
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.official import load_pth, save_pth
-from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.safetensors_files import read_safetensors, write_safetensors
 from rwkv_music.model.tensor_files import (
     check_numbers,
@@ -103,8 +103,7 @@ def load_checkpoint(
         )
     check_sizes(path, config, weights)
     check_numbers(path, weights)
-    with torch.device("meta"):  # shapes only
-        network = RWKV7(config)
+    network = without_weights(config)
     _check_shapes(
         path, {name: value.shape for name, value in network.state_dict().items()}, weights
     )

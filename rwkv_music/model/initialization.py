@@ -5,14 +5,43 @@ spread decay and token shift over channels and layers.
 """
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.rwkv7 import RWKV7, Block, TimeMixing
 
 _LOW_RANK_GAIN = 0.1
+
+
+class SkippedInitialization(TorchFunctionMode):
+    """Leaves out torch's own initialization of modules, for weights that are loaded anyway.
+
+    On the device "meta" it would import torch._dynamo and sympy.
+    """
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        _types: Sequence[type],
+        arguments: Sequence[Any] = (),
+        named: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - of any function
+        """Return the tensor of a function of `torch.nn.init` unchanged; call all others."""
+        named = named or {}
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return named["tensor"] if "tensor" in named else arguments[0]
+        return function(*arguments, **named)
+
+
+def without_weights(config: ModelConfig) -> RWKV7:
+    """Return a model on the device "meta": shapes only, to be filled by `load_state_dict`."""
+    with torch.device("meta"), SkippedInitialization():
+        return RWKV7(config)
 
 
 @torch.no_grad()

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.foreign_files import likely_cause
-from rwkv_music.model.initialization import unused_value_branch
+from rwkv_music.model.initialization import unused_value_branch, without_weights
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
-from rwkv_music.model.rwkv7 import RWKV7
 from rwkv_music.model.tensor_files import check_numbers, check_sizes, read_tensors, write_tensors
 
 _READ = (torch.bfloat16, torch.float16, torch.float32)
@@ -53,8 +52,7 @@ def load_pth(
     weights = read_tensors(path)
     config = _read_config(path, weights)
     check_sizes(path, config, weights)
-    with torch.device("meta"):  # shapes only
-        network = RWKV7(config)
+    network = without_weights(config)
     expected = {name: value.shape for name, value in network.state_dict().items()}
     _check(path, expected, weights)
     check_numbers(path, weights)

@@ -13,6 +13,7 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.native import load_library
 from rwkv_music.ops.cuda import KernelUnavailable
+from rwkv_music.ops.direct_calls import constant_when_compiled
 from rwkv_music.ops.registry import BACKEND_VARIABLE, forced_backend, get_backend
 from rwkv_music.ops.tensor_arguments import DTYPE_CODES
 
@@ -114,7 +115,7 @@ def _device_index(x: Tensor) -> int:
     return 0 if x.device.index is None else x.device.index
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+@constant_when_compiled
 def _why_no_gpu_kernel(name: str, index: int, dtype: torch.dtype) -> str | None:
     """Compile and load a kernel on a GPU; return why that fails, or None if it works."""
     from rwkv_music.ops.wkv7 import cuda, triton
@@ -129,7 +130,7 @@ def _why_no_gpu_kernel(name: str, index: int, dtype: torch.dtype) -> str | None:
 _reported: set[str] = set()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+@constant_when_compiled
 def _works_or_warn(name: str, index: int, dtype: torch.dtype) -> bool:
     """Return whether a kernel runs on a GPU; if not, warn once per reason."""
     reason = _why_no_gpu_kernel(name, index, dtype)
@@ -145,14 +146,14 @@ def _works_or_warn(name: str, index: int, dtype: torch.dtype) -> bool:
     return reason is None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+@constant_when_compiled
 def _why_no_native_library() -> str | None:
     """Return why the native library is missing, or None if it is loaded."""
     library = load_library()
     return library.explanation if library.functions is None else None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+@constant_when_compiled
 def has_amx() -> bool:
     """Return whether the native library multiplies bfloat16 matrices with AMX on this machine."""
     return load_library().variant == "amx"

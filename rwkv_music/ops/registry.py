@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from rwkv_music.environment import temporary_env_var
 from rwkv_music.errors import InputError
+from rwkv_music.ops.direct_calls import constant_when_compiled
 
 BACKEND_VARIABLE = "RWKV_MUSIC_WKV"
 """Environment variable that forces one backend by name."""
@@ -95,7 +95,7 @@ def use_backend(name: str) -> Iterator[None]:
         yield
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator] # torch's own
+@constant_when_compiled
 def forced_backend() -> str:
     """Return the backend named by `RWKV_MUSIC_WKV`, or an empty string.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rwkv_music.native import load_library
 from rwkv_music.ops.backends import HEAD_SIZE, choose_backend
+from rwkv_music.ops.direct_calls import can_call_directly
 from rwkv_music.ops.tensor_arguments import DTYPE_CODES, address
 
 
@@ -25,6 +26,8 @@ class _Arguments(ctypes.Structure):
 def squared_relu(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return max(x, 0)^2."""
     if choose_backend(x, HEAD_SIZE) == "native":
+        if can_call_directly(x):
+            return _run(x, None)
         squared: Tensor = torch.ops.rwkv_music.squared_relu(x)
         return squared
     positive = F.relu(x)

@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ def test_continue_writes_music_pictures_and_a_report(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["continue", str(prompt), "--bars", "2", "--candidates", "2", "--seed", "7"]
-    assert main([*arguments, "--model", str(trained), "-o", str(out)]) == 0
+    assert main([*arguments, "--model", str(trained), "--pictures", "-o", str(out)]) == 0
     names = {path.name for path in out.iterdir()}
     assert names == {
         "prompt-1.mid", "prompt-1.png", "prompt-2.mid", "prompt-2.png", "report.json",
@@ -121,7 +124,22 @@ def test_a_full_disk_keeps_the_candidates_that_are_written(
     failing_save("save_score")
     failing_save("save_piano_roll")
     out = tmp_path / "out"
-    assert main(["continue", str(prompt), "--bars", "1", "--candidates", "3", "-o", str(out)]) == 2
+    assert (
+        main(
+            [
+                "continue",
+                str(prompt),
+                "--bars",
+                "1",
+                "--candidates",
+                "3",
+                "--pictures",
+                "-o",
+                str(out),
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err
     assert f"free some space or choose another path; {kept} of 3 candidates are" in error
     assert "Traceback" not in error
@@ -130,3 +148,81 @@ def test_a_full_disk_keeps_the_candidates_that_are_written(
     assert (out / "report.json").exists() == (kept == 3)
     for path in out.glob("*.mid"):
         assert load_score(path).note_num() > 0
+
+
+def test_the_constraints_that_were_typed_hold(prompt: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["continue", str(prompt), "--bars", "1", "--candidates", "1", "-o", str(out)]
+    limits = ["--scale", "C major", "--pitch-range", "0", "C4", "84", "--max-polyphony", "1"]
+    assert main([*arguments, *limits]) == 0
+    start = load_score(prompt).end()
+    notes = load_score(out / f"{prompt.stem}-1.mid").tracks[0].notes
+    new = [note for note in notes if note.time >= start]
+    assert new
+    assert all(60 <= note.pitch <= 84 and note.pitch % 12 in {0, 2, 4, 5, 7, 9, 11} for note in new)
+    assert not (out / f"{prompt.stem}-1.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--scale", "H major"], "'H major' is no scale"),
+        (["--pitch-range", "Kazoo", "C4", "C5"], "there is no part 'Kazoo'"),
+        (["--prompt-bars", "5", "900"], "--prompt-bars are 5 to 900, but the prompt has the bars"),
+    ],
+)
+def test_a_bad_request_is_refused_in_one_line(
+    change: list[str],
+    message: str,
+    prompt: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["continue", str(prompt), "-o", str(tmp_path / "out"), *change]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_keeps_the_bars_that_are_complete(
+    prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rwkv_music.generation import BarEnd, Stream
+
+    real = Stream.__next__
+
+    def interrupted(events: Stream) -> object:
+        event = real(events)
+        if isinstance(event, BarEnd) and event.bars == 2:
+            raise KeyboardInterrupt
+        return event
+
+    monkeypatch.setattr(Stream, "__next__", interrupted)
+    out = tmp_path / "out"
+    arguments = ["continue", str(prompt), "--bars", "50", "--candidates", "1", "-o", str(out)]
+    assert main(arguments) == 130
+    [row] = json.loads((out / "report.json").read_text())["candidates"]
+    assert row["bars"] == 2
+    assert (out / row["file"]).exists()
+
+
+def test_continuing_without_pictures_loads_neither_a_compiler_nor_matplotlib(
+    prompt: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys; from rwkv_music.cli import main; "
+        f"assert main(['continue', {str(prompt)!r}, '--bars', '1', '-o', 'out']) == 0; "
+        "heavy = {'torch._dynamo', 'sympy', 'triton', 'matplotlib', 'music21'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -23,7 +23,8 @@ def test_fill_writes_the_versions_pictures_and_a_report(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["fill", str(prompt), "--bars", "2", "--candidates", "2", "--seed", "7"]
-    assert main([*arguments, "--model", str(filler), "-o", str(out), "--scale", "C major"]) == 0
+    arguments += ["--pictures", "--scale", "C major"]
+    assert main([*arguments, "--model", str(filler), "-o", str(out)]) == 0
     assert {path.name for path in out.iterdir()} == {
         "prompt-1.mid", "prompt-1.png", "prompt-2.mid", "prompt-2.png", "report.json",
     }  # fmt: skip

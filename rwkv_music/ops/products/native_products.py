@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rwkv_music.native import load_library
 from rwkv_music.ops.checks import check_shape
+from rwkv_music.ops.direct_calls import can_call_directly
 from rwkv_music.ops.tensor_arguments import address
 
 MULTIPLE = 32
@@ -75,7 +76,9 @@ def products_native(
         check_shape("an input of products", x, *inputs[0].shape[:-1], first.shape[1])
         if second is not None:
             check_shape("a second matrix", second, second.shape[0], first.shape[0])
-    results: list[Tensor] = torch.ops.rwkv_music.products(
+    is_direct = can_call_directly(inputs[0])
+    run = _products_directly if is_direct else torch.ops.rwkv_music.products
+    results: list[Tensor] = run(
         [x.contiguous() for x in inputs],
         [_dense(matrix) for matrix in firsts],
         [_dense(matrix) for matrix in seconds],
@@ -91,8 +94,7 @@ def _dense(matrix: Tensor) -> Tensor:
     return matrix if is_dense else matrix.contiguous()
 
 
-@torch.library.custom_op("rwkv_music::products", mutates_args=(), device_types="cpu")
-def _products(
+def _products_directly(
     inputs: Sequence[Tensor],
     firsts: Sequence[Tensor],
     seconds: Sequence[Tensor],
@@ -120,6 +122,11 @@ def _empty_results(
         x.new_empty(*x.shape[:-1], (first if second is None else second).shape[0])
         for x, first, second in zip(inputs, firsts, _paired(seconds, activations), strict=True)
     ]
+
+
+_products = torch.library.custom_op("rwkv_music::products", mutates_args=(), device_types="cpu")(
+    _products_directly
+)
 
 
 @_products.register_fake

@@ -10,6 +10,7 @@ from torch import Tensor
 from rwkv_music.native import load_library
 from rwkv_music.ops.backends import HEAD_SIZE
 from rwkv_music.ops.checks import check_shape
+from rwkv_music.ops.direct_calls import can_call_directly
 from rwkv_music.ops.tensor_arguments import (
     Sequence,
     Sizes,
@@ -82,14 +83,14 @@ def mix_heads_native(
     compute_dtype = torch.float64 if r.dtype == torch.float64 else torch.float32
     parameters, state = parameters.to(compute_dtype), state.to(compute_dtype)
     keep = torch.is_grad_enabled() and any(x.requires_grad for x in (*sequences, parameters, state))
-    out, final_state, *_ = torch.ops.rwkv_music.mix_heads(
+    run = _mix_heads_directly if can_call_directly(r) else torch.ops.rwkv_music.mix_heads
+    out, final_state, *_ = run(
         sequences, parameters.contiguous(), state.contiguous(), contiguous(resets), keep
     )
     return out, final_state
 
 
-@torch.library.custom_op("rwkv_music::mix_heads", mutates_args=(), device_types="cpu")
-def _mix_heads(
+def _mix_heads_directly(
     sequences: Many[Tensor],
     parameters: Tensor,
     state: Tensor,
@@ -143,6 +144,11 @@ def _structures(tensors: Many[Tensor], heads: int, *, count: int) -> list[Sequen
 
 def _in_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:-1], heads, -1)
+
+
+_mix_heads = torch.library.custom_op("rwkv_music::mix_heads", mutates_args=(), device_types="cpu")(
+    _mix_heads_directly
+)
 
 
 @_mix_heads.register_fake

@@ -10,6 +10,7 @@ from torch import Tensor
 from rwkv_music.errors import InputError
 from rwkv_music.native import load_library
 from rwkv_music.ops.checks import check_shape
+from rwkv_music.ops.direct_calls import can_call_directly
 from rwkv_music.ops.tensor_arguments import DTYPE_CODES, address, contiguous
 
 MAX_MIXES = 6
@@ -60,7 +61,8 @@ def token_shift_native(
     out_type = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     if x.dtype != torch.float32:
         out_type = x.dtype
-    *out, last = torch.ops.rwkv_music.token_shift(
+    run = _token_shift_directly if can_call_directly(x) else torch.ops.rwkv_music.token_shift
+    *out, last = run(
         x.contiguous(),
         weight.to(compute_dtype),
         bias.to(compute_dtype),
@@ -72,8 +74,7 @@ def token_shift_native(
     return out, last
 
 
-@torch.library.custom_op("rwkv_music::token_shift", mutates_args=(), device_types="cpu")
-def _token_shift(
+def _token_shift_directly(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -114,6 +115,11 @@ def _forward_arguments(
         *map(address, (x, weight, bias, mixes, before, resets, last)),
         (ctypes.c_void_p * MAX_MIXES)(*map(address, out)),
     )
+
+
+_token_shift = torch.library.custom_op(
+    "rwkv_music::token_shift", mutates_args=(), device_types="cpu"
+)(_token_shift_directly)
 
 
 @_token_shift.register_fake
