@@ -99,9 +99,9 @@ def test_quick_mode_writes_errors_within_the_limits(tmp_path: Path) -> None:
             assert row["logit_error"] < LIMITS[row["precision"]], row
     for row in report["memory"]:
         assert row["resident_bytes_late"] < 1.2 * row["resident_bytes_early"]
-    found = report["music"]
-    assert found["source"] == "music"
-    assert found["pieces"] == 1
-    for row in found["rows"]:
+    actual = report["music"]
+    assert actual["source"] == "music"
+    assert actual["pieces"] == 1
+    for row in actual["rows"]:
         assert 0 < row["nats_per_token"] < math.log(2048)
         assert abs(row["more_than_float32"]) < 0.1

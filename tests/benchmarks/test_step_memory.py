@@ -27,5 +27,5 @@ def test_the_three_heads_are_the_same_loss_with_the_same_gradients() -> None:
     gradients = [torch.autograd.grad(loss, (hidden, weight)) for loss in losses]
     for loss, both in zip(losses[1:], gradients[1:], strict=True):
         torch.testing.assert_close(loss, losses[0])
-        for found, expected in zip(both, gradients[0], strict=True):
-            torch.testing.assert_close(found, expected)
+        for actual, expected in zip(both, gradients[0], strict=True):
+            torch.testing.assert_close(actual, expected)

@@ -22,7 +22,7 @@ def test_quick_mode_measures_cost_speed_and_windows(tmp_path: Path) -> None:
 
 def test_files_are_linked_repeatedly_under_different_names(tmp_path: Path) -> None:
     music = write_tunes(tmp_path / "music", 3, first=1)
-    found = list(links([music], tmp_path / "many", 2500))
-    assert len({link for _, link in found}) == 2500
-    assert len({target for target, _ in found}) == 3
-    assert {link.parent.name for _, link in found} == {"000", "001", "002"}
+    actual = list(links([music], tmp_path / "many", 2500))
+    assert len({link for _, link in actual}) == 2500
+    assert len({target for target, _ in actual}) == 3
+    assert {link.parent.name for _, link in actual} == {"000", "001", "002"}

@@ -22,24 +22,24 @@ def score_and_copy(seed: int = 0) -> tuple[symusic.Score, symusic.Score]:
 
 def test_a_round_trip_keeps_everything() -> None:
     for seed in range(10):
-        found = compare(*score_and_copy(seed), TOKENIZER)
-        assert found.notes_kept == found.notes
-        assert found.parts_kept == found.parts
-        assert found.signatures_kept == found.signatures
-        assert found.pedals_kept == found.pedals
-        assert 0 < found.onset_steps <= 0.5
-        assert in_figures([found])["velocity_max"] <= 2
+        actual = compare(*score_and_copy(seed), TOKENIZER)
+        assert actual.notes_kept == actual.notes
+        assert actual.parts_kept == actual.parts
+        assert actual.signatures_kept == actual.signatures
+        assert actual.pedals_kept == actual.pedals
+        assert 0 < actual.onset_steps <= 0.5
+        assert in_figures([actual])["velocity_max"] <= 2
 
 
 def test_what_is_lost_is_counted() -> None:
     score, back = score_and_copy()
     track = back.tracks[0]
     track.notes.pop(-1)
-    found = compare(score, back, TOKENIZER)
-    assert found.notes_kept < found.notes
+    actual = compare(score, back, TOKENIZER)
+    assert actual.notes_kept < actual.notes
     back.tracks[0].program = 99
     back.tracks[0].is_drum = False
-    assert compare(score, back, TOKENIZER).parts_kept == found.parts - 1
+    assert compare(score, back, TOKENIZER).parts_kept == actual.parts - 1
     back.time_signatures = [symusic.TimeSignature(0, 11, 8)]
     assert compare(score, back, TOKENIZER).signatures_kept == 0
 
@@ -50,11 +50,11 @@ def test_a_note_that_moved_is_seen() -> None:
     score.tracks[0].notes.append(symusic.Note(96, 96, 60, 80))
     back = TOKENIZER.decode(TOKENIZER.encode(score))
     back.tracks[0].notes[0].time = 97
-    found = compare(score, back, TOKENIZER)
-    assert found.notes_kept == 0
-    assert found.onset_steps == 1
+    actual = compare(score, back, TOKENIZER)
+    assert actual.notes_kept == 0
+    assert actual.onset_steps == 1
     # A 96th of a quarter at 120 quarters a minute.
-    assert found.heard_seconds.max() == pytest.approx(0.5 / 96)
+    assert actual.heard_seconds.max() == pytest.approx(0.5 / 96)
 
 
 def test_cuts_of_random_music_sound_like_the_piece() -> None:

@@ -15,9 +15,9 @@ LIMITS = {"float32": 5e-6, "bfloat16": 5e-3}
 
 
 def test_the_loop_left_to_autograd_computes_the_recurrence_and_its_gradients() -> None:
-    found = errors(step_loop, recurrence_inputs(2, 20, 2), torch.float32, seed=0)
-    assert len(found) == 2 + len(NAMES)
-    assert max(found.values()) < 1e-6
+    actual = errors(step_loop, recurrence_inputs(2, 20, 2), torch.float32, seed=0)
+    assert len(actual) == 2 + len(NAMES)
+    assert max(actual.values()) < 1e-6
 
 
 def test_the_sum_that_is_differentiated_weighs_every_result() -> None:

@@ -39,12 +39,12 @@ def test_every_ratio_is_the_sum_over_what_its_name_says() -> None:
     pitch, duration = VOCABULARY.pitch.start, VOCABULARY.duration.start
     targets = np.array([VOCABULARY.BAR, pitch, duration, pitch + 1, duration + 5])
     nats = np.array([0.5, 2.0, 1.0, 3.0, 0.25])
-    found = count(targets, nats, VOCABULARY, seconds=4.0)
-    assert found.nats_per_token == pytest.approx(6.75 / 5)
-    assert found.nats_per_note == pytest.approx(6.75 / 2)
-    assert found.bits_per_second == pytest.approx(6.75 / math.log(2) / 4)
-    assert found.by_type == pytest.approx({"BAR": 0.5, "PITCH": 2.5, "DUR": 0.625})
-    assert list(found.by_type) == ["BAR", "PITCH", "DUR"]
+    actual = count(targets, nats, VOCABULARY, seconds=4.0)
+    assert actual.nats_per_token == pytest.approx(6.75 / 5)
+    assert actual.nats_per_note == pytest.approx(6.75 / 2)
+    assert actual.bits_per_second == pytest.approx(6.75 / math.log(2) / 4)
+    assert actual.by_type == pytest.approx({"BAR": 0.5, "PITCH": 2.5, "DUR": 0.625})
+    assert list(actual.by_type) == ["BAR", "PITCH", "DUR"]
 
 
 def test_two_counts_add_up_as_if_they_had_been_one() -> None:
@@ -60,9 +60,9 @@ def test_two_counts_add_up_as_if_they_had_been_one() -> None:
 
 
 def test_music_without_notes_has_no_finite_nats_per_note() -> None:
-    found = count(np.array([VOCABULARY.BAR]), np.array([1.0]), VOCABULARY, seconds=0.0)
-    assert found.nats_per_note == found.bits_per_second == math.inf
-    assert found.figures()["nats_per_note"] is None
+    actual = count(np.array([VOCABULARY.BAR]), np.array([1.0]), VOCABULARY, seconds=0.0)
+    assert actual.nats_per_note == actual.bits_per_second == math.inf
+    assert actual.figures()["nats_per_note"] is None
 
 
 def test_a_windows_completion_lasts_as_long_as_its_bars() -> None:
@@ -161,18 +161,18 @@ def test_a_look_can_be_broken_off() -> None:
 def test_baselines_are_measured_on_the_same_tokens() -> None:
     held_out = HeldOut(WINDOWS, TOKENIZER)
     streams = [each.ids for each in PIECES]
-    found = baselines(streams, held_out)
-    assert list(found) == ["uniform", "unigram", "5-gram"]
-    assert found["uniform"]["nats_per_token"] == pytest.approx(math.log(VOCABULARY.num_used))
+    actual = baselines(streams, held_out)
+    assert list(actual) == ["uniform", "unigram", "5-gram"]
+    assert actual["uniform"]["nats_per_token"] == pytest.approx(math.log(VOCABULARY.num_used))
     unigram = NGramModel(streams, vocab_size=TOKENIZER.vocab_size, order=1)
     by_hand = sum(
         unigram.nats(each.ids)[each.completion_start :].sum() for each in held_out.examples
     )
     tokens = sum(len(each.ids) - each.completion_start for each in held_out.examples)
-    assert found["unigram"]["nats_per_token"] == pytest.approx(by_hand / tokens)
-    assert {each["tokens"] for each in found.values()} == {tokens}
-    assert found["5-gram"]["nats_per_token"] < found["unigram"]["nats_per_token"]
-    assert found["5-gram"]["trained_tokens"] == sum(map(len, streams))
+    assert actual["unigram"]["nats_per_token"] == pytest.approx(by_hand / tokens)
+    assert {each["tokens"] for each in actual.values()} == {tokens}
+    assert actual["5-gram"]["nats_per_token"] < actual["unigram"]["nats_per_token"]
+    assert actual["5-gram"]["trained_tokens"] == sum(map(len, streams))
 
 
 def test_nothing_to_measure_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Perplexity of long pieces: the state handed on is one long forward."""
+"""Perplexity of long pieces: a carried state equals one long forward."""
 
 import math
 
@@ -25,17 +25,17 @@ def truth(ids: "np.ndarray[tuple[int], np.dtype[np.uint16]]") -> torch.Tensor:
     return -chosen.squeeze(1).detach()
 
 
-@pytest.mark.parametrize("stretch", [1, 7, 59, 60, 100])
-def test_stretches_give_the_nats_of_one_forward(stretch: int) -> None:
+@pytest.mark.parametrize("segment", [1, 7, 59, 60, 100])
+def test_segments_give_the_nats_of_one_forward(segment: int) -> None:
     ids = music(60)
-    found = torch.from_numpy(segment_nats(MusicModel(MODEL), ids, stretch))
-    torch.testing.assert_close(found, truth(ids))
+    actual = torch.from_numpy(segment_nats(MusicModel(MODEL), ids, segment))
+    torch.testing.assert_close(actual, truth(ids))
 
 
-def test_begun_anew_each_stretch_is_a_piece_of_its_own() -> None:
+def test_without_a_carried_state_each_segment_is_a_piece_of_its_own() -> None:
     ids = music(21)
-    found = torch.from_numpy(segment_nats(MusicModel(MODEL), ids, 10, carry=False))
-    torch.testing.assert_close(found, torch.cat([truth(ids[:11]), truth(ids[10:])]))
+    actual = torch.from_numpy(segment_nats(MusicModel(MODEL), ids, 10, carry=False))
+    torch.testing.assert_close(actual, torch.cat([truth(ids[:11]), truth(ids[10:])]))
 
 
 def test_a_length_counts_the_pieces_that_reach_it() -> None:
@@ -50,7 +50,7 @@ def test_a_length_counts_the_pieces_that_reach_it() -> None:
     assert rows[1].reset != pytest.approx(rows[1].carried, rel=1e-4)
 
 
-def test_pieces_that_are_all_too_short_and_a_stretch_of_nothing_are_refused() -> None:
+def test_pieces_that_are_all_too_short_and_a_segment_of_nothing_are_refused() -> None:
     with pytest.raises(InputError, match="no piece is longer than 100 tokens"):
         long_context(MusicModel(MODEL), [music(50)], lengths=(100,))
     with pytest.raises(InputError, match="segment must be at least 1 token, got 0"):

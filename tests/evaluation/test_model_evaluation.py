@@ -39,7 +39,9 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_subfolder_of_music_is_a_set(music: Path) -> None:
     sets = evaluation_sets([music], TOKENIZER)
     assert [(each.name, len(each.pieces)) for each in sets] == [("short", 4), ("songs", 4)]
-    assert [each.name for each in evaluation_sets([music / "songs"], TOKENIZER)] == ["songs"]
+    assert [
+        evaluation_set.name for evaluation_set in evaluation_sets([music / "songs"], TOKENIZER)
+    ] == ["songs"]
 
 
 def test_of_a_store_the_held_out_pieces_are_used(music: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_a_note_beyond_the_last_line_is_noticed() -> None:
     assert not row.ends_on_bar_line
 
 
-def test_only_the_stretch_from_the_seam_counts() -> None:
+def test_only_the_bars_after_the_continuation_start_count() -> None:
     score = tune(bars=4)
     seam = 2 * 4 * 96
     late = sum(note.time >= seam for track in score.tracks for note in track.notes)

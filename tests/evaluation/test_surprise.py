@@ -27,24 +27,24 @@ def test_the_nats_of_all_tokens_are_the_training_loss() -> None:
     score = tune(bars=60)
     ids = TOKENIZER.encode(score)
     assert len(ids) > 1025, "longer than one chunk"
-    found = surprise(MODEL, score)
-    assert found.nats_per_token == pytest.approx(training_loss(ids), rel=1e-6)
-    assert found.num_tokens == len(ids) - 1
+    actual = surprise(MODEL, score)
+    assert actual.nats_per_token == pytest.approx(training_loss(ids), rel=1e-6)
+    assert actual.num_tokens == len(ids) - 1
 
 
 def test_every_note_has_the_nats_of_its_own_tokens() -> None:
     score = random_score(np.random.default_rng(5), ticks=480)
     ids = TOKENIZER.encode(score)
     nats, types = token_nats(MODEL, ids), TOKENIZER.vocabulary.types_of(ids[1:])
-    found = surprise(MODEL, score)
-    assert len(found.notes) == score.note_num() > 3
+    actual = surprise(MODEL, score)
+    assert len(actual.notes) == score.note_num() > 3
     for index, kinds in (("pitch", (13, 14)), ("velocity", (15,)), ("duration", (16,))):
         own = nats[np.isin(types, kinds)].tolist()
-        assert [note.by_kind[index] for note in found.notes] == pytest.approx(own)
+        assert [note.by_kind[index] for note in actual.notes] == pytest.approx(own)
     assert all(
-        math.isclose(note.nats, sum(note.by_kind.values()), rel_tol=1e-9) for note in found.notes
+        math.isclose(note.nats, sum(note.by_kind.values()), rel_tol=1e-9) for note in actual.notes
     )
-    assert sum(note.nats for note in found.notes) < found.nats
+    assert sum(note.nats for note in actual.notes) < actual.nats
 
 
 def test_notes_are_those_of_the_score_in_the_order_of_the_tokens() -> None:

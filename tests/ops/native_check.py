@@ -88,12 +88,12 @@ def results_and_gradients(
 ) -> list[Tensor]:
     """Results and gradients under one backend."""
     os.environ[BACKEND_VARIABLE] = backend
-    leaves = [each.clone().requires_grad_() for each in leaves]
+    leaves = [leaf.clone().requires_grad_() for leaf in leaves]
     results = run(*leaves)
     weights = torch.Generator().manual_seed(1)
     total = sum(
-        (each * torch.randn(each.shape, generator=weights, dtype=each.dtype)).sum()
-        for each in results
+        (result * torch.randn(result.shape, generator=weights, dtype=result.dtype)).sum()
+        for result in results
     )
     return [*results, *torch.autograd.grad(total, leaves)]
 
@@ -118,9 +118,9 @@ def errors_of_products() -> list[float]:
 def largest_error() -> float:
     """The largest relative error of any result or gradient; a NaN counts as infinite."""
     errors = errors_of_products() + [
-        relative_error(found, expected)
+        relative_error(actual, expected)
         for run, leaves in contestants()
-        for found, expected in zip(
+        for actual, expected in zip(
             results_and_gradients(run, leaves, "native"),
             results_and_gradients(run, leaves, "reference"),
             strict=True,

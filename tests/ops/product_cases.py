@@ -79,19 +79,19 @@ class Given:
 
         return cls(
             cases,
-            [draw(1, tokens, each.inputs) for each in cases],
-            [matrix(each.hidden, each.inputs, turned=each.turned) for each in cases],
+            [draw(1, tokens, case.inputs) for case in cases],
+            [matrix(case.hidden, case.inputs, turned=case.turned) for case in cases],
             [
-                matrix(each.outputs, each.hidden, turned=each.turned)
-                for each in cases if each.activation
+                matrix(case.outputs, case.hidden, turned=case.turned)
+                for case in cases if case.activation
             ],
-            [draw(1, tokens, each.outputs or each.hidden) for each in cases],
+            [draw(1, tokens, case.outputs or case.hidden) for case in cases],
         )  # fmt: skip
 
     def results_and_gradients(self, *, native: bool) -> dict[str, Tensor]:
         """Results and gradients: of the native pass, or the truth."""
         inputs, firsts, seconds = (
-            [_leaf(each, dtype if native else torch.float64) for each in tensors]
+            [_leaf(tensor, dtype if native else torch.float64) for tensor in tensors]
             for tensors, dtype in (
                 (self.inputs, torch.bfloat16),
                 (self.firsts, torch.float32),
@@ -102,10 +102,10 @@ class Given:
         results = run(inputs, firsts, seconds, numbers(self.cases))
         leaves = [*inputs, *firsts, *seconds]
         weights = [each.to(result) for each, result in zip(self.weights, results, strict=True)]
-        found = torch.autograd.grad(results, leaves, weights)
+        actual = torch.autograd.grad(results, leaves, weights)
         names = ("y", "input", "first", "second")
-        groups = (results, found[: len(inputs)], found[len(inputs) : 2 * len(inputs)],
-                  found[2 * len(inputs) :])  # fmt: skip
+        groups = (results, actual[: len(inputs)], actual[len(inputs) : 2 * len(inputs)],
+                  actual[2 * len(inputs) :])  # fmt: skip
         return {
             f"{name} {place}": each.detach()
             for name, group in zip(names, groups, strict=True)
@@ -120,7 +120,7 @@ def _leaf(x: Tensor, dtype: torch.dtype) -> Tensor:
 def numbers(cases: Sequence[Case]) -> list[int]:
     """The activations as the operator counts them."""
     return [
-        ACTIVATIONS.index(each.activation) if each.activation else SINGLE_MATRIX for each in cases
+        ACTIVATIONS.index(case.activation) if case.activation else SINGLE_MATRIX for case in cases
     ]
 
 

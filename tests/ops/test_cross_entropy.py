@@ -162,15 +162,15 @@ def test_loss_and_gradients_are_those_of_the_plain_form_whatever_the_chunk(
     mask = (torch.randperm(20, generator=generator) < scored).view(2, 10)
     expected = plain(hidden, head, targets, mask, smoothing)
     wanted = torch.autograd.grad(3 * expected, [hidden, head])
-    found = completion_objective(
+    actual = completion_objective(
         hidden, head, targets, mask, label_smoothing=smoothing, chunk=chunk
     )
-    torch.testing.assert_close(found.objective, expected)
+    torch.testing.assert_close(actual.objective, expected)
     nats = completion_nats(hidden, head, targets, mask, chunk=chunk)
-    torch.testing.assert_close(found.nats, nats.detach())
+    torch.testing.assert_close(actual.nats, nats.detach())
     assert nats.shape == (scored,)
     for mine, theirs in zip(
-        torch.autograd.grad(3 * found.objective, [hidden, head]), wanted, strict=True
+        torch.autograd.grad(3 * actual.objective, [hidden, head]), wanted, strict=True
     ):
         torch.testing.assert_close(mine, theirs)
 
@@ -207,9 +207,9 @@ def test_under_autocast_products_are_narrow_and_sums_are_not() -> None:
     gradients = []
     for narrow in (False, True):
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-            found = completion_objective(hidden, head, targets, mask, chunk=8)
-        assert found.objective.dtype == found.nats.dtype == torch.float32
-        gradients.append(torch.autograd.grad(found.objective, [hidden, head]))
+            actual = completion_objective(hidden, head, targets, mask, chunk=8)
+        assert actual.objective.dtype == actual.nats.dtype == torch.float32
+        gradients.append(torch.autograd.grad(actual.objective, [hidden, head]))
     for wide, narrow_one in zip(*gradients, strict=True):
         assert narrow_one.dtype == torch.float32
         assert not torch.equal(wide, narrow_one)

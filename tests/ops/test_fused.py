@@ -29,8 +29,10 @@ def draw(*shape: int) -> Tensor:
 def gradients_of(results: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
     weights = torch.Generator().manual_seed(1)
     total = sum(
-        (each * torch.randn(each.shape, generator=weights, dtype=torch.float64).to(each)).sum()
-        for each in results
+        (
+            result * torch.randn(result.shape, generator=weights, dtype=torch.float64).to(result)
+        ).sum()
+        for result in results
     )
     return list(torch.autograd.grad(total, leaves))
 
@@ -50,7 +52,7 @@ class Heads:
     ) -> list[Tensor]:
         patch.setenv(BACKEND_VARIABLE, backend)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        mixed = [each.to(dtype).requires_grad_() for each in self.tensors]
+        mixed = [tensor.to(dtype).requires_grad_() for tensor in self.tensors]
         vectors = [each.to(wide).requires_grad_() for each in self.vectors]
         state = self.state.to(wide).requires_grad_()
         w0, a0, v0, *others = vectors
@@ -60,7 +62,7 @@ class Heads:
         results = list(mix(TimeMixingInputs(*mixed, *missing), parameters, state, resets))
         used = vectors[:2] + vectors[3:] if self.is_first else vectors
         leaves = [*mixed, *used, state]
-        return [*(each.detach() for each in results), *gradients_of(results, leaves)]
+        return [*(result.detach() for result in results), *gradients_of(results, leaves)]
 
 
 @pytest.mark.parametrize("is_first", [True, False])
@@ -68,8 +70,8 @@ class Heads:
 def test_time_mixing_in_float64(T: int, is_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Heads(T, is_first=is_first)
     truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, None)
-    found = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
-    for place, (value, expected) in enumerate(zip(found, truth, strict=True)):
+    actual = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
+    for place, (value, expected) in enumerate(zip(actual, truth, strict=True)):
         assert relative_error(value, expected) < 1e-10, place
 
 
@@ -78,12 +80,12 @@ def test_time_mixing_in_narrower_types_with_resets(
     dtype: torch.dtype, bound: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = Heads(300, is_first=False)
-    heads.tensors = [each.to(dtype).double() for each in heads.tensors]
+    heads.tensors = [tensor.to(dtype).double() for tensor in heads.tensors]
     resets = torch.rand(2, 300, generator=GENERATOR) < 0.02
     truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, resets)
-    found = heads.results_and_gradients(monkeypatch, "native", dtype, resets)
-    assert found[0].dtype == dtype
-    for place, (value, expected) in enumerate(zip(found, truth, strict=True)):
+    actual = heads.results_and_gradients(monkeypatch, "native", dtype, resets)
+    assert actual[0].dtype == dtype
+    for place, (value, expected) in enumerate(zip(actual, truth, strict=True)):
         assert relative_error(value, expected) < bound, place
 
 
@@ -91,23 +93,23 @@ def test_a_key_of_zeros_is_normalised_without_a_nan(monkeypatch: pytest.MonkeyPa
     heads = Heads(5, is_first=False)
     heads.tensors[2][:, 2] = 0.0
     truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, None)
-    found = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
+    actual = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
     key = 2 + 2  # the gradient of the third sequence stands behind the two results
-    for place, (value, expected) in enumerate(zip(found, truth, strict=True)):
+    for place, (value, expected) in enumerate(zip(actual, truth, strict=True)):
         assert value.isfinite().all()
         if place != key:  # that one has a factor of 1 / 1e-12 where the key is zero
             assert relative_error(value, expected) < 1e-10, place
     others = [0, 1, 3, 4]
-    assert relative_error(found[key][:, others], truth[key][:, others]) < 1e-10
+    assert relative_error(actual[key][:, others], truth[key][:, others]) < 1e-10
 
 
 @pytest.mark.parametrize("where", range(8))
 def test_a_nan_comes_out_as_one(where: int, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = Heads(4, is_first=False, B=1)
     heads.tensors[where][0, 1, 70] = torch.nan
-    found = heads.results_and_gradients(monkeypatch, "native", torch.float32, None)
-    assert found[0][0, 1, 64:128].isnan().any()
-    assert found[0][0, 0].isfinite().all()
+    actual = heads.results_and_gradients(monkeypatch, "native", torch.float32, None)
+    assert actual[0][0, 1, 64:128].isnan().any()
+    assert actual[0][0, 0].isfinite().all()
 
 
 @pytest.mark.parametrize("channels", [64, 192])
@@ -122,12 +124,12 @@ def test_token_shift_in_float64(
 
     def results_and_gradients(backend: str) -> list[Tensor]:
         monkeypatch.setenv(BACKEND_VARIABLE, backend)
-        x, weight, bias, *vectors, before = (each.clone().requires_grad_() for each in leaves)
+        x, weight, bias, *vectors, before = (leaf.clone().requires_grad_() for leaf in leaves)
         shift = token_shift if backend == "native" else plain_token_shift
         shifted, last = shift(x, weight, bias, vectors, before, resets)
         results = [*shifted, last]
-        found = gradients_of(results, [x, weight, bias, *vectors, before])
-        return [*(each.detach() for each in results), *found]
+        actual = gradients_of(results, [x, weight, bias, *vectors, before])
+        return [*(result.detach() for result in results), *actual]
 
     for value, expected in zip(
         results_and_gradients("native"), results_and_gradients("reference"), strict=True
@@ -166,9 +168,9 @@ def test_token_shift_writes_the_type_that_autocast_wants() -> None:
 @pytest.mark.parametrize("count", [1, 3, 16, 100, 16_384, 40_001])
 def test_the_squared_relu_and_its_gradient(count: int) -> None:
     x = draw(count).requires_grad_()
-    found = squared_relu(x)
-    torch.testing.assert_close(found, torch.relu(x) ** 2)
-    [gradient] = torch.autograd.grad(found, x, torch.full_like(x, 3.0))
+    actual = squared_relu(x)
+    torch.testing.assert_close(actual, torch.relu(x) ** 2)
+    [gradient] = torch.autograd.grad(actual, x, torch.full_like(x, 3.0))
     torch.testing.assert_close(gradient, 6 * torch.relu(x))
 
 
@@ -207,7 +209,9 @@ def test_a_model_is_the_same_with_and_without_the_native_library(
         first, state = model(ids[:, :30], resets=resets[:, :30])
         second, state = model(ids[:, 30:], state, resets=resets[:, 30:])
         logits = torch.cat([first, second], dim=1)
-        (logits.square().mean() + sum(each.wkv.square().mean() for each in state.layers)).backward()
+        (
+            logits.square().mean() + sum(layer.wkv.square().mean() for layer in state.layers)
+        ).backward()
         return logits.detach(), {
             name: each.grad for name, each in model.named_parameters() if each.grad is not None
         }

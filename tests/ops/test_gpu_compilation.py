@@ -51,17 +51,17 @@ def compiled(arch: int, dtype: torch.dtype, rows: int) -> tuple[bytes, dict[str,
     except KernelUnavailable as error:
         pytest.skip(str(error))
     options = (f"-DIO={cuda.DTYPE_CODES[dtype]}", f"-DROWS={rows}", "--ptxas-options=-v")
-    found = nvrtc.compile_source(cuda.source_text(), f"sm_{arch}", options)
-    assert "warning" not in found.log, found.log
+    actual = nvrtc.compile_source(cuda.source_text(), f"sm_{arch}", options)
+    assert "warning" not in actual.log, actual.log
     usage = {
         name: Usage(int(registers), int(stores) + int(loads), int(stack))
         for name, stack, stores, loads, registers in re.findall(
             r"entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
             r"(\d+) bytes spill loads.*?Used (\d+) registers",
-            found.log, re.DOTALL,
+            actual.log, re.DOTALL,
         )
     }  # fmt: skip
-    return found.image, usage
+    return actual.image, usage
 
 
 def check(arch: int, dtype: torch.dtype, rows: int) -> None:
@@ -102,8 +102,8 @@ def test_float32_computes_nothing_in_float64() -> None:
         nvrtc.load_nvrtc()
     except KernelUnavailable as error:
         pytest.skip(str(error))
-    found = nvrtc.compile_source(cuda.source_text(), "compute_80", ("-DIO=0", "-DROWS=32"))
-    ptx = found.image.decode()
+    actual = nvrtc.compile_source(cuda.source_text(), "compute_80", ("-DIO=0", "-DROWS=32"))
+    ptx = actual.image.decode()
     assert ".f64" not in ptx
     assert "ld.shared.v4.b32" in ptx or "ld.shared.v4.f32" in ptx, "vectors are read one by one"
 
@@ -154,7 +154,7 @@ def test_triton_kernels_compile_without_spilling(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     print(done.stdout)
-    found = re.findall(r"^(\d+) (\w+) .*REG:(\d+) STACK:(\d+).*LOCAL:(\d+)", done.stdout, re.M)
-    assert len(found) == 2 * len(archs)
-    for arch, name, _, stack, local in found:
+    actual = re.findall(r"^(\d+) (\w+) .*REG:(\d+) STACK:(\d+).*LOCAL:(\d+)", done.stdout, re.M)
+    assert len(actual) == 2 * len(archs)
+    for arch, name, _, stack, local in actual:
         assert stack == local == "0", (arch, name)

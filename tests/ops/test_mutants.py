@@ -81,8 +81,8 @@ def check_reference(folder: Path, mutant: Mutant | None) -> bool:
     leaves = [each.requires_grad_() for each in inputs(3, B=1, H=1, N=3)]
 
     def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = module.wkv7_reference(*tensors, resets)
-        return found
+        actual: tuple[Tensor, Tensor] = module.wkv7_reference(*tensors, resets)
+        return actual
 
     return torch.autograd.gradcheck(run, leaves, raise_exception=False)
 
@@ -107,10 +107,10 @@ def worst_error_on_an_emulated_gpu(folder: Path, mutant: Mutant | None) -> float
         for splits, falling in ((1, False), (1, True), (4, False)):
             emulate_gpu(patch, splits, falling=falling)
             try:
-                found = results_and_gradients(given, "cuda", resets)
+                actual = results_and_gradients(given, "cuda", resets)
             except AssertionError:
                 return math.inf
-            errors += [relative_error(found[name], value) for name, value in truth.items()]
+            errors += [relative_error(actual[name], value) for name, value in truth.items()]
     return max(math.inf if math.isnan(error) else error for error in errors)
 
 

@@ -70,7 +70,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         given = iter(tensors)
-        found = operator(
+        actual = operator(
             *(
                 [next(given) for _ in each] if isinstance(each, list)
                 else next(given) if isinstance(each, Tensor) and each.requires_grad
@@ -79,7 +79,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
             )
         )  # fmt: skip
         # What is kept for the backward has no gradient.
-        return tuple(found)[:kept_only] if not isinstance(found, Tensor) else (found,)
+        return tuple(actual)[:kept_only] if not isinstance(actual, Tensor) else (actual,)
 
     assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
 
@@ -136,7 +136,7 @@ print(len(found))
 @pytest.mark.parametrize("call", ["the door", "the operator"])
 def test_autocast_takes_the_widest_type_and_leaves_the_state_alone(call: str) -> None:
     tensors = [each.float() for each in inputs(T, B=B, H=H)]
-    mixture = [*tensors[:2], *(each.bfloat16() for each in tensors[2:6]), tensors[6]]
+    mixture = [*tensors[:2], *(tensor.bfloat16() for tensor in tensors[2:6]), tensors[6]]
     with torch.autocast("cpu", torch.bfloat16):
         if call == "the door":
             y, state = wkv7(*mixture[:6], mixture[6], backend="native")

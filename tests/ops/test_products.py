@@ -52,9 +52,9 @@ def test_everything_is_as_close_as_bfloat16_allows(tokens: int) -> None:
 
 def test_gradients_lie_in_memory_as_their_matrices_do() -> None:
     given = Given.drawn(EXACT, 3, whole=True)
-    found = given.results_and_gradients(native=True)
+    actual = given.results_and_gradients(native=True)
     for place, first in enumerate(given.firsts):
-        assert found[f"first {place}"].stride() == first.stride()
+        assert actual[f"first {place}"].stride() == first.stride()
 
 
 def test_slices_are_read_like_copies_of_them() -> None:
@@ -62,10 +62,10 @@ def test_slices_are_read_like_copies_of_them() -> None:
     x, turned, first = wide[:, 1:38, 3:67], torch.randn(2, 64, 40).bfloat16().mT, matrix[1:65, 2:66]
     wanted = [(x, first), (turned, first), (x[:, ::2], first.t())]
     for sliced, weight in wanted:
-        [found] = products_native([sliced], [weight], [weight], [0])
+        [actual] = products_native([sliced], [weight], [weight], [0])
         [expected] = products_native([sliced.clone()], [weight.clone()], [weight.clone()], [0])
-        assert torch.equal(found, expected)
-        assert found.shape == sliced.shape
+        assert torch.equal(actual, expected)
+        assert actual.shape == sliced.shape
 
 
 @pytest.mark.parametrize("trained", [(), ("first",), ("second",)])
@@ -90,12 +90,12 @@ def test_a_result_that_nobody_uses_adds_empty_batch() -> None:
     firsts = [each.float().requires_grad_() for each in given.firsts]
     used, _ = products_native([x, x], firsts, [], [SINGLE_MATRIX] * 2)
     weight = given.weights[0].bfloat16()
-    found = torch.autograd.grad(used, [x, *firsts], weight)
+    actual = torch.autograd.grad(used, [x, *firsts], weight)
     [alone] = products_native([x], firsts[:1], [], [SINGLE_MATRIX])
     expected = torch.autograd.grad(alone, [x, firsts[0]], weight)
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
-    assert not found[2].any()
+    assert torch.equal(actual[0], expected[0])
+    assert torch.equal(actual[1], expected[1])
+    assert not actual[2].any()
 
 
 def test_any_number_of_threads_computes_the_same() -> None:
@@ -126,7 +126,7 @@ def test_torch_finds_nothing_wrong_with_the_operator() -> None:
     given = Given.drawn(ALL_ACTIVATIONS, 5)
     inputs = [each.bfloat16().requires_grad_() for each in given.inputs]
     firsts, seconds = (
-        [each.float().requires_grad_() for each in matrices]
+        [matrix.float().requires_grad_() for matrix in matrices]
         for matrices in (given.firsts, given.seconds)
     )
     operator: Any = torch.ops.rwkv_music.products.default
@@ -187,11 +187,11 @@ def test_tiles_take_what_fits_them_and_pytorch_the_rest(
     x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
     wanted = [MatrixProduct(x, WEIGHT), MatrixProduct(x, first, second, "tanh")]
     with torch.autocast("cpu", torch.bfloat16):
-        found = products(wanted)
+        actual = products(wanted)
         assert tiles.in_tiles == in_tiles
         tiles.shut()
         expected = products(wanted)
-    for value, other in zip(found, expected, strict=True):
+    for value, other in zip(actual, expected, strict=True):
         assert value.dtype == other.dtype == torch.bfloat16
         assert relative_error(value, other.double()) < 1e-2
 
@@ -200,8 +200,8 @@ def test_without_autocast_or_with_another_backend_pytorch_computes(
     tiles: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = torch.randn(1, 5, 64)
-    [found] = products([MatrixProduct(x, WEIGHT, WEIGHT, "sigmoid")])
-    torch.testing.assert_close(found, torch.sigmoid(x @ WEIGHT.mT) @ WEIGHT.mT)
+    [actual] = products([MatrixProduct(x, WEIGHT, WEIGHT, "sigmoid")])
+    torch.testing.assert_close(actual, torch.sigmoid(x @ WEIGHT.mT) @ WEIGHT.mT)
     with torch.autocast("cpu", torch.float16):
         products([MatrixProduct(x.bfloat16(), WEIGHT)])
     monkeypatch.setenv(BACKEND_VARIABLE, "chunked")
@@ -303,14 +303,14 @@ def test_a_model_in_tiles_is_as_close_to_the_truth_as_in_pytorch(tiles: Door) ->
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
             logits, _ = model(ids)
         logits.float().square().mean().backward()
-        found = {name: each.grad for name, each in model.named_parameters()}
-        return {"logits": logits.detach(), **{k: v for k, v in found.items() if v is not None}}
+        actual = {name: each.grad for name, each in model.named_parameters()}
+        return {"logits": logits.detach(), **{k: v for k, v in actual.items() if v is not None}}
 
-    found = results_and_gradients(narrow=True)
+    actual = results_and_gradients(narrow=True)
     assert tiles.in_tiles == 3 * 8 - 1  # the first layer has no share of an earlier value
     tiles.shut()
     of_pytorch, exact = results_and_gradients(narrow=True), results_and_gradients(narrow=False)
-    assert found.keys() == exact.keys() == of_pytorch.keys()
+    assert actual.keys() == exact.keys() == of_pytorch.keys()
     for name, value in exact.items():
         limit = 1.5 * relative_error(of_pytorch[name], value.double()) + 5e-3
-        assert relative_error(found[name], value.double()) < limit, name
+        assert relative_error(actual[name], value.double()) < limit, name

@@ -57,8 +57,8 @@ def test_a_tensor_is_let_go_after_the_forward_and_made_once_in_the_backward() ->
     assert made == []
     expected = (5 * x).T @ torch.ones(3, 5)
     for _ in range(2):  # the graph can be walked twice
-        found = torch.autograd.grad(result.sum(), weight, retain_graph=True)[0]
-        torch.testing.assert_close(found, expected)
+        actual = torch.autograd.grad(result.sum(), weight, retain_graph=True)[0]
+        torch.testing.assert_close(actual, expected)
     assert made == [1, 1]
 
 
@@ -86,8 +86,8 @@ def test_a_backward_outside_of_autocast_makes_what_the_forward_made(
                 loss.backward()
         if not inside:
             loss.backward()
-        found = model.blocks[0].get_parameter("att.receptance.weight").grad
-        assert found is not None
-        return found
+        actual = model.blocks[0].get_parameter("att.receptance.weight").grad
+        assert actual is not None
+        return actual
 
     assert torch.equal(gradient(inside=True), gradient(inside=False))

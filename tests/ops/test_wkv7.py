@@ -35,32 +35,32 @@ def test_the_gradient_of_one_result_alone_is_right(which: int) -> None:
     tensors = inputs(40, B=1)
 
     def gradients(backend: str) -> list[Tensor]:
-        leaves = [each.detach().clone().requires_grad_() for each in tensors]
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
         result = wkv7(*leaves[:6], leaves[6], backend=backend)[which]
-        found = torch.autograd.grad(result.square().sum(), leaves, allow_unused=True)
+        actual = torch.autograd.grad(result.square().sum(), leaves, allow_unused=True)
         return [
             torch.zeros_like(leaf) if each is None else each
-            for each, leaf in zip(found, leaves, strict=True)
+            for each, leaf in zip(actual, leaves, strict=True)
         ]
 
     truth = gradients("reference")
     for backend in FAST_BACKENDS:
-        for name, found, expected in zip(NAMES, gradients(backend), truth, strict=True):
+        for name, actual, expected in zip(NAMES, gradients(backend), truth, strict=True):
             if name == "r" and which == 1:
-                assert not found.any()
+                assert not actual.any()
                 assert not expected.any()
             else:
-                assert relative_error(found, expected) < 1e-11, (backend, name)
+                assert relative_error(actual, expected) < 1e-11, (backend, name)
 
 
 def test_without_a_state_it_begins_with_zeros() -> None:
     *sequences, state = inputs(40)
     for backend in available_backends("cpu"):
-        found, expected = (
+        actual, expected = (
             wkv7(*sequences, start, backend=backend) for start in (None, torch.zeros_like(state))
         )
-        assert torch.equal(found[0], expected[0])
-        assert torch.equal(found[1], expected[1])
+        assert torch.equal(actual[0], expected[0])
+        assert torch.equal(actual[1], expected[1])
 
 
 def test_one_step_by_hand() -> None:
@@ -83,9 +83,9 @@ def test_fast_backends_equal_the_reference_in_float64(T: int, family: str) -> No
     tensors = inputs(T, family=family)
     truth = results_and_gradients(tensors, "reference")
     for backend in FAST_BACKENDS:
-        found = results_and_gradients(tensors, backend)
+        actual = results_and_gradients(tensors, backend)
         for name, value in truth.items():
-            assert relative_error(found[name], value) < 1e-11, (backend, name)
+            assert relative_error(actual[name], value) < 1e-11, (backend, name)
 
 
 @pytest.mark.parametrize(("B", "H"), [(1, 1), (1, 5), (7, 3)])
@@ -93,9 +93,9 @@ def test_any_number_of_sequences_and_heads_will_do(B: int, H: int) -> None:
     tensors = inputs(35, B=B, H=H)
     truth = results_and_gradients(tensors, "reference")
     for backend in FAST_BACKENDS:
-        found = results_and_gradients(tensors, backend)
+        actual = results_and_gradients(tensors, backend)
         for name, value in truth.items():
-            assert relative_error(found[name], value) < 1e-11, (backend, name)
+            assert relative_error(actual[name], value) < 1e-11, (backend, name)
 
 
 @pytest.mark.parametrize("backend", available_backends("cpu"))
@@ -108,7 +108,9 @@ def test_a_packed_sequence_equals_its_pieces(cuts: tuple[int, ...], backend: str
     begin, pieces = 0, []
     for end in (*cuts, 70):
         state = tensors[6] if begin == 0 else torch.zeros_like(tensors[6])
-        pieces.append(wkv7(*(each[:, begin:end] for each in tensors[:6]), state, backend=backend))
+        pieces.append(
+            wkv7(*(tensor[:, begin:end] for tensor in tensors[:6]), state, backend=backend)
+        )
         begin = end
     torch.testing.assert_close(packed["y"], torch.cat([y for y, _ in pieces], dim=1))
     torch.testing.assert_close(packed["final state"], pieces[-1][1])
@@ -124,12 +126,12 @@ def test_no_gradient_crosses_a_reset(backend: str) -> None:
     resets[0, 20] = True
     y, final_state = wkv7(*leaves[:6], leaves[6], resets=resets, backend=backend)
     loss = y[:, 20:].square().sum() + final_state.square().sum()
-    for name, found in zip(NAMES, torch.autograd.grad(loss, leaves), strict=True):
+    for name, actual in zip(NAMES, torch.autograd.grad(loss, leaves), strict=True):
         if name == "state":
-            assert not found.any()
+            assert not actual.any()
         else:
-            assert found[:, :20].abs().max() < 1e-11, name  # rounding, where sums are shared
-            assert found[:, 20:].abs().max() > 1e-3, name
+            assert actual[:, :20].abs().max() < 1e-11, name  # rounding, where sums are shared
+            assert actual[:, 20:].abs().max() > 1e-3, name
 
 
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
@@ -137,8 +139,8 @@ def test_no_gradient_crosses_a_reset(backend: str) -> None:
 def test_float32_stays_within_five_millionths_of_float64(family: str, backend: str) -> None:
     tensors = inputs(1000, family=family, B=1)
     truth = results_and_gradients(tensors, "reference")
-    found = results_and_gradients([each.float() for each in tensors], backend)
-    errors = {name: relative_error(found[name], value) for name, value in truth.items()}
+    actual = results_and_gradients([tensor.float() for tensor in tensors], backend)
+    errors = {name: relative_error(actual[name], value) for name, value in truth.items()}
     assert max(errors.values()) < 5e-6, errors
 
 
@@ -148,9 +150,9 @@ def test_bfloat16_in_and_out_stays_within_a_hundredth(family: str, backend: str)
     rounded = [each.bfloat16() for each in inputs(1000, family=family, B=1)]
     rounded[6] = rounded[6].float()
     truth = results_and_gradients([each.double() for each in rounded], "reference")
-    found = results_and_gradients(rounded, backend)
-    assert found["y"].dtype == torch.bfloat16
-    errors = {name: relative_error(found[name], value) for name, value in truth.items()}
+    actual = results_and_gradients(rounded, backend)
+    assert actual["y"].dtype == torch.bfloat16
+    errors = {name: relative_error(actual[name], value) for name, value in truth.items()}
     assert max(errors.values()) < 1e-2, errors
 
 
@@ -192,8 +194,8 @@ def test_inputs_that_are_not_contiguous_make_no_difference(backend: str) -> None
     by_channel = [each.transpose(1, 3).contiguous().transpose(1, 3) for each in sequences]
     for strided in (by_head, by_channel):
         assert not strided[0].is_contiguous()
-        found = wkv7(*strided, state.mT.contiguous().mT, backend=backend)
-        torch.testing.assert_close(found, expected)
+        actual = wkv7(*strided, state.mT.contiguous().mT, backend=backend)
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
@@ -201,10 +203,10 @@ def test_a_gradient_of_one_number_for_all_is_no_trouble(backend: str) -> None:
     leaves = [each.requires_grad_() for each in inputs(40)]
     y, _ = wkv7(*leaves[:6], leaves[6], backend=backend)
     summed = torch.autograd.grad(y.sum(), leaves, retain_graph=True)  # a view with strides of zero
-    for found, expected in zip(
+    for actual, expected in zip(
         summed, torch.autograd.grad(y, leaves, torch.ones_like(y)), strict=True
     ):
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
@@ -216,12 +218,12 @@ def test_offsets_beyond_two_to_the_31st_are_reached(backend: str) -> None:
     for place, sequence in enumerate(sequences):
         expected = wkv7(*sequences, state.float(), backend=backend)
         far.copy_(sequence)
-        found = wkv7(
+        actual = wkv7(
             *(far if other == place else each for other, each in enumerate(sequences)),
             state.float(), backend=backend,
         )  # fmt: skip
-        assert torch.equal(found[0], expected[0])
-        assert torch.equal(found[1], expected[1])
+        assert torch.equal(actual[0], expected[0])
+        assert torch.equal(actual[1], expected[1])
 
 
 def test_half_precision_inputs_keep_a_float32_state() -> None:

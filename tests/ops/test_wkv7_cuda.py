@@ -24,24 +24,24 @@ def errors(
     expected = results_and_gradients(
         [each.double() for each in truth or tensors], "reference", resets
     )
-    found = results_and_gradients(tensors, "cuda", resets)
-    return {name: relative_error(found[name], value) for name, value in expected.items()}
+    actual = results_and_gradients(tensors, "cuda", resets)
+    return {name: relative_error(actual[name], value) for name, value in expected.items()}
 
 
 @pytest.mark.parametrize("splits", SPLITS)
 @pytest.mark.parametrize("T", LENGTHS)
 def test_every_length_agrees(T: int, splits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     emulate_gpu(monkeypatch, splits)
-    found = errors(inputs(T, B=1, H=1))
-    assert max(found.values()) < EXACT, found
+    actual = errors(inputs(T, B=1, H=1))
+    assert max(actual.values()) < EXACT, actual
 
 
 @pytest.mark.parametrize("splits", SPLITS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_agrees(family: str, splits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     emulate_gpu(monkeypatch, splits)
-    found = errors(inputs(35, family=family, B=1))
-    assert max(found.values()) < EXACT, found
+    actual = errors(inputs(35, family=family, B=1))
+    assert max(actual.values()) < EXACT, actual
 
 
 @pytest.mark.parametrize("splits", SPLITS)
@@ -50,8 +50,8 @@ def test_any_number_of_sequences_and_heads_will_do(
     B: int, H: int, splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulate_gpu(monkeypatch, splits)
-    found = errors(inputs(9, B=B, H=H))
-    assert max(found.values()) < EXACT, found
+    actual = errors(inputs(9, B=B, H=H))
+    assert max(actual.values()) < EXACT, actual
 
 
 @pytest.mark.parametrize("splits", SPLITS)
@@ -63,8 +63,8 @@ def test_sequences_that_begin_anew_agree(
     resets = torch.zeros(2, 50, dtype=torch.bool)
     resets[0, list(cuts)] = True
     resets[1, 49] = True
-    found = errors(inputs(50), resets)
-    assert max(found.values()) < EXACT, found
+    actual = errors(inputs(50), resets)
+    assert max(actual.values()) < EXACT, actual
 
 
 @pytest.mark.parametrize("splits", SPLITS)
@@ -74,8 +74,8 @@ def test_float32_stays_within_five_millionths(
 ) -> None:
     emulate_gpu(monkeypatch, splits)
     rounded = [each.bfloat16().float() for each in inputs(200, family=family, B=1, H=1)]
-    found = errors(rounded)
-    assert max(found.values()) < 5e-6, found
+    actual = errors(rounded)
+    assert max(actual.values()) < 5e-6, actual
 
 
 @pytest.mark.parametrize("splits", SPLITS)
@@ -90,13 +90,13 @@ def test_bfloat16_is_the_float32_result_rounded(
     y, state = wkv7(*leaves[:6], leaves[6], backend="cuda")
     expected_y, expected_state = wkv7(*wide[:6], wide[6], backend="cuda")
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).bfloat16()
-    found = torch.autograd.grad((y, state), leaves, (dy, torch.ones_like(state)))
+    actual = torch.autograd.grad((y, state), leaves, (dy, torch.ones_like(state)))
     expected = torch.autograd.grad(
         (expected_y, expected_state), wide, (dy.float(), torch.ones_like(state))
     )
     assert torch.equal(y, expected_y.bfloat16())
     assert torch.equal(state, expected_state)
-    for narrow_one, wide_one in zip(found, expected, strict=True):
+    for narrow_one, wide_one in zip(actual, expected, strict=True):
         assert torch.equal(narrow_one, wide_one.to(narrow_one.dtype))
 
 
@@ -112,12 +112,12 @@ def test_a_nan_stays_one_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_order_of_warps_and_blocks_does_not_matter(
     splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = []
+    actual = []
     for falling in (False, True):
         emulate_gpu(monkeypatch, splits, falling=falling)
-        found.append(results_and_gradients([each.float() for each in inputs(50)], "cuda"))
-    for name, value in found[0].items():
-        assert torch.equal(value, found[1][name]), f"a race in {name}"
+        actual.append(results_and_gradients([each.float() for each in inputs(50)], "cuda"))
+    for name, value in actual[0].items():
+        assert torch.equal(value, actual[1][name]), f"a race in {name}"
 
 
 @pytest.mark.parametrize("splits", [1, 8])
@@ -140,9 +140,9 @@ def test_the_gradient_of_the_final_state_alone_is_right(monkeypatch: pytest.Monk
         leaves = [each.requires_grad_() for each in inputs(20, B=1)]
         _, state = wkv7(*leaves[:6], leaves[6], backend=backend)
         gradients.append(torch.autograd.grad(state.square().sum(), leaves, allow_unused=True))
-    for found, expected in zip(*gradients, strict=True):
-        assert found is not None
-        torch.testing.assert_close(found, expected if expected is not None else found * 0)
+    for actual, expected in zip(*gradients, strict=True):
+        assert actual is not None
+        torch.testing.assert_close(actual, expected if expected is not None else actual * 0)
 
 
 def test_strides_and_offsets_beyond_two_to_the_31st_are_followed(
@@ -169,8 +169,8 @@ def test_a_state_that_lies_across_a_boundary_is_copied(monkeypatch: pytest.Monke
     assert odd.data_ptr() % 16 == 4
     assert cuda._aligned(odd).data_ptr() % 16 == 0
     assert cuda._aligned(state) is state
-    found, expected = (wkv7(*sequences, each, backend="cuda") for each in (odd, state))
-    assert torch.equal(found[1], expected[1])
+    actual, expected = (wkv7(*sequences, each, backend="cuda") for each in (odd, state))
+    assert torch.equal(actual[1], expected[1])
 
 
 def test_torch_finds_nothing_wrong_with_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,12 +67,12 @@ def gate(folder: Path) -> dict[str, float]:
         },
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    actual: dict[str, float] = json.loads(done.stdout)
+    return actual
 
 
 def test_the_kernels_agree_with_the_reference(tmp_path: Path) -> None:
-    found = gate(tmp_path)
-    assert len(found) == 12
-    for name, error in found.items():
+    actual = gate(tmp_path)
+    assert len(actual) == 12
+    for name, error in actual.items():
         assert error < LIMITS[name.partition(",")[0]], (name, error)

@@ -39,7 +39,7 @@ class _Written(NamedTuple):
 
 
 def _written(part: ET.Element) -> list[_Written]:
-    found: list[_Written] = []
+    actual: list[_Written] = []
     divisions, transposition, bar = 1, 0, Fraction(0)
     for measure in part.iter("measure"):
         now = end = before = bar
@@ -61,10 +61,10 @@ def _written(part: ET.Element) -> list[_Written]:
                     sounds = _pitch(pitch) + transposition
                     ties = frozenset(tie.get("type") for tie in each.iter("tie"))
                     voice = each.findtext("voice", "")
-                    found.append(_Written(onset, sounds, duration, ties, voice))
+                    actual.append(_Written(onset, sounds, duration, ties, voice))
             end = max(end, now)
         bar = end
-    return sorted(found, key=lambda each: each[:3])
+    return sorted(actual, key=lambda each: each[:3])
 
 
 def _pitch(pitch: ET.Element) -> int:

@@ -21,7 +21,7 @@ def test_taken_bars_begin_at_tick_zero_with_the_current_tempo_meter_and_pedal() 
     assert [(tempo.time, round(tempo.qpm)) for tempo in taken.tempos] == [(0, 70)]
     signs = [(sign.time, sign.numerator, sign.denominator) for sign in taken.time_signatures]
     assert signs == [(0, 3, 4)]
-    pedals = [(each.time, each.value) for each in taken.tracks[0].controls]
+    pedals = [(control.time, control.value) for control in taken.tracks[0].controls]
     assert pedals == [(0, 127)]
 
 

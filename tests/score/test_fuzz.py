@@ -43,7 +43,7 @@ def run_files(start: int, stop: int) -> list[dict[str, object]]:
 
 def check(outcomes: list[dict[str, object]], count: int) -> None:
     assert len(outcomes) == count
-    bad = [each for each in outcomes if each["outcome"] in {"raised", "crashed"}]
+    bad = [outcome for outcome in outcomes if outcome["outcome"] in {"raised", "crashed"}]
     assert not bad, bad[:5]
     for each in outcomes:
         name, text = str(each["ends"]), str(each["text"])
@@ -54,8 +54,8 @@ def check(outcomes: list[dict[str, object]], count: int) -> None:
         assert float(str(each["peak_mib"])) < MOST_MIB, each
         if each["outcome"] == "refused":
             assert text.startswith(name), each
-    found = collections.Counter(each["outcome"] for each in outcomes)
-    assert min(found[kind] for kind in ("read", "repaired", "refused")) > count // 20, found
+    actual = collections.Counter(outcome["outcome"] for outcome in outcomes)
+    assert min(actual[kind] for kind in ("read", "repaired", "refused")) > count // 20, actual
 
 
 def test_five_hundred_hostile_files_are_read_repaired_or_rejected() -> None:

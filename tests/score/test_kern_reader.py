@@ -135,9 +135,9 @@ def test_a_chord_of_which_one_note_is_marked_as_grace_is_grace() -> None:
     ],
 )  # fmt: skip
 def test_tokens_give_length_and_pitch(token: str, quarters: float, pitch: int) -> None:
-    found = read_token(token)
-    assert found is not None
-    assert (float(found.quarters), found.notes[0].pitch) == (pytest.approx(quarters), pitch)
+    actual = read_token(token)
+    assert actual is not None
+    assert (float(actual.quarters), actual.notes[0].pitch) == (pytest.approx(quarters), pitch)
 
 
 def test_grace_notes_rests_and_null_tokens_do_not_sound() -> None:

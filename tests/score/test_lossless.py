@@ -51,8 +51,14 @@ def notes(score: symusic.Score) -> list[tuple[object, ...]]:
 def timing(score: symusic.Score) -> tuple[list[tuple[int, ...]], ...]:
     return (
         [(each.time, each.mspq) for each in score.tempos],
-        sorted((each.time, each.numerator, each.denominator) for each in score.time_signatures),
-        [(each.time, each.key, each.tonality) for each in score.key_signatures],
+        sorted(
+            (time_signature.time, time_signature.numerator, time_signature.denominator)
+            for time_signature in score.time_signatures
+        ),
+        [
+            (key_signature.time, key_signature.key, key_signature.tonality)
+            for key_signature in score.key_signatures
+        ],
     )
 
 
@@ -74,8 +80,8 @@ def test_a_pretty_midi_round_trip_keeps_what_it_can_represent(seed: int) -> None
     back = to_score(to_pretty_midi(score))
     assert notes(back) == notes(score)
     assert timing(back) == timing(score)
-    lyrics = [(each.time, each.text) for track in score.tracks for each in track.lyrics]
-    assert [(each.time, each.text) for each in back.tracks[0].lyrics] == sorted(lyrics)
+    lyrics = [(lyric.time, lyric.text) for track in score.tracks for lyric in track.lyrics]
+    assert [(lyric.time, lyric.text) for lyric in back.tracks[0].lyrics] == sorted(lyrics)
     for old, new in zip(score.tracks, back.tracks, strict=True):
         assert [(c.time, c.number, c.value) for c in new.controls] == [
             (c.time, c.number, c.value) for c in old.controls
@@ -96,10 +102,10 @@ def test_a_music21_round_trip_keeps_what_it_can_represent(seed: int, ticks: int)
     finer = score.resample(back.ticks_per_quarter, min_dur=0)
     assert notes(back) == notes(finer)
     assert timing(back) == timing(finer)
-    assert [(each.time, each.text) for each in back.markers] == [(2 * scale * ticks, "verse")]
+    assert [(marker.time, marker.text) for marker in back.markers] == [(2 * scale * ticks, "verse")]
     for old, new in zip(finer.tracks, back.tracks, strict=True):
-        assert [(each.time, each.text) for each in new.lyrics] == [
-            (each.time, each.text) for each in old.lyrics
+        assert [(lyric.time, lyric.text) for lyric in new.lyrics] == [
+            (lyric.time, lyric.text) for lyric in old.lyrics
         ]
         held = pedals(old)
         if held and held[-1][1]:

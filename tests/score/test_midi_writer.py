@@ -45,14 +45,14 @@ def heard(content: bytes) -> dict[int, tuple[int, bool, tuple[int, int]]]:
                 # A program change counts for all notes of its time.
                 events.append((now, message.type == "note_on", len(events), port, message))
     programs: dict[tuple[int, int], int] = {}
-    found = {}
+    actual = {}
     for _, _, _, port, message in sorted(events, key=lambda event: event[:3]):
         place = (port, message.channel)
         if message.type == "program_change":
             programs[place] = message.program
         elif message.velocity:
-            found[message.note] = (programs.get(place, 0), message.channel == 9, place)
-    return found
+            actual[message.note] = (programs.get(place, 0), message.channel == 9, place)
+    return actual
 
 
 @pytest.mark.parametrize("count", [1, 15, 16, 17, 31, 60])
@@ -107,7 +107,7 @@ def test_large_scores_are_read_back_unchanged(seed: int) -> None:
         )
         assert len(new.controls) == len(old.controls)
         assert [lyric.text for lyric in new.lyrics] == ["la"]
-    tempos = [[(each.time, each.mspq) for each in s.tempos] for s in (score, back)]
+    tempos = [[(tempo.time, tempo.mspq) for tempo in s.tempos] for s in (score, back)]
     assert sorted(tempos[0]) == sorted(tempos[1])
 
 

@@ -45,8 +45,12 @@ def sounding(stream: Any) -> list[tuple[float, float, int]]:
 def signatures(stream: Any) -> list[tuple[float, int, int]]:
     score = to_score(stream)
     return [
-        (each.time / score.ticks_per_quarter, each.numerator, each.denominator)
-        for each in score.time_signatures
+        (
+            time_signature.time / score.ticks_per_quarter,
+            time_signature.numerator,
+            time_signature.denominator,
+        )
+        for time_signature in score.time_signatures
     ]
 
 
@@ -89,7 +93,7 @@ def test_a_lyric_under_a_tied_note_is_read_once() -> None:
     first, second = written("C4", 1, "start"), written("C4", 1, "stop")
     first.lyric, second.lyric = "la", "-"
     (track,) = to_score(part_of((0, first), (1, second))).tracks
-    assert [(each.time, each.text) for each in track.lyrics] == [(0, "la")]
+    assert [(lyric.time, lyric.text) for lyric in track.lyrics] == [(0, "la")]
 
 
 def test_notes_without_length_are_kept_and_grace_notes_are_left_out() -> None:

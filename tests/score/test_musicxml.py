@@ -41,16 +41,18 @@ def everything(score: symusic.Score) -> dict[str, object]:
              or not is_down]
             for track in parts
         ],
-        "lyrics": [[(each.time / quarter, each.text) for each in track.lyrics] for track in parts],
+        "lyrics": [
+            [(lyric.time / quarter, lyric.text) for lyric in track.lyrics] for track in parts
+        ],
         "tempos": [
-            (each.time / quarter, each.mspq) for each in score.tempos if each.time < end
+            (tempo.time / quarter, tempo.mspq) for tempo in score.tempos if tempo.time < end
         ],
         "keys": [
-            (each.time / quarter, each.key, each.tonality)
-            for each in score.key_signatures if each.time < end
+            (key_signature.time / quarter, key_signature.key, key_signature.tonality)
+            for key_signature in score.key_signatures if key_signature.time < end
         ],
         "markers": [
-            (each.time / quarter, each.text) for each in score.markers if each.time < end
+            (marker.time / quarter, marker.text) for marker in score.markers if marker.time < end
         ],
         "bars": [tick / quarter for tick in bar_starts(score)],
     }  # fmt: skip
@@ -73,9 +75,9 @@ def sparse_pedals(score: symusic.Score) -> symusic.Score:
 def test_all_that_musicxml_holds_comes_back(seed: int, ticks: int) -> None:
     score = sparse_pedals(rich_score(seed, ticks=ticks))
     back = score_from_bytes(to_musicxml(score, title="it"), name="it.musicxml")
-    expected, found = everything(quantize_for_notation(score)), everything(back)
+    expected, actual = everything(quantize_for_notation(score)), everything(back)
     for name, value in expected.items():
-        assert found[name] == value, name
+        assert actual[name] == value, name
 
 
 @given(SEEDS)
@@ -104,9 +106,9 @@ def test_real_music_goes_through_musicxml_and_back(shared_data: Path) -> None:
         score = load_score(path)
         text = to_musicxml(score, title=path.stem)
         expected = everything(quantize_for_notation(score))
-        found = everything(score_from_bytes(text, name="again.musicxml"))
+        actual = everything(score_from_bytes(text, name="again.musicxml"))
         for name, value in expected.items():
-            assert found[name] == value, (path.name, name)
+            assert actual[name] == value, (path.name, name)
         pitches = sorted(note.pitch for track in score.tracks for note in track.notes)
         assert sorted(note.pitch for note in sounding_in(text)) == pitches
 
@@ -147,8 +149,10 @@ def test_what_a_part_says_is_kept_in_every_form_of_the_file(ending: str, tmp_pat
         (2400, -4, 1),
     ]
     assert [(mark.time // scale, mark.text) for mark in back.markers] == [(480, "A")]
-    assert [(each.time // scale, each.text) for each in back.tracks[0].lyrics] == [(1920, "Kyrie")]
-    assert [(each.time // scale, each.value) for each in back.tracks[0].controls] == [
+    assert [(lyric.time // scale, lyric.text) for lyric in back.tracks[0].lyrics] == [
+        (1920, "Kyrie")
+    ]
+    assert [(control.time // scale, control.value) for control in back.tracks[0].controls] == [
         (240, 127),
         (1200, 0),
         (1200, 127),
@@ -162,7 +166,7 @@ def test_two_lyrics_at_a_moment_go_to_two_chords(duration: int) -> None:
     score.tracks[0].notes.append(symusic.Note(0, duration, 67, 80))
     score.tracks[0].lyrics.extend([symusic.TextMeta(0, "thau"), symusic.TextMeta(0, "ab")])
     back = score_from_bytes(to_musicxml(score, title="it"), name="it.musicxml")
-    assert [each.text for each in back.tracks[0].lyrics] == ["thau", "ab"]
+    assert [lyric.text for lyric in back.tracks[0].lyrics] == ["thau", "ab"]
 
 
 def test_forty_parts_keep_their_names_and_programs() -> None:

@@ -75,7 +75,9 @@ def test_notation_that_is_saved_loads_again_on_its_grid(name: str, tmp_path: Pat
     assert {track.program for track in back.tracks if not track.is_drum} == {40}
     assert sum(track.is_drum for track in back.tracks) == 1
     quarter = back.ticks_per_quarter
-    signs = {(each.time, each.numerator) for each in back.time_signatures}
+    signs = {
+        (time_signature.time, time_signature.numerator) for time_signature in back.time_signatures
+    }
     assert signs == {(0, 4), (8 * quarter, 3)}
     tempos = [(each.time, round(each.qpm)) for each in back.tempos]
     assert tempos == [(0, 100), (4.5 * quarter, 90)]
@@ -88,7 +90,10 @@ def test_keys_are_written_into_abc_and_change_no_pitch(tmp_path: Path) -> None:
         score.key_signatures.append(symusic.KeySignature(BAR, -sharps, 1))
         path = save_score(score, tmp_path / "keys.abc")
         back = load_score(path)
-        keys = {(each.time, each.key, each.tonality) for each in back.key_signatures}
+        keys = {
+            (key_signature.time, key_signature.key, key_signature.tonality)
+            for key_signature in back.key_signatures
+        }
         assert keys == {(0, sharps, 0), (4 * back.ticks_per_quarter, -sharps, 1)}
         assert sounding(back) == sounding(score)
         if sharps == -3:

@@ -33,15 +33,15 @@ def test_parameter_groups_hold_every_parameter_once() -> None:
     model = initialized()
     names = {id(value): name for name, value in model.named_parameters()}
     groups = parameter_groups(model, weight_decay=0.1)
-    found = {
+    actual = {
         names[id(value)]: (group["weight_decay"], group["lr_scale"])
         for group in groups
         for value in group["params"]
     }
-    assert sorted(found) == sorted(names.values())
+    assert sorted(actual) == sorted(names.values())
     assert sum(len(group["params"]) for group in groups) == len(names)
     matrices = {"emb", "head", "receptance", "key", "value", "output"}
-    for name, treatment in found.items():
+    for name, treatment in actual.items():
         is_matrix = name.endswith(".weight") and name.split(".")[-2] in matrices
         expected = (0.0, 2.0) if name.endswith("att.w0") else (0.1 if is_matrix else 0.0, 1.0)
         assert treatment == expected, name
@@ -167,7 +167,7 @@ def test_allocating_moments_early_changes_no_number(kind: str) -> None:
             before = values(model)
             allocate_moments(optimizer)
             assert all(torch.equal(each, before[name]) for name, each in model.named_parameters())
-            assert all(each.grad is None for each in model.parameters())
+            assert all(parameter.grad is None for parameter in model.parameters())
         for number in range(3):
             generator = torch.Generator().manual_seed(number)
             for value in model.parameters():
@@ -187,7 +187,7 @@ def test_all_moments_are_allocated_before_the_first_step() -> None:
     model.emb.weight.requires_grad_(requires_grad=False)
     optimizer = make_optimizer(model, learning_rate=0.01, weight_decay=0.1)
     allocate_moments(optimizer)
-    trained = [each for each in model.parameters() if each.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert set(optimizer.state) == set(trained)
     assert all(optimizer.state[each]["exp_avg_sq"].shape == each.shape for each in trained)
 

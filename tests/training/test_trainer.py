@@ -52,7 +52,7 @@ def test_accumulated_batches_give_the_gradient_of_the_joint_batch() -> None:
 
 def test_the_reported_loss_is_the_mean_over_all_batches_and_its_kinds_add_up_to_it() -> None:
     report = new_trainer().step(1, [collate(EXAMPLES[:1]), collate(EXAMPLES[1:])])
-    scored = np.concatenate([each.ids[each.completion_start :] for each in EXAMPLES])
+    scored = np.concatenate([example.ids[example.completion_start :] for example in EXAMPLES])
     kinds = TOKENIZER.vocabulary.types_of(scored)
     assert set(report.loss_by_type) == {TokenType(kind).name for kind in np.unique(kinds).tolist()}
     total = sum(

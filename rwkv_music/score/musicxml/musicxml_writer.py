@@ -74,10 +74,11 @@ def to_musicxml(score: "symusic.Score", *, title: str) -> bytes:
     root = ET.Element("score-partwise", version="4.0")
     _child(_child(root, "work"), "work-title", title)
     part_list = _child(root, "part-list")
-    for number, track in enumerate(tracks, start=1):
-        _describe(_child(part_list, "score-part", id=f"P{number}"), track, number)
-    for number, track in enumerate(tracks, start=1):
-        page.fill(_child(root, "part", id=f"P{number}"), track, is_first=number == 1)
+    for part_number, track in enumerate(tracks, start=1):
+        _describe(_child(part_list, "score-part", id=f"P{part_number}"), track, part_number)
+    for part_number, track in enumerate(tracks, start=1):
+        part = _child(root, "part", id=f"P{part_number}")
+        page.fill(part, track, is_first=part_number == 1)
     ET.indent(root, " ")
     body: bytes = ET.tostring(root, encoding="utf-8")
     return _DOCTYPE.encode() + body + b"\n"
@@ -99,15 +100,15 @@ def _child(parent: ET.Element, tag: str, text: object = None, **attributes: obje
     return child
 
 
-def _describe(entry: ET.Element, track: "symusic.Track", number: int) -> None:
+def _describe(entry: ET.Element, track: "symusic.Track", part_number: int) -> None:
     """Write the name and the instrument of a part."""
     _child(entry, "part-name", track.name)
-    instrument = f"P{number}-I1"
+    instrument = f"P{part_number}-I1"
     named = _child(entry, "score-instrument", id=instrument)
     _child(named, "instrument-name", program_name(track.program, is_drum=track.is_drum))
     played = _child(entry, "midi-instrument", id=instrument)
     # Fifteen channels remain for pitched parts; with more parts some share a channel.
-    channel = 1 + (number - 1) % 15
+    channel = 1 + (part_number - 1) % 15
     pitched = channel + (channel >= _DRUM_CHANNEL)
     _child(played, "midi-channel", _DRUM_CHANNEL if track.is_drum else pitched)
     _child(played, "midi-program", track.program + 1)
@@ -139,11 +140,11 @@ class _Page:
         self._bars = [int(tick) for tick in bar_starts(score)]
         self._signs = {sign.tick: sign for sign in signatures(score)}
         self._keys: dict[int, tuple[int, bool]] = {}
-        for key in sorted(score.key_signatures, key=lambda each: each.time):
+        for key in sorted(score.key_signatures, key=lambda key: key.time):
             if -7 <= key.key <= 7:
                 self._keys[key.time] = (key.key, bool(key.tonality))
         tempos = {0: 500_000}
-        for tempo in sorted(score.tempos, key=lambda each: each.time):
+        for tempo in sorted(score.tempos, key=lambda tempo: tempo.time):
             tempos[tempo.time] = max(1, tempo.mspq)
         self._directions = [(tick, _tempo(tempo_text(micro))) for tick, micro in tempos.items()]
         self._directions += [
@@ -159,11 +160,11 @@ class _Page:
         for lyric in track.lyrics:
             lyrics.setdefault(lyric.time, []).append(lyric.text)
         placed = [*(self._directions if is_first else ()), *_pedals(track, end), *self._changes()]
-        placed.sort(key=lambda each: each[0])
+        placed.sort(key=lambda entry: entry[0])
         spelling = Spelling({tick: sharps for tick, (sharps, _) in self._keys.items()})
         length = 0
-        for number, (start, stop) in enumerate(pairwise(self._bars)):
-            measure = _child(part, "measure", number=number + 1)
+        for index, (start, stop) in enumerate(pairwise(self._bars)):
+            measure = _child(part, "measure", number=index + 1)
             if start in self._signs:
                 length = self._signs[start].bar_ticks(TICKS_PER_QUARTER)
             if stop - start != length:
@@ -173,20 +174,20 @@ class _Page:
             signs = [
                 sign
                 for voice, cell in enumerate(cells, start=1)
-                for sign in _signs_of(cell[number], voice, start, stop)
+                for sign in _signs_of(cell[index], voice, start, stop)
             ]
             _write_voices(measure, signs, start, spelling, lyrics)
 
     def _changes(self) -> list[tuple[int, ET.Element]]:
         """Key changes inside bars."""
         lines = set(self._bars)
-        found = []
+        changes = []
         for tick, key in self._keys.items():
             if tick not in lines:
                 attributes = ET.Element("attributes")
                 _add_key(attributes, key)
-                found.append((tick, attributes))
-        return found
+                changes.append((tick, attributes))
+        return changes
 
     def _begin(self, measure: ET.Element, track: "symusic.Track", start: int) -> None:
         """Write signatures, keys and the clef that change at a bar line."""
@@ -283,18 +284,18 @@ def _write_voices(
     lyrics: dict[int, list[str]],
 ) -> None:
     """Write the voices one after another; rests are printed in the first one only."""
-    by_time = sorted(range(len(signs)), key=lambda place: signs[place].onset)
+    by_time = sorted(range(len(signs)), key=lambda index: signs[index].onset)
     notes = [
-        (signs[place].onset, note.pitch, signs[place].is_tied_from)
-        for place in by_time
-        for note in signs[place].piece.chord.notes
+        (signs[index].onset, note.pitch, signs[index].is_tied_from)
+        for index in by_time
+        for note in signs[index].piece.chord.notes
     ]
     spelled = iter(spelling.measure(notes))
     spellings = {
-        place: [next(spelled) for _ in signs[place].piece.chord.notes] for place in by_time
+        index: [next(spelled) for _ in signs[index].piece.chord.notes] for index in by_time
     }
     now = start
-    for place, sign in enumerate(signs):
+    for index, sign in enumerate(signs):
         is_rest = not sign.piece.chord.notes
         if is_rest and sign.voice > 1:
             continue
@@ -304,7 +305,7 @@ def _write_voices(
             _write_rest(measure, sign)
         else:
             words = [] if sign.is_tied_from else lyrics.get(sign.onset, [])
-            _write_chord(measure, sign, spellings[place], words.pop(0) if words else None)
+            _write_chord(measure, sign, spellings[index], words.pop(0) if words else None)
         now = sign.onset + sign.ticks
 
 
@@ -325,12 +326,12 @@ def _write_chord(
     assert sign.value is not None
     ties = [kind for kind, is_there in (("stop", sign.is_tied_from), ("start", sign.is_tied_on))
             if is_there]  # fmt: skip
-    for place, (sounding, spelled) in enumerate(
+    for index, (sounding, spelled) in enumerate(
         zip(sign.piece.chord.notes, spellings, strict=True)
     ):
         loudness = f"{100 * sounding.velocity / _FULL_VELOCITY:.2f}"
         note = _child(measure, "note", dynamics=loudness)
-        if place:
+        if index:
             _child(note, "chord")
         add_pitch(_child(note, "pitch"), spelled.letter, spelled.alter, spelled.octave)
         _child(note, "duration", sign.ticks)
@@ -342,7 +343,7 @@ def _write_chord(
             notations = _child(note, "notations")
             for kind in ties:
                 _child(notations, "tied", type=kind)
-        if lyric is not None and not place:
+        if lyric is not None and not index:
             words = _child(note, "lyric", number=1)
             _child(words, "syllabic", "single")
             _child(words, "text", lyric)

@@ -42,10 +42,10 @@ def voices(track: "symusic.Track") -> list[list[Chord]]:
     before: Counter[tuple[int, ...]] = Counter()
     for note in track.notes:
         if note.duration:
-            place = (note.time, note.time + note.duration)
-            kind = place if sung[note.time] > 1 else (*place, note.pitch)
-            together.setdefault((*place, before[kind]), []).append(note)
-            before[kind] += 1
+            times = (note.time, note.time + note.duration)
+            repeated = times if sung[note.time] > 1 else (*times, note.pitch)
+            together.setdefault((*times, before[repeated]), []).append(note)
+            before[repeated] += 1
     lines: list[list[Chord]] = []
     for (onset, end, _), notes in sorted(together.items(), key=lambda item: item[0]):
         chord = Chord(onset, end, tuple(sorted(notes, key=lambda note: note.pitch)))
@@ -77,14 +77,14 @@ def cut(chords: Sequence[Chord], cuts: Sequence[int]) -> list[list[ChordSlice]]:
         cuts: Ascending ticks.
     """
     cells: list[list[ChordSlice]] = []
-    place = 0
+    index = 0
     for since, until in pairwise(cuts):
         cell: list[ChordSlice] = []
-        while place < len(chords) and chords[place].onset < until:
-            chord = chords[place]
+        while index < len(chords) and chords[index].onset < until:
+            chord = chords[index]
             cell.append(ChordSlice(chord, max(chord.onset, since), min(chord.end, until)))
             if chord.end > until:
                 break
-            place += 1
+            index += 1
         cells.append(cell)
     return cells

@@ -82,14 +82,14 @@ def result(trainer: Trainer, reports: list[StepMetrics]) -> dict[str, Any]:
     for each in told:
         del each["tokens_per_second"], each["processes"], each["padding_fraction"]
         del each["scored_fraction"]
-    found: dict[str, Any] = {"reports": told, "gradients": gradients}
+    actual: dict[str, Any] = {"reports": told, "gradients": gradients}
     if not group.is_main:
         trainer.run_command(group.receive_command())
     else:
         model, tensors = trainer.state_dict()
-        found["weights"] = dict(model.state_dict())
-        found["state"] = {name: value for name, value in tensors.items() if "random/" not in name}
-    return found
+        actual["weights"] = dict(model.state_dict())
+        actual["state"] = {name: value for name, value in tensors.items() if "random/" not in name}
+    return actual
 
 
 def steps_of(group: ProcessGroup, **settings: Any) -> dict[str, Any]:
@@ -100,8 +100,8 @@ def steps_of(group: ProcessGroup, **settings: Any) -> dict[str, Any]:
     return result(trainer, reports)
 
 
-def stretches_of(group: ProcessGroup) -> dict[str, Any]:
-    """Steps on stretches of long pieces, the state handed on."""
+def spans_of(group: ProcessGroup) -> dict[str, Any]:
+    """Steps on spans of long pieces; the state is carried."""
     stream = LongContextLoader(PIECES, batch_size=4, context_length=16, seed=0, shard=group.shard)
     trainer = new_trainer(group, stream)
     if group.is_main:
@@ -115,13 +115,13 @@ def stretches_of(group: ProcessGroup) -> dict[str, Any]:
 
 def measured(group: ProcessGroup) -> dict[str, dict[str, Any]]:
     """All of the above."""
-    found = {"whole": steps_of(group), "stretches": stretches_of(group)}
+    actual = {"whole": steps_of(group), "spans": spans_of(group)}
     if group.world_size > 1:
-        found["sharded"] = steps_of(group, sharding="fsdp")
-        found["sharded, recomputed"] = steps_of(
+        actual["sharded"] = steps_of(group, sharding="fsdp")
+        actual["sharded, recomputed"] = steps_of(
             group, sharding="fsdp", activation_checkpointing=True
         )
-    return found
+    return actual
 
 
 def run_config(corpus: str, out: Path, **settings: Any) -> TrainingConfig:

@@ -37,7 +37,7 @@ def start_together(*arguments: str, number: int = 2) -> list["subprocess.Popen[s
 def ends_of(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
     """Exit code and output of each."""
     try:
-        outputs = [each.communicate(timeout=SECONDS_AT_MOST)[0] for each in processes]
+        outputs = [process.communicate(timeout=SECONDS_AT_MOST)[0] for process in processes]
     finally:
         for each in processes:
             each.kill()

@@ -74,7 +74,7 @@ def test_the_processes_have_very_unequal_numbers_of_scored_tokens() -> None:
     ("kind", "expected"),
     [
         ("whole", "whole"),
-        ("stretches", "stretches"),
+        ("spans", "spans"),
         ("sharded", "whole"),
         ("sharded, recomputed", "whole"),
     ],

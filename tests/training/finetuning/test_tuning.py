@@ -33,8 +33,8 @@ def model() -> MusicModel:
     initialize(made, seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for each in made.parameters():
-            each.add_(torch.randn(each.shape, generator=generator), alpha=0.05)
+        for parameter in made.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
     return MusicModel(made.eval(), tokenizer.settings)
 
 
@@ -68,12 +68,12 @@ def test_a_style_lowers_the_loss_of_its_music_and_does_not_change_the_model(
     assert style.wkv.shape == (2, 1, 64, 64)
     assert style.base == fingerprint(model)
     assert style.notes["files"] == [str(path) for path in files]
-    assert [each.step for each in reports] == list(range(1, 16))
+    assert [report.step for report in reports] == list(range(1, 16))
     assert nats(model, files, style) < nats(model, files) - 0.5
     assert all(
         torch.equal(value, before[name]) for name, value in model.network.state_dict().items()
     )
-    assert all(each.requires_grad for each in model.network.parameters())
+    assert all(parameter.requires_grad for parameter in model.network.parameters())
 
 
 def test_the_gradient_of_the_state_agrees_with_central_differences(
@@ -132,8 +132,8 @@ def test_a_style_changes_what_is_generated_and_strength_zero_does_not(
 
     def tokens(style: Style | None) -> list[int]:
         (piece,) = continue_score(model, files[0], bars=1, candidates=1, style=style)
-        found: list[int] = piece.tokens.tolist()
-        return found
+        actual: list[int] = piece.tokens.tolist()
+        return actual
 
     assert tokens(style.scaled(0.0)) == tokens(None)
     assert tokens(style.scaled(5.0)) != tokens(None)

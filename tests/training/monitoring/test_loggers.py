@@ -47,13 +47,13 @@ def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
 
 def numbers(line: dict[str, Any], before: str = "") -> dict[str, float]:
     """The numbers of a line of metrics.jsonl, as W&B gets them."""
-    found: dict[str, float] = {}
+    actual: dict[str, float] = {}
     for name, value in line.items():
         if isinstance(value, dict):
-            found |= numbers(value, f"{before}{name}/")
+            actual |= numbers(value, f"{before}{name}/")
         elif isinstance(value, int | float) and name != "step":
-            found[before + name] = value
-    return found
+            actual[before + name] = value
+    return actual
 
 
 def test_wandb_receives_every_number_and_the_end_of_the_run(

@@ -192,12 +192,12 @@ def test_a_mounted_full_disk_keeps_the_checkpoint_before(new_config: NewConfig) 
     config = new_config(**SETTINGS)
     config.out_path.mkdir()
     worker = [sys.executable, "-m", "tests.training.run.dying_worker", "mounted", "0"]
-    found = subprocess.run(
+    actual = subprocess.run(
         [*own_small_disk(config.out_path, 8), *worker, json.dumps(config.to_dict())],
         capture_output=True, text=True, check=False, timeout=SECONDS_AT_MOST, cwd=REPOSITORY,
     )  # fmt: skip
-    assert found.returncode == 2, found.stderr
-    message, last_step = found.stdout.splitlines()
+    assert actual.returncode == 2, actual.stderr
+    message, last_step = actual.stdout.splitlines()
     assert "cannot write the checkpoint" in message
     assert "No space left" in message
     assert "step-000003.safetensors, is kept: resume from it" in message

@@ -55,15 +55,15 @@ def in_two_processes(function: Any, path: Path, num_results: int) -> list[Any]:
     ]
     for process in processes:
         process.start()
-    found = [results.get(timeout=200) for _ in range(num_results)]
+    actual = [results.get(timeout=200) for _ in range(num_results)]
     for process in processes:
         process.join(60)
-    return found
+    return actual
 
 
 def test_a_directory_is_created_by_one_of_two_processes(tmp_path: Path) -> None:
-    found = in_two_processes(create_all, tmp_path, 2 * NUM_DIRECTORIES)
-    created = [index for index in found if index is not None]
+    actual = in_two_processes(create_all, tmp_path, 2 * NUM_DIRECTORIES)
+    created = [index for index in actual if index is not None]
     assert sorted(created) == list(range(NUM_DIRECTORIES))
 
 
@@ -76,8 +76,8 @@ def test_a_run_is_resumed_by_one_of_two_processes(new_config: NewConfig) -> None
             control.ask(STOP)
 
     run = train(config, callbacks=Callbacks(on_step=on_step))
-    found = in_two_processes(resume, run.path, 2)
-    refused = [text for text in found if text != "trained"]
+    actual = in_two_processes(resume, run.path, 2)
+    refused = [text for text in actual if text != "trained"]
     assert len(refused) == 1
     assert "is being trained by" in refused[0]
     steps = [line["step"] for line in run.metrics() if "loss_train" in line]

@@ -50,7 +50,7 @@ def test_the_command_of_a_later_session_resumes(new_config: NewConfig) -> None:
     again.wait(SECONDS_AT_MOST)
     assert curve(again.directory) == before
     sessions = again.directory.config()["sessions"]
-    assert [each["from_step"] for each in sessions] == [0, 4]
+    assert [session["from_step"] for session in sessions] == [0, 4]
     assert sessions[1]["command"] == shlex.join(["python", *arguments])
 
 
