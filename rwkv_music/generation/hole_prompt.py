@@ -17,7 +17,7 @@ from rwkv_music.tokenizer.encode import events_of
 from rwkv_music.tokenizer.events import EventType
 from rwkv_music.tokenizer.hole_grammar import HoleGrammar
 from rwkv_music.tokenizer.holes import cut_hole
-from rwkv_music.tokenizer.holes.controls import ControlLevels, Notes
+from rwkv_music.tokenizer.holes.control_levels import ControlLevels, Notes
 from rwkv_music.tokenizer.holes.edge import bar_ends
 from rwkv_music.tokenizer.holes.empty_parts import with_empty_parts
 from rwkv_music.tokenizer.holes.write import HoleRuns, hole_runs

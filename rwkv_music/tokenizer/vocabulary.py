@@ -75,7 +75,7 @@ CONTROL_LEVELS = {
     TokenType.SIMILARITY: 3,
     TokenType.KEY: 24,
 }
-"""Values of each control token; `rwkv_music.tokenizer.holes.controls` says what they mean."""
+"""Values of each control token; `rwkv_music.tokenizer.holes.control_levels` says what they mean."""
 
 PART_CONTROLS = (
     TokenType.DENSITY, TokenType.POLYPHONY, TokenType.REGISTER, TokenType.LEAPS,

@@ -9,7 +9,7 @@ from rwkv_music.data.loading.completion_windows import Example
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer import BarIndex, Tokenizer, TokenType
 from rwkv_music.tokenizer.holes import Hole, cut_hole, measure_hole, write_hole
-from rwkv_music.tokenizer.holes.controls import ControlLevels
+from rwkv_music.tokenizer.holes.control_levels import ControlLevels
 from rwkv_music.tokenizer.vocabulary import MAX_HOLE_BARS
 
 Cells = Bool[np.ndarray, "bars parts"]

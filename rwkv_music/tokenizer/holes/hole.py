@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.holes.controls import ControlLevels
+from rwkv_music.tokenizer.holes.control_levels import ControlLevels
 from rwkv_music.tokenizer.holes.edge import end_notes_at_edge
 from rwkv_music.tokenizer.vocabulary import MAX_HOLE_BARS, Vocabulary
 from rwkv_music.tokenizer.windows import BarIndex

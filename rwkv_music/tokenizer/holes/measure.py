@@ -3,7 +3,7 @@
 import numpy as np
 
 from rwkv_music.tokenizer.events import EventType
-from rwkv_music.tokenizer.holes.controls import (
+from rwkv_music.tokenizer.holes.control_levels import (
     ControlLevels,
     Notes,
     bar_patterns,

@@ -14,7 +14,7 @@ from rwkv_music.tokenizer.events import (
 )
 from rwkv_music.tokenizer.hole_grammar import HoleGrammar
 from rwkv_music.tokenizer.holes.boundary import Boundary
-from rwkv_music.tokenizer.holes.controls import ControlLevels
+from rwkv_music.tokenizer.holes.control_levels import ControlLevels
 from rwkv_music.tokenizer.holes.hole import Hole, Ids
 from rwkv_music.tokenizer.reader import read_whole
 from rwkv_music.tokenizer.vocabulary import (

@@ -17,7 +17,7 @@ from rwkv_music.tokenizer.events import (
     Keys,
 )
 from rwkv_music.tokenizer.holes.boundary import Boundary
-from rwkv_music.tokenizer.holes.controls import control_tokens
+from rwkv_music.tokenizer.holes.control_levels import control_tokens
 from rwkv_music.tokenizer.holes.hole import Hole, HoleStream, Ids
 from rwkv_music.tokenizer.reader import read_whole
 from rwkv_music.tokenizer.vocabulary import SLOWEST_TEMPO, TEMPO_FRACTIONS, Vocabulary
