@@ -71,6 +71,14 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         metavar="N",
         help="continuations per set and layout; 0 for none (default: %(default)s)",
     )
+    parser.add_argument(
+        "--long-bars",
+        type=whole_number(at_least=0),
+        default=0,
+        metavar="N",
+        help="also make 5 continuations of N bars per set, and compare their first and last eight "
+        "bars, for example 64 (default: none)",
+    )
     parser.add_argument("--temperature", type=number(at_least=0), default=1.0, metavar="T")
     parser.add_argument("--top-p", type=number(above=0, at_most=1), default=0.95, metavar="P")
     parser.add_argument("--seed", type=whole_number(at_least=0), default=0, metavar="N")
@@ -80,8 +88,9 @@ def run(given: argparse.Namespace) -> int:
     """Evaluate, print the tables, and write the report."""
     from rwkv_music.evaluation.evaluation_page import CandidatePage
     from rwkv_music.evaluation.evaluation_sets import evaluation_sets
+    from rwkv_music.evaluation.evaluation_sizes import EvaluationSizes
     from rwkv_music.evaluation.evaluation_tables import evaluation_tables
-    from rwkv_music.evaluation.model_evaluation import EvaluationSizes, evaluate_models
+    from rwkv_music.evaluation.model_evaluation import evaluate_models
 
     models = _models(given.model)
     tokenizer = next(iter(models.values())).tokenizer
@@ -94,6 +103,7 @@ def run(given: argparse.Namespace) -> int:
     sizes = EvaluationSizes(
         windows=given.windows,
         continuations=given.continuations,
+        long_bars=given.long_bars,
         temperature=given.temperature,
         top_p=given.top_p,
         seed=given.seed,
@@ -146,7 +156,7 @@ def _copy_index(sources: list[str] | None, model: "MusicModel") -> "CopyIndex | 
 
 def _options(given: argparse.Namespace) -> dict[str, Any]:
     names = (
-        "folders", "model", "held_out", "train", "windows", "continuations", "temperature",
-        "top_p", "seed",
+        "folders", "model", "held_out", "train", "windows", "continuations", "long_bars",
+        "temperature", "top_p", "seed",
     )  # fmt: skip
     return {name: getattr(given, name) for name in names}

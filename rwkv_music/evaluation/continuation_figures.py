@@ -173,9 +173,24 @@ def lost_melody(prompt: Passage, new: Passage) -> float:
     return float(after < _KEPT * before)
 
 
+def pitch_class_entropy(_prompt: Passage, new: Passage) -> float:
+    """Entropy of the pitch classes in nats."""
+    classes = np.bincount(new.pitched.pitches % 12, minlength=12)
+    shares = classes[classes > 0] / max(1, classes.sum())
+    return float(-(shares * np.log(shares)).sum())
+
+
+def onsets_off_grid(_prompt: Passage, new: Passage) -> float:
+    """Fraction of the notes that begin neither on a sixteenth nor on a third of a quarter."""
+    thirds, sixteenths = new.onsets * 3, new.onsets * 4
+    distances = [np.abs(each - np.rint(each)) for each in (thirds, sixteenths)]
+    return _ratio(float((np.minimum(*distances) > 0.04).sum()), len(new.onsets))
+
+
 FIGURES: Sequence[Figure] = (
     notes_per_bar, polyphony, pitch_class_cosine, scale_consistency, stepwise_melody,
-    repeated_melody_notes, bass_changes_per_bar, longest_bass_bars, groove_cosine, silence,
+    repeated_melody_notes, pitch_class_entropy, onsets_off_grid,
+    bass_changes_per_bar, longest_bass_bars, groove_cosine, silence,
     repeated_bars, distinct_bars, likeness_to_prompt, silent_parts, drum_density,
     note_length_divergence, cadence, stuck, lost_bass, lost_melody,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rwkv_music.evaluation.model_evaluation import RANDOM, TRUTH
+from rwkv_music.evaluation.evaluation_sizes import RANDOM, TRUTH
 
 _ALLOWED = 0.5
 """Standard deviations of the truth that a mean may differ before it is marked."""
@@ -20,6 +20,9 @@ def evaluation_tables(results: Mapping[str, Any]) -> str:
         for layout, rows in entry["continuations"].items():
             number = max(figure["number"] for figure in rows[TRUTH].values())
             parts += ["", f"## {name}, {layout}: {number} continuations", *_figure_table(rows)]
+        for half, rows in entry.get("long", {}).items():
+            title = f"## {name}, long continuations: {half} eight bars"
+            parts += ["", title, *_figure_table(rows)]
     marked = f"A figure is marked with * if it differs from the truth by more than {_ALLOWED} of"
     return "\n".join([*parts, "", f"{marked} its standard deviation (in brackets)."]) + "\n"
 

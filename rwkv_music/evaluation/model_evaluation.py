@@ -1,11 +1,7 @@
 """Evaluate models on sets of music: likelihood by layout, figures of continuations, copying."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation.continuation_figures import continuation_figures
@@ -17,8 +13,15 @@ from rwkv_music.evaluation.evaluation_sets import (
     EvaluationWindow,
     windows_of,
 )
+from rwkv_music.evaluation.evaluation_sizes import (
+    RANDOM,
+    TRUTH,
+    EvaluationSizes,
+    figure_summary,
+)
 from rwkv_music.evaluation.held_out import HeldOut
 from rwkv_music.evaluation.layouts import LAYOUTS
+from rwkv_music.evaluation.long_continuations import long_continuation_figures
 from rwkv_music.evaluation.passage import Passage, passage_of
 from rwkv_music.model import MusicModel
 from rwkv_music.score import bar_starts, take_bars
@@ -27,34 +30,11 @@ from rwkv_music.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import symusic
 
-TRUTH, RANDOM = "truth", "random"
-"""Rows beside the models: the bars that follow in the piece, and bars of another piece."""
 CONTINUED_LAYOUTS = ("as stored", "one piano")
 
 OnProgress = Callable[[str], None]
 OnCandidate = Callable[[str, str, "symusic.Score", int], None]
 """Called with set, model, score, and the tick at which the new bars begin."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationSizes:
-    """How much is measured."""
-
-    windows: int = 40
-    """Windows per set and layout whose likelihood is measured."""
-    continuations: int = 20
-    """Continuations per set and layout; 0 for none."""
-    temperature: float = 1.0
-    top_p: float = 0.95
-    seed: int = 0
-    """Seed of the first continuation of each set."""
-
-    def __post_init__(self) -> None:
-        if self.windows < 1 or self.continuations < 0:
-            raise InputError(
-                f"`windows` must be at least 1 and `continuations` at least 0, got {self.windows} "
-                f"and {self.continuations}"
-            )
 
 
 def evaluate_models(
@@ -102,6 +82,10 @@ def evaluate_models(
             "likelihood": likelihood,
             "continuations": continued,
         }
+        if sizes.long_bars:
+            on_progress(f"{evaluated.name}: {sizes.long_bars} bars")
+            drift = long_continuation_figures(models, evaluated, tokenizer, sizes)
+            results[evaluated.name]["long"] = drift
     if not results:
         raise InputError(
             f"no piece is longer than {PROMPT_BARS} bars: give music of at least "
@@ -180,7 +164,7 @@ class _Continuations:
             )
             for name, figures in self._generated(evaluated.name, window, score, prompt, index):
                 rows.setdefault(name, []).append(figures)
-        return {name: _summary(row) for name, row in rows.items() if row}
+        return {name: figure_summary(row) for name, row in rows.items() if row}
 
     def _generated(
         self,
@@ -225,16 +209,3 @@ def _halves(score: "symusic.Score") -> tuple[Passage, Passage]:
 
 def _line(score: "symusic.Score", bar: int) -> int:
     return int(bar_starts(score)[bar])
-
-
-def _summary(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Return mean, standard deviation and number of each figure; None where there is none."""
-    summary = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows if math.isfinite(row[name])]
-        summary[name] = {
-            "mean": float(np.mean(values)) if values else None,
-            "deviation": float(np.std(values)) if values else None,
-            "number": len(values),
-        }
-    return summary

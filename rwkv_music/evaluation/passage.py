@@ -89,6 +89,19 @@ class Passage:
             self.lines,
         )
 
+    def take_bars(self, start: int, stop: int) -> "Passage":
+        """Return the notes that begin in some of the bars; notes end with them at the latest."""
+        chosen = self.select((self.bars >= start) & (self.bars < stop))
+        begin, end = self.lines[start], self.lines[stop]
+        return Passage(
+            chosen.onsets - begin,
+            np.minimum(chosen.durations, end - chosen.onsets),
+            chosen.pitches,
+            chosen.parts,
+            chosen.is_drum,
+            self.lines[start : stop + 1] - begin,
+        )
+
 
 def passage_of(score: "symusic.Score", *, start_tick: int = 0, num_bars: int) -> Passage:
     """Return the passage of the bars from a bar line on.

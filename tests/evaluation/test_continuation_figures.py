@@ -80,6 +80,21 @@ def test_likeness_is_that_of_the_most_similar_bar() -> None:
     assert figure("likeness_to_prompt", prompt, new) == pytest.approx((1 + 1 / 2) / 2)
 
 
+def test_onsets_off_the_grid_are_neither_sixteenths_nor_triplets() -> None:
+    on: Notes = [(0, 1, 60), (0.25, 1, 62), (1 / 3, 1, 64), (2 / 3, 1, 65)]
+    new = passage([*on, (1.1, 1, 67), (2.45, 1, 69)])
+    assert figure("onsets_off_grid", passage(SCALE), new) == pytest.approx(2 / 6)
+    assert figure("pitch_class_entropy", passage(SCALE), passage([(0, 1, 60), (1, 1, 67)])) == (
+        pytest.approx(math.log(2))
+    )
+
+
+def test_some_bars_of_a_passage_begin_at_zero() -> None:
+    second = passage([(0, 8, 60), (5, 9, 61)], bars=3).take_bars(1, 2)
+    assert (second.onsets.tolist(), second.durations.tolist()) == ([1], [3])
+    assert second.lines.tolist() == [0, 4]
+
+
 def test_silence_is_the_time_in_which_nothing_sounds() -> None:
     assert figure("silence", passage(SCALE), passage([(0, 2, 60), (1, 2, 60), (6, 1, 60)])) == 0.5
     assert figure("silence", passage(SCALE), passage(SCALE[:0])) == 1

@@ -11,8 +11,9 @@ from rwkv_music.data import prepare_store
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation.evaluation_page import CANDIDATES, CandidatePage
 from rwkv_music.evaluation.evaluation_sets import evaluation_sets, windows_of
+from rwkv_music.evaluation.evaluation_sizes import EvaluationSizes
 from rwkv_music.evaluation.evaluation_tables import evaluation_tables
-from rwkv_music.evaluation.model_evaluation import EvaluationSizes, evaluate_models
+from rwkv_music.evaluation.model_evaluation import evaluate_models
 from rwkv_music.model import RWKV7, ModelConfig, MusicModel, initialize, load_model
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer
@@ -139,3 +140,26 @@ def test_the_command_writes_report_table_and_page(
     page = (out / "index.html").read_text(encoding="utf-8")
     assert page.count("<audio") == 2
     assert (out / "candidate-02.png").exists()
+
+
+def test_the_last_bars_of_long_continuations_stand_beside_the_first(tmp_path: Path) -> None:
+    """The real piece becomes sparse after twelve bars; the figures of its halves show that."""
+    score = tune(bars=20)
+    for track in score.tracks:
+        track.notes = [n for n in track.notes if n.time < 12 * 4 * 96 or n.time % (4 * 96) == 0]
+    score.tracks[0].notes.append(symusic.Note(20 * 4 * 96 - 96, 96, 60, 80))
+    save_score(score, tmp_path / "a.mid")
+    sizes = EvaluationSizes(windows=1, continuations=0, long_bars=16)
+    sets = evaluation_sets([tmp_path], TOKENIZER)
+    results = evaluate_models({"pop": load_model("pop")}, sets, sizes=sizes)
+    first, last = (next(iter(results.values()))["long"][half] for half in ("first", "last"))
+    assert list(first) == list(last) == ["truth", "pop"]
+    assert last["truth"]["notes_per_bar"]["mean"] < 2.5
+    assert first["truth"]["notes_per_bar"]["mean"] > 4
+    assert "long continuations: last eight bars" in evaluation_tables(results)
+
+
+def test_sizes_out_of_range_are_refused() -> None:
+    for sizes in ({"windows": 0}, {"continuations": -1}, {"long_bars": 9}):
+        with pytest.raises(InputError, match=f"`{next(iter(sizes))}` must be "):
+            EvaluationSizes(**sizes)
