@@ -19,7 +19,10 @@ from rwkv_music.native import build
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TOOLS = REPOSITORY / "tools"
-INGREDIENTS = ("rwkv_music", "widgets", "hatch_build.py", "pyproject.toml", "README.md", "LICENSE")
+INGREDIENTS = (
+    "rwkv_music", "widgets", "notebooks", "examples",
+    "hatch_build.py", "pyproject.toml", "README.md", "LICENSE",
+)  # fmt: skip
 TINY = '#define RM_EXPORT extern "C" __attribute__((visibility("default")))\n'
 
 needs_compiler = pytest.mark.skipif(
@@ -98,6 +101,10 @@ def test_a_wheel_computes_natively_on_a_machine_without_a_compiler(tmp_path: Pat
     python = fresh_environment(tmp_path / "environment")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True)
+    shared = tmp_path / "environment" / "share" / "rwkv-music"
+    for folder in ("notebooks", "examples"):
+        committed = {path.name for path in (REPOSITORY / folder).glob("*.[im]*")}
+        assert {path.name for path in (shared / folder).glob("*.[im]*")} == committed
     nothing = tmp_path / "nothing"
     nothing.mkdir()
     environment = {**os.environ, "PATH": str(nothing)}

@@ -20,6 +20,7 @@ import psutil
 import pytest
 
 from rwkv_music.cli import lab_command, main
+from rwkv_music.errors import InputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOBODY = "65534"
@@ -147,7 +148,7 @@ def test_allow_root_is_passed_to_root_only(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "01_continue.ipynb").touch()
+    (tmp_path / "00_start_here.ipynb").touch()
     commands: list[list[str]] = []
 
     def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
@@ -158,11 +159,48 @@ def test_allow_root_is_passed_to_root_only(
     monkeypatch.setattr(subprocess, "run", run)
     assert main(["lab", str(tmp_path), "--port", "9000"]) == 3
     (command,) = commands
-    assert command[1:4] == ["-m", "jupyterlab", str(tmp_path / "01_continue.ipynb")]
+    assert command[1:4] == ["-m", "jupyterlab", str(tmp_path / "00_start_here.ipynb")]
     assert command[4:] == [*(["--allow-root", "--ip=127.0.0.1"] if root else []), "--port", "9000"]
     assert ("running as root" in capsys.readouterr().err) == root
 
 
-def test_a_folder_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["lab", "nowhere"]) == 2
-    assert "nowhere is not a folder: give the one with your notebooks" in capsys.readouterr().err
+def test_notebooks_are_copied_to_a_new_folder_and_never_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "my music"
+    first = lab_command.start_page(folder)
+    assert first == folder / "notebooks" / "00_start_here.ipynb"
+    assert (folder / "examples" / "prompt.mid").exists()
+    assert (folder / "examples" / "music" / "bell.mid").exists()
+    first.write_text("mine")
+    (folder / "notebooks" / "01_continue.ipynb").unlink()
+    assert lab_command.start_page(folder) == first
+    assert first.read_text() == "mine"
+    assert (folder / "notebooks" / "01_continue.ipynb").exists()
+
+
+def test_a_folder_with_notebooks_is_opened_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "song.ipynb").touch()
+    assert lab_command.start_page(tmp_path) == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == ["song.ipynb"]
+
+
+def test_notebooks_of_an_installed_package_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "rwkv_music" / "cli" / "lab_command.py"
+    monkeypatch.setattr(lab_command, "__file__", str(package))
+    monkeypatch.setattr(lab_command.sysconfig, "get_path", lambda _name: str(tmp_path))
+    with pytest.raises(InputError, match="the guided notebooks are not in "):
+        lab_command.guide_folder()
+    shared = tmp_path / "share" / "rwkv-music"
+    (shared / "notebooks").mkdir(parents=True)
+    (shared / "notebooks" / "00_start_here.ipynb").touch()
+    assert lab_command.guide_folder() == shared
+
+
+def test_a_file_is_no_folder_for_notebooks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("jupyterlab")
+    (tmp_path / "file").touch()
+    assert main(["lab", str(tmp_path / "file")]) == 2
+    assert "file is a file: give a folder for your notebooks" in capsys.readouterr().err
