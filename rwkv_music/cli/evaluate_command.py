@@ -86,11 +86,11 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
 
 def run(given: argparse.Namespace) -> int:
     """Evaluate, print the tables, and write the report."""
-    from rwkv_music.evaluation.evaluation_page import CandidatePage
-    from rwkv_music.evaluation.evaluation_sets import evaluation_sets
-    from rwkv_music.evaluation.evaluation_sizes import EvaluationSizes
-    from rwkv_music.evaluation.evaluation_tables import evaluation_tables
-    from rwkv_music.evaluation.model_evaluation import evaluate_models
+    from rwkv_music.evaluation.comparison.evaluation_page import CandidatePage
+    from rwkv_music.evaluation.comparison.evaluation_sets import evaluation_sets
+    from rwkv_music.evaluation.comparison.evaluation_sizes import EvaluationSizes
+    from rwkv_music.evaluation.comparison.evaluation_tables import evaluation_tables
+    from rwkv_music.evaluation.comparison.model_evaluation import evaluate_models
 
     models = _models(given.model)
     tokenizer = next(iter(models.values())).tokenizer

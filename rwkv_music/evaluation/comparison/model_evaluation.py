@@ -4,25 +4,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation.continuation_figures import continuation_figures
-from rwkv_music.evaluation.copying import CopyIndex
-from rwkv_music.evaluation.evaluation_sets import (
+from rwkv_music.evaluation.comparison.continuation_figures import continuation_figures
+from rwkv_music.evaluation.comparison.evaluation_sets import (
     COMPLETION_BARS,
     PROMPT_BARS,
     EvaluationSet,
     EvaluationWindow,
     windows_of,
 )
-from rwkv_music.evaluation.evaluation_sizes import (
+from rwkv_music.evaluation.comparison.evaluation_sizes import (
     RANDOM,
     TRUTH,
     EvaluationSizes,
     figure_summary,
 )
+from rwkv_music.evaluation.comparison.layouts import LAYOUTS
+from rwkv_music.evaluation.comparison.long_continuations import long_continuation_figures
+from rwkv_music.evaluation.comparison.passage import Passage, passage_of
+from rwkv_music.evaluation.copying import CopyIndex
 from rwkv_music.evaluation.held_out import HeldOut
-from rwkv_music.evaluation.layouts import LAYOUTS
-from rwkv_music.evaluation.long_continuations import long_continuation_figures
-from rwkv_music.evaluation.passage import Passage, passage_of
 from rwkv_music.model import MusicModel
 from rwkv_music.score import bar_starts, take_bars
 from rwkv_music.tokenizer import Tokenizer

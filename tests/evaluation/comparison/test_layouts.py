@@ -3,7 +3,7 @@
 import numpy as np
 import symusic
 
-from rwkv_music.evaluation.layouts import LAYOUTS, in_layout
+from rwkv_music.evaluation.comparison.layouts import LAYOUTS, in_layout
 from rwkv_music.tokenizer import Tokenizer
 from tests.music import tune
 

@@ -6,8 +6,8 @@ import pytest
 import symusic
 
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation.continuation_figures import continuation_figures, tonic
-from rwkv_music.evaluation.passage import Passage, passage_of
+from rwkv_music.evaluation.comparison.continuation_figures import continuation_figures, tonic
+from rwkv_music.evaluation.comparison.passage import Passage, passage_of
 
 QUARTER = 100
 Notes = list[tuple[float, float, int]]

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rwkv_music.data.pieces import Piece
-from rwkv_music.evaluation.continuation_figures import continuation_figures
-from rwkv_music.evaluation.evaluation_sets import COMPLETION_BARS, PROMPT_BARS, EvaluationSet
-from rwkv_music.evaluation.evaluation_sizes import TRUTH, EvaluationSizes, figure_summary
-from rwkv_music.evaluation.passage import passage_of
+from rwkv_music.evaluation.comparison.continuation_figures import continuation_figures
+from rwkv_music.evaluation.comparison.evaluation_sets import (
+    COMPLETION_BARS,
+    PROMPT_BARS,
+    EvaluationSet,
+)
+from rwkv_music.evaluation.comparison.evaluation_sizes import TRUTH, EvaluationSizes, figure_summary
+from rwkv_music.evaluation.comparison.passage import passage_of
 from rwkv_music.model import MusicModel
 from rwkv_music.score import bar_starts, take_bars
 from rwkv_music.tokenizer import Tokenizer

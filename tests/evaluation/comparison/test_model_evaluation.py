@@ -9,11 +9,11 @@ import symusic
 from rwkv_music.cli import main
 from rwkv_music.data import prepare_store
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation.evaluation_page import CANDIDATES, CandidatePage
-from rwkv_music.evaluation.evaluation_sets import evaluation_sets, windows_of
-from rwkv_music.evaluation.evaluation_sizes import EvaluationSizes
-from rwkv_music.evaluation.evaluation_tables import evaluation_tables
-from rwkv_music.evaluation.model_evaluation import evaluate_models
+from rwkv_music.evaluation.comparison.evaluation_page import CANDIDATES, CandidatePage
+from rwkv_music.evaluation.comparison.evaluation_sets import evaluation_sets, windows_of
+from rwkv_music.evaluation.comparison.evaluation_sizes import EvaluationSizes
+from rwkv_music.evaluation.comparison.evaluation_tables import evaluation_tables
+from rwkv_music.evaluation.comparison.model_evaluation import evaluate_models
 from rwkv_music.model import RWKV7, ModelConfig, MusicModel, initialize, load_model
 from rwkv_music.score import save_score
 from rwkv_music.tokenizer import Tokenizer

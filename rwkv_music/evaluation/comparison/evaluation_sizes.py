@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rwkv_music.errors import InputError
-from rwkv_music.evaluation.evaluation_sets import COMPLETION_BARS
+from rwkv_music.evaluation.comparison.evaluation_sets import COMPLETION_BARS
 
 TRUTH, RANDOM = "truth", "random"
 """Rows beside the models: the bars that follow in the piece, and bars of another piece."""

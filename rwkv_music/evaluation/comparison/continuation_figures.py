@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from rwkv_music.evaluation.passage import SLOTS, Passage
+from rwkv_music.evaluation.comparison.passage import SLOTS, Passage
 
 _BASS_BELOW = 52
 """Pitches below E3 count as bass."""

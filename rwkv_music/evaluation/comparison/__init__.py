@@ -1,0 +1,1 @@
+"""Comparison of models on music that they have not seen: `rwkv-music evaluate`."""
