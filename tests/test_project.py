@@ -261,9 +261,14 @@ def test_the_wheel_holds_every_file_and_works_elsewhere(tmp_path: Path) -> None:
     }
     assert {"rwkv_music/py.typed", "rwkv_music_widgets/py.typed"} <= expected
     with zipfile.ZipFile(wheel) as archive:
-        inside = {name for name in archive.namelist() if ".dist-info/" not in name}
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+        inside = {name for name in names if ".data/" not in name}
         archive.extractall(tmp_path / "site")
     assert inside == expected
+    # `rwkv-music lab` copies the notebooks and their examples from here.
+    examples = (path for path in (REPOSITORY / "examples").rglob("*") if path.is_file())
+    guide = {path.relative_to(REPOSITORY).as_posix() for path in (*NOTEBOOKS, *examples)}
+    assert {name.partition("/share/rwkv-music/")[2] for name in names - inside} == guide
     code = (
         "import rwkv_music, rwkv_music_widgets; "
         "print(rwkv_music.__file__); print(rwkv_music_widgets.__file__)"
