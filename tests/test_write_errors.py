@@ -26,7 +26,7 @@ ERRORS = (
 
 
 def save_session(folder: Path) -> None:
-    Session(tune(bars=2)).save(folder)
+    Session(None, tune(bars=2)).save(folder)
 
 
 def tiny_model() -> MusicModel:

@@ -19,6 +19,7 @@ from rwkv_music.generation.engine import (
     as_array,
     prefill,
 )
+from rwkv_music.generation.prefix_cache import PrefixCache
 from rwkv_music.generation.prompt import Prompt
 from rwkv_music.generation.request import Request
 from rwkv_music.generation.sampling import RandomStream
@@ -127,9 +128,21 @@ def continue_score(
 
 
 def begin(
-    model: MusicModel, prompt: Prompt, request: Request, *, style: Style | None = None
+    model: MusicModel,
+    prompt: Prompt,
+    request: Request,
+    *,
+    style: Style | None = None,
+    prefixes: PrefixCache | None = None,
 ) -> Batch:
     """Read a prompt and return the candidates that continue it, before their first token.
+
+    Args:
+        model: A model with known tokenizer settings.
+        prompt: The prompt.
+        request: What is asked for.
+        style: Initial state.
+        prefixes: Knows what was read before, and keeps the states at new bar lines.
 
     Raises:
         InputError: If the constraints cannot be met.
@@ -137,10 +150,15 @@ def begin(
     rule = [prompt.rule(request.constraints, request.bars) for _ in request.seeds]
     model.network.eval()
     decoder = model.decoder(request.precision)
-    logits, state = prefill(decoder, prompt.ids, None if style is None else style.state(model))
+    start = None if style is None else style.state(model)
+    if prefixes is None:
+        logits, state = prefill(decoder, prompt.ids, start)
+        prefix = PrefixState(as_array(logits)[0], state, prompt.grammar)
+    else:
+        prefix = prefixes.read(decoder, prompt.ids, prompt.grammar, start)
     return Batch(
         decoder,
-        PrefixState(as_array(logits)[0], state, prompt.grammar),
+        prefix,
         [
             Candidate(prompt.grammar.copy(), RandomStream(seed), seed, (own,))
             for seed, own in zip(request.seeds, rule, strict=True)
@@ -148,6 +166,7 @@ def begin(
         BarsBehind(prompt.grammar.bars + request.bars),
         request.sampling,
         first=prompt.grammar.vocabulary.BAR,
+        on_bar_line=None if prefixes is None else prefixes.recorder(prompt.ids, start),
     )
 
 

@@ -1,24 +1,25 @@
 """A session: the tree of a prompt, its continuations, and their continuations.
 
-Each node holds a score; its children are continuations of that score. Undo moves to the parent and
-keeps the branch.
+Each node holds a score; its children were made from it. Undo moves to the parent and keeps the
+branch. What the model has read is kept, so that nothing is read twice.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rwkv_music.atomic import write_atomic
-from rwkv_music.errors import InputError, write_errors
+from rwkv_music.errors import InputError
 from rwkv_music.generation.continuation import Continuation
-from rwkv_music.old_names import SESSION_NODES, renamed
+from rwkv_music.generation.prefix_cache import PrefixCache
+from rwkv_music.generation.request import Request
+from rwkv_music.generation.session_edits import bars_in_common, with_bars_from
+from rwkv_music.generation.session_file import read_session, write_session
+from rwkv_music.generation.streaming import Stream
+from rwkv_music.model import MusicModel, Style
 
 if TYPE_CHECKING:
     import symusic
-
-_FILE = "session.json"
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,26 @@ class Session:
     """A tree of scores, one of which is the current prompt.
 
     Args:
+        model: The model that `generate` and `stream` use; it may be set later.
         prompt: The first score.
 
     Example:
-        session = Session(load_score("prompt.mid"))
-        nodes = session.add(continue_score(model, session.current.score), bars=4)
+        session = Session(load_model("pop"), load_score("prompt.mid"))
+        nodes = session.generate(Request(bars=4))
         session.keep(nodes[1].id)
         session.undo()
+        session.save("song.rwkvmusic")
     """
 
-    def __init__(self, prompt: "symusic.Score") -> None:
+    def __init__(self, model: MusicModel | None, prompt: "symusic.Score") -> None:
+        self.model = model
         self.nodes: list[SessionNode] = [SessionNode(0, None, prompt, None)]
+        self.autosave: Path | None = None
+        """File that is written after every change; None for no autosave."""
+        self.prefixes = PrefixCache()
+        """States of the model at the bar lines of what it has read."""
         self._current = 0
+        self._undone: list[int] = []
 
     @property
     def current(self) -> SessionNode:
@@ -83,7 +92,85 @@ class Session:
             )
             self.nodes.append(node)
             added.append(node)
+        self._save_changes()
         return added
+
+    def stream(
+        self,
+        request: Request | None = None,
+        *,
+        bar: int | None = None,
+        style: Style | None = None,
+    ) -> Stream:
+        """Continue the current score as a stream; `add` its results to keep them.
+
+        Args:
+            request: What is asked for; the defaults of `Request` when None.
+            bar: Continue behind this many bars instead of at the end.
+            style: Initial state from `load_style`.
+
+        Raises:
+            InputError: If the session has no model, or as `continue_score`.
+        """
+        from rwkv_music.score import num_bars, take_bars
+
+        if self.model is None:
+            raise InputError("the session has no model: set session.model = load_model(...)")
+        score = self.current.score
+        if bar is not None:
+            if not 1 <= bar <= num_bars(score):
+                raise InputError(f"bar must be in [1, {num_bars(score)}], got {bar}")
+            score = take_bars(score, 0, bar)
+        return Stream(self.model, score, request or Request(), style=style, prefixes=self.prefixes)
+
+    def generate(
+        self,
+        request: Request | None = None,
+        *,
+        bar: int | None = None,
+        style: Style | None = None,
+    ) -> list[SessionNode]:
+        """Continue the current score and add the candidates as its children.
+
+        Arguments and errors are those of `stream`.
+        """
+        request = request or Request()
+        events = self.stream(request, bar=bar, style=style)
+        for _ in events:
+            pass
+        return self.add(events.results(), bars=request.bars, candidates=request.candidates)
+
+    def combine(
+        self, node_id: int, *, bars: tuple[int, int], parts: Sequence[str | int] | None = None
+    ) -> SessionNode:
+        """Add a copy of the current score with some bars and parts of another node.
+
+        Args:
+            node_id: The node to take them from.
+            bars: First and last bar, counted from 1.
+            parts: Tracks, by name or index; all when None.
+
+        Raises:
+            InputError: If there is no such node, bar or part.
+        """
+        self._check_node(node_id)
+        score = with_bars_from(self.current.score, self.nodes[node_id].score, bars, parts)
+        taken = None if parts is None else list(parts)
+        settings = {"combined_with": node_id, "bars": list(bars), "parts": taken}
+        node = SessionNode(len(self.nodes), self._current, score, None, settings=settings)
+        self.nodes.append(node)
+        self._save_changes()
+        return node
+
+    def compare(self, first_id: int, second_id: int) -> list[float]:
+        """Return for each bar the share of notes that two nodes have in common, 0 to 1.
+
+        Raises:
+            InputError: If there is no such node.
+        """
+        self._check_node(first_id)
+        self._check_node(second_id)
+        return bars_in_common(self.nodes[first_id].score, self.nodes[second_id].score)
 
     def keep(self, node_id: int) -> SessionNode:
         """Make a node the current prompt.
@@ -91,18 +178,36 @@ class Session:
         Raises:
             InputError: If there is no such node.
         """
-        if not 0 <= node_id < len(self.nodes):
-            raise InputError(
-                f"there is no node {node_id}: choose one of 0 to {len(self.nodes) - 1}"
-            )
+        self._check_node(node_id)
         self._current = node_id
+        self._undone.clear()
+        self._save_changes()
         return self.current
 
     def undo(self) -> SessionNode:
         """Move to the parent node; do nothing at the first prompt."""
         if self.current.parent is not None:
+            self._undone.append(self._current)
             self._current = self.current.parent
+            self._save_changes()
         return self.current
+
+    def redo(self) -> SessionNode:
+        """Return to the node that `undo` left; do nothing if there is none."""
+        if self._undone:
+            self._current = self._undone.pop()
+            self._save_changes()
+        return self.current
+
+    def _check_node(self, node_id: int) -> None:
+        if not 0 <= node_id < len(self.nodes):
+            raise InputError(
+                f"there is no node {node_id}: choose one of 0 to {len(self.nodes) - 1}"
+            )
+
+    def _save_changes(self) -> None:
+        if self.autosave is not None:
+            self.save(self.autosave)
 
     def children(self, node_id: int) -> list[SessionNode]:
         """Return the continuations of a node, in the order in which they were added."""
@@ -135,49 +240,51 @@ class Session:
         score = node.new if part == "new" and node.new is not None else node.score
         return save_score(score, unused_path(Path(path)))
 
-    def save(self, folder: str | Path) -> Path:
-        """Write the tree as one JSON file and one MIDI file per node."""
-        from rwkv_music.score import save_score
+    def save(self, path: str | Path) -> Path:
+        """Write the tree to a file such as song.rwkvmusic, a zip archive of JSON and MIDI.
 
-        folder = Path(folder)
-        rows = []
-        for node in self.nodes:
-            save_score(node.score, folder / f"node-{node.id}.mid")
-            rows.append(
-                {
-                    "parent": node.parent,
-                    "continuation_start": node.continuation_start,
-                    "settings": node.settings,
-                }
-            )
-        text = json.dumps({"current": self._current, "nodes": rows}, indent=1)
-        with write_errors(folder / _FILE):
-            write_atomic(folder / _FILE, (text + "\n").encode())
-        return folder
-
-    @classmethod
-    def load(cls, folder: str | Path) -> "Session":
-        """Read a session that `save` wrote.
+        Args:
+            path: The file; an existing one is replaced. Without the suffix .rwkvmusic, a folder
+                with the same content.
 
         Raises:
-            InputError: If the folder holds no session.
+            InputError: If it cannot be written.
         """
-        from rwkv_music.score import bar_starts, load_score, take_bars
+        rows = [
+            {
+                "parent": node.parent,
+                "continuation_start": node.continuation_start,
+                "settings": node.settings,
+            }
+            for node in self.nodes
+        ]
+        write_session(Path(path), self._current, rows, [node.score for node in self.nodes])
+        return Path(path)
 
-        folder = Path(folder)
-        if not (folder / _FILE).exists():
-            raise InputError(f"{folder} holds no session (no {_FILE}): check the path")
-        stored = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        stored["nodes"] = [renamed(row, SESSION_NODES) for row in stored["nodes"]]
-        session = cls(load_score(folder / "node-0.mid"))
-        for node_id, row in enumerate(stored["nodes"][1:], start=1):
-            score = load_score(folder / f"node-{node_id}.mid")
+    @classmethod
+    def load(cls, path: str | Path, model: MusicModel | None = None) -> "Session":
+        """Read a session that `save` wrote.
+
+        Args:
+            path: The file or folder.
+            model: The model that `generate` and `stream` use.
+
+        Raises:
+            InputError: If there is no session, or it is damaged.
+        """
+        from rwkv_music.score import bar_starts, take_bars
+
+        current, rows, scores = read_session(Path(path))
+        session = cls(model, scores[0])
+        for node_id, (row, score) in enumerate(zip(rows, scores, strict=True)):
+            if node_id == 0:
+                continue
             starts, tick = bar_starts(score).tolist(), row["continuation_start"]
             has_new = tick in starts[:-1]
             new = take_bars(score, starts.index(tick), len(starts) - 1) if has_new else None
             node = SessionNode(node_id, row["parent"], score, tick, new, row["settings"])
             session.nodes.append(node)
-        session.keep(stored["current"])
+        session.keep(current)
         return session
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rwkv_music.generation.continuation import Continuation, as_continuation, begin
+from rwkv_music.generation.prefix_cache import PrefixCache
 from rwkv_music.generation.prompt import Prompt
 from rwkv_music.generation.request import Request
 from rwkv_music.model import MusicModel, Style
@@ -49,6 +50,7 @@ class Stream:
         score: The prompt, as for `continue_score`.
         request: What is asked for.
         style: Initial state from `load_style`.
+        prefixes: Knows what was read before; see `Session.stream`.
 
     Raises:
         InputError: As `continue_score`.
@@ -67,11 +69,12 @@ class Stream:
         request: Request,
         *,
         style: Style | None = None,
+        prefixes: PrefixCache | None = None,
     ) -> None:
         from rwkv_music.score import to_score
 
         self._prompt = Prompt(to_score(score), model.tokenizer)
-        self._batch = begin(model, self._prompt, request, style=style)
+        self._batch = begin(model, self._prompt, request, style=style, prefixes=prefixes)
         self._complete: set[int] = set()
         self._events = self._run()
 

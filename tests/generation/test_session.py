@@ -1,15 +1,22 @@
 """The tree of a session: nodes stay, files are never overwritten."""
 
 import json
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation import Continuation, Session
+from rwkv_music.generation import Continuation, Request, Session, continue_score
+from rwkv_music.generation.prefix_cache import PrefixCache
+from rwkv_music.generation.prompt import Prompt
 from rwkv_music.generation.session import unused_path
-from rwkv_music.score import load_score, splice
+from rwkv_music.score import load_score, splice, take_bars
+from tests.generation.test_continuation import MODEL, TOKENIZER
 from tests.music import BAR, tune
 from tests.tokens import notes_of
 
@@ -27,7 +34,7 @@ def continuation(seed: int) -> Continuation:
 
 
 def continued_session() -> Session:
-    session = Session(tune(bars=2))
+    session = Session(None, tune(bars=2))
     session.add([continuation(1), continuation(2)], bars=1)
     return session
 
@@ -94,3 +101,131 @@ def test_a_session_of_version_0_1_0_still_loads(tmp_path: Path) -> None:
         row["seam"] = row.pop("continuation_start")
     (folder / "session.json").write_text(json.dumps(stored), encoding="utf-8")
     assert Session.load(folder).nodes[1].continuation_start == 2 * BAR
+
+
+def test_a_session_is_one_zip_file_of_json_and_midi(tmp_path: Path) -> None:
+    session = continued_session()
+    path = session.save(tmp_path / "song.rwkvmusic")
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == {f"node-{i}.mid" for i in range(3)} | {"session.json"}
+        head = json.loads(archive.read("session.json"))
+    assert (head["format"], head["version"], head["current"]) == ("rwkvmusic", 1, 0)
+    back = Session.load(path)
+    assert [node.settings for node in back.nodes] == [node.settings for node in session.nodes]
+    assert notes_of(back.nodes[2].score) == notes_of(session.nodes[2].score)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda head: head.update(version=2), "has version 2, this program reads up to 1"),
+        (lambda head: head.pop("nodes"), "is damaged: session.json cannot be read"),
+        (lambda head: head["nodes"].append(head["nodes"][0]), "node-3.mid is missing"),
+        (lambda head: head.update(current=9), "the current node is missing"),
+    ],
+)
+def test_a_damaged_or_newer_session_is_refused(
+    change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
+) -> None:
+    folder = continued_session().save(tmp_path / "session")
+    head = json.loads((folder / "session.json").read_text())
+    change(head)
+    (folder / "session.json").write_text(json.dumps(head))
+    with pytest.raises(InputError, match=message):
+        Session.load(folder)
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    path = continued_session().save(tmp_path / "song.rwkvmusic")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match="not a complete zip file"):
+        Session.load(path)
+
+
+def test_every_change_is_saved_if_asked_to(tmp_path: Path) -> None:
+    session = continued_session()
+    session.autosave = tmp_path / "song.rwkvmusic"
+    session.keep(2)
+    assert Session.load(session.autosave).current.id == 2
+    session.undo()
+    assert Session.load(session.autosave).current.id == 0
+    session.redo()
+    assert Session.load(session.autosave).current.id == 2
+
+
+def test_redo_returns_to_the_node_that_undo_left() -> None:
+    session = continued_session()
+    session.keep(1)
+    session.undo()
+    assert session.redo().id == 1
+    assert session.redo().id == 1
+    session.undo()
+    session.keep(2)
+    assert session.redo().id == 2
+
+
+def test_bars_and_parts_can_be_taken_from_another_candidate() -> None:
+    session = continued_session()
+    session.keep(1)
+    one, two = (session.nodes[node_id].score for node_id in (1, 2))
+    node = session.combine(2, bars=(3, 3), parts=["part 1"])
+    assert (node.parent, session.current.id) == (1, 1)
+    assert notes_of(take_bars(node.score, 0, 2)) == notes_of(take_bars(one, 0, 2))
+    for index, source in ((0, one), (1, two)):
+        taken, expected = (
+            [(note.time, note.pitch) for note in score.tracks[index].notes]
+            for score in (node.score, source)
+        )
+        assert taken == expected
+    assert session.compare(1, 1) == [1.0, 1.0, 1.0]
+    shares = session.compare(1, 2)
+    assert shares[:2] == [1.0, 1.0]
+    assert shares[2] < 1
+    with pytest.raises(InputError, match="bars 3 to 4 are not in this score of 3 bars"):
+        session.combine(2, bars=(3, 4))
+    with pytest.raises(InputError, match="there is no part 'Oboe'"):
+        session.combine(2, bars=(3, 3), parts=["Oboe"])
+
+
+def test_generating_again_reads_nothing_and_branching_only_what_is_new() -> None:
+    session = Session(MODEL, tune(bars=30))
+    request = Request(bars=2, candidates=2, seed=3)
+    first = session.generate(request)
+    tokens_read = session.prefixes.tokens_read
+    again = session.generate(request)
+    assert session.prefixes.tokens_read == tokens_read > 500
+    expected = continue_score(MODEL, tune(bars=30), bars=2, candidates=2, seed=3)
+    for one, other, piece in zip(first, again, expected, strict=True):
+        assert notes_of(one.score) == notes_of(other.score) == notes_of(piece.score)
+    session.keep(first[0].id)
+    session.generate(request)
+    # The last notes of a candidate may be shortened at its end, so that its last bar is read again.
+    assert session.prefixes.tokens_read - tokens_read < 300
+    session.generate(request, bar=25)
+    assert session.prefixes.tokens_read - tokens_read < 900
+    with pytest.raises(InputError, match=r"bar must be in \[1, 32\], got 33"):
+        session.generate(request, bar=33)
+    with pytest.raises(InputError, match="the session has no model"):
+        Session(None, tune(bars=1)).generate()
+
+
+def test_states_beyond_the_memory_allowed_are_read_from_disk() -> None:
+    prompt = Prompt(tune(bars=60), TOKENIZER)
+    decoder = MODEL.decoder("float32")
+    small, large = PrefixCache(max_bytes=1), PrefixCache()
+    for cache in (small, large):
+        cache.read(decoder, prompt.ids, prompt.grammar)
+    assert len(small) == len(large) > 1
+    shorter = Prompt(tune(bars=60), TOKENIZER)
+    length = 0
+    for cache in (small, large):
+        cache.tokens_read = 0
+        found = cache.read(decoder, shorter.ids, shorter.grammar)
+        length += len(found.logits)
+        assert cache.tokens_read == 0
+    early = take_bars(tune(bars=60), 0, 45)
+    given = Prompt(early, TOKENIZER)
+    results = [cache.read(decoder, given.ids, given.grammar) for cache in (small, large)]
+    assert small.tokens_read == large.tokens_read < len(given.ids)
+    np.testing.assert_array_equal(results[0].logits, results[1].logits)
+    assert torch.equal(results[0].state.wkv, results[1].state.wkv)

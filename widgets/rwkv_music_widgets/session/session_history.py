@@ -59,7 +59,7 @@ class SessionHistory:
         """Start a session with another prompt."""
         if self.session is not None and len(self.session.nodes) > 1:
             self._earlier.append(self.session)
-        self.session = Session(prompt)
+        self.session = Session(None, prompt)
 
     def undo(self) -> None:
         """Return to the previous prompt, also of an earlier session."""
