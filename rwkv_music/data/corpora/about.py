@@ -53,7 +53,7 @@ def read_about(source: str | Path) -> CorpusAbout:
         if not all(isinstance(value, str) for value in values):
             raise TypeError("a value is not a string")
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} cannot be read ({error}): mend or remove it") from error
+        raise InputError(f"{path} cannot be read ({error}): repair or remove it") from error
     return CorpusAbout(**texts, works=works)
 
 

@@ -99,7 +99,7 @@ def distinct_bars(_prompt: Passage, new: Passage) -> float:
     return len(set(new.patterns)) / new.num_bars
 
 
-def likeness_to_prompt(prompt: Passage, new: Passage) -> float:
+def similarity_to_prompt(prompt: Passage, new: Passage) -> float:
     """Mean over the new bars of what each shares with the most similar bar of the prompt.
 
     Two bars share the notes of one sixteenth and pitch class, relative to those of either.
@@ -191,7 +191,7 @@ FIGURES: Sequence[Figure] = (
     notes_per_bar, polyphony, pitch_class_cosine, scale_consistency, stepwise_melody,
     repeated_melody_notes, pitch_class_entropy, onsets_off_grid,
     bass_changes_per_bar, longest_bass_bars, groove_cosine, silence,
-    repeated_bars, distinct_bars, likeness_to_prompt, silent_parts, drum_density,
+    repeated_bars, distinct_bars, similarity_to_prompt, silent_parts, drum_density,
     note_length_divergence, cadence, stuck, lost_bass, lost_melody,
 )  # fmt: skip
 

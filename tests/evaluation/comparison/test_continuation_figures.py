@@ -67,17 +67,17 @@ def test_the_melody_is_the_highest_note_of_each_onset() -> None:
 def test_the_same_music_is_like_its_prompt() -> None:
     music = passage(SCALE, BASS, drums=[(0, 1, 36), (4, 1, 36)])
     same = continuation_figures(music, music)
-    for name in ("pitch_class_cosine", "groove_cosine", "likeness_to_prompt", "drum_density"):
+    for name in ("pitch_class_cosine", "groove_cosine", "similarity_to_prompt", "drum_density"):
         assert same[name] == pytest.approx(1)
     assert same["note_length_divergence"] == pytest.approx(0, abs=1e-6)
     assert same["silent_parts"] == same["lost_bass"] == same["lost_melody"] == 0
 
 
-def test_likeness_is_that_of_the_most_similar_bar() -> None:
+def test_similarity_is_that_of_the_most_similar_bar() -> None:
     prompt = passage([(0, 1, 60), (1, 1, 62), (4, 1, 72), (5, 1, 69)])
     new = passage([(0, 1, 60), (1, 1, 69), (4, 1, 60)])
     # The octave does not count: the first bar is the second one of the prompt.
-    assert figure("likeness_to_prompt", prompt, new) == pytest.approx((1 + 1 / 2) / 2)
+    assert figure("similarity_to_prompt", prompt, new) == pytest.approx((1 + 1 / 2) / 2)
 
 
 def test_onsets_off_the_grid_are_neither_sixteenths_nor_triplets() -> None:
