@@ -6,6 +6,7 @@
 
 #include "decode.h"
 #include "level.h"
+#include "midi_scan.h"
 #include "products_backward.h"
 #include "sampling.h"
 #include "squared_relu.h"
@@ -107,4 +108,8 @@ RM_EXPORT int64_t rwkv_music_split_events(
     int32_t* ints, uint8_t* octets, int64_t* longs, int64_t* numbers) {
   const EventColumns columns(count, summary->programs, ints, octets, longs);
   return split_events(*tables, keys, count, *summary, columns, numbers);
+}
+
+RM_EXPORT int64_t rwkv_music_scan_midi(const uint8_t* content, int64_t size) {
+  return scan_midi(content, size);
 }

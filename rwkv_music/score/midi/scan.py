@@ -1,13 +1,18 @@
 """Scan a MIDI file quickly for what the strict parser cannot read or reads wrongly.
 
-The events are split by one regular expression, so that ordinary files cost little. A file that is
-not plain is read event by event.
+The scan is part of the native library (midi_scan.h). The one below is its reference, and what runs
+where there is no library: it splits the events by one regular expression. A file that is not plain
+is read event by event.
 """
 
+import ctypes
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
+
+from rwkv_music.native import load_library
 
 _HEADER_BYTES = 14
 _DELTA = rb"[\x80-\xff]{0,3}[\x00-\x7f]"
@@ -51,6 +56,27 @@ class _NotPlainError(Exception):
 
 def scan_midi(content: bytes) -> MidiScan:
     """Scan the bytes of a MIDI file."""
+    native = _native_scan()
+    if native is None:
+        return scan_midi_in_python(content)
+    num_notes = native(content, len(content))
+    return MidiScan(True, num_notes) if num_notes >= 0 else MidiScan(False, 0)
+
+
+@cache
+def _native_scan() -> Callable[[bytes, int], int] | None:
+    """The function of the native library; None without a library."""
+    functions = load_library().functions
+    if functions is None:
+        return None
+    scan: Callable[[bytes, int], int] = functions.rwkv_music_scan_midi
+    scan.restype = ctypes.c_int64  # type: ignore[attr-defined]
+    scan.argtypes = (ctypes.c_char_p, ctypes.c_int64)  # type: ignore[attr-defined]
+    return scan
+
+
+def scan_midi_in_python(content: bytes) -> MidiScan:
+    """Scan the bytes of a MIDI file without the native library."""
     try:
         return MidiScan(True, _scan(content))
     except _NotPlainError:
