@@ -47,13 +47,71 @@ _XML = """<?xml version="1.0" encoding="UTF-8"?>
 <backup><duration>1</duration></backup><forward><duration>3</duration></forward>
 <note><rest/><duration>4</duration></note></measure></part></score-partwise>
 """
-_TEXTS = {"abc": _ABC, "krn": _KERN, "musicxml": _XML}
+_ABC_PLAYBACK = """X:2
+M:4/4
+L:1/4
+P:A(BA)2
+m:~n2=(3n/o/n/
+K:G
+P:A
+|: G4-|1 G2 ~A2 :|2 G2 [EG]2- & z2 c2 || "^Fine" [EG]4 |]
+P:B
+!segno! d>c B<A | {ag}f4 !coda! | Z2 | !D.S.! D,4 |
+"""
+_KERN_SPLITS = """**kern\t**kern\t**text
+*clefX\t*clefG2\t*
+*>[A,A,B]\t*>[A,A,B]\t*>[A,A,B]
+*>A\t*>A\t*>A
+*\t*^\t*
+4R\t[4c\t[[4e\tla
+*\t*^\t*\t*
+4R\t8c]L\t4g\t4e\t.
+.\t8d]-J\t.\t.\tle
+*\t*v\t*v\t*\t*
+*\t*x\t*x\t*
+=2:|!\t=2:|!\t=2:|!\t=2:|!
+*>B\t*>B\t*>B\t*>B
+8qf 8a\t.\t8qd\t.
+2.f#\t2.e_\t4c\t.
+.\t.\t[2c\t.
+*\t*v\t*v\t*
+=3\t=3\t=3
+4r\t4e]] 4c]\t.
+*-\t*-\t*-
+"""
+_XML_TIES = """<score-partwise><part-list><score-part id="P1"><part-name>R & B</part-name>
+<score-instrument id="I1"><instrument-name>Snare</instrument-name></score-instrument>
+<midi-instrument id="I1"><midi-unpitched>39</midi-unpitched></midi-instrument></score-part>
+</part-list><part id="P1"><measure number="1" implicit="yes"><barline><repeat direction="forward"/>
+</barline><attributes><divisions>4</divisions><staves>2</staves><transpose number="2">
+<chromatic>-2</chromatic><double/></transpose></attributes>
+<note dynamics="0" attack="-1"><pitch><step>C</step><octave>4</octave></pitch><duration>4</duration>
+<tie type="start"/><voice>1</voice><accidental>sharp</accidental><staff>1</staff></note>
+<note><cue/><pitch><step>D</step><octave>4</octave></pitch><duration>2</duration></note>
+<note><grace steal-time-following="50"/><pitch><step>E</step><octave>4</octave></pitch>
+<tie type="start"/></note><backup><duration>6</duration></backup>
+<note release="2"><unpitched><display-step>F</display-step></unpitched><duration>6</duration>
+<instrument id="I1"/><staff>2</staff></note></measure>
+<measure number="2"><barline><ending number="1,2" type="start"/></barline>
+<note><pitch><step>C</step><octave>4</octave></pitch><duration>8</duration><tie type="stop"/>
+<tie type="start"/><staff>2</staff></note><sound dacapo="yes" tempo="0"/>
+<barline><ending number="1,2" type="stop"/><repeat direction="backward" times="3"/></barline>
+</measure><measure number="3"><attributes><measure-style number="1">
+<measure-repeat type="start">1</measure-repeat></measure-style></attributes>
+<note><rest measure="yes"/><duration>8</duration></note></measure></part></score-partwise>
+"""
+_TEXTS = {
+    "abc": (_ABC, _ABC_PLAYBACK),
+    "krn": (_KERN, _KERN_SPLITS),
+    "musicxml": (_XML, _XML_TIES),
+}
 
 
 _ABC_TOKENS = (
     "C", "^F", "_b,", "=c'", "D3/2", "E//", "G/3", "z", "Z2", "x4", "[CEG]", "[C2-E]", "{gf}", "-",
     ">", "<<", "(3", "(5:4:3", "(", ")", "|", "|:", ":|", "::", "||", "|]", "[1", "[2", "|1", ":|2",
-    "&", "[M:3/4]", "[K:Dm]", "[K:clef=bass-8]", "[L:1/16]", "[Q:1/4=90]", "[V:2]", "[V:1]",
+    "&", "!D.S.!", "!segno!", "!coda!", "!fine!", "[P:A]", "(3::2", "~G2",
+    "[M:3/4]", "[K:Dm]", "[K:clef=bass-8]", "[L:1/16]", "[Q:1/4=90]", "[V:2]", "[V:1]",
     "!fermata!", "!D.C.!", '"Am"', "y", "\n", "\nw: la-le _ *|\n", "\nV:3 octave=1\n",
     "\n%%MIDI program 9\n", "\n%%MIDI channel 10\n", "\\\n", " ", "%",
 )  # fmt: skip
@@ -114,7 +172,9 @@ def _nested(ending: str, rng: np.random.Generator) -> str:
 
 _HOSTILE_WORDS = (
     "99999999", "-1", "0", "1/0", "\x00", "\ufeff", "(3", "[", "]", "<", ">", "&lol;", "*^", "*v",
-    "[M:0/4]", "Q:0", "*M0/0", "<divisions>0</divisions>", "<duration>-7</duration>", "\t", "|:",
+    "[M:0/4]", "Q:0", "*M0/0", "*^99", "*x", "*+", "[[", "]]", "P:A9(B9)9", "m:n=nn", "<cue/>",
+    '<tie type="start"/>', "<double/>",
+    "<divisions>0</divisions>", "<duration>-7</duration>", "\t", "|:",
 )  # fmt: skip
 
 
@@ -131,7 +191,7 @@ def _with_another_number(text: str, rng: np.random.Generator) -> str:
 def hostile_text(number: int, rng: np.random.Generator) -> tuple[str, bytes]:
     """Return the name and content of a hostile text file; see `tests.fuzz.hostile_file`."""
     ending = str(rng.choice(list(_TEXTS)))
-    text = _TEXTS[ending]
+    text = str(rng.choice(_TEXTS[ending]))
     if rng.random() < 0.15:
         return (f"{number}-nested.{ending}", _nested(ending, rng).encode())
     if ending == "musicxml" and rng.random() < 0.4:

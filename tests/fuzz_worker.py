@@ -121,7 +121,10 @@ def _load(name: str, content: bytes) -> LoadedScore:
         read_abc(content, name=name, unfold_repeats=True)
         assert loaded.notes_read > 0
         return loaded
-    return read_notation(content, text_format, name=name, seconds=TEXT_SECONDS)
+    loaded = read_notation(content, text_format, name=name, seconds=TEXT_SECONDS)
+    if loaded.has_repeats:
+        read_notation(content, text_format, name=name, unfold_repeats=True, seconds=TEXT_SECONDS)
+    return loaded
 
 
 def _measure(score: symusic.Score) -> None:

@@ -17,6 +17,7 @@ from rwkv_music.cli.options import (
     add_command,
     add_model_option,
     add_settings,
+    add_unfold_option,
     given_settings,
     whole_number,
 )
@@ -51,11 +52,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     add_output_options(parser)
     add_model_option(parser)
     add_style_options(parser)
-    parser.add_argument(
-        "--unfold-repeats",
-        action="store_true",
-        help="play the repeats and endings of a notation file (default: as written)",
-    )
+    add_unfold_option(parser)
     parser.add_argument(
         "--prompt-bars",
         nargs=2,

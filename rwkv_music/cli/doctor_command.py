@@ -9,6 +9,7 @@ from rwkv_music.cli.options import (
     EXIT_INTERRUPTED,
     add_command,
     add_tokenizer_options,
+    add_unfold_option,
     tokenizer_of,
 )
 from rwkv_music.cli.paths import make_folder, try_file
@@ -35,6 +36,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     parser.add_argument(
         "--pictures", metavar="FOLDER", type=Path, help="write a piano roll of each file (PNG)"
     )
+    add_unfold_option(parser)
     add_tokenizer_options(parser)
 
 
@@ -51,7 +53,9 @@ def run(given: argparse.Namespace) -> int:
     code = 0
     try:
         with file_bar("examining") as on_file:
-            for file_report in examine_files(given.folder, files.music, tokenizer=tokenizer):
+            for file_report in examine_files(
+                given.folder, files.music, tokenizer=tokenizer, unfold_repeats=given.unfold_repeats
+            ):
                 reports.append(file_report)
                 on_file(len(reports), len(files.music), file_report.name)
     except KeyboardInterrupt:

@@ -152,6 +152,15 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_unfold_option(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that plays the repeats of notation files."""
+    parser.add_argument(
+        "--unfold-repeats",
+        action="store_true",
+        help="play the repeats and endings of notation files (default: as written)",
+    )
+
+
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     """Add the tokenizer's settings; `tokenizer_of` reads them."""
     add_settings(parser, declared_settings(TokenizerSettings))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rwkv_music.cli.options import (
     add_command,
     add_tokenizer_options,
+    add_unfold_option,
     number,
     tokenizer_of,
     whole_number,
@@ -60,6 +61,7 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401
         metavar="P",
         help="fraction of the distinct pieces to hold out (default: %(default)s)",
     )
+    add_unfold_option(parser)
     add_tokenizer_options(parser)
 
 
@@ -104,6 +106,7 @@ def run_prepare(given: argparse.Namespace) -> int:
                 workers=given.workers,
                 shard=given.shard,
                 valid_fraction=given.valid_fraction,
+                unfold_repeats=given.unfold_repeats,
                 progress=on_file,
             )
     except KeyboardInterrupt:

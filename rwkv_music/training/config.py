@@ -36,6 +36,11 @@ class DataConfig(SettingsGroup):
         below=1,
         help="Fraction of the pieces to hold out for evaluation; a token store has its own split.",
     )
+    unfold_repeats: bool = setting(
+        default=False,
+        help="Play the repeats and endings of notation files in a folder; a token store has been "
+        "prepared with or without.",
+    )
     prompt_bars: int = setting(4, minimum=1, help="Most bars of a prompt.")
     completion_bars: int = setting(
         8, minimum=1, help="Most bars to complete; only their tokens are scored."

@@ -50,7 +50,9 @@ class DataModule:
     @classmethod
     def from_config(cls, config: TrainingConfig) -> "DataModule":
         """Load the corpus of a config, split it and cut its windows."""
-        return cls(load_corpus(config.data.corpus), config)
+        settings = config.data
+        corpus = load_corpus(settings.corpus, unfold_repeats=settings.unfold_repeats)
+        return cls(corpus, config)
 
     def summary(self) -> dict[str, Any]:
         """Return the corpus section of config.json."""

@@ -52,7 +52,7 @@ class TrainingSetup:
         load_checkpoint: LoadCheckpoint = lambda _data, _check: None,
     ) -> None:
         device = choose_device(config.hardware.device)
-        source = CorpusSource(config.data.corpus)
+        source = CorpusSource(config.data.corpus, config.data.unfold_repeats)
         corpus = _load_corpus(source, group, progress)
         data = DataModule(corpus, config)
         torch.manual_seed(config.run.seed)

@@ -19,13 +19,17 @@ _MAX_SECONDS = 120.0
 
 
 def folder_corpus(
-    folder: Path, tokenizer: Tokenizer, *, progress: Progress | None = None
+    folder: Path,
+    tokenizer: Tokenizer,
+    *,
+    unfold_repeats: bool = False,
+    progress: Progress | None = None,
 ) -> Corpus:
     """Return every music file in a folder and below it; files that cannot be used are skipped.
 
     Files are read in worker processes, so that one that crashes its reader affects no other. Files
     with the same music form one group, also in another key, tempo or arrangement, so that copies
-    are always in the same split.
+    are always in the same split. `unfold_repeats` is that of `load_score`.
 
     Raises:
         InputError: If it is not a folder, or no file in it can be used.
@@ -47,7 +51,7 @@ def folder_corpus(
     ids: dict[str, Ids] = {}
     prints: dict[str, Fingerprint] = {}
     results = map_in_workers(
-        _Reader(tokenizer),
+        _Reader(tokenizer, unfold_repeats=unfold_repeats),
         paths,
         workers=min(usable_cores(), 1 + len(paths) // _FILES_PER_WORKER),
         seconds=_MAX_SECONDS,
@@ -78,15 +82,15 @@ _Content = tuple[Ids, Fingerprint]
 class _Reader:
     """Reads and encodes a file; called in a worker process."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, *, unfold_repeats: bool) -> None:
+        self._tokenizer, self._unfold_repeats = tokenizer, unfold_repeats
 
     def __call__(self, path: Path) -> _Content | str:
         """Return the ids and the fingerprint, or why the file cannot be used."""
         from rwkv_music.score import load_score
 
         try:
-            score = load_score(path)
+            score = load_score(path, unfold_repeats=self._unfold_repeats)
             return self._tokenizer.encode(score), fingerprint(score)
         except InputError as error:
             return str(error)

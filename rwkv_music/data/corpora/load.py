@@ -19,7 +19,11 @@ _BUILT_IN = {"bach": bach_corpus, "folk": folk_corpus}
 
 
 def load_corpus(
-    source: str | Path, tokenizer: Tokenizer | None = None, *, progress: Progress | None = None
+    source: str | Path,
+    tokenizer: Tokenizer | None = None,
+    *,
+    unfold_repeats: bool = False,
+    progress: Progress | None = None,
 ) -> Corpus:
     """Load a corpus, or a mixture of several.
 
@@ -29,6 +33,7 @@ def load_corpus(
             `parse_corpora`.
         tokenizer: Tokenizer that encodes the scores; when None that of the first store, or the
             default.
+        unfold_repeats: Play the repeats and endings of the files of a folder, as `load_score` does.
         progress: Called for each piece, unless the corpus is cached or a store.
 
     Raises:
@@ -40,9 +45,12 @@ def load_corpus(
     """
     entries = parse_corpora(source) if isinstance(source, str) else [WeightedSource(str(source))]
     if len(entries) == 1:
-        return _load_one(entries[0].source, tokenizer, progress)
+        return _load_one(entries[0].source, tokenizer, progress, unfold_repeats=unfold_repeats)
     tokenizer = tokenizer or _tokenizer_of([entry.source for entry in entries])
-    corpora = [_load_one(entry.source, tokenizer, progress) for entry in entries]
+    corpora = [
+        _load_one(entry.source, tokenizer, progress, unfold_repeats=unfold_repeats)
+        for entry in entries
+    ]
     return mix_corpora(entries, corpora, tokenizer, progress=progress)
 
 
@@ -52,6 +60,8 @@ class CorpusSource:
 
     text: str
     """As `load_corpus` takes it."""
+    unfold_repeats: bool = False
+    """As for `load_corpus`."""
 
     def is_made_of_stores(self) -> bool:
         """Return whether it is token stores only, which each process can open by itself."""
@@ -62,10 +72,12 @@ class CorpusSource:
 
     def load(self, *, progress: Progress | None = None) -> Corpus:
         """Load it; see `load_corpus`."""
-        return load_corpus(self.text, progress=progress)
+        return load_corpus(self.text, unfold_repeats=self.unfold_repeats, progress=progress)
 
 
-def _load_one(source: str, tokenizer: Tokenizer | None, progress: Progress | None) -> Corpus:
+def _load_one(
+    source: str, tokenizer: Tokenizer | None, progress: Progress | None, *, unfold_repeats: bool
+) -> Corpus:
     if source not in _BUILT_IN and is_store(source):
         store = Store(source)
         store.check_tokenizer(tokenizer or store.tokenizer)
@@ -73,7 +85,7 @@ def _load_one(source: str, tokenizer: Tokenizer | None, progress: Progress | Non
     tokenizer = tokenizer or Tokenizer()
     if source in _BUILT_IN:
         return _BUILT_IN[source](tokenizer, progress=progress)
-    return folder_corpus(Path(source), tokenizer, progress=progress)
+    return folder_corpus(Path(source), tokenizer, unfold_repeats=unfold_repeats, progress=progress)
 
 
 def _tokenizer_of(sources: Sequence[str]) -> Tokenizer:

@@ -98,12 +98,15 @@ class FileReport:
         return values
 
 
-def examine_file(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
+def examine_file(
+    path: str | Path, *, tokenizer: Tokenizer, unfold_repeats: bool = False
+) -> FileReport:
     """Examine one file.
 
     Args:
         path: A file that `load_score` can read.
         tokenizer: The tokenizer that training will use.
+        unfold_repeats: As for `load_score`.
 
     Returns:
         The report. A file that cannot be used is reported as skipped, with the reason.
@@ -112,7 +115,7 @@ def examine_file(path: str | Path, *, tokenizer: Tokenizer) -> FileReport:
 
     name = str(path)
     try:
-        loaded = read_score(path)
+        loaded = read_score(path, unfold_repeats=unfold_repeats)
     except ScoreFileError as error:
         offset = f" (byte {error.offset})" if error.offset else ""
         return FileReport(name, "skipped", reason=error.reason + offset)
@@ -126,10 +129,11 @@ class Examiner:
 
     Args:
         tokenizer: The tokenizer that training will use.
+        unfold_repeats: As for `load_score`.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, *, unfold_repeats: bool = False) -> None:
+        self._tokenizer, self._unfold_repeats = tokenizer, unfold_repeats
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the state and warm up."""
@@ -144,7 +148,7 @@ class Examiner:
 
     def __call__(self, path: str) -> FileReport:
         """Return the report of a file."""
-        return examine_file(path, tokenizer=self._tokenizer)
+        return examine_file(path, tokenizer=self._tokenizer, unfold_repeats=self._unfold_repeats)
 
 
 def examine_score(name: str, loaded: LoadedScore, *, tokenizer: Tokenizer) -> FileReport:

@@ -138,6 +138,7 @@ def examine_files(
     files: Sequence[FoundFile],
     *,
     tokenizer: Tokenizer | None = None,
+    unfold_repeats: bool = False,
     workers: int | None = None,
 ) -> Iterator[FileReport]:
     """Examine files in worker processes; a file that crashes its reader affects no other.
@@ -146,6 +147,7 @@ def examine_files(
         folder: Folder that their names are relative to.
         files: The files.
         tokenizer: The tokenizer that training will use; the default one when None.
+        unfold_repeats: As for `load_score`.
         workers: Number of processes; one per core when None.
 
     Yields:
@@ -155,7 +157,7 @@ def examine_files(
         if file.problem:
             yield FileReport(file.name, "skipped", reason=file.problem)
     results = map_in_workers(
-        Examiner(tokenizer or Tokenizer()),
+        Examiner(tokenizer or Tokenizer(), unfold_repeats=unfold_repeats),
         [str(Path(folder) / file.name) for file in files if not file.problem],
         workers=workers,
         seconds=lambda path: seconds_for(path) + _SECONDS_TO_MEASURE,
@@ -173,6 +175,7 @@ def examine_folder(
     folder: str | Path,
     *,
     tokenizer: Tokenizer | None = None,
+    unfold_repeats: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> FolderReport:
@@ -181,6 +184,7 @@ def examine_folder(
     Args:
         folder: Folder of music files.
         tokenizer: The tokenizer that training will use; the default one when None.
+        unfold_repeats: As for `load_score`.
         workers: Number of processes; one per core when None.
         progress: Called for each file.
 
@@ -193,7 +197,13 @@ def examine_folder(
     """
     listing = find_files(folder)
     reports: list[FileReport] = []
-    for report in examine_files(folder, listing.music, tokenizer=tokenizer, workers=workers):
+    for report in examine_files(
+        folder,
+        listing.music,
+        tokenizer=tokenizer,
+        unfold_repeats=unfold_repeats,
+        workers=workers,
+    ):
         reports.append(report)
         if progress is not None:
             progress(len(reports), len(listing.music), report.name)

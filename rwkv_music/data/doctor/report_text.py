@@ -117,7 +117,7 @@ def _file_remarks(file: FileReport) -> Iterator[str]:
     if file.notes_lost:
         yield f"lost: {_count(file.notes_lost, 'note')} not kept by the tokenizer"
     if file.has_repeats:
-        yield "repeats: not unfolded, each passage is read once"
+        yield "repeats: not unfolded, each passage is read once (unfold_repeats plays them)"
 
 
 def _missing(file: FileReport) -> str:

@@ -51,7 +51,10 @@ def merge_stores(
     partial = output.with_name(f"{output.name}.partial")
     with write_errors(partial):
         _remove_partial(partial)
-    info = StoreInfo.of(opened[0].tokenizer, opened[0].info.valid_fraction)
+    first = opened[0].info
+    info = StoreInfo.of(
+        opened[0].tokenizer, first.valid_fraction, unfold_repeats=first.unfold_repeats
+    )
     with StoreWriter(partial, info) as writer:
         for done, entry in enumerate(entries, start=1):
             _copy(entry, opened[entry.store], writer)

@@ -43,10 +43,11 @@ class FileEncoder:
     Args:
         folder: Folder that names are relative to.
         tokenizer: Tokenizer to encode with.
+        unfold_repeats: Whether repeats of notation files are played.
     """
 
-    def __init__(self, folder: Path, tokenizer: Tokenizer) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, tokenizer: Tokenizer, *, unfold_repeats: bool = False) -> None:
+        self._folder, self._unfold_repeats = folder, unfold_repeats
         self._settings = tokenizer.settings
 
     @cached_property
@@ -76,7 +77,7 @@ class FileEncoder:
 
         if file.problem:
             raise InputError(file.problem)
-        loaded = read_score(self._folder / file.name)
+        loaded = read_score(self._folder / file.name, unfold_repeats=self._unfold_repeats)
         ids = self._tokenizer.encode(loaded.score)
         bar_index = index_bars(ids, self._tokenizer.vocabulary)
         content = ids.astype(dtype_for(self._tokenizer.vocab_size), copy=False).tobytes()
@@ -96,6 +97,7 @@ def prepare_store(
     workers: int | None = None,
     shard: Shard | None = None,
     valid_fraction: float = 0.1,
+    unfold_repeats: bool = False,
     progress: Progress | None = None,
 ) -> PrepareResult:
     """Encode every music file of a folder into a token store.
@@ -110,6 +112,8 @@ def prepare_store(
         workers: Number of processes; one per core when None.
         shard: Shard of the files to prepare; `merge_stores` joins the shards.
         valid_fraction: Fraction of different pieces to hold out, in (0, 1).
+        unfold_repeats: Play the repeats, endings and jumps of notation files; a store has either
+            all of its files unfolded or none.
         progress: Called for each file.
 
     Raises:
@@ -124,10 +128,11 @@ def prepare_store(
     total = sum(1 for _ in scan_folder(folder, shard))
     if not total:
         raise _no_music_error(folder, shard)
-    with StoreWriter(Path(store), StoreInfo.of(tokenizer, valid_fraction)) as writer:
+    info = StoreInfo.of(tokenizer, valid_fraction, unfold_repeats=unfold_repeats)
+    with StoreWriter(Path(store), info) as writer:
         result = PrepareResult(writer.info)
         results = map_in_workers(
-            FileEncoder(folder, tokenizer),
+            FileEncoder(folder, tokenizer, unfold_repeats=unfold_repeats),
             _files_to_do(scan_folder(folder, shard), writer, result),
             workers=workers,
             seconds=lambda file: seconds_for(file.name),

@@ -56,6 +56,8 @@ class StoreInfo:
     """Dtype of the token ids, "uint16" or "int32"."""
     valid_fraction: float
     """Fraction of different pieces that is held out, by the hash of their content."""
+    unfold_repeats: bool = False
+    """Whether the repeats of notation files were played."""
     is_finished: bool = False
     pieces: Mapping[str, int] = field(default_factory=dict)
     """Pieces per split."""
@@ -77,7 +79,9 @@ class StoreInfo:
     """File of the store -> its SHA-256: see `checksums`. Empty in stores of older versions."""
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, valid_fraction: float) -> "StoreInfo":
+    def of(
+        cls, tokenizer: Tokenizer, valid_fraction: float, *, unfold_repeats: bool = False
+    ) -> "StoreInfo":
         """Return the content for a new store.
 
         Raises:
@@ -90,6 +94,7 @@ class StoreInfo:
             tokenizer_settings=tokenizer.settings,
             dtype=dtype_for(tokenizer.vocab_size).name,
             valid_fraction=valid_fraction,
+            unfold_repeats=unfold_repeats,
         )
 
     @classmethod
@@ -149,7 +154,7 @@ class StoreInfo:
             theirs: Name of the other one in the message.
 
         Raises:
-            InputError: If the tokenizer or the held-out fraction differs.
+            InputError: If the tokenizer, the held-out fraction or the treatment of repeats differs.
         """
         if self.tokenizer_text != other.tokenizer_text:
             raise InputError(
@@ -160,6 +165,12 @@ class StoreInfo:
             raise InputError(
                 f"{mine} has a valid_fraction of {self.valid_fraction}, {theirs} has one of "
                 f"{other.valid_fraction}: use the same fraction, or prepare the files again into "
+                "another store"
+            )
+        if self.unfold_repeats != other.unfold_repeats:
+            raise InputError(
+                f"{mine} has unfold_repeats {self.unfold_repeats}, {theirs} has "
+                f"{other.unfold_repeats}: use the same value, or prepare the files again into "
                 "another store"
             )
 
