@@ -30,6 +30,14 @@ def test_xml_that_is_almost_right_is_read(before: str, after: str, repair: str |
         assert loaded.score.tracks[0].name == "Flöte © & &unheard;"
 
 
+def test_elements_may_have_a_namespace_prefix() -> None:
+    text = document(pitch("C4")).replace("<", "<m:").replace("<m:/", "</m:").replace("<m:?", "<?")
+    text = text.replace("<m:score-partwise", '<m:score-partwise xmlns:m="http://example.org/"')
+    loaded = read(text)
+    assert [note[2] for note in notes(loaded.score)] == [60]
+    assert loaded.notes_missing == 0
+
+
 def zipped(files: dict[str, str]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:

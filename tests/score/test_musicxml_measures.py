@@ -84,6 +84,25 @@ def test_parts_with_one_id_are_two_parts() -> None:
     assert [[note.pitch for note in track.notes] for track in score.tracks] == [[60, 62]] * 2
 
 
+def test_a_transposition_changes_inside_a_measure() -> None:
+    flat, none = (
+        f"<attributes><transpose><chromatic>{n}</chromatic></transpose></attributes>"
+        for n in (-2, 0)
+    )
+    loaded = read(document(flat + pitch("C4", 8) + none + pitch("C4", 8), pitch("D4", 16)))
+    assert [note[2] for note in notes(loaded.score)] == [58, 60, 62]
+
+
+def test_a_transposition_of_all_staves_replaces_those_of_single_staves() -> None:
+    one, every = (
+        f"<attributes><transpose{number}><chromatic>{n}</chromatic></transpose></attributes>"
+        for number, n in ((' number="1"', -12), ("", 12))
+    )
+    staff = "<staff>1</staff>"
+    loaded = read(document(one + pitch("C4", 8, staff) + every + pitch("C4", 8, staff)))
+    assert [note[2] for note in notes(loaded.score)] == [48, 72]
+
+
 def test_the_offset_of_a_sound_moves_what_it_changes() -> None:
     sound = '<sound tempo="50"><offset>-4</offset></sound>'
     for text in (sound, f"<direction><offset>2</offset>{sound}</direction>"):

@@ -16,6 +16,8 @@ MAX_TEXT_BYTES = 32 << 20
 
 _ZIP_SIGNATURE = b"PK\x03\x04"
 _DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._:-]+)["']""")
+_PREFIX = re.compile(r"<([A-Za-z_][\w.-]*):score-(?:part|time)wise\b")
+_HEAD_LENGTH = 4096
 _NO_SCORE = re.compile(r"^META-INF|__MACOSX|(?:^|/)\._")
 """Names of files that describe others."""
 _SCORE_TYPES = re.compile(r"^(?:application/vnd\.recordare\.musicxml|text/xml|application/xml)|^$")
@@ -97,7 +99,15 @@ def decode_xml(content: bytes) -> str:
     text = _decode_declared(content)
     if "<!ENTITY" in text:
         raise InputError("declares XML entities, which are not expanded: export it again")
-    return text
+    return _without_prefix(text)
+
+
+def _without_prefix(text: str) -> str:
+    """Return a document without the namespace prefix of its elements, if they have one."""
+    prefix = _PREFIX.search(text[:_HEAD_LENGTH])
+    if prefix is None:
+        return text
+    return re.sub(rf"<(/?){prefix[1]}:", r"<\1", text)
 
 
 def _decode_declared(content: bytes) -> str:

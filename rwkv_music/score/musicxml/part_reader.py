@@ -173,6 +173,7 @@ class PartReader:
             self._end = max(self._end, end)
         if note.is_sounding:
             self._accidentals.apply(note)
+            self._transpose(note)
             self._notes.append((self._onset, max(end, self._onset + 1), note))
 
     def _resolved_notes(self) -> Iterator[WrittenNote]:
@@ -216,12 +217,17 @@ class PartReader:
         ]
         return changed[-1] if changed else instruments[key or ""]
 
+    def _transpose(self, note: NoteElement) -> None:
+        """Give a note its sounding pitch; the transposition may change inside a measure."""
+        if note.pitch is not None and not note.is_unpitched:
+            default = self._transpositions.get("", (0, 0))
+            note.pitch += self._transpositions.get(note.staff, default)[0]
+
     def _sounding_pitch(self, note: NoteElement, instrument: PartInstrument) -> int:
         assert note.pitch is not None
-        if note.is_unpitched:
-            return note.pitch if instrument.drum is None else instrument.drum
-        default = self._transpositions.get("", (0, 0))
-        return note.pitch + self._transpositions.get(note.staff, default)[0]
+        if note.is_unpitched and instrument.drum is not None:
+            return instrument.drum
+        return note.pitch
 
     def _read_attributes(self, element: ET.Element) -> None:
         divisions = element.findtext("divisions", "").strip()
@@ -232,7 +238,10 @@ class PartReader:
             self._per_division = self._units / number
             if self._per_division.denominator == 1:
                 self._per_division = int(self._per_division)  # type: ignore[assignment]
-        self._transpositions.update(read_transpositions(element))
+        changed = read_transpositions(element)
+        if "" in changed:
+            self._transpositions.clear()  # of single staves
+        self._transpositions.update(changed)
         time = read_time(element)
         if time is not None:
             self._time = time
