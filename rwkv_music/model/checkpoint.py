@@ -18,7 +18,11 @@ from rwkv_music.model.initialization import without_weights
 from rwkv_music.model.model_config import ModelConfig
 from rwkv_music.model.music_model import MusicModel
 from rwkv_music.model.official import load_pth, save_pth
-from rwkv_music.model.safetensors_files import read_safetensors, write_safetensors
+from rwkv_music.model.safetensors_files import (
+    read_safetensors,
+    read_safetensors_header,
+    write_safetensors,
+)
 from rwkv_music.model.tensor_files import (
     check_numbers,
     check_sizes,
@@ -81,15 +85,15 @@ def load_checkpoint(
             fit the sizes in its header or hold a NaN, or if it was trained with other settings.
     """
     path = Path(path)
-    header, weights = read_safetensors(path)
+    header, stored = read_safetensors_header(path)
     try:
         config = ModelConfig.from_dict(_entry(header, "model"))
         settings = renamed(_entry(header, "tokenizer"), TOKENIZER_SETTINGS)
         metadata = _entry(header, "metadata")
     except (TypeError, InputError) as error:
         remedy = "use a file from a run's checkpoints folder"
-        if "model" not in header and weights:
-            remedy = f"{likely_cause(weights)}; {remedy}"
+        if "model" not in header and stored:
+            remedy = f"{likely_cause(stored)}; {remedy}"
         raise CheckpointError(
             f"{path} is not a checkpoint of rwkv-music ({error}): {remedy}"
         ) from error
@@ -101,12 +105,11 @@ def load_checkpoint(
             f"{path} reads tokens of another vocabulary: it was trained with {settings}, expected "
             f"{expected}"
         )
-    check_sizes(path, config, weights)
-    check_numbers(path, weights)
+    check_sizes(path, config, stored)
     network = without_weights(config)
-    _check_shapes(
-        path, {name: value.shape for name, value in network.state_dict().items()}, weights
-    )
+    _check_shapes(path, {name: value.shape for name, value in network.state_dict().items()}, stored)
+    _, weights = read_safetensors(path)
+    check_numbers(path, weights)
     network.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
     return MusicModel(network.eval(), settings, metadata)
 

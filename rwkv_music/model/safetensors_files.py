@@ -1,8 +1,10 @@
 """Safetensors files with a checksum: written atomically, checked before anything uses them."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,6 +38,22 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping
         save_file(stored, partial, metadata=header)
 
 
+def read_safetensors_header(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return the header and the tensors of a file without their content, on the device "meta".
+
+    A file of any size is examined at once. Its checksum is not checked.
+
+    Raises:
+        CheckpointError: If the file is missing, of another format or incomplete.
+    """
+    require_model_file(path)
+    with _open_safetensors(path) as stored:
+        header = dict(stored.metadata() or {})
+        slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
+        shapes = {name: each.get_shape() for name, each in slices.items()}
+    return header, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+
+
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return the header and the tensors of a file.
 
@@ -46,20 +64,26 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         CheckpointError: If the file is missing, of another format, incomplete or damaged.
     """
     require_model_file(path)
-    try:
-        with safe_open(path, framework="pt") as stored:
-            header = dict(stored.metadata() or {})
-            tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not a complete safetensors file ({error}): copy it again"
-        ) from error
+    with _open_safetensors(path) as stored:
+        header = dict(stored.metadata() or {})
+        tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
     has_checksum = _WITH_CHECKSUM in header or _CHECKSUM in header
     if has_checksum and header.get(_CHECKSUM) != checksum(tensors, header):
         raise CheckpointError(
             f"{path} is damaged (its checksum differs): copy it again, or use an older checkpoint"
         )
     return header, tensors
+
+
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            yield stored
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not a complete safetensors file ({error}): copy it again"
+        ) from error
 
 
 def checksum(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> str:

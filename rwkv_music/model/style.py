@@ -17,7 +17,11 @@ from torch import Tensor
 
 from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.music_model import MusicModel
-from rwkv_music.model.safetensors_files import read_safetensors, write_safetensors
+from rwkv_music.model.safetensors_files import (
+    read_safetensors,
+    read_safetensors_header,
+    write_safetensors,
+)
 from rwkv_music.model.state import ModelState
 from rwkv_music.model.state_exchange import load_state
 from rwkv_music.model.tensor_files import check_numbers, is_torch_file, require_model_file
@@ -154,12 +158,14 @@ def load_style(path: str | Path, model: MusicModel) -> Style:
     if is_torch_file(path):
         layers = load_state(path, model.config).layers
         return Style(torch.cat([layer.wkv for layer in layers]), base="", notes={"file": path.name})
-    header, tensors = read_safetensors(path)
-    if header.get("format") != _FORMAT or set(tensors) != {"wkv"}:
+    header, stored = read_safetensors_header(path)
+    if header.get("format") != _FORMAT or set(stored) != {"wkv"}:
         raise CheckpointError(
             f"{path} is not a style file (its format is {header.get('format')!r}, expected "
             f"{_FORMAT!r}): load a model with load_model; styles are made by rwkv-music tune"
         )
+    Style(stored["wkv"], base="").check_fits(model)  # its shape, before it is read
+    _, tensors = read_safetensors(path)
     check_numbers(path, tensors)
     style = Style(tensors["wkv"].float(), header.get("base", ""), _read_notes(path, header))
     style.check_fits(model)

@@ -238,6 +238,13 @@ def test_a_worker_without_its_parent_ends(tmp_path: Path) -> None:
 
 def test_time_limits_are_a_minute_for_text_and_a_second_for_midi() -> None:
     assert [seconds_for(name) for name in ("a.mid", "a.KAR", "b/c.mxl", "d.XML")] == [1, 1, 60, 60]
+    assert [seconds_for("a.mid", size) for size in (1000, 1 << 18, 1 << 20, 8 << 20)] == [
+        1,
+        1,
+        6,
+        41,
+    ]
+    assert seconds_for("a.abc", 8 << 20) == 60
 
 
 def test_exit_codes_are_described_by_the_names_of_signals() -> None:

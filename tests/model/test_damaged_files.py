@@ -235,3 +235,16 @@ def test_the_shipped_models_have_a_checksum(name: str) -> None:
     with safe_open(path, framework="pt") as stored:
         assert len(stored.metadata()["sha256"]) == 64
     assert load_model(name).metadata["step"] > 0
+
+
+def test_a_huge_file_of_another_kind_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    entry = {"dtype": "F32", "shape": [3 << 29], "data_offsets": [0, 3 << 31]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, "x": entry}).encode()
+    with path.open("wb") as stored:
+        stored.write(len(header).to_bytes(8, "little") + header)
+        stored.truncate(8 + len(header) + (3 << 31))  # sparse: it takes no room on the disk
+    with pytest.raises(CheckpointError, match="is not a checkpoint of rwkv-music"):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="is not a style file"):
+        load_style(path, load_model("bach"))

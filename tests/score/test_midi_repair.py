@@ -146,7 +146,7 @@ def test_pieces_of_format_2_are_concatenated_at_bar_lines() -> None:
 def test_data_that_is_not_music_is_rejected_with_its_offset() -> None:
     with pytest.raises(ScoreFileError, match=r"^it, byte 23: is damaged beyond repair"):
         read_midi(midi(bytes((1, 2)) * 400), name="it")
-    with pytest.raises(ScoreFileError, match="at most 2097152 can be repaired"):
+    with pytest.raises(ScoreFileError, match="at most 8388608 can be repaired"):
         parse_midi(bytes(MAX_REPAIR_BYTES + 1), name="it")
 
 

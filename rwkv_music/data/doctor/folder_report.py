@@ -156,11 +156,12 @@ def examine_files(
     for file in files:
         if file.problem:
             yield FileReport(file.name, "skipped", reason=file.problem)
+    sizes = {str(Path(folder) / file.name): file.size for file in files if not file.problem}
     results = map_in_workers(
         Examiner(tokenizer or Tokenizer(), unfold_repeats=unfold_repeats),
-        [str(Path(folder) / file.name) for file in files if not file.problem],
+        list(sizes),
         workers=workers,
-        seconds=lambda path: seconds_for(path) + _SECONDS_TO_MEASURE,
+        seconds=lambda path: seconds_for(path, sizes[path]) + _SECONDS_TO_MEASURE,
     )
     for task in results:
         name = Path(task.item).relative_to(folder).as_posix()

@@ -135,7 +135,7 @@ def prepare_store(
             FileEncoder(folder, tokenizer, unfold_repeats=unfold_repeats),
             _files_to_do(scan_folder(folder, shard), writer, result),
             workers=workers,
-            seconds=lambda file: seconds_for(file.name),
+            seconds=lambda file: seconds_for(file.name, file.size),
             in_order=True,
         )
         with closing(results):

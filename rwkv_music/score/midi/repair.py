@@ -10,8 +10,9 @@ from typing import NamedTuple
 from rwkv_music.errors import ScoreFileError
 from rwkv_music.score.midi.track_reader import LAST_TICK, Track, read_track
 
-MAX_REPAIR_BYTES = 2 << 20
-"""Larger files are not repaired. Reading this many bytes event by event takes about a second."""
+MAX_REPAIR_BYTES = 8 << 20
+"""Larger files are not repaired. Reading this many bytes event by event takes about 8 seconds and
+700 MiB."""
 
 _HEADER_BYTES = 14
 _MAX_TRACKS = 65_535
