@@ -39,8 +39,8 @@ def load_score(path: str | Path, *, unfold_repeats: bool = False) -> "symusic.Sc
     Args:
         path: A .mid, .midi, .kar or .rmi file (MIDI formats 0, 1 and 2), a .musicxml, .xml or .mxl
             file (MusicXML), an .abc file or a .krn file (Humdrum).
-        unfold_repeats: Play the repeats and endings of MusicXML, Humdrum and ABC, and the jumps
-            (da capo, dal segno) of MusicXML and Humdrum. MIDI has none.
+        unfold_repeats: Play the repeats, endings and jumps (da capo, dal segno) of MusicXML and
+            ABC, the parts of ABC, and the repeats or labelled sections of Humdrum. MIDI has none.
 
     Returns:
         The score in ticks, with at least one note. The pieces of a MIDI file of format 2 are

@@ -1,8 +1,9 @@
 """Read ABC notation, version 2.1 of the standard (abcnotation.com), as it is written.
 
 Supported: voices, keys with modes and accidentals, meters, tempos, unit lengths, clefs with octave
-marks, transposition, tuplets, broken rhythms, ties, chords, overlays, multi-measure rests, repeats
-and endings, lyrics of the first verse, `%%MIDI program`, `channel` and `transpose`. Grace notes,
+marks, transposition, tuplets, broken rhythms, ties, chords, overlays, multi-measure rests, macros,
+repeats, endings, jumps (da capo, dal segno) and the order of parts, lyrics of the first verse,
+`%%MIDI program`, `channel` and `transpose`. Grace notes,
 decorations, dynamics and chord symbols do not sound. Errors are skipped and reported.
 """
 

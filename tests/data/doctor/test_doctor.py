@@ -149,7 +149,10 @@ def test_missing_notes_readers_and_repeats_are_reported() -> None:
     assert (
         f"missing: 3 notes not read ({read + 3} in the file, {read} read)" in remarks["fewer.abc"]
     )
-    assert "repeats: not unfolded, each passage is read once" in remarks["fewer.abc"]
+    assert (
+        "repeats: not unfolded, each passage is read once (unfold_repeats plays them)"
+        in remarks["fewer.abc"]
+    )
     assert (
         f"missing: 1 note read that are not in it ({read - 1} in the file, {read} read)"
         in remarks["more.xml"]
