@@ -41,6 +41,7 @@ def show_continuation(notebook: NotebookPage) -> str:
     session.get_by_role("button", name="Generate").click()
     rolls = session.locator("canvas[data-notes]")
     wait_until(lambda: rolls.count() > 1, CELL_SECONDS, "candidates")
+    notebook.python_value("session.wait()")
     return "open-session"
 
 

@@ -40,11 +40,12 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
 
     generate.click()
     wait_until(lambda: rolls.count() == 4, CELL_SECONDS, "three candidates below the prompt")
-    assert notebook.python_value("len(session.candidates)") == 3
+    notebook.wait_for_python("len(session.candidates) == 3")
     new_notes = notebook.python_value("[node.new.note_num() for node in session.candidates]")
     assert all(count > 0 for count in new_notes)
     for index, count in enumerate(new_notes, start=1):
-        assert notes_on(rolls.nth(index)) == prompt_notes + count
+        roll, expected = rolls.nth(index), prompt_notes + count
+        wait_until(lambda r=roll, n=expected: notes_on(r) == n, CELL_SECONDS, "the notes")
         assert rolls.nth(index).get_attribute("data-seam") != ""
 
     widget.get_by_role("button", name="Keep").nth(1).click()

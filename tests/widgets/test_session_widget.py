@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from rwkv_music_widgets import ContinuationSession, PianoRoll, Player
 from rwkv_music_widgets.messages import MessageBox
+from rwkv_music_widgets.session import growing_candidates
+from rwkv_music_widgets.session.autosave import have_same_notes
 
+from rwkv_music.errors import InputError
+from rwkv_music.generation import continue_score
+from rwkv_music.model import load_model
 from rwkv_music.score import take_bars
 from tests.music import BAR, tune
 
@@ -87,17 +92,46 @@ def test_choices_that_change_the_prompt_wait_for_the_candidates(
 ) -> None:
     disabled = []
 
-    def watch(*_arguments: Any, **_settings: Any) -> list[Any]:
+    def watch(*_arguments: Any, **_settings: Any) -> None:
         controls = session.controls
         choices = (controls.example, controls.upload, controls.prompt_bars, controls.generate)
         disabled.extend(choice.disabled for choice in choices)
-        return []
+        raise InputError("seen")
 
-    module = "rwkv_music_widgets.session.continuation_session.continue_score"
+    module = "rwkv_music_widgets.session.continuation_session.stream"
     monkeypatch.setattr(module, watch)
-    session.generate()
+    with pytest.raises(InputError, match="seen"):
+        session.generate()
     assert disabled == [True] * 4
     assert not session.controls.example.disabled
+
+
+def test_candidates_grow_in_their_rows_and_are_those_of_continue_score(
+    session: ContinuationSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controls = session.controls
+    controls.bars.value, controls.num_candidates.value = 2, 2
+    controls.new_seed.value = False
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(growing_candidates, "_SECONDS_BETWEEN_UPDATES", -1.0)
+
+    def replace_notes(roll: PianoRoll, score: Any) -> None:
+        shown.append((score.note_num(), len(roll.bars) // 4))
+
+    monkeypatch.setattr(PianoRoll, "replace_notes", replace_notes)
+    made = session.generate()
+    expected = continue_score(
+        load_model("bach"), session.current.score, bars=2, candidates=2, temperature=1.0,
+        top_p=0.95, seed=controls.seed.value,
+    )  # fmt: skip
+    for node, piece in zip(made, expected, strict=True):
+        assert have_same_notes(node.score, piece.score)
+    assert [node.settings["nats"] for node in made] == [round(p.nats, 4) for p in expected]
+    num_new = sum(piece.new.note_num() for piece in expected)
+    assert len(shown) == num_new
+    # Room for all bars is there from the first note on: 2 of the prompt, 2 new, and their end.
+    assert {lines for _notes, lines in shown} == {5}
+    assert [row.node for row in session.rows.children] == made
 
 
 def test_an_unexpected_error_is_shown_with_its_traceback(
@@ -106,7 +140,7 @@ def test_an_unexpected_error_is_shown_with_its_traceback(
     def fail(*_arguments: Any, **_settings: Any) -> None:
         raise ZeroDivisionError("<b>oops</b>")
 
-    module = "rwkv_music_widgets.session.continuation_session.continue_score"
+    module = "rwkv_music_widgets.session.continuation_session.stream"
     monkeypatch.setattr(module, fail)
     session.controls.generate.click()
     session.wait()

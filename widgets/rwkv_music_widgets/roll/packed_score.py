@@ -2,6 +2,7 @@
 
 import numpy as np
 import symusic
+from jaxtyping import Integer
 
 from rwkv_music.score import TempoMap, bar_starts, beat_ticks, program_name
 from rwkv_music.score.timing import signatures
@@ -70,3 +71,12 @@ def summary(score: symusic.Score, continuation_start: int | None) -> str:
         seam_bar = int(np.searchsorted(bars, continuation_start, side="right"))
         text += f"; the continuation starts at bar {seam_bar}"
     return text
+
+
+def extended_lines(
+    lines: Integer[np.ndarray, " n"], bars: Integer[np.ndarray, " m"], count: int
+) -> Integer[np.ndarray, " k"]:
+    """Return bar lines or beats continued by bars like the last one."""
+    length = int(bars[-1] - bars[-2])
+    last = lines[(lines > bars[-2]) & (lines <= bars[-1])]
+    return np.concatenate([lines, *(last + length * (index + 1) for index in range(count))])

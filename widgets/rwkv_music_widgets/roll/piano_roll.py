@@ -12,9 +12,10 @@ import traitlets
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError, write_errors
-from rwkv_music.score import TempoMap, bar_starts, save_piano_roll, to_score
+from rwkv_music.score import TempoMap, bar_starts, beat_ticks, save_piano_roll, to_score
 from rwkv_music_widgets.bundle import bundled, style_sheet
 from rwkv_music_widgets.roll.packed_score import (
+    extended_lines,
     packed_lines,
     packed_notes,
     part_names,
@@ -120,6 +121,17 @@ class PianoRoll(anywidget.AnyWidget):
             self.playback = dict(_STOPPED)
             self.notes = packed_notes(score)
         self._picture.update()
+
+    def extend_bars(self, count: int) -> None:
+        """Make room for bars that are still to be written, each as long as the last one."""
+        bars, beats = bar_starts(self.score), beat_ticks(self.score)
+        self.bars = extended_lines(bars, bars, count).astype("<i4").tobytes()
+        self.beats = extended_lines(beats, bars, count).astype("<i4").tobytes()
+
+    def replace_notes(self, score: symusic.Score) -> None:
+        """Show the notes of a score that has the same parts and bars."""
+        self.score = score
+        self.notes = packed_notes(score)
 
     def _ipython_display_(self) -> None:
         self._picture.display()

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import ipywidgets as widgets
+import symusic
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation import SessionNode
@@ -67,6 +68,20 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         )
         self.roll.set_score(node.score, continuation_start=node.continuation_start)
 
+    def show_growing(self, prompt: symusic.Score, index: int, start: int) -> None:
+        """Show the beginning of a candidate that is being sampled.
+
+        Args:
+            prompt: What it continues.
+            index: Its index, counted from 0.
+            start: Tick at which its first bar begins.
+        """
+        self.silence()
+        self.node = None
+        self.message_box.clear()
+        self.title.value = f"<b>Candidate {index + 1}</b> &nbsp; …"
+        self.roll.set_score(prompt, continuation_start=start)
+
     def silence(self) -> None:
         """Stop the row's player if it is playing."""
         if self.player.state != "stopped":
@@ -119,13 +134,25 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
 
     def show(self, nodes: list[SessionNode]) -> None:
         """Show these candidates instead of the ones before."""
-        while len(self._made) < len(nodes):
-            self._made.append(self._make_row())
-        for row in self._made[len(nodes) :]:
-            row.silence()
-        for index, node in enumerate(nodes):
-            self._made[index].show(node, index)
+        for index, (row, node) in enumerate(zip(self._rows(len(nodes)), nodes, strict=True)):
+            row.show(node, index)
         self.children = tuple(self._made[: len(nodes)])
+
+    def show_growing(self, prompt: symusic.Score, count: int, start: int) -> list[CandidateRow]:
+        """Show the prompt in some rows and return them, to add notes while they are sampled."""
+        rows = self._rows(count)
+        for index, row in enumerate(rows):
+            row.show_growing(prompt, index, start)
+        self.children = tuple(rows)
+        return rows
+
+    def _rows(self, count: int) -> list[CandidateRow]:
+        """Return so many rows; the others become silent."""
+        while len(self._made) < count:
+            self._made.append(self._make_row())
+        for row in self._made[count:]:
+            row.silence()
+        return self._made[:count]
 
     def close(self) -> None:
         """Close all rows, also those that are not shown."""

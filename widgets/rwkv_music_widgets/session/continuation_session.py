@@ -15,7 +15,7 @@ import symusic
 
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
-from rwkv_music.generation import Session, SessionNode, continue_score
+from rwkv_music.generation import Request, Session, SessionNode, stream
 from rwkv_music.generation.session import unused_path
 from rwkv_music.model import MusicModel, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
@@ -27,6 +27,7 @@ from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 from rwkv_music_widgets.session.autosave import Autosave, chosen_folder
 from rwkv_music_widgets.session.candidate_row import CandidateRows
+from rwkv_music_widgets.session.growing_candidates import GrowingCandidates
 from rwkv_music_widgets.session.session_controls import SessionControls
 from rwkv_music_widgets.session.session_history import SessionHistory
 from rwkv_music_widgets.static_picture import StaticPicture
@@ -315,14 +316,18 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         controls.show_generating(bars=settings["bars"])
         try:
             model, style = self._load_model_and_style()
-            pieces = continue_score(
-                model,
+            events = stream(model, session.current.score, Request(**settings), style=style)
+            growing = GrowingCandidates(
+                self.rows,
                 session.current.score,
-                **settings,
-                style=style,
-                on_bar=controls.show_progress,
-                should_stop=self._stop.is_set,
+                num_candidates=settings["candidates"],
+                bars=settings["bars"],
+                on_bars=controls.show_progress,
             )
+            pieces = growing.follow(events, self._stop.is_set)
+        except BaseException:
+            self.rows.show(self.candidates)
+            raise
         finally:
             controls.show_idle()
         if style is not None:
