@@ -13,8 +13,8 @@ from jaxtyping import UInt16
 from rwkv_music.generation.constraints import Constraints
 from rwkv_music.generation.engine import (
     BarsBehind,
-    Batch,
     Candidate,
+    CandidateBatch,
     PrefixState,
     as_array,
     prefill,
@@ -134,7 +134,7 @@ def begin(
     *,
     style: Style | None = None,
     prefixes: PrefixCache | None = None,
-) -> Batch:
+) -> CandidateBatch:
     """Read a prompt and return the candidates that continue it, before their first token.
 
     Args:
@@ -156,7 +156,7 @@ def begin(
         prefix = PrefixState(as_array(logits)[0], state, prompt.grammar)
     else:
         prefix = prefixes.read(decoder, prompt.ids, prompt.grammar, start)
-    return Batch(
+    return CandidateBatch(
         decoder,
         prefix,
         [

@@ -188,7 +188,7 @@ def as_array(logits: Float[Tensor, "B V"]) -> Float32[np.ndarray, "B V"]:
     return array
 
 
-class Batch:
+class CandidateBatch:
     """Candidates that are sampled together, one token each per step.
 
     Args:

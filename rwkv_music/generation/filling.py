@@ -14,8 +14,8 @@ from rwkv_music.errors import InputError
 from rwkv_music.generation.constraints import Constraints
 from rwkv_music.generation.controls import Controls
 from rwkv_music.generation.engine import (
-    Batch,
     Candidate,
+    CandidateBatch,
     EndOfHole,
     PrefixState,
     as_array,
@@ -135,7 +135,7 @@ def fill_score(
 
 def begin_filling(
     model: MusicModel, prompt: HolePrompt, request: Request, *, style: Style | None = None
-) -> Batch:
+) -> CandidateBatch:
     """Read the context of a hole and return the candidates that fill it, before their first token.
 
     Raises:
@@ -145,7 +145,7 @@ def begin_filling(
     model.network.eval()
     decoder = model.decoder(request.precision)
     logits, state = prefill(decoder, prompt.ids, None if style is None else style.state(model))
-    return Batch(
+    return CandidateBatch(
         decoder,
         PrefixState(as_array(logits)[0], state, prompt.grammar),
         [

@@ -81,7 +81,7 @@ class PrefixCache:
     def recorder(
         self, ids: Integer[np.ndarray, " tokens"], start: ModelState | None = None
     ) -> Callable[[Candidate, Callable[[], PrefixState]], None]:
-        """Return a function that keeps the states at the bar lines of candidates, for `Batch`.
+        """Return a function that keeps the states at the bar lines of a `CandidateBatch`.
 
         Args:
             ids: The prompt of the candidates.

@@ -21,7 +21,7 @@ MAX_NOTATION_BYTES = 32 << 20
 _MAX_REASON_LENGTH = 200
 
 
-class Request(NamedTuple):
+class ReadRequest(NamedTuple):
     """A file for the worker to read."""
 
     content: bytes
@@ -32,7 +32,7 @@ class Request(NamedTuple):
     """Whether to play repeats, endings and jumps."""
 
 
-def parse_request(request: Request) -> LoadedScore:
+def parse_request(request: ReadRequest) -> LoadedScore:
     """Read the file of a request.
 
     Raises:

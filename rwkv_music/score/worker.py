@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rwkv_music.errors import InputError, ScoreFileError
 from rwkv_music.score.loaded_score import LoadedScore
-from rwkv_music.score.text_formats import MAX_NOTATION_BYTES, Request, parse_request
+from rwkv_music.score.text_formats import MAX_NOTATION_BYTES, ReadRequest, parse_request
 from rwkv_music.worker_process import Failure, WorkerEndedError, WorkerProcess, in_worker
 
 READING_SECONDS = 60.0
@@ -44,14 +44,14 @@ def read_notation(
         raise ScoreFileError(
             name, f"has {len(content)} bytes, at most {MAX_NOTATION_BYTES} are read: split it"
         )
-    return _ask_worker(Request(content, text_format, unfold_repeats), seconds, name)
+    return _ask_worker(ReadRequest(content, text_format, unfold_repeats), seconds, name)
 
 
 _lock = threading.Lock()
 _workers: list[WorkerProcess] = []
 
 
-def _ask_worker(request: Request, seconds: float, name: str | Path) -> LoadedScore:
+def _ask_worker(request: ReadRequest, seconds: float, name: str | Path) -> LoadedScore:
     if in_worker():
         try:
             return parse_request(request)

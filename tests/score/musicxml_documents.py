@@ -3,7 +3,7 @@
 import symusic
 
 from rwkv_music.score.loaded_score import LoadedScore
-from rwkv_music.score.text_formats import Request, parse_request
+from rwkv_music.score.text_formats import ReadRequest, parse_request
 
 TIME = "<time><beats>4</beats><beat-type>4</beat-type></time>"
 
@@ -48,7 +48,7 @@ def document(*measures: str, time: str = TIME, attributes: str = "", entry: str 
 
 def read(text: str | bytes, *, unfold_repeats: bool = False) -> LoadedScore:
     content = text.encode() if isinstance(text, str) else text
-    return parse_request(Request(content, "musicxml", unfold_repeats))
+    return parse_request(ReadRequest(content, "musicxml", unfold_repeats))
 
 
 def notes(score: symusic.Score) -> list[tuple[float, float, int]]:

@@ -6,14 +6,14 @@ from rwkv_music.errors import InputError
 from rwkv_music.score import bar_starts
 from rwkv_music.score.humdrum.kern_tokens import read_token
 from rwkv_music.score.loaded_score import LoadedScore
-from rwkv_music.score.text_formats import Request, parse_request
+from rwkv_music.score.text_formats import ReadRequest, parse_request
 from tests.score.musicxml_documents import notes
 
 
 def read(*lines: str, unfold_repeats: bool = False) -> LoadedScore:
     """Read lines whose columns are separated by spaces; `~` is a space inside a column."""
     text = "\n".join(line.replace(" ", "\t").replace("~", " ") for line in lines)
-    return parse_request(Request(text.encode(), "humdrum", unfold_repeats))
+    return parse_request(ReadRequest(text.encode(), "humdrum", unfold_repeats))
 
 
 def pitches(loaded: LoadedScore) -> list[int]:

@@ -217,5 +217,5 @@ def test_a_file_that_our_reader_refuses_is_tried_with_music21(
         raise ValueError("not today")
 
     monkeypatch.setattr(text_formats, "read_kern", fail)
-    loaded = text_formats.parse_request(text_formats.Request(KERN.encode(), "humdrum"))
+    loaded = text_formats.parse_request(text_formats.ReadRequest(KERN.encode(), "humdrum"))
     assert (loaded.reader, loaded.notes_read, loaded.notes_missing) == ("music21", 4, 0)

@@ -9,7 +9,7 @@ import pytest
 
 from rwkv_music.score.loaded_score import LoadedScore
 from rwkv_music.score.notation.source_count import count_kern_notes, count_musicxml_notes
-from rwkv_music.score.text_formats import Request, parse_request
+from rwkv_music.score.text_formats import ReadRequest, parse_request
 from tests.music import tune
 from tests.score.musicxml_documents import document, pitch, tie
 
@@ -32,7 +32,7 @@ class Tally(NamedTuple):
 
 def tally(files: Iterable[Path]) -> Tally:
     start = time.process_time()
-    requests = (Request(path.read_bytes(), FORMATS[path.suffix]) for path in files)
+    requests = (ReadRequest(path.read_bytes(), FORMATS[path.suffix]) for path in files)
     loaded = [parse_request(request) for request in requests]
     return Tally(
         len(loaded),

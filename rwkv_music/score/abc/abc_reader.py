@@ -23,7 +23,7 @@ from rwkv_music.score.abc.fields import (
     parse_tempo,
     parse_voice,
 )
-from rwkv_music.score.abc.lines import FIELD, Line, is_field, joined_lines, tune_lines
+from rwkv_music.score.abc.lines import FIELD, AbcLine, is_field, joined_lines, tune_lines
 from rwkv_music.score.abc.macros import Macros
 from rwkv_music.score.abc.note_count import count_notes
 from rwkv_music.score.abc.repeats import PartLabel, parse_part_order
@@ -97,7 +97,7 @@ class _TuneReader:
 
     def __init__(self) -> None:
         self.tune = AbcTune()
-        self.body: list[Line] = []
+        self.body: list[AbcLine] = []
         self._settings = Settings()
         self._declared: dict[str, VoiceProperties] = {}
         self._midi_of_declared: dict[str, Settings] = {}
@@ -122,14 +122,14 @@ class _TuneReader:
             f"{reason}"
         ]
 
-    def read_file_header(self, lines: list[Line]) -> None:
+    def read_file_header(self, lines: list[AbcLine]) -> None:
         """Read the fields before the first tune, which hold for all tunes."""
         for line in lines:
             if re.match(r"[MLQRIVm]:|%%MIDI", line.text):
                 self._read_head_line(line)
         self._errors.clear()
 
-    def read(self, lines: list[Line]) -> None:
+    def read(self, lines: list[AbcLine]) -> None:
         """Read a tune from its X: field on."""
         is_head = True
         for line in joined_lines(lines):
@@ -153,7 +153,7 @@ class _TuneReader:
         if self._initial_tempo is not None:
             self._add_tempo(self._initial_tempo, self._settings.length, Fraction(0))
 
-    def _read_head_line(self, line: Line) -> None:
+    def _read_head_line(self, line: AbcLine) -> None:
         self._line_number = line.number
         if line.text.startswith("%%"):
             self._read_directive(line.text[2:])
@@ -193,7 +193,7 @@ class _TuneReader:
                     settings, key=key or settings.key, voice=settings.voice.updated(properties)
                 )
 
-    def _read_body_line(self, line: Line) -> None:
+    def _read_body_line(self, line: AbcLine) -> None:
         self._line_number = line.number
         text = line.text
         if text.startswith("%%"):

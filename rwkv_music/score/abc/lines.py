@@ -10,7 +10,7 @@ FIELD = re.compile(r"([A-Za-z+]):(.*)", re.DOTALL)
 _MUSIC_LIKE_FIELD = re.compile(r"[A-Ga-gxzZ]:[|:\]]")
 
 
-class Line(NamedTuple):
+class AbcLine(NamedTuple):
     """A line of a file."""
 
     number: int
@@ -18,7 +18,7 @@ class Line(NamedTuple):
     text: str
 
 
-def tune_lines(text: str, first: int) -> Iterator[Line]:
+def tune_lines(text: str, first: int) -> Iterator[AbcLine]:
     """Yield the lines of a tune without blocks of typeset text; stop at its first empty line."""
     block_end = ""
     has_key = False
@@ -32,30 +32,30 @@ def tune_lines(text: str, first: int) -> Iterator[Line]:
         if not line.strip() and has_key:
             return
         has_key = has_key or line.startswith("K:")
-        yield Line(number, line)
+        yield AbcLine(number, line)
 
 
-def joined_lines(lines: list[Line]) -> Iterator[Line]:
+def joined_lines(lines: list[AbcLine]) -> Iterator[AbcLine]:
     """Yield the lines, each joined with the music lines that a final backslash continues."""
-    pending: Line | None = None
+    pending: AbcLine | None = None
     for line in _with_joined_fields(lines):
         if pending is not None and not is_field(line.text) and line.text[:1] != "%":
-            line = Line(pending.number, f"{pending.text} {line.text}")  # noqa: PLW2901
+            line = AbcLine(pending.number, f"{pending.text} {line.text}")  # noqa: PLW2901
         elif pending is not None:
             yield pending
         pending = None
         bare = without_comment(line.text).rstrip()
         if bare.endswith("\\") and not is_field(line.text):
-            pending = Line(line.number, bare[:-1])
+            pending = AbcLine(line.number, bare[:-1])
         else:
             yield line
     if pending is not None:
         yield pending
 
 
-def _with_joined_fields(lines: list[Line]) -> list[Line]:
+def _with_joined_fields(lines: list[AbcLine]) -> list[AbcLine]:
     """Return the lines with those that begin with +: joined to the field before."""
-    joined: list[Line] = []
+    joined: list[AbcLine] = []
     for line in lines:
         if line.text.startswith("+:") and joined and is_field(joined[-1].text):
             before = without_comment(joined[-1].text).rstrip().removesuffix("\\")

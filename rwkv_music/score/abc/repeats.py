@@ -7,7 +7,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
-from rwkv_music.score.abc.voice import BarLine, Ending, JumpMark
+from rwkv_music.score.abc.voice import BarLine, JumpMark, RepeatEnding
 from rwkv_music.score.notation.playing_order import MeasureMarks, has_repeats, playing_order
 
 MAX_PARTS = 2_000
@@ -33,7 +33,7 @@ class Structure:
     """Everything that decides in which order a tune is played."""
 
     bar_lines: list[BarLine] = field(default_factory=list)
-    endings: list[Ending] = field(default_factory=list)
+    endings: list[RepeatEnding] = field(default_factory=list)
     jumps: list[JumpMark] = field(default_factory=list)
     parts: list[PartLabel] = field(default_factory=list)
     part_order: Sequence[str] = ()

@@ -54,7 +54,7 @@ class BarLine(NamedTuple):
     """As written, for example `:|`; empty for a bar line inside a multi-measure rest."""
 
 
-class Ending(NamedTuple):
+class RepeatEnding(NamedTuple):
     """The beginning of a first, second, ... ending."""
 
     time: Fraction
@@ -90,7 +90,7 @@ class Voice:
     properties: VoiceProperties = field(default_factory=VoiceProperties)
     notes: list[AbcNote] = field(default_factory=list)
     bar_lines: list[BarLine] = field(default_factory=list)
-    endings: list[Ending] = field(default_factory=list)
+    endings: list[RepeatEnding] = field(default_factory=list)
     meters: list[tuple[Fraction, Meter]] = field(default_factory=list)
     keys: list[tuple[Fraction, Key]] = field(default_factory=list)
     lyrics: list[tuple[Fraction, str]] = field(default_factory=list)
@@ -250,7 +250,7 @@ class Voice:
             if first.isdecimal() and len(first) < 3:
                 is_range = dash and last.isdecimal() and len(last) < 3
                 numbers.update(range(int(first), int(last) + 1) if is_range else (int(first),))
-        self.endings.append(Ending(self.time, frozenset(numbers)))
+        self.endings.append(RepeatEnding(self.time, frozenset(numbers)))
 
     def _start_tuplet(self, match: re.Match[str]) -> None:
         count = int(match["p"])
