@@ -135,7 +135,7 @@ def main() -> None:
         prepare_store(music, store, workers=given.workers)
         write_about(about(public, folder, store), store)
         print(row(public, Store(store)), flush=True)
-    entries = [WeightedSource(str(given.output / each.name), each.weight) for each in SETS]
+    entries = [WeightedSource(str(given.output / member.name), member.weight) for member in SETS]
     print(f"\n{corpora_text(entries)}")
 
 
@@ -166,7 +166,11 @@ def row(public: PublicSet, store: Store) -> str:
     notes = sum(num_notes(piece, store.tokenizer.vocabulary) for piece in pieces_of(store))
     pieces, tokens = (sum(counts.values()) for counts in (store.info.pieces, store.info.tokens))
     numbers = (pieces, len(store.valid), notes, tokens)
-    cells = [f"[{public.title}]({public.url})", public.licence, *(f"{each:,}" for each in numbers)]
+    cells = [
+        f"[{public.title}]({public.url})",
+        public.licence,
+        *(f"{number:,}" for number in numbers),
+    ]
     return f"| {' | '.join(cells)} |"
 
 

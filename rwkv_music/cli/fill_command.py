@@ -24,7 +24,9 @@ from rwkv_music.generation.generation_settings import ContinuationSettings, Samp
 from rwkv_music.settings import declared_settings
 
 _BARS = re.compile(r"(\d+)(?:-(\d+))?")
-_AMOUNT = [each for each in declared_settings(ContinuationSettings) if each.name != "bars"]
+_AMOUNT = [
+    declared for declared in declared_settings(ContinuationSettings) if declared.name != "bars"
+]
 
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own

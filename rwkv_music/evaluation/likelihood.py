@@ -167,7 +167,7 @@ def model_nats(
                 hidden, _ = network.hidden(here.tokens, start)
                 nats = completion_nats(hidden, network.head.weight, here.targets, real.to(device))
             parts = (batch.targets[real], nats.double().cpu(), batch.completion_mask[real])
-            rows = zip(*(each.split(lengths.tolist()) for each in parts), strict=True)
+            rows = zip(*(column.split(lengths.tolist()) for column in parts), strict=True)
             yield from (WindowNats(*(part.numpy() for part in row)) for row in rows)
     finally:
         network.train(was_training)

@@ -69,7 +69,7 @@ def _named_pitch(name: str) -> int:
 
 
 def _pitch_class(letter: str, accidentals: str, *, wraps: bool = True) -> int:
-    number = _STEPS[letter] + sum(_ACCIDENTALS[each] for each in accidentals)
+    number = _STEPS[letter] + sum(_ACCIDENTALS[accidental] for accidental in accidentals)
     return number % 12 if wraps else number
 
 

@@ -65,7 +65,7 @@ def measure_recurrence(
     for length in lengths:
         head = [x.float().bfloat16() for x in random_inputs(1, length, 1)[:6]]
         dy = torch.randn(1, length, 1, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
-        expected = {name: _expected(each, head, dy) for name, each in implementations.items()}
+        expected = {name: _expected(run, head, dy) for name, run in implementations.items()}
         for num_heads in heads:
             size = {"steps": length, "heads": num_heads}
             if deadline is not None and not deadline.left:

@@ -64,8 +64,8 @@ class DecoderState:
     @classmethod
     def from_model_state(cls, state: ModelState) -> "DecoderState":
         """Convert a state that the model returned."""
-        shifts = [torch.stack([each.time_shift, each.channel_shift]) for each in state.layers]
-        wkv = [each.wkv.mT for each in state.layers]
+        shifts = [torch.stack([layer.time_shift, layer.channel_shift]) for layer in state.layers]
+        wkv = [layer.wkv.mT for layer in state.layers]
         return cls(torch.stack(shifts).float(), torch.stack(wkv).contiguous())
 
     @classmethod

@@ -45,8 +45,8 @@ def native_model(model: RWKV7, precision: str) -> NativeModel:
     for name, stored_as in _matrices(model, precision):
         weight = model.get_parameter(name)
         packed[name] = pack(weight.mT if _is_low_rank(name) else weight, stored_as)
-    panels = contiguous_copies({name: each.panels for name, each in packed.items()})
-    packed = {name: replace(each, panels=panels[name]) for name, each in packed.items()}
+    panels = contiguous_copies({name: matrix.panels for name, matrix in packed.items()})
+    packed = {name: replace(matrix, panels=panels[name]) for name, matrix in packed.items()}
     first = model.blocks[0]
     assert isinstance(first, Block)
     embedding = F.layer_norm(
@@ -85,7 +85,7 @@ def _native_layer(model: RWKV7, layer: int, packed: dict[str, PackedMatrix]) -> 
         for name, letter in (("decay", "w"), ("rate", "a"), ("gate", "g"))
         for order in (1, 2)
     }
-    mixes = [each.flatten() for each in block.att.mixes()]
+    mixes = [mix.flatten() for mix in block.att.mixes()]
     parameters = block.att.head_parameters().by_head(model.config.num_heads)
     return NativeLayer(
         norm1_weight=_vector(block.ln1.weight),

@@ -82,7 +82,7 @@ class ModelConfig:
             InputError: If a name is unknown, or a value is of another type or out of range.
         """
         values = renamed(values, MODEL_SIZES)
-        unknown = sorted(set(values) - {each.name for each in fields(cls)})
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
             raise InputError(
                 f"unknown model setting '{unknown[0]}': the checkpoint was made by another version "

@@ -100,8 +100,8 @@ class MusicModel:
         if precision == "auto":
             precision = "bfloat16" if has_fast_bfloat16(self.device) else "float32"
         version = tuple(
-            (each.data_ptr(), 0 if each.is_inference() else each._version)  # noqa: SLF001 - torch's own
-            for each in self.network.parameters()
+            (parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version)  # noqa: SLF001 - torch's own
+            for parameter in self.network.parameters()
         )
         known_version, decoder = self._decoders.get(precision, (None, None))
         if decoder is None or known_version != version:

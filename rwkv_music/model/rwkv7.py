@@ -152,9 +152,7 @@ class TimeMixing(nn.Module):
         # wkv_t = wkv_{t-1} (diag(w_t) - kappa_t^T (a_t * kappa_t)) + v_t^T k_t, with the decay
         # w_t = exp(-e^{-1/2} sigmoid(d_t)) and the removal key kappa_t; y_t = wkv_t r_t. In the
         # precision of the state, also under autocast; [B, T, H, N] each.
-        r, d, k, v_heads, a = (
-            each.unflatten(-1, heads).to(state.wkv.dtype) for each in (r, d, k, v, a)
-        )
+        r, d, k, v_heads, a = (x.unflatten(-1, heads).to(state.wkv.dtype) for x in (r, d, k, v, a))
         kappa = kappa.to(state.wkv.dtype)
         y, wkv = wkv7(r, d, k, v_heads, -kappa, kappa * a, state.wkv, resets=resets)
 
@@ -189,7 +187,7 @@ class TimeMixing(nn.Module):
 
     def head_parameters(self) -> HeadParameters:
         """Return the learned vectors that act on each channel by itself."""
-        w0, a0, k_k, k_a = (each.flatten() for each in (self.w0, self.a0, self.k_k, self.k_a))
+        w0, a0, k_k, k_a = (vector.flatten() for vector in (self.w0, self.a0, self.k_k, self.k_a))
         v0 = None if self.is_first else self.v0.flatten()
         norm = self.ln_x
         return HeadParameters(w0, a0, v0, k_k, k_a, self.r_k.flatten(), norm.weight, norm.bias)

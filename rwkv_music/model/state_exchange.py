@@ -53,7 +53,7 @@ def load_state(path: str | Path, config: ModelConfig) -> ModelState:
     check_numbers(path, stored)
     shift = torch.zeros(1, config.dim)
     matrices = (stored[name].to(torch.float32, copy=True) for name in expected)
-    return ModelState(tuple(LayerState(shift, each.unsqueeze(0), shift) for each in matrices))
+    return ModelState(tuple(LayerState(shift, matrix.unsqueeze(0), shift) for matrix in matrices))
 
 
 def save_state(state: ModelState, path: str | Path) -> Path:

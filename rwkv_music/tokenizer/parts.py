@@ -34,7 +34,7 @@ def parts_of(score: "symusic.Score", max_parts: int) -> list[Part]:
     parts = []
     for index, track in enumerate(score.tracks):
         sounds = len(track.notes) > 0
-        if sounds or any(each.number == SUSTAIN_PEDAL for each in track.controls):
+        if sounds or any(control.number == SUSTAIN_PEDAL for control in track.controls):
             has_notes |= sounds
             program = DRUM_PROGRAM if track.is_drum else track.program
             parts.append(Part(program, (index,), track))

@@ -93,7 +93,7 @@ class DataModule:
         sets, weights = [range(len(spans))], [1.0]
         if isinstance(self.corpus, Mixture):
             pieces = self.corpus.ranges(self.valid.pieces)
-            sets, weights = [spans_of(spans, each) for each in pieces], self.corpus.weights
+            sets, weights = [spans_of(spans, own) for own in pieces], self.corpus.weights
         return evenly_spaced(sets, weights, most=_MAX_WINDOWS_MEASURED)
 
     def baselines(self, held_out: HeldOut) -> dict[str, dict[str, Any]]:

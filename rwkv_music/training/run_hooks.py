@@ -273,7 +273,7 @@ def device_figures(sampler: DeviceSampler) -> dict[str, Any]:
     """Return utilization and memory of the device since the last step, and its other readings."""
     reading = sampler.latest()
     reported = {"kind", "name", "busy_percent", "memory_used", "memory_total"}
-    others = {each.name for each in fields(DeviceReading)} - reported
+    others = {field.name for field in fields(DeviceReading)} - reported
     memory = None if reading is None else reading.memory_used
     return {
         "device_busy_percent": sampler.mean_busy_percent(),

@@ -178,7 +178,7 @@ def _join_or_add(
     """Lengthen the note before if this one is tied to it, or else strike this one."""
     open_notes = waiting.setdefault((note.pitch, note.program, note.is_drum), [])
     open_notes[:] = [before for before in open_notes if before.end >= note.onset]
-    before = next((each for each in open_notes if each.end == note.onset), None)
+    before = next((open_note for open_note in open_notes if open_note.end == note.onset), None)
     if note.continues and before is not None:
         open_notes.remove(before)
         before.duration += note.duration

@@ -135,7 +135,7 @@ def _take(
         if best_rank is None or rank > best_rank:
             best, best_rank = place, rank
     if best is None:
-        waiting[:] = [each for each in waiting if each[1][1] >= earliest]
+        waiting[:] = [entry for entry in waiting if entry[1][1] >= earliest]
         return None
     return waiting.pop(best)[1]
 
@@ -157,7 +157,9 @@ class _Ticks:
         exact = units // step
         together = math.lcm(exact, _TICKS_PER_QUARTER)
         candidates = (together, exact, _TICKS_PER_QUARTER)
-        self.per_quarter = next(each for each in candidates if each <= _MAX_TICKS_PER_QUARTER)
+        self.per_quarter = next(
+            candidate for candidate in candidates if candidate <= _MAX_TICKS_PER_QUARTER
+        )
         self._units = units
         self._is_exact = self.per_quarter % exact == 0
         longest = max(note[1] for part in parts for n in part.tracks.values() for note in n)
@@ -273,8 +275,8 @@ class _GlobalEvents:
         self._previous = index
         self.times.update({start + onset: (beats, unit) for onset, beats, unit in measure.times})
         self.keys.update({start + onset: (sharps, minor) for onset, sharps, minor in measure.keys})
-        for each in measure.tempos:
-            (self._played if each.is_played else self._printed)[start + each.onset] = each.qpm
+        for mark in measure.tempos:
+            (self._played if mark.is_played else self._printed)[start + mark.onset] = mark.qpm
         self.markers.update({(start + onset, text): None for onset, text in measure.markers})
 
     def tempos(self) -> dict[int, float]:
@@ -301,8 +303,8 @@ def _valid_at_starts(piece: WrittenPiece) -> list[_Valid]:
             time = (beats, unit)
         for _, sharps, minor in measure.keys:
             key = (sharps, minor)
-        for each in sorted(measure.tempos, key=lambda mark: (mark.onset, mark.is_played)):
-            tempo = each.qpm
+        for mark in sorted(measure.tempos, key=lambda mark: (mark.onset, mark.is_played)):
+            tempo = mark.qpm
     return valid
 
 

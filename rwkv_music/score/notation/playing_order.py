@@ -142,7 +142,7 @@ def _endings(marks: Sequence[MeasureMarks]) -> tuple[list[tuple[int, ...]], list
         is_end = index == len(marks) or not passes[index]
         begins_again = not is_end and index > start and marks[index].ending[:1] == (1,)
         if is_end or begins_again:
-            total = max((max(each) for each in passes[start:index] if each), default=0)
+            total = max((max(numbers) for numbers in passes[start:index] if numbers), default=0)
             last[start:index] = [total] * (index - start)
             start = index + 1 if is_end else index
     return passes, last

@@ -124,8 +124,8 @@ def count_musicxml_notes(text: str) -> int:
             part.read_style(style)
         elif not _SILENT.search(note) and _SOUNDING.search(note):
             part.read_note(note)
-    for each in parts.values():
-        each.end_measure(counter)
+    for part in parts.values():
+        part.end_measure(counter)
     counter.end_measure()
     return counter.total()
 
@@ -168,10 +168,10 @@ class _PartNotes:
         """Count the notes since the last call."""
         notes = self._measures[-1]
         for staff, distance in self._repeats.items():
-            is_written = any(staff in {"", each[0]} for each in notes)
+            is_written = any(staff in {"", note[0]} for note in notes)
             if not is_written and distance < len(self._measures):
                 repeated = self._measures[-1 - distance]
-                notes = [*notes, *(each for each in repeated if staff in {"", each[0]})]
+                notes = [*notes, *(note for note in repeated if staff in {"", note[0]})]
         for _, pitch, is_start, is_stop in notes:
             counter.add(pitch, is_start=is_start, is_stop=is_stop)
         self._measures[-1] = notes

@@ -49,7 +49,11 @@ class SettingsForm(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self.message_box = MessageBox()
         groups = [
             widgets.VBox(
-                [self.controls[name] for name, each in declarations.items() if each.group == group]
+                [
+                    self.controls[name]
+                    for name, setting in declarations.items()
+                    if setting.group == group
+                ]
             )
             for group in group_titles()
         ]
