@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Constraints,
         Controls,
         Request,
+        Session,
         continue_score,
         fill_score,
         stream,

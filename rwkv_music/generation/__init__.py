@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rwkv_music.generation.controls import Controls
     from rwkv_music.generation.filling import Filling, fill_score
     from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+    from rwkv_music.generation.ranking import Ranking, best_continuations, rank_continuations
     from rwkv_music.generation.request import Request
     from rwkv_music.generation.session import Session, SessionNode
     from rwkv_music.generation.streaming import BarEnd, NewNote, Stream, stream
@@ -25,12 +26,15 @@ _MODULES = {
     "Controls": "controls",
     "Filling": "filling",
     "NewNote": "streaming",
+    "Ranking": "ranking",
     "Request": "request",
     "SamplingSettings": "generation_settings",
     "Session": "session",
     "SessionNode": "session",
     "Stream": "streaming",
+    "best_continuations": "ranking",
     "continue_score": "continuation",
+    "rank_continuations": "ranking",
     "fill_score": "filling",
     "stream": "streaming",
 }
@@ -43,13 +47,16 @@ __all__ = [
     "Controls",
     "Filling",
     "NewNote",
+    "Ranking",
     "Request",
     "SamplingSettings",
     "Session",
     "SessionNode",
     "Stream",
+    "best_continuations",
     "continue_score",
     "fill_score",
+    "rank_continuations",
     "stream",
 ]
 
