@@ -1,0 +1,174 @@
+"""Turn the last run of the general model into the shipped `general`, and write its card.
+
+    python -m benchmarks.ship_general runs/general --earlier runs/general-1
+        --evaluation evaluation/report.json --holes holes.json
+
+Writes general.safetensors (bfloat16), general.json and general.md into rwkv_music/models. The
+evaluation is that of `rwkv-music evaluate`, on the held-out pieces of the stores, with `pop` beside
+it; the figures of holes are those of `benchmarks.holes`.
+"""
+
+import argparse
+import json
+import platform
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.model_card import reflowed, sets_table
+from benchmarks.ship_model import MODELS, threads_in_words
+from rwkv_music.model import load_model, save_checkpoint
+from rwkv_music.training.run.directory import RunDirectory
+
+NAME = "general"
+_FIGURES_OF_SETS = ("name", "weight", "content_sha256", "title", "licence", "attribution", "url")
+
+
+def main() -> None:
+    """Ship the best checkpoint of a run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="runs before this one")
+    parser.add_argument("--evaluation", type=Path, required=True)
+    parser.add_argument("--holes", type=Path, required=True)
+    given = parser.parse_args()
+    runs = [RunDirectory(path) for path in (*given.earlier, given.run)]
+    facts = ship(runs, load_json(given.evaluation), load_json(given.holes))
+    text = json.dumps(facts, indent=1) + "\n"
+    (MODELS / f"{NAME}.json").write_text(text, encoding="utf-8")
+    (MODELS / f"{NAME}.md").write_text(card(facts) + "\n", encoding="utf-8")
+    print(card(facts))
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a report."""
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def ship(
+    runs: list[RunDirectory], evaluation: dict[str, Any], holes: dict[str, Any]
+) -> dict[str, Any]:
+    """Store the best checkpoint of the last run, and return all that the card says."""
+    last = runs[-1]
+    config = last.config()
+    best = load_model(last.path)
+    commands = [without_folders(run.config()["command"]) for run in runs]
+    facts = {"command": commands[-1], "step": best.metadata["step"], "card": f"{NAME}.md"}
+    path = MODELS / f"{NAME}.safetensors"
+    save_checkpoint(replace(best, metadata=facts), path, dtype=torch.bfloat16)
+    sets = [
+        {key: value for key, value in member.items() if key in _FIGURES_OF_SETS or "_" in key}
+        for member in config["corpus"]["sets"]
+    ]
+    return {
+        **facts,
+        "name": NAME,
+        "commands": commands,
+        "steps": [run.metrics()[-1]["step"] for run in runs],
+        "training_seconds": [round(run.metrics()[-1]["elapsed_seconds"]) for run in runs],
+        "weights_bytes": path.stat().st_size,
+        "parameters": config["parameters"],
+        "model": config["model"],
+        "versions": config["versions"],
+        "machine": f"{platform.machine()}, {threads_in_words(config['threads'])}",
+        "sets": sets,
+        "valid_pieces": config["corpus"]["valid_pieces"],
+        "evaluation": {
+            name: {"pieces": figures["pieces"], "likelihood": figures["likelihood"]}
+            for name, figures in evaluation["sets"].items()
+        },
+        "holes": holes,
+    }
+
+
+def without_folders(command: str) -> str:
+    """Return a command with the names of its folders instead of their paths.
+
+    Example:
+        >>> without_folders("rwkv-music train --corpus /a/stores/pop909=2 --out /b/run")
+        'rwkv-music train --corpus stores/pop909=2 --out runs/run'
+    """
+    command = re.sub(r"/\S*/stores/", "stores/", command)
+    return re.sub(r"(--(?:out|init)) /\S*/", r"\1 runs/", command)
+
+
+def card(facts: dict[str, Any]) -> str:
+    """Return the model card."""
+    minutes = sum(facts["training_seconds"]) / 60
+    commands = "\n".join(f"    {command}" for command in facts["commands"])
+    model = facts["model"]
+    parts = (
+        f"# {NAME}: a small RWKV-7 that continues and fills music of many kinds",
+        f"""{facts["parameters"] / 1e6:.2f} million parameters ({model["num_layers"]} layers of
+{model["dim"]} channels), stored as bfloat16 in {facts["weights_bytes"] / 1e6:.1f} MB. It continues
+songs, piano music, chamber music, drums and band music in any order of tracks, writes bars in the
+middle of a piece, and writes parts to other parts. Every figure here was measured on the weights;
+`{NAME}.json` contains all settings and versions.""",
+        "## How it was made",
+        commands,
+        f"""The first run began with the weights of `pop`. {sum(facts["steps"])} steps of 8 windows,
+{minutes:.0f} minutes on {facts["machine"]}, of a machine with much other load: far less than this
+data deserves. Half of the windows are holes, half of which state controls; keys, tempos,
+velocities, and the layout of the parts are varied at random.""",
+        "## Data",
+        """Only music in the public domain, or under CC0, CC BY, MIT or BSD terms. The stores were
+made by `tools/prepare_public_mixture.py`; the same music is in the same split, also in another key
+or arrangement.""",
+        sets_table(facts["sets"]),
+        """Some songs of POP909 that are held out here were among the training songs of `pop`, with
+whose weights the first run began; `pop.json` lists the others.""",
+        "## Likelihood of held-out completions",
+        """Nats per note of eight bars after four, of pieces that are held out, by
+`rwkv-music evaluate` (docs/evaluation.md says what the layouts are).""",
+        likelihood_table(facts["evaluation"]),
+        "## Holes",
+        """Bars in the middle of held-out windows, with four bars in front and four behind, by
+`benchmarks/holes.py`. Beside the model: what it writes when it only continues, a copy of the bars
+before, and what stands in the hole of another piece. Nats per note behind are those of the bars
+behind the hole, given what was written in it.""",
+        holes_table(facts["holes"]),
+        "## Limits",
+        """The model was trained for a short time. It knows how parts and bars are laid out, and it
+keeps key and metre, but not the form of a piece. Do not expect a long continuation to go
+anywhere.""",
+    )
+    return reflowed("\n\n".join(parts))
+
+
+def likelihood_table(evaluation: dict[str, Any]) -> str:
+    """Return nats a note by set, layout and model as a table."""
+    layouts = [row for figures in evaluation.values() for row in figures["likelihood"].values()]
+    models = sorted({model for row in layouts for model in row["models"]})
+    rows = [f"| set | layout | {' | '.join(models)} |", f"|-|-|{'-:|' * len(models)}"]
+    for name, figures in evaluation.items():
+        for layout, row in figures["likelihood"].items():
+            measured = row["models"]
+            cells = [f"{measured[model]['nats_per_note']:.2f}" for model in models]
+            rows.append(f"| {name} | {layout} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def holes_table(holes: dict[str, Any]) -> str:
+    """Return the figures of holes as a table."""
+    rows = [
+        "| set | bars | parts | method | onset F1 | chroma | density error | nats behind |",
+        "|-|-:|-|-|-:|-:|-:|-:|",
+    ]
+    for row in holes["rows"]:
+        head = f"| {row['set']} | {row['bars']} | {row['parts']}"
+        for method, figures in row["figures"].items():
+            if method == "truth":
+                cells = ["", "", "", f"{figures['nats_per_note_behind']:.2f}"]
+            else:
+                names = ("onset_f1", "chroma_similarity", "density_error", "nats_per_note_behind")
+                cells = [f"{figures[name]:.2f}" for name in names]
+            rows.append(f"{head} | {method} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    main()
