@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rwkv_music.cli.flags import flag_of, with_flags
 from rwkv_music.errors import InputError
 from rwkv_music.settings import Setting, declared_settings
+from rwkv_music.shipped_models import DEFAULT_MODEL
 from rwkv_music.tokenizer.tokenizer_settings import TokenizerSettings
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     """Add `--model`, which `load_model` takes."""
     parser.add_argument(
         "--model",
-        default="bach",
+        default=DEFAULT_MODEL,
         metavar="NAME|PATH",
         help="a shipped model, a run directory or a checkpoint (default: %(default)s)",
     )

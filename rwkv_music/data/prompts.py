@@ -1,4 +1,4 @@
-"""Built-in prompts: held-out chorales for the model `bach`, the project's own for `pop`."""
+"""Built-in prompts: held-out chorales for the model `bach`, the project's own for others."""
 
 import json
 from importlib import resources
@@ -6,23 +6,24 @@ from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
 from rwkv_music.data.corpora import chorales
+from rwkv_music.shipped_models import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import symusic
 
-_CHORALE_MODEL, _SONG_MODEL = "bach", "pop"
+_CHORALE_MODEL = "bach"
 
 
-def prompt_names(model: str = _CHORALE_MODEL) -> list[str]:
+def prompt_names(model: str = DEFAULT_MODEL) -> list[str]:
     """Return the names of the built-in prompts, those that suit a model first.
 
     Args:
-        model: Name or path of the model. For "pop", the first ones are the project's own prompts,
-            four bars of piano music each; for any other model, the chorales that "bach" was not
-            trained on, by catalogue number.
+        model: Name or path of the model. For "bach", the first ones are the chorales that it was
+            not trained on, by catalogue number; for any other model, the project's own prompts,
+            four bars of piano music each.
     """
     songs, held_out = list(_songs()), _held_out_chorales()
-    return [*songs, *held_out] if model == _SONG_MODEL else [*held_out, *songs]
+    return [*held_out, *songs] if model == _CHORALE_MODEL else [*songs, *held_out]
 
 
 def load_prompt(name: str) -> "symusic.Score":

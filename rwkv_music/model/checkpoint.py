@@ -30,6 +30,7 @@ from rwkv_music.model.tensor_files import (
     require_model_file,
 )
 from rwkv_music.old_names import TOKENIZER_SETTINGS, renamed
+from rwkv_music.shipped_models import DEFAULT_MODEL
 
 __all__ = ["load_checkpoint", "load_model", "load_pth", "save_checkpoint", "save_pth"]
 
@@ -115,14 +116,14 @@ def load_checkpoint(
 
 
 def load_model(
-    source: str | Path, *, tokenizer_settings: Mapping[str, int] | None = None
+    source: str | Path = DEFAULT_MODEL, *, tokenizer_settings: Mapping[str, int] | None = None
 ) -> MusicModel:
     """Load a model by name or path.
 
     Args:
-        source: The name of a shipped model ("bach"), a run directory (for its best checkpoint), a
-            checkpoint file, or an official .pth of RWKV-7. The content decides how a file is read,
-            not the ending of its name.
+        source: The name of a shipped model ("general", "bach", "pop"), a run directory (for its
+            best checkpoint), a checkpoint file, or an official .pth of RWKV-7. The content decides
+            how a file is read, not the ending of its name.
         tokenizer_settings: The settings the model must have been trained with; any when None. An
             official .pth does not contain them: the model gets these.
 

@@ -9,9 +9,9 @@ SONGS = ["ballad", "lantern", "lullaby", "night drive", "skipping"]
 
 
 def test_prompts_that_suit_the_model_come_first() -> None:
-    assert prompt_names("pop")[:5] == SONGS
-    assert prompt_names()[-5:] == SONGS
-    assert prompt_names()[0].startswith("bwv")
+    assert prompt_names()[:5] == SONGS
+    assert prompt_names("bach")[-5:] == SONGS
+    assert prompt_names("bach")[0].startswith("bwv")
     assert sorted(prompt_names("pop")) == sorted(prompt_names("runs/mine"))
 
 

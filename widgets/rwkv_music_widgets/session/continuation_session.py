@@ -19,6 +19,7 @@ from rwkv_music.generation import Request, Session, SessionNode, stream
 from rwkv_music.generation.session import unused_path
 from rwkv_music.model import MusicModel, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
+from rwkv_music.shipped_models import DEFAULT_MODEL
 from rwkv_music_widgets.closing import close_tree, is_open
 from rwkv_music_widgets.export.score_files import save_as
 from rwkv_music_widgets.key_guard import guard_keys
@@ -57,7 +58,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def __init__(
         self,
-        model: MusicModel | str | Path = "bach",
+        model: MusicModel | str | Path = DEFAULT_MODEL,
         prompt: Any = None,
         *,
         prompt_bars: int = 4,
