@@ -4,7 +4,7 @@ Everything outside of these bars and parts comes back unchanged.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,9 @@ from rwkv_music.tokenizer.holes import split_hole
 
 if TYPE_CHECKING:
     import symusic
+
+_MORE_ROUNDS = 3
+"""So often silent versions are replaced."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ def fill_score(
             are left out.
 
     Returns:
-        The versions, in order of their seeds.
+        The versions, in order of their seeds. One without a single note is replaced by the next
+        seed's, a few times at most.
 
     Raises:
         InputError: If a number is out of range, the bars or parts are not in the score, nothing is
@@ -122,6 +126,26 @@ def fill_score(
     prompt = HolePrompt.of(
         to_score(score), model.tokenizer, bars=bars, parts=parts, controls=controls
     )
+    pieces = _versions(model, prompt, request, style, should_stop)
+    silent = [piece for piece in pieces if not piece.new.note_num()]
+    for _ in range(_MORE_ROUNDS):
+        if not silent or (should_stop is not None and should_stop()):
+            break
+        request = replace(request, candidates=len(silent), seed=request.seeds[-1] + 1)
+        more = _versions(model, prompt, request, style, should_stop)
+        pieces = [piece for piece in pieces if piece.new.note_num()] + more
+        silent = [piece for piece in more if not piece.new.note_num()]
+    return pieces
+
+
+def _versions(
+    model: MusicModel,
+    prompt: HolePrompt,
+    request: Request,
+    style: Style | None,
+    should_stop: Callable[[], bool] | None,
+) -> list[Filling]:
+    """Return one version for each seed of a request, without those that are not complete."""
     batch = begin_filling(model, prompt, request, style=style)
     for _ in batch.steps():
         if should_stop is not None and should_stop():

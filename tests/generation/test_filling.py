@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation import fill_score
+from rwkv_music.generation import Filling, fill_score, filling
 from rwkv_music.generation.hole_prompt import HolePrompt
 from rwkv_music.generation.hole_score import filled_score
 from rwkv_music.score import bar_starts
@@ -193,3 +193,21 @@ def test_two_tracks_of_one_name_are_told_apart_by_index() -> None:
         InputError, match="2 tracks are called 'lead': choose by index, one of 0, 1"
     ):
         fill_score(MODEL, score, bars=(1, 2), parts=["lead"])
+
+
+def test_silent_versions_are_replaced_by_those_of_the_next_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample = filling._versions
+
+    def silent_at_first(*arguments: object) -> list[Filling]:
+        pieces: list[Filling] = sample(*arguments)  # type: ignore[arg-type]
+        for piece in pieces:
+            if piece.seed < 7:
+                for track in piece.new.tracks:
+                    track.notes.clear()
+        return pieces
+
+    monkeypatch.setattr(filling, "_versions", silent_at_first)
+    pieces = fill_score(MODEL, band(), bars=(2, 2), parts=[1], candidates=2, seed=6)
+    assert [piece.seed for piece in pieces] == [7, 8]

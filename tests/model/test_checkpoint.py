@@ -182,7 +182,8 @@ def test_a_header_without_what_a_model_needs_is_refused(
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(
-        CheckpointError, match=r"no model 'bahc': give the name of a shipped model \(bach, general, pop\)"
+        CheckpointError,
+        match=r"no model 'bahc': give the name of a shipped model \(bach, general, pop\)",
     ):
         load_model("bahc")
     with pytest.raises(CheckpointError, match=r"is not a file: give the .safetensors"):
