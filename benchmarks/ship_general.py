@@ -81,7 +81,7 @@ def ship(
             name: {"pieces": figures["pieces"], "likelihood": figures["likelihood"]}
             for name, figures in evaluation["sets"].items()
         },
-        "holes": holes,
+        "holes": {"rows": holes["rows"]},
     }
 
 
