@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from rwkv_music.model.initialization import without_weights
 from rwkv_music.model.rwkv7 import RWKV7, Block
 from rwkv_music.ops.decoding import (
     NativeLayer,
@@ -26,8 +27,12 @@ _LOW_RANK = ("w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2")
 
 
 def rounded_model(model: RWKV7, precision: str) -> RWKV7:
-    """Return a float32 copy of a model whose matrices are rounded as for native decoding."""
-    copy = RWKV7(model.config).to(model.emb.weight.device)
+    """Return a float32 copy of a model whose matrices are rounded as for native decoding.
+
+    No random numbers are used: sampling in the middle of a training run must not change its
+    dropout.
+    """
+    copy = without_weights(model.config)
     weights = {name: value.detach().float().clone() for name, value in model.state_dict().items()}
     for name, stored_as in _matrices(model, precision):
         # Quantization has one scale per output: a row, but in low-rank matrices a column.
@@ -35,7 +40,7 @@ def rounded_model(model: RWKV7, precision: str) -> RWKV7:
             weights[name] = dequantized(weights[name].mT, stored_as).mT.contiguous()
         else:
             weights[name] = dequantized(weights[name], stored_as)
-    copy.load_state_dict(weights)
+    copy.load_state_dict(weights, assign=True)
     return copy.eval().requires_grad_(requires_grad=False)
 
 

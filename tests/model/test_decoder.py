@@ -290,3 +290,11 @@ def test_a_state_of_another_model_is_refused_before_it_is_read() -> None:
     transposed = DecoderState(state.shifts, state.wkv.mT)
     with pytest.raises(InputError, match="the state's wkv must be contiguous and float32"):
         decoder.step(IDS[:1, 0], transposed)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_making_a_decoder_uses_no_random_numbers(precision: str) -> None:
+    model = RWKV7(ModelConfig(vocab_size=64, num_layers=1, dim=64))
+    before = torch.get_rng_state()
+    Decoder(model, precision)
+    assert torch.equal(torch.get_rng_state(), before)
