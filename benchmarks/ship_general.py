@@ -134,7 +134,7 @@ behind the hole, given what was written in it.""",
         "## Limits",
         """The model was trained for a short time. It knows how parts and bars are laid out, and it
 keeps key and metre, but not the form of a piece. Do not expect a long continuation to go
-anywhere.""",
+anywhere. It hardly follows controls yet (docs/experiments.md).""",
     )
     return reflowed("\n\n".join(parts))
 
