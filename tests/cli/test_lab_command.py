@@ -103,7 +103,8 @@ def listening_elsewhere(pid: int, port: int) -> set[str]:
     addresses = set()
     server = psutil.Process(pid)
     for process in [server, *server.children(recursive=True)]:
-        with contextlib.suppress(psutil.AccessDenied):  # of another user, seen from this one
+        # Some are of another user, and some have ended since they were listed.
+        with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess):
             addresses |= {
                 connection.laddr.ip
                 for connection in process.net_connections("tcp")
