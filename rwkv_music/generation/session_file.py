@@ -8,9 +8,10 @@ the same files.
 
 import json
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError, write_errors
@@ -96,16 +97,31 @@ def _archive(members: dict[str, bytes]) -> bytes:
     return content.getvalue()
 
 
+_DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError)
+"""Errors with which reading a damaged archive fails. OSError: a member that begins before the
+file. RuntimeError: encryption; its subclass NotImplementedError: a compression or version that
+zipfile does not know."""
+
+
 def _read_archive(path: Path) -> dict[str, bytes]:
     if not path.exists():
         raise InputError(f"{path} holds no session (no such file): check the path")
+    # Opened first: a file that may not be read is another problem than a damaged one.
+    with path.open("rb") as stream:
+        return _members(stream, path)
+
+
+def _members(stream: BinaryIO, path: Path) -> dict[str, bytes]:
+    """Return the members of an archive; `path` is for messages."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            large = [each.filename for each in archive.infolist() if each.file_size > _MAX_BYTES]
+        with zipfile.ZipFile(stream) as archive:
+            large = [
+                member.filename for member in archive.infolist() if member.file_size > _MAX_BYTES
+            ]
             if large:
                 raise InputError(f"{path} is damaged: {large[0]} is larger than {_MAX_BYTES} bytes")
             return {name: archive.read(name) for name in archive.namelist()}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except _DAMAGE as error:
         raise InputError(f"{path} holds no session (not a complete zip file): {error}") from error
 
 

@@ -16,6 +16,7 @@ from rwkv_music.generation.prefix_cache import PrefixCache
 from rwkv_music.generation.prompt import Prompt
 from rwkv_music.generation.session import unused_path
 from rwkv_music.score import load_score, splice, take_bars
+from tests.damaged_zip import of_later_version, with_unknown_compression
 from tests.generation.test_continuation import MODEL, TOKENIZER
 from tests.music import BAR, tune
 from tests.tokens import notes_of
@@ -113,6 +114,31 @@ def test_a_session_is_one_zip_file_of_json_and_midi(tmp_path: Path) -> None:
     back = Session.load(path)
     assert [node.settings for node in back.nodes] == [node.settings for node in session.nodes]
     assert notes_of(back.nodes[2].score) == notes_of(session.nodes[2].score)
+
+
+@pytest.mark.parametrize("change", [with_unknown_compression, of_later_version])
+def test_a_session_that_zipfile_does_not_implement_is_refused(
+    change: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = Session(None, tune(bars=2)).save(tmp_path / "song.rwkvmusic")
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match="not a complete zip file"):
+        Session.load(path)
+
+
+def test_a_session_with_a_changed_byte_loads_or_is_refused(tmp_path: Path) -> None:
+    path = Session(None, tune(bars=2)).save(tmp_path / "song.rwkvmusic")
+    content = path.read_bytes()
+    refused = 0
+    for position in range(0, len(content), 3):
+        changed = bytearray(content)
+        changed[position] ^= 0x5A
+        path.write_bytes(changed)
+        try:
+            Session.load(path)
+        except InputError:
+            refused += 1
+    assert refused > len(content) / 6
 
 
 @pytest.mark.parametrize(
