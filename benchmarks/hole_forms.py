@@ -4,10 +4,12 @@
 
 - `by bar`: what is given in a bar stands in front of what is to be written in it (the form in use);
 - `given first`: what is given in the whole hole stands in front of its first bar;
+- `given twice`: as `given first`, and again bar by bar;
 - `last bar again`: as `by bar`, with the last bar of the prefix repeated in front of the hole.
 
 Every form sees the same holes in the same order: one part to write, the others given, in windows of
-12 bars.
+12 bars. With `--model` training begins with the weights of a model, and else with new ones of a
+small size.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from rwkv_music.data import Store, Windows
 from rwkv_music.data.loading.completion_windows import Example
 from rwkv_music.data.loading.packing import pack
 from rwkv_music.evaluation.likelihood import model_nats
-from rwkv_music.model import RWKV7, ModelConfig, MusicModel, initialize
+from rwkv_music.model import RWKV7, ModelConfig, MusicModel, initialize, load_model
 from rwkv_music.ops.cross_entropy import completion_objective
 from rwkv_music.tokenizer import BarIndex, Tokenizer, TokenType
 from rwkv_music.tokenizer.holes import Hole, cut_hole
@@ -41,15 +43,25 @@ def by_bar(_hole: Hole, runs: HoleRuns, tokenizer: Tokenizer) -> Example:
 
 def given_first(_hole: Hole, runs: HoleRuns, tokenizer: Tokenizer) -> Example:
     """All that is given in front of FILL, and then the bars with what is to be written."""
+    bar = np.array([tokenizer.vocabulary.BAR], dtype=np.uint16)
+    bars = ((bar, written) for written in runs.written)
+    return _example([(_opening_with_given(runs, tokenizer), False)], bars, tokenizer)
+
+
+def given_twice(_hole: Hole, runs: HoleRuns, tokenizer: Tokenizer) -> Example:
+    """All that is given in front of FILL, and again bar by bar."""
+    bars = zip(runs.given, runs.written, strict=True)
+    return _example([(_opening_with_given(runs, tokenizer), False)], bars, tokenizer)
+
+
+def _opening_with_given(runs: HoleRuns, tokenizer: Tokenizer) -> np.ndarray:
+    """Return the opening of a hole with all that is given in front of FILL."""
     vocabulary = tokenizer.vocabulary
     fill = int(np.flatnonzero(vocabulary.types_of(runs.opening) == TokenType.FILL)[-1])
     given = [run[run != vocabulary.WRITE] for run in runs.given]
     mark = np.array([vocabulary.GIVEN], dtype=np.uint16)
     events = np.concatenate([run[run != vocabulary.GIVEN] for run in given])
-    opening = [runs.opening[:fill], mark, events, runs.opening[fill:]]
-    bar = np.array([vocabulary.BAR], dtype=np.uint16)
-    bars = [(bar, written) for written in runs.written]
-    return _example([(np.concatenate(opening), False)], iter(bars), tokenizer)
+    return np.concatenate([runs.opening[:fill], mark, events, runs.opening[fill:]])
 
 
 def last_bar_again(hole: Hole, runs: HoleRuns, tokenizer: Tokenizer) -> Example:
@@ -63,7 +75,8 @@ def last_bar_again(hole: Hole, runs: HoleRuns, tokenizer: Tokenizer) -> Example:
 
 
 FORMS: dict[str, Form] = {
-    "by bar": by_bar, "given first": given_first, "last bar again": last_bar_again,
+    "by bar": by_bar, "given first": given_first, "given twice": given_twice,
+    "last bar again": last_bar_again,
 }  # fmt: skip
 
 
@@ -102,14 +115,22 @@ def examples(windows: Windows, form: Form, seed: int) -> Iterator[Example]:
         yield form(hole, hole_runs(hole, windows.tokenizer.vocabulary), windows.tokenizer)
 
 
-def train(windows: Windows, form: Form, *, steps: int, seed: int) -> MusicModel:
-    """Train a small model on holes in one form."""
+def new_network(vocab_size: int, seed: int) -> RWKV7:
+    """Return a small network with new weights."""
+    network = RWKV7(ModelConfig(vocab_size=vocab_size, num_layers=3, dim=128))
+    initialize(network, seed=seed)
+    return network
+
+
+def train(
+    network: RWKV7, windows: Windows, form: Form, *, steps: int, rate: float, seed: int
+) -> MusicModel:
+    """Train a network on holes in one form."""
     torch.manual_seed(seed)
     tokenizer = windows.tokenizer
-    network = RWKV7(ModelConfig(vocab_size=tokenizer.vocab_size, num_layers=3, dim=128))
-    initialize(network, seed=seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    network.train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     stream = examples(windows, form, seed)
     for _ in range(steps):
         batch = pack([next(stream) for _ in range(BATCH)])
@@ -140,7 +161,10 @@ def main() -> None:
     """Train each form with each seed, and write what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", type=Path)
+    parser.add_argument("--model", help="begin with its weights")
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--holes", type=int, default=300, help="held-out holes")
     parser.add_argument("--json", type=Path)
@@ -151,12 +175,26 @@ def main() -> None:
     held_out = Windows(store.valid, store.tokenizer, **bars)
     rows: list[dict[str, Any]] = []
     for seed in given.seeds:
-        for name, form in FORMS.items():
-            model = train(train_windows, form, steps=given.steps, seed=seed)
-            nats = nats_per_note(model, held_out, form, given.holes)
+        for name in given.forms:
+            network = load_model(given.model).network if given.model else None
+            model = train(
+                network or new_network(store.tokenizer.vocab_size, seed),
+                train_windows,
+                FORMS[name],
+                steps=given.steps,
+                rate=given.rate,
+                seed=seed,
+            )
+            nats = nats_per_note(model, held_out, FORMS[name], given.holes)
             rows.append({"form": name, "seed": seed, "nats_per_note": rounded(nats, 4)})
             print(rows[-1], flush=True)
-    settings = {"store": given.store.name, "steps": given.steps, "holes": given.holes}
+    settings = {
+        "store": given.store.name,
+        "model": given.model,
+        "steps": given.steps,
+        "rate": given.rate,
+        "holes": given.holes,
+    }
     report = {"machine": machine("rwkv-music"), "settings": settings, "rows": rows}
     write_report(report, given.json)
 
