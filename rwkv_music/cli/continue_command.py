@@ -24,7 +24,7 @@ from rwkv_music.cli.options import (
 from rwkv_music.cli.request_options import add_constraint_options, given_constraints
 from rwkv_music.cli.terminal import print_message
 from rwkv_music.errors import InputError
-from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+from rwkv_music.generation.request.generation_settings import ContinuationSettings, SamplingSettings
 from rwkv_music.settings import declared_settings
 
 if TYPE_CHECKING:

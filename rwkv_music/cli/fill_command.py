@@ -20,7 +20,7 @@ from rwkv_music.cli.request_options import (
     given_constraints,
     given_controls,
 )
-from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+from rwkv_music.generation.request.generation_settings import ContinuationSettings, SamplingSettings
 from rwkv_music.settings import declared_settings
 
 _BARS = re.compile(r"(\d+)(?:-(\d+))?")

@@ -8,29 +8,32 @@ from typing import TYPE_CHECKING
 from rwkv_music.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from rwkv_music.generation.constraints import Constraints
+    from rwkv_music.generation.constraints.constraints import Constraints
     from rwkv_music.generation.continuation import Continuation, continue_score
-    from rwkv_music.generation.controls import Controls
     from rwkv_music.generation.filling import Filling, fill_score
-    from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
     from rwkv_music.generation.ranking import Ranking, best_continuations, rank_continuations
-    from rwkv_music.generation.request import Request
-    from rwkv_music.generation.session import Session, SessionNode
+    from rwkv_music.generation.request.controls import Controls
+    from rwkv_music.generation.request.generation_settings import (
+        ContinuationSettings,
+        SamplingSettings,
+    )
+    from rwkv_music.generation.request.request import Request
+    from rwkv_music.generation.session.session import Session, SessionNode
     from rwkv_music.generation.streaming import BarEnd, NewNote, Stream, stream
 
 _MODULES = {
     "BarEnd": "streaming",
-    "Constraints": "constraints",
+    "Constraints": "constraints.constraints",
     "Continuation": "continuation",
-    "ContinuationSettings": "generation_settings",
-    "Controls": "controls",
+    "ContinuationSettings": "request.generation_settings",
+    "Controls": "request.controls",
     "Filling": "filling",
     "NewNote": "streaming",
     "Ranking": "ranking",
-    "Request": "request",
-    "SamplingSettings": "generation_settings",
-    "Session": "session",
-    "SessionNode": "session",
+    "Request": "request.request",
+    "SamplingSettings": "request.generation_settings",
+    "Session": "session.session",
+    "SessionNode": "session.session",
     "Stream": "streaming",
     "best_continuations": "ranking",
     "continue_score": "continuation",

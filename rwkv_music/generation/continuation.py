@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt16
 
-from rwkv_music.generation.constraints import Constraints
-from rwkv_music.generation.engine import (
+from rwkv_music.generation.constraints.constraints import Constraints
+from rwkv_music.generation.prompts.prompt import Prompt
+from rwkv_music.generation.request.request import Request
+from rwkv_music.generation.sampling.engine import (
     BarsBehind,
     Candidate,
     CandidateBatch,
@@ -19,10 +21,8 @@ from rwkv_music.generation.engine import (
     as_array,
     prefill,
 )
-from rwkv_music.generation.prefix_cache import PrefixCache
-from rwkv_music.generation.prompt import Prompt
-from rwkv_music.generation.request import Request
-from rwkv_music.generation.sampling import RandomStream
+from rwkv_music.generation.sampling.prefix_cache import PrefixCache
+from rwkv_music.generation.sampling.sampler import RandomStream
 from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer import Vocabulary
 

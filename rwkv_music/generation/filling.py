@@ -11,9 +11,12 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.constraints import Constraints
-from rwkv_music.generation.controls import Controls
-from rwkv_music.generation.engine import (
+from rwkv_music.generation.constraints.constraints import Constraints
+from rwkv_music.generation.prompts.hole_prompt import HolePrompt
+from rwkv_music.generation.prompts.hole_score import filled_score
+from rwkv_music.generation.request.controls import Controls
+from rwkv_music.generation.request.request import Request
+from rwkv_music.generation.sampling.engine import (
     Candidate,
     CandidateBatch,
     EndOfHole,
@@ -21,10 +24,7 @@ from rwkv_music.generation.engine import (
     as_array,
     prefill,
 )
-from rwkv_music.generation.hole_prompt import HolePrompt
-from rwkv_music.generation.hole_score import filled_score
-from rwkv_music.generation.request import Request
-from rwkv_music.generation.sampling import RandomStream
+from rwkv_music.generation.sampling.sampler import RandomStream
 from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer.holes import split_hole
 

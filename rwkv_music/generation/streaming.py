@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from rwkv_music.generation.continuation import Continuation, as_continuation, begin
-from rwkv_music.generation.prefix_cache import PrefixCache
-from rwkv_music.generation.prompt import Prompt
-from rwkv_music.generation.request import Request
+from rwkv_music.generation.prompts.prompt import Prompt
+from rwkv_music.generation.request.request import Request
+from rwkv_music.generation.sampling.prefix_cache import PrefixCache
 from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer import TokenType
 

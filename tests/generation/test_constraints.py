@@ -10,7 +10,7 @@ import symusic
 from rwkv_music import Constraints, continue_score
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Continuation
-from rwkv_music.generation.harmony import chord_of, pitch_number, scale_of
+from rwkv_music.generation.constraints.harmony import chord_of, pitch_number, scale_of
 from tests.generation.test_continuation import MODEL, in_signature
 from tests.music import BAR, TICKS, tune
 

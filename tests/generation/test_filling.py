@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Filling, fill_score, filling
-from rwkv_music.generation.hole_prompt import HolePrompt
-from rwkv_music.generation.hole_score import filled_score
+from rwkv_music.generation.prompts.hole_prompt import HolePrompt
+from rwkv_music.generation.prompts.hole_score import filled_score
 from rwkv_music.score import bar_starts
 from rwkv_music.tokenizer import Tokenizer
 from rwkv_music.tokenizer.holes import split_hole

@@ -10,7 +10,12 @@ import torch
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation import SamplingSettings
-from rwkv_music.generation.sampling import Choices, RandomStream, TokenSampler, sample_in_numpy
+from rwkv_music.generation.sampling.sampler import (
+    Choices,
+    RandomStream,
+    TokenSampler,
+    sample_in_numpy,
+)
 
 # Probabilities 1/2, 1/4, 1/8, 1/8.
 LOGITS = np.log(np.array([[8, 4, 2, 2]], dtype=np.float32))

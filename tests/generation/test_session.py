@@ -12,9 +12,9 @@ import torch
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Continuation, Request, Session, continue_score
-from rwkv_music.generation.prefix_cache import PrefixCache
-from rwkv_music.generation.prompt import Prompt
-from rwkv_music.generation.session import unused_path
+from rwkv_music.generation.prompts.prompt import Prompt
+from rwkv_music.generation.sampling.prefix_cache import PrefixCache
+from rwkv_music.generation.session.session import unused_path
 from rwkv_music.score import load_score, splice, take_bars
 from tests.damaged_zip import of_later_version, with_unknown_compression
 from tests.generation.test_continuation import MODEL, TOKENIZER

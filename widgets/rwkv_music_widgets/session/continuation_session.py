@@ -16,7 +16,7 @@ import symusic
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Request, Session, SessionNode, stream
-from rwkv_music.generation.session import unused_path
+from rwkv_music.generation.session.session import unused_path
 from rwkv_music.model import MusicModel, Style, load_model, load_style
 from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
 from rwkv_music.shipped_models import DEFAULT_MODEL

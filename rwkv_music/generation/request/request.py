@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from rwkv_music.generation.constraints import Constraints
-from rwkv_music.generation.generation_settings import ContinuationSettings, SamplingSettings
+from rwkv_music.generation.constraints.constraints import Constraints
+from rwkv_music.generation.request.generation_settings import ContinuationSettings, SamplingSettings
 
 
 @dataclass(frozen=True, kw_only=True)

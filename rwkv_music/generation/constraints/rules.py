@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from rwkv_music.generation.constraints import Constraints, PitchLimits
+from rwkv_music.generation.constraints.constraints import Constraints, PitchLimits
 from rwkv_music.tokenizer import Grammar, TokenType
 from rwkv_music.tokenizer.vocabulary import Vocabulary
 

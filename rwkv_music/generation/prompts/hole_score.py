@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import UInt16
 
-from rwkv_music.generation.hole_prompt import HolePrompt
-from rwkv_music.generation.part_choice import PartChoice
+from rwkv_music.generation.prompts.hole_prompt import HolePrompt
+from rwkv_music.generation.request.part_choice import PartChoice
 from rwkv_music.score.instruments import PEDAL_DOWN_VALUE, SUSTAIN_PEDAL
 from rwkv_music.tokenizer.decode import columns_of
 from rwkv_music.tokenizer.reader import read_whole

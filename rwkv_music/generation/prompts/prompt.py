@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt16
 
-from rwkv_music.generation.constraints import Constraints, pitch_limits
-from rwkv_music.generation.rules import ConstraintRule, has_cut_bars, sounding_offsets
+from rwkv_music.generation.constraints.constraints import Constraints, pitch_limits
+from rwkv_music.generation.constraints.rules import ConstraintRule, has_cut_bars, sounding_offsets
 from rwkv_music.tokenizer import Grammar, Tokenizer
 
 if TYPE_CHECKING:

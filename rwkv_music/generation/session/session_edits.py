@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.constraints import part_index
+from rwkv_music.generation.constraints.constraints import part_index
 
 if TYPE_CHECKING:
     import symusic

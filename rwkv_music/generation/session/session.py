@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation.continuation import Continuation
-from rwkv_music.generation.prefix_cache import PrefixCache
-from rwkv_music.generation.request import Request
-from rwkv_music.generation.session_edits import bars_in_common, with_bars_from
-from rwkv_music.generation.session_file import read_session, write_session
+from rwkv_music.generation.request.request import Request
+from rwkv_music.generation.sampling.prefix_cache import PrefixCache
+from rwkv_music.generation.session.session_edits import bars_in_common, with_bars_from
+from rwkv_music.generation.session.session_file import read_session, write_session
 from rwkv_music.generation.streaming import Stream
 from rwkv_music.model import MusicModel, Style
 

@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int64, UInt32
 
-from rwkv_music.generation.generation_settings import SamplingSettings
+from rwkv_music.generation.request.generation_settings import SamplingSettings
 from rwkv_music.native import load_library
 
 _LOW_53_BITS = np.uint64((1 << 53) - 1)

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Int64, UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.constraints import Constraints, pitch_limits
-from rwkv_music.generation.controls import Controls
-from rwkv_music.generation.part_choice import PartChoice, choose_parts
-from rwkv_music.generation.rules import ConstraintRule
+from rwkv_music.generation.constraints.constraints import Constraints, pitch_limits
+from rwkv_music.generation.constraints.rules import ConstraintRule
+from rwkv_music.generation.request.controls import Controls
+from rwkv_music.generation.request.part_choice import PartChoice, choose_parts
 from rwkv_music.tokenizer import BarIndex, Tokenizer
 from rwkv_music.tokenizer.encode import events_of
 from rwkv_music.tokenizer.events import EventType

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.harmony import (
+from rwkv_music.generation.constraints.harmony import (
     PitchMask,
     chord_of,
     pitch_number,

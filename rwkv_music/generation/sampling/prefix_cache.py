@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Integer
 
-from rwkv_music.generation.engine import Candidate, PrefixState, as_array, read_tokens
+from rwkv_music.generation.sampling.engine import Candidate, PrefixState, as_array, read_tokens
 from rwkv_music.model import Decoder, DecoderState, ModelState
 from rwkv_music.tokenizer import Grammar
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.harmony import scale_of
+from rwkv_music.generation.constraints.harmony import scale_of
 from rwkv_music.tokenizer.vocabulary import CONTROL_LEVELS, PART_CONTROLS, TokenType
 
 SIMILARITIES = ("contrast", "vary", "repeat")

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Float32, Integer
 from torch import Tensor
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.generation_settings import SamplingSettings
-from rwkv_music.generation.sampling import (
+from rwkv_music.generation.request.generation_settings import SamplingSettings
+from rwkv_music.generation.sampling.sampler import (
     SAMPLED,
     Choices,
     RandomStream,

@@ -1,0 +1,1 @@
+"""Constraints: hard limits on new music, as masks over the grammar."""

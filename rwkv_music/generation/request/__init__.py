@@ -1,0 +1,1 @@
+"""What is asked for: bars, parts, controls and how to sample."""

@@ -1,0 +1,1 @@
+"""Reading prompts and sampling tokens, many candidates at once."""

@@ -1,0 +1,1 @@
+"""Sessions: trees of candidates, with undo, branches and one file."""
