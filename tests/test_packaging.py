@@ -2,12 +2,9 @@
 
 import ctypes
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -92,51 +89,6 @@ def checker() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@needs_compiler
-def test_a_wheel_computes_natively_on_a_machine_without_a_compiler(tmp_path: Path) -> None:
-    wheel = wheel_of_this_checkout(tmp_path)
-    assert sorted(natives_in(wheel)) == sorted([*build.host_target().names, build.STAMP])
-    python = fresh_environment(tmp_path / "environment")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
-    subprocess.run([*pip, "install", "--no-deps", "--no-index", str(wheel)], check=True)
-    shared = tmp_path / "environment" / "share" / "rwkv-music"
-    for folder in ("notebooks", "examples"):
-        committed = {path.name for path in (REPOSITORY / folder).glob("*.[im]*")}
-        assert {path.name for path in (shared / folder).glob("*.[im]*")} == committed
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
-    environment = {**os.environ, "PATH": str(nothing)}
-    for name in ("PYTHONPATH", "CXX", "RWKV_MUSIC_WKV", "RWKV_MUSIC_NATIVE"):
-        environment.pop(name, None)
-    command = [str(python), str(TOOLS / "probe_native.py")]
-    done = subprocess.run(
-        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    variant, path = done.stdout.strip().split("\t")
-    assert variant in build.host_target().variants
-    assert Path(path).is_relative_to(tmp_path / "environment")
-
-
-def wheel_of_this_checkout(folder: Path) -> Path:
-    """The wheel that an installation from this checkout would make."""
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder)]
-    subprocess.run([*command, str(REPOSITORY)], check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
-def fresh_environment(folder: Path) -> Path:
-    """The Python of a new environment that sees torch and the like, but not this checkout."""
-    venv.create(folder, symlinks=os.name != "nt")
-    variables = {"base": str(folder), "platbase": str(folder)}
-    scheme = "venv" if "venv" in sysconfig.get_scheme_names() else "posix_prefix"
-    site = Path(sysconfig.get_path("purelib", scheme, vars=variables))
-    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    program = "Scripts/python.exe" if os.name == "nt" else "bin/python"
-    return folder / program
 
 
 @pytest.mark.usefixtures("no_compiler")

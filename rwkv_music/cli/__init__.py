@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tolerate_narrow_encodings()
     parser = build_parser()
     typed = sys.argv[1:] if arguments is None else arguments
-    given = parser.parse_args(with_current_names(typed))
+    given = parser.parse_args(lab_command.with_folder(with_current_names(typed)))
     if given.version:
         print_result(_version_text(verbose=given.verbose))
         return 0

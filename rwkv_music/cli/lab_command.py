@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rwkv_music.errors import InputError, MissingExtraError, write_errors
 _FIRST_NOTEBOOK = "00_start_here.ipynb"
 _GUIDE = ("notebooks", "examples")
 _NEW_FOLDER = "rwkv-music"
+_HELP = ("-h", "--help")
 _AS_ROOT = ("--allow-root", "--ip=127.0.0.1")
 
 
@@ -45,11 +47,22 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
     )
 
 
+def with_folder(arguments: Sequence[str]) -> list[str]:
+    """Insert the default folder before the options for JupyterLab if no folder is given.
+
+    argparse cannot leave out a positional argument that options of another program follow.
+    """
+    command, *others = arguments or [""]
+    if command != "lab" or not others or not others[0].startswith("-") or others[0] in _HELP:
+        return list(arguments)
+    return [command, str(default_folder()), *others]
+
+
 def run(given: argparse.Namespace) -> int:
     """Start JupyterLab and wait for it to end."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise MissingExtraError("the notebook", "jupyterlab", "lab")
-    start = start_page(given.folder or default_folder())
+    start = start_page(default_folder() if given.folder is None else given.folder)
     flags = [*root_flags(), *given.flags]
     if is_root():
         print_message(

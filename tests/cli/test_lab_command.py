@@ -165,6 +165,29 @@ def test_allow_root_is_passed_to_root_only(
     assert ("running as root" in capsys.readouterr().err) == root
 
 
+def test_options_for_jupyterlab_need_no_folder_before_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], *, check: bool) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(lab_command, "is_root", lambda: False)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.chdir(tmp_path)
+    assert main(["lab", "--port", "9000"]) == 0
+    first = Path("rwkv-music", "notebooks", "00_start_here.ipynb")
+    assert commands[0][3:] == [str(first), "--port", "9000"]
+    assert first.exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["lab"], ["lab", "--help"], ["play", "--loud"]])
+def test_other_command_lines_stay_as_they_are(arguments: list[str]) -> None:
+    assert lab_command.with_folder(arguments) == arguments
+
+
 def test_notebooks_are_copied_to_a_new_folder_and_never_replaced(tmp_path: Path) -> None:
     folder = tmp_path / "my music"
     first = lab_command.start_page(folder)
