@@ -13,7 +13,13 @@ from rwkv_music.cli.candidate_output import (
     output_folder,
     write_candidates,
 )
-from rwkv_music.cli.options import add_command, add_model_option, add_settings, given_settings
+from rwkv_music.cli.options import (
+    add_command,
+    add_model_option,
+    add_settings,
+    add_unfold_option,
+    given_settings,
+)
 from rwkv_music.cli.request_options import (
     add_constraint_options,
     add_control_options,
@@ -54,6 +60,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         help="parts to write: names of tracks or instruments, or numbers of tracks, counted from "
         "0; an instrument that the piece does not have gets a new track (default: all parts)",
     )
+    add_unfold_option(parser)
     add_output_options(parser)
     add_model_option(parser)
     add_style_options(parser)
@@ -67,7 +74,7 @@ def run(given: argparse.Namespace) -> int:
     """Fill the piece; write the versions and a report."""
     from rwkv_music.score import load_score
 
-    score = load_score(given.piece)
+    score = load_score(given.piece, unfold_repeats=given.unfold_repeats)
     from rwkv_music.generation import fill_score
     from rwkv_music.model import load_model
 

@@ -155,15 +155,19 @@ class SoundPlayer:
             return self._offset_seconds + max(0, int(self._music.get_pos())) / 1000
 
 
-def play_file(path: str | Path) -> None:
-    """Play a MIDI file to its end; Ctrl-C stops it.
+def play_file(path: str | Path, *, unfold_repeats: bool = False) -> None:
+    """Play a music file to its end; Ctrl-C stops it.
+
+    Args:
+        path: The file.
+        unfold_repeats: As for `load_score`.
 
     Raises:
         InputError: If the file cannot be read, or playback is impossible.
     """
     from rwkv_music.score import load_score
 
-    score = load_score(path)
+    score = load_score(path, unfold_repeats=unfold_repeats)
     player = SoundPlayer("pygame")
     player.play(score)
     try:

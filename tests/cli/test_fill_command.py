@@ -72,3 +72,18 @@ def test_a_model_that_was_trained_without_holes_is_refused(
     arguments = ["fill", str(prompt), "--bars", "1", "--model", str(trained)]
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
     assert "trained to continue music only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flags", "num_bars"), [([], 2), (["--unfold-repeats"], 4)])
+def test_bars_are_counted_as_they_are_played_on_request(
+    flags: list[str],
+    num_bars: int,
+    filler: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    piece = tmp_path / "piece.abc"
+    piece.write_text("X:1\nM:4/4\nL:1/4\nK:C\n|:CDEF|GABc:|\n")
+    arguments = ["fill", str(piece), "--bars", "9", "--model", str(filler), *flags]
+    assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
+    assert f"not in this score of {num_bars} bars" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Repeats of notation files are played wherever music is read for training, on request."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -9,6 +10,7 @@ from rwkv_music.data import Store, examine_folder, load_corpus, prepare_store
 from rwkv_music.errors import InputError
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer
+from rwkv_music.training.finetuning.tuning import pieces_from_files
 
 TUNE = "X:1\nM:4/4\nL:1/4\nK:C\n|:CDEF|GABc:|\n"
 
@@ -56,3 +58,20 @@ def test_a_folder_is_trained_on_as_it_is_played(folder: Path) -> None:
         expected = tokenizer.encode(load_score(folder / "0.abc", unfold_repeats=on))
         assert corpus.pieces[0].ids.tolist() == expected.tolist()
     assert len(played.pieces[0].ids) > len(written.pieces[0].ids)
+
+
+def test_a_tuning_reads_files_as_they_are_played(folder: Path) -> None:
+    tokenizer, path = Tokenizer(), folder / "0.abc"
+    for on in (False, True):
+        (piece,) = pieces_from_files([path], tokenizer, unfold_repeats=on)
+        assert piece.ids.tolist() == tokenizer.encode(load_score(path, unfold_repeats=on)).tolist()
+
+
+@pytest.mark.parametrize(("flags", "num_notes"), [([], 8), (["--unfold-repeats"], 16)])
+def test_play_plays_repeats_on_request(
+    flags: list[str], num_notes: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = Mock(is_playing=False)
+    monkeypatch.setattr("rwkv_music.playback.sound_player.SoundPlayer", lambda _kind: player)
+    assert main(["play", str(folder / "0.abc"), *flags]) == 0
+    assert player.play.call_args.args[0].note_num() == num_notes

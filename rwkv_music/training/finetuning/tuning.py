@@ -31,8 +31,15 @@ OnStep = Callable[[StepMetrics], None]
 _MAX_WARMUP_STEPS = 5
 
 
-def pieces_from_files(paths: Sequence[str | Path], tokenizer: Tokenizer) -> list[Piece]:
+def pieces_from_files(
+    paths: Sequence[str | Path], tokenizer: Tokenizer, *, unfold_repeats: bool = False
+) -> list[Piece]:
     """Load files as pieces, in the given order.
+
+    Args:
+        paths: The files.
+        tokenizer: Encodes them.
+        unfold_repeats: As for `load_score`.
 
     Raises:
         InputError: If there are no files, or one cannot be read.
@@ -42,7 +49,11 @@ def pieces_from_files(paths: Sequence[str | Path], tokenizer: Tokenizer) -> list
     if not paths:
         raise InputError("there is nothing to learn from: give at least one file, got 0")
     return [
-        Piece(name=str(path), ids=tokenizer.encode(load_score(path)), group=str(path))
+        Piece(
+            name=str(path),
+            ids=tokenizer.encode(load_score(path, unfold_repeats=unfold_repeats)),
+            group=str(path),
+        )
         for path in paths
     ]
 
@@ -56,7 +67,7 @@ def tuning_windows(model: MusicModel, paths: Sequence[str | Path], config: Tunin
     """
     tokenizer = model.tokenizer
     return Windows(
-        pieces_from_files(paths, tokenizer),
+        pieces_from_files(paths, tokenizer, unfold_repeats=config.unfold_repeats),
         tokenizer,
         prompt_bars=config.prompt_bars,
         completion_bars=config.completion_bars,

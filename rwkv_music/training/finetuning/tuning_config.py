@@ -35,6 +35,9 @@ class TuningConfig(SettingsGroup):
     completion_bars: int = setting(
         8, minimum=1, help="Most bars to complete; only their tokens are scored."
     )
+    unfold_repeats: bool = setting(
+        default=False, help="Play the repeats and endings of notation files."
+    )
     precision: str = setting(
         "auto",
         choices=("auto", "float32", "bfloat16"),
