@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rwkv_music.generation import (
         Constraints,
         Controls,
+        Keep,
         Request,
         Session,
         continue_score,
@@ -36,6 +37,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Constraints": "generation",
     "Controls": "generation",
+    "Keep": "generation",
     "Request": "generation",
     "Session": "generation",
     "Tokenizer": "tokenizer",
@@ -56,6 +58,7 @@ _MODULES = {
 __all__ = [
     "Constraints",
     "Controls",
+    "Keep",
     "Request",
     "Session",
     "Tokenizer",

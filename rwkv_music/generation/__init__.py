@@ -9,6 +9,7 @@ from rwkv_music.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from rwkv_music.generation.constraints.constraints import Constraints
+    from rwkv_music.generation.constraints.keeping import Keep
     from rwkv_music.generation.continuation import Continuation, continue_score
     from rwkv_music.generation.filling import Filling, fill_score
     from rwkv_music.generation.ranking import Ranking, best_continuations, rank_continuations
@@ -28,6 +29,7 @@ _MODULES = {
     "ContinuationSettings": "request.generation_settings",
     "Controls": "request.controls",
     "Filling": "filling",
+    "Keep": "constraints.keeping",
     "NewNote": "streaming",
     "Ranking": "ranking",
     "Request": "request.request",
@@ -49,6 +51,7 @@ __all__ = [
     "ContinuationSettings",
     "Controls",
     "Filling",
+    "Keep",
     "NewNote",
     "Ranking",
     "Request",

@@ -12,6 +12,7 @@ from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation.constraints.constraints import Constraints
+from rwkv_music.generation.constraints.keeping import Keep, keep_rule, kept_notes, restore_notes
 from rwkv_music.generation.prompts.hole_prompt import HolePrompt
 from rwkv_music.generation.prompts.hole_score import filled_score
 from rwkv_music.generation.request.controls import Controls
@@ -21,6 +22,7 @@ from rwkv_music.generation.sampling.engine import (
     CandidateBatch,
     EndOfHole,
     PrefixState,
+    TokenRule,
     as_array,
     prefill,
 )
@@ -68,6 +70,7 @@ def fill_score(
     seed: int = 0,
     controls: Controls | None = None,
     constraints: Constraints | None = None,
+    keep: Keep | None = None,
     precision: str = "auto",
     style: Style | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -89,6 +92,7 @@ def fill_score(
         seed: Seed of the first version; the others count up from it.
         controls: Soft wishes, which the model was trained to follow.
         constraints: Hard limits on the new notes; the defaults of `Constraints` when None.
+        keep: What of the old music stays in these bars and parts: some notes, or the rhythm.
         precision: Precision of the model's matrices; see `continue_score`.
         style: Initial state from `load_style`.
         should_stop: Called after each token; True ends generation. Versions that are not complete
@@ -126,13 +130,13 @@ def fill_score(
     prompt = HolePrompt.of(
         to_score(score), model.tokenizer, bars=bars, parts=parts, controls=controls
     )
-    pieces = _versions(model, prompt, request, style, should_stop)
+    pieces = _versions(model, prompt, request, keep, style, should_stop)
     silent = [piece for piece in pieces if not piece.new.note_num()]
     for _ in range(_MORE_ROUNDS):
         if not silent or (should_stop is not None and should_stop()):
             break
         request = replace(request, candidates=len(silent), seed=request.seeds[-1] + 1)
-        more = _versions(model, prompt, request, style, should_stop)
+        more = _versions(model, prompt, request, keep, style, should_stop)
         pieces = [piece for piece in pieces if piece.new.note_num()] + more
         silent = [piece for piece in more if not piece.new.note_num()]
     return pieces
@@ -142,30 +146,44 @@ def _versions(
     model: MusicModel,
     prompt: HolePrompt,
     request: Request,
+    keep: Keep | None,
     style: Style | None,
     should_stop: Callable[[], bool] | None,
 ) -> list[Filling]:
     """Return one version for each seed of a request, without those that are not complete."""
-    batch = begin_filling(model, prompt, request, style=style)
+    batch = begin_filling(model, prompt, request, keep=keep, style=style)
     for _ in batch.steps():
         if should_stop is not None and should_stop():
             break
     return [
-        _filling(prompt, candidate, model)
+        _filling(prompt, candidate, model, keep)
         for candidate in batch.candidates
         if candidate.is_complete
     ]
 
 
 def begin_filling(
-    model: MusicModel, prompt: HolePrompt, request: Request, *, style: Style | None = None
+    model: MusicModel,
+    prompt: HolePrompt,
+    request: Request,
+    *,
+    keep: Keep | None = None,
+    style: Style | None = None,
 ) -> CandidateBatch:
     """Read the context of a hole and return the candidates that fill it, before their first token.
 
     Raises:
-        InputError: If the constraints cannot be met.
+        InputError: If the constraints cannot be met, or a note to keep is not there.
     """
-    rules = [prompt.rule(request.constraints) for _ in request.seeds]
+    vocabulary = model.tokenizer.vocabulary
+    rules: list[tuple[TokenRule, ...]] = [
+        (prompt.rule(request.constraints),) for _ in request.seeds
+    ]
+    if keep is not None:
+        rules = [
+            (*rule, keep_rule(keep, prompt, seed, vocabulary))
+            for rule, seed in zip(rules, request.seeds, strict=True)
+        ]
     model.network.eval()
     decoder = model.decoder(request.precision)
     logits, state = prefill(decoder, prompt.ids, None if style is None else style.state(model))
@@ -177,7 +195,7 @@ def begin_filling(
                 prompt.grammar.copy(),
                 RandomStream(seed),
                 seed,
-                (rule,),
+                rule,
                 given_behind_bars=prompt.given_behind_bars,
             )
             for seed, rule in zip(request.seeds, rules, strict=True)
@@ -187,9 +205,14 @@ def begin_filling(
     )
 
 
-def _filling(prompt: HolePrompt, candidate: Candidate, model: MusicModel) -> Filling:
+def _filling(
+    prompt: HolePrompt, candidate: Candidate, model: MusicModel, keep: Keep | None
+) -> Filling:
     vocabulary = model.tokenizer.vocabulary
     tokens = np.array([*prompt.ids, *candidate.tokens, vocabulary.EOS], dtype=np.uint16)
     fill = split_hole(tokens, vocabulary).fill
     score, new = filled_score(prompt, fill, vocabulary)
+    if keep is not None and not keep.rhythm:
+        notes = kept_notes(keep, prompt, candidate.seed, vocabulary)
+        restore_notes(score, notes, prompt, vocabulary)
     return Filling(score, new, prompt.start, prompt.end, candidate.nats, tokens, candidate.seed)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation import Continuation, Request, Session, continue_score
+from rwkv_music.generation import Continuation, Keep, Request, Session, continue_score
 from rwkv_music.generation.prompts.prompt import Prompt
 from rwkv_music.generation.sampling.prefix_cache import PrefixCache
 from rwkv_music.generation.session.session import unused_path
@@ -255,3 +255,18 @@ def test_states_beyond_the_memory_allowed_are_read_from_disk() -> None:
     assert small.tokens_read == large.tokens_read < len(given.ids)
     np.testing.assert_array_equal(results[0].logits, results[1].logits)
     assert torch.equal(results[0].state.wkv, results[1].state.wkv)
+
+
+def test_filled_bars_become_children_and_are_known_after_loading(tmp_path: Path) -> None:
+    session = Session(MODEL, tune(bars=4))
+    made = session.fill(bars=(2, 3), parts=[1], candidates=2, seed=3, keep=Keep(rhythm=True))
+    assert [(node.parent, node.new_bars, node.settings["seed"]) for node in made] == [
+        (0, (2, 3), 3), (0, (2, 3), 4),
+    ]  # fmt: skip
+    assert notes_of(take_bars(made[0].score, 3, 4)) == notes_of(take_bars(tune(bars=4), 3, 4))
+    back = Session.load(session.save(tmp_path / "filled.rwkvmusic"))
+    assert back.nodes[1].new_bars == (2, 3)
+    assert back.nodes[1].new is not None
+    assert notes_of(back.nodes[1].new) == notes_of(take_bars(made[0].score, 1, 3))
+    with pytest.raises(InputError, match="the session has no model"):
+        Session(None, tune(bars=4)).fill(bars=(2, 3))

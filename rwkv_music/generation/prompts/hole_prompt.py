@@ -55,6 +55,8 @@ class HolePrompt:
     """Name of each part of the tokens."""
     offsets: Int64[np.ndarray, "parts pitches"]
     """Grid step of the hole at which the newest note of each part and pitch in front of it ends."""
+    bar_steps: list[int]
+    """Grid step at which each bar of the hole begins, counted from the first one."""
 
     def rule(self, constraints: Constraints) -> ConstraintRule:
         """Return the masks of constraints for the hole.
@@ -126,7 +128,9 @@ class HolePrompt:
         fill = read_whole(hole.fill, tokenizer.vocabulary)
         grammar.end_hole_at(int(bar_ends(fill, tokenizer.vocabulary)[1][-1]))
         offsets = _offsets_behind(hole.prefix, index.num_parts, tokenizer.vocabulary)
-        return cls(score, chosen, start, end, runs, grammar, names, offsets)
+        values = fill.values
+        bar_steps = values.times[values.types == EventType.BAR].tolist()
+        return cls(score, chosen, start, end, runs, grammar, names, offsets, bar_steps)
 
 
 def _bar_lines(score: "symusic.Score", bars: tuple[int, int]) -> list[int]:

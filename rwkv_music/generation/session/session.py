@@ -5,12 +5,13 @@ branch. What the model has read is kept, so that nothing is read twice.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation.continuation import Continuation
+from rwkv_music.generation.filling import Filling, fill_score
 from rwkv_music.generation.request.request import Request
 from rwkv_music.generation.sampling.prefix_cache import PrefixCache
 from rwkv_music.generation.session.session_edits import bars_in_common, with_bars_from
@@ -34,6 +35,12 @@ class SessionNode:
     new: "symusic.Score | None" = None
     settings: dict[str, Any] = field(default_factory=dict)
     """Arguments of the call that generated it, its seed and nats."""
+
+    @property
+    def new_bars(self) -> tuple[int, int] | None:
+        """First and last bar that were filled, counted from 1; None if nothing was filled."""
+        bars = self.settings.get("filled_bars")
+        return None if bars is None else (int(bars[0]), int(bars[1]))
 
 
 class Session:
@@ -76,19 +83,20 @@ class Session:
         Returns:
             The new nodes, in the same order.
         """
+        return self._add(continuations, settings)
+
+    def _add(
+        self, pieces: Sequence[Continuation | Filling], settings: dict[str, Any]
+    ) -> list[SessionNode]:
         added = []
-        for continuation in continuations:
+        for piece in pieces:
             node = SessionNode(
                 id=len(self.nodes),
                 parent=self._current,
-                score=continuation.score,
-                continuation_start=continuation.continuation_start,
-                new=continuation.new,
-                settings={
-                    **settings,
-                    "seed": continuation.seed,
-                    "nats": round(continuation.nats, 4),
-                },
+                score=piece.score,
+                continuation_start=piece.continuation_start,
+                new=piece.new,
+                settings={**settings, "seed": piece.seed, "nats": round(piece.nats, 4)},
             )
             self.nodes.append(node)
             added.append(node)
@@ -139,6 +147,49 @@ class Session:
         for _ in events:
             pass
         return self.add(events.results(), bars=request.bars, candidates=request.candidates)
+
+    def fill(
+        self,
+        *,
+        bars: tuple[int, int],
+        parts: Sequence[str | int] | None = None,
+        **settings: Any,  # noqa: ANN401 - those of fill_score
+    ) -> list[SessionNode]:
+        """Write bars and parts of the current score anew; add the versions as its children.
+
+        Args:
+            bars: First and last bar to write, counted from 1.
+            parts: Parts to write, by name, instrument or index; all when None.
+            **settings: Further arguments of `fill_score`, such as `candidates`, `keep` or
+                `constraints`.
+
+        Raises:
+            InputError: If the session has no model, or as `fill_score`.
+
+        Example:
+            session.fill(bars=(5, 8), parts=["Bass"], keep=Keep(share=0.7))
+        """
+        if self.model is None:
+            raise InputError("the session has no model: set session.model = load_model(...)")
+        pieces = fill_score(self.model, self.current.score, bars=bars, parts=parts, **settings)
+        return self.add_fillings(pieces, bars=bars, parts=parts)
+
+    def add_fillings(
+        self,
+        pieces: Sequence[Filling],
+        *,
+        bars: tuple[int, int],
+        parts: Sequence[str | int] | None = None,
+    ) -> list[SessionNode]:
+        """Add results of `fill_score` for the current score as its children.
+
+        Args:
+            pieces: The results.
+            bars: The bars that were asked for.
+            parts: The parts that were asked for.
+        """
+        filled = {"filled_bars": list(bars), "parts": None if parts is None else list(parts)}
+        return self._add(pieces, {**filled, "candidates": len(pieces)})
 
     def combine(
         self, node_id: int, *, bars: tuple[int, int], parts: Sequence[str | int] | None = None
@@ -280,9 +331,10 @@ class Session:
             if node_id == 0:
                 continue
             starts, tick = bar_starts(score).tolist(), row["continuation_start"]
-            has_new = tick in starts[:-1]
-            new = take_bars(score, starts.index(tick), len(starts) - 1) if has_new else None
-            node = SessionNode(node_id, row["parent"], score, tick, new, row["settings"])
+            node = SessionNode(node_id, row["parent"], score, tick, None, row["settings"])
+            if tick in starts[:-1]:
+                last = len(starts) - 1 if node.new_bars is None else node.new_bars[1]
+                node = replace(node, new=take_bars(score, starts.index(tick), last))
             session.nodes.append(node)
         session.keep(current)
         return session
