@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
-from rwkv_music.tokenizer.events import LAST_TIME, TIME_SHIFT, EventTable, Header
-from rwkv_music.tokenizer.native import native_loops
-from rwkv_music.tokenizer.parts import parts_of
+from rwkv_music.tokenizer.events import LAST_TIME, TIME_SHIFT, EventTable, Header, Keys
+from rwkv_music.tokenizer.native import NativeLoops, native_loops
+from rwkv_music.tokenizer.parts import Part, parts_of
 from rwkv_music.tokenizer.quantize import (
     ControlColumns,
     Grid,
@@ -39,11 +39,9 @@ def events_of(score: "symusic.Score", vocabulary: Vocabulary) -> EventTable:
     """
     parts = parts_of(score, vocabulary.max_parts)
     grid = Grid(score.ticks_per_quarter, vocabulary.steps_per_quarter)
-    notes, last_event, last_offset = note_keys(NoteColumns.of(parts), grid, vocabulary)
-    pedals = pedal_keys(ControlColumns.of(parts), grid)
+    loops = native_loops()
+    sounds, last_event, last_offset = _sound_keys(parts, grid, vocabulary, loops)
     tempo, times, values = tempo_changes(score, grid)
-    if len(pedals):
-        last_event = max(last_event, int(pedals.max()) >> TIME_SHIFT)
     if len(times):
         # A tempo that starts after the last sound is left out.
         audible = int(times.searchsorted(max(last_event, last_offset)))
@@ -56,11 +54,27 @@ def events_of(score: "symusic.Score", vocabulary: Vocabulary) -> EventTable:
         )
     segments = signature_segments(score, grid.round_one)
     bars = bar_keys(segments, vocabulary, last_event)
-    keys = np.concatenate([notes, pedals, tempo_keys(times, values, vocabulary), bars])
-    if loops := native_loops():
+    keys = np.concatenate([sounds, tempo_keys(times, values, vocabulary), bars])
+    if loops:
         loops.sort(keys)
     else:
         keys.sort()
     programs = tuple(part.program for part in parts)
     header = Header(tempo, segments[0].numerator, segments[0].denominator, programs)
     return EventTable(header, keys)
+
+
+def _sound_keys(
+    parts: list[Part], grid: Grid, vocabulary: Vocabulary, loops: NativeLoops | None
+) -> tuple[Keys, int, int]:
+    """Return the keys of notes and pedals, the last event and the last offset in grid steps."""
+    notes, controls = NoteColumns.of(parts), ControlColumns.of(parts)
+    if loops:
+        found = loops.sound_keys(notes, controls, grid.ticks, vocabulary)
+        if found is not None:
+            return found
+    keys, last_event, last_offset = note_keys(notes, grid, vocabulary)
+    pedals = pedal_keys(controls, grid)
+    if len(pedals):
+        last_event = max(last_event, int(pedals.max()) >> TIME_SHIFT)
+    return np.concatenate([keys, pedals]), last_event, last_offset

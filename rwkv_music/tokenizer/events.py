@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int8, Int32, Int64, Integer, UInt8
 
-from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM, TEMPO_FRACTIONS
+from rwkv_music.tokenizer.vocabulary import TEMPO_FRACTIONS
 
 TOKEN_BITS = 12
 PITCH_SHIFT = 2 * TOKEN_BITS
@@ -181,8 +181,3 @@ class EventColumns(NamedTuple):
     signature_time: Int32[np.ndarray, " signatures"]
     numerator: UInt8[np.ndarray, " signatures"]
     denominator: UInt8[np.ndarray, " signatures"]
-
-
-def note_type(program: int) -> EventType:
-    """Return the type that the notes of a part with this program have."""
-    return EventType.DRUM if program == DRUM_PROGRAM else EventType.NOTE

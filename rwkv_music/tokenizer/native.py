@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8, UInt16
+from jaxtyping import Integer, UInt16
 
 from rwkv_music.errors import InputError
 from rwkv_music.native import load_library
@@ -24,6 +24,7 @@ from rwkv_music.tokenizer.native_arguments import (
     native_encoding_tables,
     typed,
 )
+from rwkv_music.tokenizer.quantize import ControlColumns, NoteColumns
 from rwkv_music.tokenizer.vocabulary import Vocabulary
 
 VARIABLE = "RWKV_MUSIC_TOKENIZER"
@@ -78,8 +79,7 @@ class NativeLoops:
     """
 
     def __init__(self, functions: ctypes.CDLL) -> None:
-        self._note_keys = _declared(functions, "note_keys", 4)
-        self._pedal_keys = _declared(functions, "pedal_keys", 2)
+        self._sound_keys = _declared(functions, "sound_keys", 5)
         self._sort_keys = _declared(functions, "sort_keys", 1, Number, Pointer)
         self._write_events = _declared(functions, "write_events", 2, Number, Pointer)
         self._read_events = _declared(
@@ -87,65 +87,45 @@ class NativeLoops:
         )
         self._split_events = _declared(functions, "split_events", 2, Number, *[Pointer] * 5)
 
-    def note_keys(
+    def sound_keys(
         self,
-        columns: tuple[Integer[np.ndarray, " notes"], ...],
-        part_bits: Int64[np.ndarray, " parts"],
-        ends: Int64[np.ndarray, " parts"],
+        notes: NoteColumns,
+        controls: ControlColumns,
         ticks_per_quarter: int,
         vocabulary: Vocabulary,
-    ) -> tuple[Int64[np.ndarray, " notes"], int, int] | None:
-        """Return the keys of notes, the last onset and the last offset.
-
-        Args:
-            columns: Times, durations, pitches and velocities, part by part.
-            part_bits: For each part its type and index as bits of a key.
-            ends: For each part the index behind its last note.
-            ticks_per_quarter: Of the times and durations.
-            vocabulary: Of the tokens.
+    ) -> tuple[Keys, int, int] | None:
+        """Return the keys of notes and pedals, the last event and the last offset in grid steps.
 
         Returns:
-            None if a value is below 0.
+            None if a value is out of range, or the pedals of a part are not sorted by time.
         """
-        time, duration, pitch, velocity = columns
-        keys = np.empty(len(time), dtype=np.int64)
-        last = np.empty(2, dtype=np.int64)
-        given = (
-            typed(time, np.int32), typed(duration, np.int32), typed(pitch, np.int8),
-            typed(velocity, np.int8), part_bits, ends,
+        num_notes, num_messages = notes.ticks.shape[1], len(controls.time)
+        # An address costs as much as 200 notes: rows of an array need one between them.
+        columns = (
+            typed(notes.ticks, np.int32), typed(notes.values, np.int8), notes.parts,
+            typed(controls.values, np.uint8), typed(controls.time, np.int32), controls.parts,
         )  # fmt: skip
-        notes = arguments.NoteColumnsStruct(*map(address_of, given), len(ends), ticks_per_quarter)
-        tables = native_encoding_tables(vocabulary)
-        count = self._note_keys(
-            tables.address, ctypes.addressof(notes), address_of(keys), address_of(last)
-        )
-        return None if count < 0 else (keys, int(last[0]), int(last[1]))
-
-    def pedal_keys(
-        self,
-        number: UInt8[np.ndarray, " messages"],
-        time: Integer[np.ndarray, " messages"],
-        value: UInt8[np.ndarray, " messages"],
-        part_bits: Int64[np.ndarray, " parts"],
-        ends: Int64[np.ndarray, " parts"],
-        ticks_per_quarter: int,
-        steps_per_quarter: int,
-    ) -> Int64[np.ndarray, " switches"] | None:
-        """Return the keys of all switches of the sustain pedal.
-
-        Returns:
-            None if a time is below 0, or the messages of a part are not sorted by time.
-        """
-        keys = np.empty(len(number), dtype=np.int64)
-        given = (
-            typed(number, np.uint8), typed(value, np.uint8), typed(time, np.int32), part_bits,
-            ends,
+        ticks, values, parts, messages, time, control_parts = map(address_of, columns)
+        num_parts, num_control_parts = notes.parts.shape[1], controls.parts.shape[1]
+        note_struct = arguments.NoteColumnsStruct(
+            ticks, ticks + 4 * num_notes, values, values + num_notes,
+            parts, parts + 8 * num_parts, num_parts, ticks_per_quarter,
         )  # fmt: skip
-        controls = arguments.ControlColumnsStruct(
-            *map(address_of, given), len(ends), ticks_per_quarter, steps_per_quarter
+        control_struct = arguments.ControlColumnsStruct(
+            messages, messages + num_messages, time,
+            control_parts, control_parts + 8 * num_control_parts, num_control_parts,
+            ticks_per_quarter,
+        )  # fmt: skip
+        keys = np.empty(num_notes + num_messages, dtype=np.int64)
+        last = (Number * 2)()
+        count = self._sound_keys(
+            native_encoding_tables(vocabulary).address,
+            ctypes.addressof(note_struct),
+            ctypes.addressof(control_struct),
+            address_of(keys),
+            ctypes.addressof(last),
         )
-        count = self._pedal_keys(ctypes.addressof(controls), address_of(keys))
-        return None if count < 0 else keys[:count]
+        return None if count < 0 else (keys[:count], *last)
 
     def sort(self, keys: Keys) -> None:
         """Sort keys in place."""

@@ -44,7 +44,7 @@ class NoteColumnsStruct(ctypes.Structure):
 
     _fields_: ClassVar = [
         *((name, Pointer) for name in ("time", "duration", "pitch", "velocity")),
-        *((name, Pointer) for name in ("part_bits", "ends")),
+        *((name, Pointer) for name in ("part_bits", "counts")),
         *((name, Number) for name in ("parts", "ticks")),
     ]
 
@@ -53,8 +53,8 @@ class ControlColumnsStruct(ctypes.Structure):
     """`ControlColumns` of tokenizer_encode.h."""
 
     _fields_: ClassVar = [
-        *((name, Pointer) for name in ("number", "value", "time", "part_bits", "ends")),
-        *((name, Number) for name in ("parts", "ticks", "steps")),
+        *((name, Pointer) for name in ("number", "value", "time", "part_bits", "counts")),
+        *((name, Number) for name in ("parts", "ticks")),
     ]
 
 

@@ -19,12 +19,11 @@ from rwkv_music.tokenizer.events import (
     TYPE_SHIFT,
     EventType,
     Keys,
-    note_type,
 )
-from rwkv_music.tokenizer.native import native_loops
 from rwkv_music.tokenizer.parts import Part
 from rwkv_music.tokenizer.tables import EncodingTables, encoding_tables
 from rwkv_music.tokenizer.vocabulary import (
+    DRUM_PROGRAM,
     FASTEST_TEMPO_STEPS,
     SLOWEST_TEMPO,
     SLOWEST_TEMPO_STEPS,
@@ -38,11 +37,17 @@ if TYPE_CHECKING:
 
 Array = Int64[np.ndarray, " _"]
 _TEMPO = int(EventType.TEMPO) << TYPE_SHIFT
+_NOTE = int(EventType.NOTE) << TYPE_SHIFT
+_DRUM = int(EventType.DRUM) << TYPE_SHIFT
 _UP = int(EventType.PEDAL_UP) << TYPE_SHIFT
 _DOWN = int(EventType.PEDAL_DOWN) << TYPE_SHIFT
 _PART_IN_MOMENT = 32
 _TIME_IN_MOMENT = (1 << _PART_IN_MOMENT) - 1
 _NONE = np.zeros(0, dtype=np.int64)
+# As arrays: making one of a list costs more than all else that is done with it.
+_FIRST_TIME = np.zeros(1, dtype=np.int64)
+_FIRST_TEMPO = np.array([DEFAULT_TEMPO])
+_TRUE = np.ones(1, dtype=bool)
 
 
 class Grid:
@@ -70,31 +75,34 @@ class Grid:
 class NoteColumns(NamedTuple):
     """Every note of a score, part by part."""
 
-    time: Integer[np.ndarray, " notes"]
-    duration: Integer[np.ndarray, " notes"]
-    pitch: Integer[np.ndarray, " notes"]
-    velocity: Integer[np.ndarray, " notes"]
-    part_bits: Int64[np.ndarray, " parts"]
-    """Type and index of each part, as bits of a key."""
-    counts: Int64[np.ndarray, " parts"]
-    """Number of notes of each part."""
+    ticks: Integer[np.ndarray, "2 notes"]
+    """Times and durations."""
+    values: Integer[np.ndarray, "2 notes"]
+    """Pitches and velocities."""
+    parts: Int64[np.ndarray, "2 parts"]
+    """Type and index of each part as bits of a key, and its number of notes."""
 
     @classmethod
     def of(cls, parts: list[Part]) -> "NoteColumns":
         """Collect the notes of all parts."""
         tables = [part.track.notes.numpy() for part in parts]
         bits = [
-            (note_type(part.program) << TYPE_SHIFT) | (index << PART_SHIFT)
+            (_DRUM if part.program == DRUM_PROGRAM else _NOTE) + (index << PART_SHIFT)
             for index, part in enumerate(parts)
         ]
         return cls(
-            np.concatenate([table["time"] for table in tables]),
-            np.concatenate([table["duration"] for table in tables]),
-            np.concatenate([table["pitch"] for table in tables]),
-            np.concatenate([table["velocity"] for table in tables]),
-            np.array(bits),
-            np.array([len(table["time"]) for table in tables]),
+            _two_rows(tables, "time", "duration"),
+            _two_rows(tables, "pitch", "velocity"),
+            np.array([bits, [len(table["time"]) for table in tables]]),
         )
+
+
+def _two_rows(
+    tables: list[dict[str, Integer[np.ndarray, " _"]]], first: str, second: str
+) -> Integer[np.ndarray, "2 _"]:
+    """Return two columns of all tables as the rows of one array."""
+    columns = [table[first] for table in tables] + [table[second] for table in tables]
+    return np.concatenate(columns).reshape(2, -1)
 
 
 def note_keys(notes: NoteColumns, grid: Grid, vocabulary: Vocabulary) -> tuple[Keys, int, int]:
@@ -103,26 +111,15 @@ def note_keys(notes: NoteColumns, grid: Grid, vocabulary: Vocabulary) -> tuple[K
     Raises:
         InputError: If a note's time, duration, pitch or velocity is below 0.
     """
-    if loops := native_loops():
-        ends = notes.counts.cumsum()
-        result = loops.note_keys(notes[:4], notes.part_bits, ends, grid.ticks, vocabulary)
-        if result is not None:
-            return result
-    return note_keys_with_numpy(notes, grid, vocabulary)
-
-
-def note_keys_with_numpy(
-    notes: NoteColumns, grid: Grid, vocabulary: Vocabulary
-) -> tuple[Keys, int, int]:
-    """Return what `note_keys` returns, without the native library."""
     tables = encoding_tables(vocabulary)
-    time, duration, pitch, velocity = (column.astype(np.int64) for column in notes[:4])
+    time, duration = notes.ticks.astype(np.int64)
+    pitch, velocity = notes.values.astype(np.int64)
     if (time | duration | pitch | velocity).min() < 0:
-        _refuse_negative(notes)
+        _refuse_negative(time, duration, pitch, velocity)
     onsets = grid.round(time)
     tokens = _durations(time, duration, onsets, grid, tables)
     keys = onsets << TIME_SHIFT
-    keys |= notes.part_bits.repeat(notes.counts)
+    keys |= notes.parts[0].repeat(notes.parts[1])
     pitch <<= PITCH_SHIFT
     keys |= pitch
     keys |= tables.velocity.take(velocity)
@@ -132,15 +129,16 @@ def note_keys_with_numpy(
     return keys, int(onsets.max()), int(offsets.max())
 
 
-def _refuse_negative(notes: NoteColumns) -> None:
-    if notes.time.min() < 0:
+def _refuse_negative(time: Array, duration: Array, pitch: Array, velocity: Array) -> None:
+    if time.min() < 0:
         raise InputError(
-            f"a note begins at tick {notes.time.min()}, the first tick is 0: shift the score"
+            f"a note begins at tick {time.min()}, the first tick is 0: shift the score"
         )
-    for name in ("duration", "pitch", "velocity"):
-        lowest = getattr(notes, name).min()
-        if lowest < 0:
-            raise InputError(f"a note has the {name} {lowest}, the lowest is 0: correct the score")
+    for name, column in (("duration", duration), ("pitch", pitch), ("velocity", velocity)):
+        if column.min() < 0:
+            raise InputError(
+                f"a note has the {name} {column.min()}, the lowest is 0: correct the score"
+            )
 
 
 def _durations(
@@ -165,31 +163,34 @@ def _durations(
 class ControlColumns(NamedTuple):
     """Controller messages of a score, part by part."""
 
-    number: Integer[np.ndarray, " messages"]
+    values: Integer[np.ndarray, "2 messages"]
+    """Controller numbers and values."""
     time: Integer[np.ndarray, " messages"]
-    value: Integer[np.ndarray, " messages"]
-    part_bits: Int64[np.ndarray, " parts"]
-    """Index of each part with messages, as bits of a key."""
-    counts: Int64[np.ndarray, " parts"]
-    """Number of messages of each of these parts."""
+    parts: Int64[np.ndarray, "2 parts"]
+    """Index of each part with messages as bits of a key, and its number of messages."""
 
     @classmethod
-    def of(cls, parts: list[Part]) -> "ControlColumns | None":
-        """Collect the messages of all parts; None if there is none."""
+    def of(cls, parts: list[Part]) -> "ControlColumns":
+        """Collect the messages of all parts."""
         indices = [index for index, part in enumerate(parts) if len(part.track.controls)]
         if not indices:
-            return None
+            return _NO_CONTROLS
         tables = [parts[index].track.controls.numpy() for index in indices]
+        times = [table["time"] for table in tables]
+        bits = [index << PART_SHIFT for index in indices]
         return cls(
-            np.concatenate([table["number"] for table in tables]),
-            np.concatenate([table["time"] for table in tables]),
-            np.concatenate([table["value"] for table in tables]),
-            np.array(indices) << PART_SHIFT,
-            np.array([len(table["time"]) for table in tables]),
+            _two_rows(tables, "number", "value"),
+            np.concatenate(times),
+            np.array([bits, list(map(len, times))]),
         )
 
 
-def pedal_keys(controls: ControlColumns | None, grid: Grid) -> Keys:
+_NO_CONTROLS = ControlColumns(
+    np.zeros((2, 0), dtype=np.uint8), np.zeros(0, dtype=np.int32), np.zeros((2, 0), dtype=np.int64)
+)
+
+
+def pedal_keys(controls: ControlColumns, grid: Grid) -> Keys:
     """Return the keys of all switches of the sustain pedal.
 
     A message that leaves the pedal as it is switches nothing. A moment can hold a lift and a press
@@ -200,19 +201,8 @@ def pedal_keys(controls: ControlColumns | None, grid: Grid) -> Keys:
     Raises:
         InputError: If a pedal moves before tick 0.
     """
-    if controls is None:
-        return _NONE
-    if loops := native_loops():
-        ends = controls.counts.cumsum()
-        keys = loops.pedal_keys(*controls[:4], ends, grid.ticks, grid.steps)
-        if keys is not None:
-            return keys
-    return pedal_keys_with_numpy(controls, grid)
-
-
-def pedal_keys_with_numpy(controls: ControlColumns, grid: Grid) -> Keys:
-    """Return what `pedal_keys` returns, without the native library."""
-    sustain = (controls.number == SUSTAIN_PEDAL).nonzero()[0]
+    numbers, values = controls.values
+    sustain = (numbers == SUSTAIN_PEDAL).nonzero()[0]
     if not len(sustain):
         return _NONE
     time = controls.time.take(sustain).astype(np.int64)
@@ -220,9 +210,9 @@ def pedal_keys_with_numpy(controls: ControlColumns, grid: Grid) -> Keys:
         raise InputError(
             f"a pedal moves at tick {time.min()}, the first tick is 0: shift the score"
         )
-    parts = controls.part_bits >> PART_SHIFT
-    time |= (parts << _PART_IN_MOMENT).repeat(controls.counts).take(sustain)
-    is_down = controls.value.take(sustain) >= PEDAL_DOWN_VALUE
+    parts = controls.parts[0] >> PART_SHIFT
+    time |= (parts << _PART_IN_MOMENT).repeat(controls.parts[1]).take(sustain)
+    is_down = values.take(sustain) >= PEDAL_DOWN_VALUE
     if (time[1:] < time[:-1]).any():
         order = time.argsort(kind="stable")
         time, is_down = time[order], is_down[order]
@@ -291,10 +281,10 @@ def tempo_changes(score: "symusic.Score", grid: Grid) -> tuple[int, Array, Array
     if (times[1:] < times[:-1]).any():
         order = np.argsort(times, kind="stable")
         times, values = times[order], values[order]
-    times = np.concatenate([[0], grid.round(times.astype(np.int64))])
-    values = np.concatenate([[DEFAULT_TEMPO], values])
+    times = grid.round(np.concatenate([_FIRST_TIME, times], dtype=np.int64))
+    values = np.concatenate([_FIRST_TEMPO, values])
     # Of several at one moment the last one counts, and one that repeats the tempo is left out.
-    counts = np.append(times[1:] != times[:-1], True).nonzero()[0]
+    counts = np.concatenate([times[1:] != times[:-1], _TRUE])
     times, values = times[counts], values[counts]
     changes = (values[1:] != values[:-1]).nonzero()[0] + 1
     return int(values[0]), times[changes], values[changes]

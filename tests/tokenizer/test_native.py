@@ -1,6 +1,5 @@
 """The native loops return what the numpy code returns, bit for bit, and survive hostile input."""
 
-import ctypes
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rwkv_music.errors import InputError
-from rwkv_music.native import NativeLibrary, load_library
+from rwkv_music.native import NativeLibrary
 from rwkv_music.score import load_score
 from rwkv_music.tokenizer import Tokenizer, native
 from rwkv_music.tokenizer.decode import columns_with_numpy
 from rwkv_music.tokenizer.encode import events_of
-from rwkv_music.tokenizer.events import EventTable, EventType, Header
+from rwkv_music.tokenizer.events import LAST_TIME, EventTable, EventType, Header
 from rwkv_music.tokenizer.native_arguments import (
-    NoteColumnsStruct,
     address_of,
     native_encoding_tables,
 )
+from rwkv_music.tokenizer.quantize import ControlColumns, Grid, NoteColumns, note_keys
 from rwkv_music.tokenizer.reader import read_with_numpy
 from rwkv_music.tokenizer.vocabulary import Vocabulary
 from rwkv_music.tokenizer.writer import header_tokens, write_with_numpy
@@ -32,13 +31,18 @@ TOKENIZERS = [
     Tokenizer(steps_per_quarter=48, velocities=64, max_parts=31),
 ]
 V = TOKENIZERS[0].vocabulary
+NO_LIBRARY = (
+    "the native library is not built, so there is nothing to compare: install g++ and run "
+    "python rwkv_music/native/build.py"
+)
+NO_CONTROLS = ControlColumns.of([])
 
 
 @pytest.fixture
 def loops() -> native.NativeLoops:
     found = native._loops()
     if found is None:
-        pytest.skip(f"no native library: {load_library().explanation}")
+        pytest.skip(NO_LIBRARY)
     return found
 
 
@@ -121,7 +125,7 @@ def damaged(ids: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 def test_native_and_numpy_encode_alike(seed: int, ticks: int) -> None:
     loops = native._loops()
     if loops is None:
-        pytest.skip("no native library")
+        pytest.skip(NO_LIBRARY)
     rng = np.random.default_rng(seed)
     for score in (random_score(rng, ticks=ticks, free=True), fluttering_pedals(rng)):
         assert_same_encoding(score, loops)
@@ -246,24 +250,66 @@ def test_random_keys_are_split_or_refused(loops: native.NativeLoops) -> None:
 
 def test_the_longest_notes_stay_inside_the_table_of_durations(loops: native.NativeLoops) -> None:
     last = 2**31 - 1
-    columns = (
-        np.array([0, last, last], np.int32), np.array([last, last, 0], np.int32),
-        np.array([127, 0, 0], np.int8), np.array([127, 0, 1], np.int8),
-    )  # fmt: skip
-    bits, ends = np.zeros(1, dtype=np.int64), np.array([3])
-    for ticks in (1, 96, 480, 2**15 - 1):
-        keys = np.zeros(3, dtype=np.int64)
-        found = np.zeros(2, dtype=np.int64)
-        notes = NoteColumnsStruct(*map(address_of, (*columns, bits, ends)), 1, ticks)
-        count = loops._note_keys(
-            native_encoding_tables(V).address,
-            ctypes.addressof(notes),
-            address_of(keys),
-            address_of(found),
-        )
-        assert count == 3
+    notes = NoteColumns(
+        np.array([[0, last, last], [last, last, 0]], np.int32),
+        np.array([[127, 0, 0], [127, 0, 1]], np.int8),
+        np.array([[0], [3]]),
+    )
+    written = 0
+    for ticks in (1, 96, 480, 2**15 - 1, 2**20):
+        last_onset = (2 * last * 96 + ticks) // (2 * ticks)
+        found = loops.sound_keys(notes, NO_CONTROLS, ticks, V)
+        if last_onset > LAST_TIME:
+            assert found is None
+            continue
+        assert found is not None
+        keys, last_event, _ = found
         assert set((keys & 4095).tolist()) <= set(V.duration)
-        assert found[0] == (2 * last * 96 + ticks) // (2 * ticks)
+        assert last_event == last_onset
+        written += 1
+    assert written == 2
+
+
+def test_a_score_that_is_too_long_is_refused_by_its_length(
+    loops: native.NativeLoops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = symusic.Score(96)
+    track = symusic.Track("", 0, False)
+    track.notes.append(symusic.Note(2**24, 96, 60, 80))
+    score.tracks.append(track)
+    for by in ("numpy", "native"):
+        with_loops(monkeypatch, by)
+        with pytest.raises(InputError, match="the score is 174762 quarters long; at most 174762"):
+            events_of(score, V)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1)), min_size=1),
+    st.integers(1, 2**31 - 1),
+    st.sampled_from(TOKENIZERS),
+)
+def test_every_tick_is_rounded_as_whole_numbers_are(
+    notes: list[tuple[int, int]], ticks: int, tokenizer: Tokenizer
+) -> None:
+    """The native loop divides in double precision: no quotient may differ."""
+    loops = native._loops()
+    if loops is None:
+        pytest.skip(NO_LIBRARY)
+    vocabulary = tokenizer.vocabulary
+    columns = NoteColumns(
+        np.array(notes, np.int32).T.copy(),
+        np.full((2, len(notes)), 60, np.int8),
+        np.array([[0], [len(notes)]]),
+    )
+    found = loops.sound_keys(columns, NO_CONTROLS, ticks, vocabulary)
+    expected = note_keys(columns, Grid(ticks, vocabulary.steps_per_quarter), vocabulary)
+    if expected[1] > LAST_TIME:
+        assert found is None
+        return
+    assert found is not None
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1:] == expected[1:]
 
 
 @settings(max_examples=50)
@@ -271,7 +317,7 @@ def test_the_longest_notes_stay_inside_the_table_of_durations(loops: native.Nati
 def test_keys_are_sorted(seed: int, count: int) -> None:
     loops = native._loops()
     if loops is None:
-        pytest.skip("no native library")
+        pytest.skip(NO_LIBRARY)
     rng = np.random.default_rng(seed)
     keys = rng.integers(0, 1 << int(rng.integers(40, 63)), count, np.int64)
     expected = np.sort(keys)

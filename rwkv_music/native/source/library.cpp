@@ -77,13 +77,10 @@ RM_EXPORT void rwkv_music_decode_step(const DecodeStep* x) { decode_step(*x); }
 
 RM_EXPORT void rwkv_music_sample_tokens(const TokenSampling* x) { sample_tokens(*x); }
 
-RM_EXPORT int64_t rwkv_music_note_keys(
-    const EncodingTables* tables, const NoteColumns* notes, int64_t* keys, int64_t* last) {
-  return note_keys(*tables, *notes, keys, last);
-}
-
-RM_EXPORT int64_t rwkv_music_pedal_keys(const ControlColumns* controls, int64_t* keys) {
-  return pedal_keys(*controls, keys);
+RM_EXPORT int64_t rwkv_music_sound_keys(
+    const EncodingTables* tables, const NoteColumns* notes, const ControlColumns* controls,
+    int64_t* keys, int64_t* last) {
+  return sound_keys(*tables, *notes, *controls, keys, last);
 }
 
 RM_EXPORT void rwkv_music_sort_keys(int64_t* keys, int64_t count, int64_t* scratch) {
