@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 LAB_FLAGS ?=
+# TORCH=default takes PyTorch from where pip looks, with CUDA on Linux, also without a GPU.
+TORCH ?= auto
 PYTEST_FLAGS ?=
 
 # Waiting OpenMP threads that spin slow a busy machine down many times over.
@@ -16,7 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 WHEELS ?= linux-x86-64 linux-arm64 windows-x86-64 macos-x86-64 macos-arm64 any
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test test-quick test-long lint screenshots wheels native install install-dev install-wheels clean
+.PHONY: help lab demo test test-quick test-long lint screenshots wheels constraints native install install-dev install-wheels clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +55,10 @@ wheels: install-wheels  ## Compile wheels for five kinds of machines into dist/,
 	done
 	$(BIN)/python tools/check_wheels.py dist/*.whl
 
+constraints: install-dev  ## Renew constraints.txt, and look for wheels for every Python (UPGRADE=--upgrade)
+	$(BIN)/python tools/renew_constraints.py $(UPGRADE)
+	$(BIN)/python tools/renew_constraints.py --check
+
 native: $(VENV)/installed  ## Compile the native CPU library here if its sources changed
 	-@$(BIN)/python rwkv_music/native/build.py --if-changed
 
@@ -65,6 +71,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	  "$(PYTHON) is older than Python 3.11: name a newer one, as in make $(MAKECMDGOALS) PYTHON=python3.12"; \
 	  exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@test "$(TORCH)" != auto || { index=$$($(BIN)/python tools/torch_index.py) && test -z "$$index"; } || \
+	  $(PIP) install -c constraints.txt --no-deps --index-url "$$index" torch || \
+	  echo "PyTorch's CPU build cannot be fetched: the build that pip finds is installed instead."
 	$(PIP) install -c constraints.txt -e ".[lab,playback,gpu]"
 	@# The question whether JupyterLab may fetch news would be the first thing to be seen.
 	@$(BIN)/jupyter labextension disable "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1
