@@ -48,8 +48,7 @@ def load_score(path: str | Path, *, unfold_repeats: bool = False) -> "symusic.Sc
 
     Raises:
         ScoreFileError: If the file is missing, empty, damaged beyond repair, of another format,
-            timed in SMPTE frames, takes longer than a minute, contains no notes, or has more than
-            250,000 bars.
+            takes longer than a minute, contains no notes, or has more than 250,000 bars.
     """
     return read_score(path, unfold_repeats=unfold_repeats).score
 

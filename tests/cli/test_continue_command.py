@@ -58,7 +58,7 @@ def test_an_argument_out_of_range_is_refused_in_one_line(
         (b"", "empty"),
         (b"garbage that is no MIDI", "not a MIDI file"),
         (
-            b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\xe7\x28MTrk\x00\x00\x00\x04\x00\xff\x2f\x00",
+            b"MThd\x00\x00\x00\x06\x00\x01\x00\x01\xe0\x28MTrk\x00\x00\x00\x04\x00\xff\x2f\x00",
             "SMPTE",
         ),
         (

@@ -301,3 +301,31 @@ def score_of_bytes(content: bytes) -> LoadedScore:
     from rwkv_music.score.abc.abc_reader import read_abc
 
     return read_abc(content, name="it.abc")
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("D =c", [72, 78, 79, 71]),
+        ("Dmaj =c ^g", [72, 78, 80, 71]),
+        ("Dm =b", [72, 77, 79, 71]),
+        ("D clef=treble =c", [72, 78, 79, 71]),
+    ],
+)
+def test_accidentals_change_a_key(key: str, expected: list[int]) -> None:
+    assert pitches("c f g B", head=f"X:1\nM:4/4\nL:1/4\nK:{key}\n") == expected
+
+
+def test_a_tune_without_a_key_is_read(tmp_path: Path) -> None:
+    loaded = read("X:1\nT:Tune\nM:3/4\nL:1/4\n% the music\nCDE|FGA|\n", tmp_path)
+    assert [note.pitch for note in loaded.score.tracks[0].notes] == [60, 62, 64, 65, 67, 69]
+    assert (loaded.notes_missing, loaded.score.time_signatures[0].numerator) == (0, 3)
+    assert loaded.repairs == (
+        "1 error skipped, the first in line 6: the field K: that begins the music is missing",
+    )
+
+
+def test_the_middle_line_of_a_clef_changes_no_pitch() -> None:
+    head = "X:1\nM:4/4\nL:1/4\nV:B clef=bass middle=d transpose=-24\nK:C\nV:B\n"
+    assert pitches("d4", head=head) == [50]
+    assert pitches("d4", head=head.replace(" transpose=-24", "")) == [74]

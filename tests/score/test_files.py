@@ -26,7 +26,7 @@ def test_a_saved_file_can_be_loaded(tmp_path: Path) -> None:
         (b"", r"is empty \(0 bytes\)"),
         (b"RIFFxxxxWAVE", "byte 0: is not a MIDI file"),
         (HEADER[:9], r"byte 9: is truncated \(9 bytes"),
-        (HEADER[:12] + b"\xe7\x28" + EMPTY_TRACK, "byte 12: counts time in SMPTE frames"),
+        (HEADER[:12] + b"\xe7\x00" + EMPTY_TRACK, "byte 12: counts time in 0 ticks of 25 SMPTE"),
         (HEADER[:12] + b"\x00\x00" + EMPTY_TRACK, "byte 12: has 0 ticks per quarter note"),
         (HEADER + EMPTY_TRACK, r"mid: contains no notes, at least 1 is needed"),
         (HEADER, "byte 14: has no tracks"),

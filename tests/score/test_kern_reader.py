@@ -247,3 +247,19 @@ def test_splits_into_too_many_spines_are_refused_at_once() -> None:
     many = "\t".join(["*^4000"] * 3)
     with pytest.raises(InputError, match="more than 4096 spines"):
         read("**kern", "*^3", many.replace("\t", " "), "4c 4c 4c", "*-")
+
+
+def test_columns_of_several_spines_merge_on_one_line() -> None:
+    loaded = read(
+        "**kern **kern", "*^ *^", "4C 4E 4c 4e", "*v *v *v *v", "4D 4d", "*- *-"
+    )  # fmt: skip
+    assert pitches(loaded) == [48, 52, 60, 64, 50, 62]
+    assert loaded.notes_missing == 0
+
+
+def test_columns_of_two_spines_merge_if_the_next_line_is_as_narrow_as_that() -> None:
+    loaded = read(
+        "**kern **kern", "*^ *", "4C 8c 4cc", ". 8d .", "*v *v *v", "4E", "*-"
+    )  # fmt: skip
+    assert sorted(pitches(loaded)) == [48, 52, 60, 62, 72]
+    assert loaded.notes_missing == 0

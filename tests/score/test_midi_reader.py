@@ -230,3 +230,15 @@ def test_both_readers_agree_on_real_files(shared_data: Path) -> None:
                 assert sorted(map(str, old.controls)) == sorted(map(str, new.controls)), path.name
             compared += 1
     assert compared > 20
+
+
+def test_a_note_can_be_ended_by_another_track_of_its_channel() -> None:
+    start, end = bytes((0, 0x90, 60, 80)), bytes((48, 0x80, 60, 0))
+    loaded = read(start + bytes((96, 0xFF, 1, 0)), end)
+    assert parts(loaded) == [(0, False, [(0, 48, 60)])]
+    assert loaded.repairs == ()
+
+
+def test_an_end_without_a_note_ends_no_note_of_another_track() -> None:
+    loaded = read(note(0, 60), bytes((48, 0x80, 60, 0)) + note(1, 62))
+    assert parts(loaded) == [(0, False, [(0, 96, 60)]), (0, False, [(48, 96, 62)])]

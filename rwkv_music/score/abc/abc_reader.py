@@ -3,8 +3,9 @@
 Supported: voices, keys with modes and accidentals, meters, tempos, unit lengths, clefs with octave
 marks, transposition, tuplets, broken rhythms, ties, chords, overlays, multi-measure rests, macros,
 repeats, endings, jumps (da capo, dal segno) and the order of parts, lyrics of the first verse,
-`%%MIDI program`, `channel` and `transpose`. Grace notes,
-decorations, dynamics and chord symbols do not sound. Errors are skipped and reported.
+`%%MIDI program`, `channel` and `transpose`. Grace notes, decorations, dynamics and chord symbols do
+not sound. `middle=` moves a clef on its staff and changes no pitch. Errors are skipped and
+reported.
 """
 
 import re
@@ -132,13 +133,18 @@ class _TuneReader:
     def read(self, lines: list[AbcLine]) -> None:
         """Read a tune from its X: field on."""
         is_head = True
+        has_key = any(line.text.startswith("K:") for line in lines)
         for line in joined_lines(lines):
+            if is_head and not has_key and _is_music(line.text):
+                self._line_number = line.number
+                self._add_error("the field K: that begins the music is missing")
+                is_head = False
+                self._end_head()
             if is_head:
                 is_head = not line.text.startswith("K:")
                 self._read_head_line(line)
                 if not is_head:
-                    self._settings = self._settings.with_fixed_length()
-                    self._set_initial_tempo()
+                    self._end_head()
             else:
                 if not is_field(line.text):
                     line = line._replace(text=self._macros.expand(line.text))  # noqa: PLW2901
@@ -149,7 +155,8 @@ class _TuneReader:
         self.tune.voices = [voice for voice in self._voices.values() if voice.notes]
         self.tune.meter, self.tune.key = self._settings.meter, self._settings.key
 
-    def _set_initial_tempo(self) -> None:
+    def _end_head(self) -> None:
+        self._settings = self._settings.with_fixed_length()
         if self._initial_tempo is not None:
             self._add_tempo(self._initial_tempo, self._settings.length, Fraction(0))
 
@@ -334,6 +341,10 @@ class _TuneReader:
 
     def _add_error(self, text: str) -> None:
         self._errors.append((self._line_number, text))
+
+
+def _is_music(text: str) -> bool:
+    return bool(text.strip()) and not text.startswith("%") and not is_field(text)
 
 
 def _unescaped(text: str) -> str:

@@ -167,7 +167,8 @@ def parse_key(text: str) -> tuple[Key | None, VoiceProperties]:
     """Parse a K: field; the key is None if the field only sets a clef or other properties."""
     text = text.strip()
     properties = parse_properties(text, is_voice=False)
-    bare = re.sub(r"""[A-Za-z]+\s*=\s*(?:"[^"]*"|[^\s"]+)""", " ", text).strip()
+    # No space before "=": in "D =c" it makes C natural.
+    bare = re.sub(r"""[A-Za-z]+=\s*(?:"[^"]*"|[^\s"]+)""", " ", text).strip()
     alterations = {
         letter.upper(): _ALTERATIONS[sign] for sign, letter in _GLOBAL_ACCIDENTAL.findall(bare)
     }

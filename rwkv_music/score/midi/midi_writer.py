@@ -51,7 +51,12 @@ def to_midi(score: "symusic.Score") -> bytes:
             track.events.insert(0, (0, bytes((_META, 0x21, port))))
     header = b"".join(
         value.to_bytes(size, "big")
-        for value, size in ((6, 4), (1, 2), (len(midi.tracks), 2), (midi.ticks_per_quarter, 2))
+        for value, size in (
+            (6, 4),
+            (1, 2),
+            (len(midi.tracks), 2),
+            (midi.division.ticks_per_quarter, 2),
+        )
     )
     return b"MThd" + header + b"".join(_chunk(track) for track in midi.tracks)
 

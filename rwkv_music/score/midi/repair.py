@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rwkv_music.errors import ScoreFileError
+from rwkv_music.score.midi.division import Division, read_division
 from rwkv_music.score.midi.track_reader import LAST_TICK, Track, read_track
 
 MAX_REPAIR_BYTES = 8 << 20
@@ -27,7 +28,7 @@ class ParsedMidi(NamedTuple):
     """The events of a MIDI file."""
 
     tracks: list[Track]
-    ticks_per_quarter: int
+    division: Division
     repairs: list[str]
     """What was changed; empty if the file was valid."""
 
@@ -35,7 +36,7 @@ class ParsedMidi(NamedTuple):
 class _Header(NamedTuple):
     file_format: int
     tracks: int
-    division: int
+    division: Division
     end: int
     """Offset of the first chunk after the header."""
 
@@ -70,7 +71,7 @@ def parse_midi(content: bytes, *, name: str | Path) -> ParsedMidi:
     for number, track in enumerate(tracks, start=1):
         repairs += [f"track {number}: {repair}" for repair in track.repairs]
     if header.file_format == 2 and len(tracks) > 1:
-        _concatenate(tracks, header.division, name)
+        _concatenate(tracks, header.division.ticks_per_quarter, name)
         repairs.append(f"format 2: {len(tracks)} pieces concatenated")
     return ParsedMidi(tracks[:_MAX_TRACKS], header.division, repairs)
 
@@ -100,37 +101,12 @@ def _read_header(content: bytes, name: str | Path, repairs: list[str]) -> _Heade
         end = begin + _HEADER_BYTES
     elif length != 6:
         repairs.append(f"a header of {length} bytes shortened to 6")
-    check_division(division, name, offset=begin + 12)
+    duration = read_division(division, name, offset=begin + 12)
+    repairs += duration.repairs
     if file_format > 2:
         repairs.append(f"format {file_format} does not exist, read as 1")
         file_format = 1
-    return _Header(file_format, tracks, division, end)
-
-
-def check_division(division: int, name: str | Path, *, offset: int = 12) -> None:
-    """Check that time is counted in ticks per quarter note.
-
-    Args:
-        division: The last two bytes of the header.
-        name: Name used in errors.
-        offset: Byte offset of the division.
-
-    Raises:
-        ScoreFileError: If time is counted in SMPTE frames, or the division is 0.
-    """
-    if division & 0x8000:
-        raise ScoreFileError(
-            name,
-            "counts time in SMPTE frames, which have no bars and beats: export it with ticks per "
-            "quarter note",
-            offset=offset,
-        )
-    if not division:
-        raise ScoreFileError(
-            name,
-            "has 0 ticks per quarter note, at least 1 is needed: export it again",
-            offset=offset,
-        )
+    return _Header(file_format, tracks, duration, end)
 
 
 def _track_spans(content: bytes, offset: int, repairs: list[str]) -> list[tuple[int, int]]:
@@ -181,7 +157,7 @@ def _check_readable(tracks: list[Track], spans: list[tuple[int, int]], name: str
         )
 
 
-def _concatenate(tracks: list[Track], division: int, name: str | Path) -> None:
+def _concatenate(tracks: list[Track], ticks_per_quarter: int, name: str | Path) -> None:
     """Move each track of a format 2 file after the previous one, with a tempo and a meter."""
     start = 0
     for track in tracks:
@@ -193,7 +169,7 @@ def _concatenate(tracks: list[Track], division: int, name: str | Path) -> None:
         for tick, event in track.events:
             if event[:2] == b"\xff\x58":
                 since, numerator, power = tick, event[2], event[3]
-        bar = max(1, (4 * division * numerator) >> power)
+        bar = max(1, (4 * ticks_per_quarter * numerator) >> power)
         length = since + -(-(track.end - since) // bar) * bar
         if start + length > LAST_TICK:
             raise ScoreFileError(

@@ -3,9 +3,10 @@
 Programs and rhythm parts belong to channels, whichever track sets them; a channel is that of a
 port. A track that sets the program of a channel itself keeps it, though: files with more than 15
 parts have several tracks on one channel, each with its own program. The controllers "all sound
-off" and "all notes off" end notes. A note that never ends sounds to the end of its track. Text is
-decoded as `rwkv_music.score.text_decoding` says. Lyrics stay in the part whose notes they are sung
-to; in a karaoke file the text events are lyrics.
+off" and "all notes off" end notes. A note that its own track never ends is ended by another track
+of its channel, or else by the end of its track. Text is decoded as
+`rwkv_music.score.text_decoding` says. Lyrics stay in the part whose notes they are sung to; in a
+karaoke file the text events are lyrics.
 """
 
 from collections import Counter, deque
@@ -86,6 +87,8 @@ class _State:
     """Programs that a track has set on a channel itself."""
     is_karaoke: bool = False
     """Whether lyrics are written as text events."""
+    unmatched_offs: dict[tuple[PortChannel, int], deque[int]] = field(default_factory=dict)
+    """Ticks of the ends of notes that do not sound in their own track, by channel and pitch."""
     unended: Counter[int] = field(default_factory=Counter)
     num_notes: int = 0
 
@@ -94,7 +97,8 @@ def build_score(midi: ParsedMidi) -> BuiltScore:
     """Build the score of a MIDI file."""
     import symusic
 
-    score = symusic.Score(midi.ticks_per_quarter)
+    fixed_tempo = midi.division.microseconds_per_quarter
+    score = symusic.Score(midi.division.ticks_per_quarter)
     state = _State(ports=[0] * len(midi.tracks), is_karaoke=_is_karaoke(midi))
     texts = _decoded(midi)
     for tick, _, track, _, event in _merged(midi):
@@ -105,6 +109,8 @@ def build_score(midi: ParsedMidi) -> BuiltScore:
             state.channels.system_exclusive(state.ports[track], event[1:])
         elif status < _SYSTEM_EXCLUSIVE:
             _read_channel_event(state, track, tick, event)
+    if fixed_tempo is not None:
+        score.tempos = [symusic.Tempo(0, mspq=fixed_tempo)]
     for port_channel in list(state.sounding):
         _end_all(state, port_channel, None, midi)
     _add_tracks(score, state)
@@ -191,6 +197,8 @@ def _read_channel_event(state: _State, track: int, tick: int, event: bytes) -> N
         waiting = state.sounding.get(port_channel, {}).get((track, event[1]))
         if waiting:
             _end_note(state, waiting.popleft(), event[1], tick)
+        else:
+            state.unmatched_offs.setdefault((port_channel, event[1]), deque()).append(tick)
         return
     if message not in {0x90, 0xB0, 0xE0}:
         return
@@ -239,11 +247,17 @@ def _end_note(state: _State, note: _SoundingNote, pitch: int, tick: int) -> None
 def _end_all(
     state: _State, port_channel: PortChannel, tick: int | None, midi: ParsedMidi | None
 ) -> None:
-    """End all notes of a channel at a tick, or each at the end of its track."""
+    """End all notes of a channel at a tick, or else each by another track or with its own."""
     for (track, pitch), waiting in state.sounding.pop(port_channel, {}).items():
         for note in waiting:
             if midi is None:
                 _end_note(state, note, pitch, tick or 0)
+                continue
+            offs = state.unmatched_offs.get((port_channel, pitch), deque())
+            while offs and offs[0] < note.onset:
+                offs.popleft()
+            if offs:
+                _end_note(state, note, pitch, offs.popleft())
             else:
                 state.unended[track] += 1
                 _end_note(state, note, pitch, midi.tracks[track].end)

@@ -2,9 +2,11 @@
 
 import re
 from fractions import Fraction
+from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 _MAX_BEATS = 255
+_OCTAVE = 12
 _DECIMAL = re.compile(r"\s*([+-]?\d{1,18}(?:\.\d{0,9})?)\s*")
 
 
@@ -69,14 +71,30 @@ def read_key(attributes: ET.Element, shift: int) -> tuple[int, int] | None:
     return (sharps, int(key.findtext("mode", "").strip() == "minor"))
 
 
-def read_transpositions(attributes: ET.Element) -> dict[str, tuple[int, int]]:
-    """Return semitones and steps along the circle of fifths by staff; "" means every staff."""
+class Transposition(NamedTuple):
+    """From written to sounding pitch."""
+
+    semitones: int = 0
+    fifths: int = 0
+    """Steps along the circle of fifths."""
+    doubling: int = 0
+    """Semitones to the octave in which every note sounds as well; 0 if it does not."""
+
+
+def read_transpositions(attributes: ET.Element) -> dict[str, Transposition]:
+    """Return the transpositions by staff; "" means every staff."""
     found = {}
     for element in attributes.iterfind("transpose"):
         chromatic = _whole(element.findtext("chromatic"))
         octaves = _whole(element.findtext("octave-change"))
         fifths = (7 * chromatic + 6) % 12 - 6
-        found[element.get("number", "")] = (chromatic + 12 * octaves, fifths)
+        double = element.find("double")
+        doubling = 0
+        if double is not None:
+            doubling = _OCTAVE if double.get("above") == "yes" else -_OCTAVE
+        found[element.get("number", "")] = Transposition(
+            chromatic + _OCTAVE * octaves, fifths, doubling
+        )
     return found
 
 

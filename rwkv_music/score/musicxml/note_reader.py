@@ -16,6 +16,7 @@ _ACCIDENTALS = {
     "sharp": 1, "flat": -1, "natural": 0, "double-sharp": 2, "sharp-sharp": 2, "flat-flat": -2,
     "natural-sharp": 1, "natural-flat": -1, "triple-sharp": 3, "triple-flat": -3,
 }  # fmt: skip
+_TIED = {"start": {"start"}, "stop": {"stop"}, "continue": {"stop", "start"}}
 _FORTE = 90
 """MusicXML gives loudness in percent of this velocity."""
 
@@ -83,7 +84,8 @@ def read_note(element: ET.Element) -> NoteElement:  # noqa: C901, PLR0912 - one 
         elif tag == "tie":
             note.ties.add(child.get("type", ""))
         elif tag == "notations":
-            tied.update(mark.get("type", "") for mark in child.iterfind("tied"))
+            for mark in child.iterfind("tied"):
+                tied |= _TIED.get(mark.get("type", ""), set())
         elif tag == "grace":
             note.is_grace = True
         elif tag == "cue":

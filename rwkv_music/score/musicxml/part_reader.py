@@ -3,11 +3,13 @@
 import re
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from xml.etree import ElementTree as ET
 
 from rwkv_music.score.musicxml.accidentals import PrintedAccidentals
 from rwkv_music.score.musicxml.attributes import (
+    Transposition,
     read_decimal,
     read_key,
     read_time,
@@ -52,7 +54,7 @@ class PartReader:
         self._entry = entry
         self._units = units
         self._per_division = Fraction(units)
-        self._transpositions: dict[str, tuple[int, int]] = {}
+        self._transpositions: dict[str, Transposition] = {}
         self._time = (0, 4)
         self._staves: dict[Hashable, str] = {}
         """Of the tracks."""
@@ -173,8 +175,11 @@ class PartReader:
             self._end = max(self._end, end)
         if note.is_sounding:
             self._accidentals.apply(note)
-            self._transpose(note)
+            doubling = self._transpose(note)
             self._notes.append((self._onset, max(end, self._onset + 1), note))
+            if doubling and note.pitch is not None:
+                double = replace(note, pitch=note.pitch + doubling, lyrics=[])
+                self._notes.append((self._onset, max(end, self._onset + 1), double))
 
     def _resolved_notes(self) -> Iterator[WrittenNote]:
         """The notes with their sounding pitch, velocity and track."""
@@ -217,11 +222,17 @@ class PartReader:
         ]
         return changed[-1] if changed else instruments[key or ""]
 
-    def _transpose(self, note: NoteElement) -> None:
-        """Give a note its sounding pitch; the transposition may change inside a measure."""
-        if note.pitch is not None and not note.is_unpitched:
-            default = self._transpositions.get("", (0, 0))
-            note.pitch += self._transpositions.get(note.staff, default)[0]
+    def _transpose(self, note: NoteElement) -> int:
+        """Give a note its sounding pitch; return semitones to its double, or 0.
+
+        The transposition may change inside a measure.
+        """
+        if note.pitch is None or note.is_unpitched or not self._transpositions:
+            return 0
+        default = self._transpositions.get("", Transposition())
+        valid = self._transpositions.get(note.staff, default)
+        note.pitch += valid.semitones
+        return valid.doubling
 
     def _sounding_pitch(self, note: NoteElement, instrument: PartInstrument) -> int:
         assert note.pitch is not None
@@ -246,7 +257,7 @@ class PartReader:
         if time is not None:
             self._time = time
             self.times.append((self._measure, (self._now, *time)))
-        key = read_key(element, self._transpositions.get("", (0, 0))[1])
+        key = read_key(element, self._transpositions.get("", Transposition()).fifths)
         if key is not None:
             self.keys.append((self._measure, (self._now, *key)))
         for style in element.iterfind("measure-style"):

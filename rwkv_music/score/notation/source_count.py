@@ -12,10 +12,11 @@ from typing import NamedTuple
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ELEMENT = re.compile(
     r"""<part\s[^>]*?id\s*=\s*["']([^"']*)["']|<(measure)(?=[\s>])"""
-    r"|<measure-style(.*?)</measure-style>|<note(?:\s[^>]*)?(?<!/)>(.*?)</note>",
+    r"|<measure-style(.*?)</measure-style>|<transpose(?=[\s>])(.*?)</transpose>"
+    r"|<note(?:\s[^>]*)?(?<!/)>(.*?)</note>",
     re.DOTALL,
 )
-"""Beginning of a part, beginning of a measure, style of a measure, or a note."""
+"""Beginning of a part, beginning of a measure, style of a measure, transposition, or a note."""
 _MEASURE_REPEAT = re.compile(
     r"""<measure-repeat\s[^>]*?type\s*=\s*["'](\w+)["'][^>]*?(?:/>|>\s*([1-9])?)"""
 )
@@ -30,7 +31,8 @@ _ALTERATIONS = {"sharp": 1, "flat": -1, "double-sharp": 2, "sharp-sharp": 2, "fl
 _OCTAVE = re.compile(r"<(?:display-)?octave>\s*(\d+)")
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _TIE = re.compile(r"""<tie\s[^>]*?type\s*=\s*["'](start|stop)""")
-_PRINTED_TIE = re.compile(r"""<tied\s[^>]*?type\s*=\s*["'](start|stop)""")
+_PRINTED_TIE = re.compile(r"""<tied\s[^>]*?type\s*=\s*["'](start|stop|continue)""")
+_DOUBLE = re.compile(r"""<double(?:\s[^>]*?above\s*=\s*["'](\w+))?""")
 _MAX_COLUMNS = 4096
 _KERN_NOTE = re.compile(r"([A-Ga-g])\1*")
 
@@ -110,7 +112,7 @@ def count_musicxml_notes(text: str) -> int:
     part = parts.setdefault("", _PartNotes(""))
     is_timewise = "<score-timewise" in text
     for match in _ELEMENT.finditer(_COMMENT.sub("", text)):
-        name, measure, style, note = match.groups()
+        name, measure, style, transposition, note = match.groups()
         # A measure ends at the next one of its part, or at the next part.
         if not is_timewise and (measure or name is not None):
             part.end_measure(counter)
@@ -122,6 +124,8 @@ def count_musicxml_notes(text: str) -> int:
             counter.end_measure()
         elif style is not None:
             part.read_style(style)
+        elif transposition is not None:
+            part.read_transposition(transposition)
         elif not _SILENT.search(note) and _SOUNDING.search(note):
             part.read_note(note)
     for part in parts.values():
@@ -138,21 +142,34 @@ class _PartNotes:
         self._measures: list[list[tuple[str, _Pitch, bool, bool]]] = [[]]
         """Staff, pitch, and whether a tie starts and ends."""
         self._repeats: dict[str, int] = {}
+        self._doublings: dict[str, int] = {}
+        """By staff ("" for all): semitones to the octave in which notes are doubled, or 0."""
         self._carried: dict[int, int] = {}
         """Accidentals without alteration of notes that are tied on, by natural."""
 
     def read_note(self, note: str) -> None:
         """Take a sounding note."""
         ties = set(_TIE.findall(note)) or set(_PRINTED_TIE.findall(note))
-        is_start, is_stop = "start" in ties, "stop" in ties
+        is_start, is_stop = ("continue" in ties or kind in ties for kind in ("start", "stop"))
         natural, alter = _pitch(note)
         if alter is None and is_stop:
             alter = self._carried.pop(natural, 0)
         if is_start and alter and not _ALTER.search(note):
             self._carried[natural] = alter
-        staff = _STAFF.search(note)
-        pitch = _Pitch(self._name, natural + (alter or 0))
-        self._measures[-1].append((staff[1] if staff else "", pitch, is_start, is_stop))
+        match = _STAFF.search(note)
+        staff = match[1] if match else ""
+        pitch = natural + (alter or 0)
+        doubling = self._doublings.get(staff, self._doublings.get("", 0))
+        for semitone in (pitch, pitch + doubling) if doubling else (pitch,):
+            self._measures[-1].append((staff, _Pitch(self._name, semitone), is_start, is_stop))
+
+    def read_transposition(self, transposition: str) -> None:
+        """Take a transposition, which may double notes in another octave."""
+        number, double = _NUMBER.match(transposition), _DOUBLE.search(transposition)
+        if number is None:
+            self._doublings.clear()
+        semitones = (12 if double[1] == "yes" else -12) if double else 0
+        self._doublings[number[1] if number else ""] = semitones
 
     def read_style(self, style: str) -> None:
         """Take the beginning or end of a sign that repeats measures."""
@@ -196,45 +213,65 @@ def count_kern_notes(text: str) -> int:
         text: The file.
     """
     counter = _NoteCounter()
-    kinds: list[str] = []
+    columns: list[_Column] = []
     is_measure_empty = True
-    for line in text.splitlines():
+    lines = [line for line in text.splitlines() if line and not line.startswith("!")]
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
         fields = line.split("\t")
-        if not line or line.startswith("!"):
-            continue
         if line.startswith("="):
             if not is_measure_empty:
                 counter.end_measure()
             is_measure_empty = True
         elif line.startswith("*"):
-            kinds = _next_kinds(kinds, fields)
+            columns = _next_columns(columns, fields, len(following.split("\t")))
         else:
             is_measure_empty = False
-            for kind, field in zip(kinds, fields, strict=False):
-                if kind == "**kern":
+            for column, field in zip(columns, fields, strict=False):
+                if column.kind == "**kern":
                     _count_kern_field(field, counter)
             counter.end_group(has_ties_inside=False)
     return counter.total()
 
 
-def _next_kinds(kinds: list[str], fields: list[str]) -> list[str]:
-    """The kinds of the columns below a line of interpretations."""
-    if len(kinds) != len(fields):
-        kinds = [""] * len(fields)
-    following: list[str] = []
+class _Column(NamedTuple):
+    """A column of a Humdrum file."""
+
+    kind: str
+    origin: int
+    """Number of the spine that it was split from."""
+
+
+def _next_columns(columns: list[_Column], fields: list[str], width: int) -> list[_Column]:
+    """The columns below a line of interpretations.
+
+    Columns of different spines are joined only if the next line is as narrow as that.
+    """
+    if len(columns) != len(fields):
+        columns = [_Column("", index) for index in range(len(fields))]
+    apart, together = (_changed_columns(columns, fields, joins_spines=on) for on in (False, True))
+    return together if len(together) == width != len(apart) else apart
+
+
+def _changed_columns(
+    columns: list[_Column], fields: list[str], *, joins_spines: bool
+) -> list[_Column]:
+    following: list[_Column] = []
     swapped: list[int] = []
-    for index, (kind, field) in enumerate(zip(kinds, fields, strict=True)):
-        if field == "*-" or (field == "*v" and index and fields[index - 1] == "*v"
-                             and kinds[index - 1] == kind):  # fmt: skip
+    new_origin = 1 + max(column.origin for column in columns)
+    for index, (column, field) in enumerate(zip(columns, fields, strict=True)):
+        before = columns[index - 1] if index and fields[index - 1] == "*v" else None
+        if field == "*-" or (
+            field == "*v" and before and (joins_spines or before.origin == column.origin)
+        ):
             continue
         if field == "*x":
             swapped.append(len(following))
         split = re.fullmatch(r"\*\^(\d{0,4})", field)
-        following += [field if field.startswith("**") else kind] * (
-            int(split[1] or 2) if split else 1
-        )
+        kept = column._replace(kind=field) if field.startswith("**") else column
+        following += [kept] * (int(split[1] or 2) if split else 1)
         if field == "*+":
-            following.append("")
+            following.append(_Column("", new_origin))
+            new_origin += 1
         if len(following) > _MAX_COLUMNS:
             break
     for first, second in zip(swapped[::2], swapped[1::2], strict=False):
