@@ -58,5 +58,6 @@ def show(page: Page, widget: Any, names: tuple[str, ...], *, navigate: bool = Tr
 ROLL = (
     "notes", "bars", "beats", "signatures", "tempos", "parts", "summary", "ticks_per_quarter",
     "continuation_start", "height", "selection", "playback", "ended_playback", "volume", "sound_id",
-    "hidden_parts", "muted_parts",
+    "hidden_parts", "muted_parts", "new_end", "can_edit", "selected_parts", "locked_parts",
+    "locked_notes", "other", "surprise",
 )  # fmt: skip

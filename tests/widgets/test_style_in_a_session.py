@@ -36,7 +36,7 @@ def test_the_slider_sets_how_much_of_a_style_is_heard(tmp_path: Path) -> None:
     assert styled.candidates[0].settings["style_strength"] == 1.0
     styled.controls.strength.value = 0.0
     assert new_notes(styled) == bare
-    assert "style=style.scaled(0)" in styled.controls.code.children[0].value
+    assert "style=style.scaled(0)" in styled.controls._code.code
     assert "style" not in plain.candidates[0].settings
     assert plain.controls.strength.layout.display == "none"
 

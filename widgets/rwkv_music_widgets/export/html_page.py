@@ -20,7 +20,8 @@ from rwkv_music_widgets.roll.piano_roll import PianoRoll
 _TRAITS = (
     "notes", "bars", "beats", "signatures", "tempos", "parts", "summary", "ticks_per_quarter",
     "continuation_start", "height", "selection", "playback", "ended_playback", "volume", "sound_id",
-    "hidden_parts",
+    "hidden_parts", "new_end", "can_edit", "selected_parts", "locked_parts",
+    "locked_notes", "other", "surprise",
 )  # fmt: skip
 
 _STYLE = """

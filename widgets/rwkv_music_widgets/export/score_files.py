@@ -1,11 +1,14 @@
 """Saves a score in the format that the suffix of a path names."""
 
 from pathlib import Path
+from typing import Literal
 
 import symusic
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError, write_errors
+from rwkv_music.generation import SessionNode
+from rwkv_music.generation.session.session import unused_path
 from rwkv_music.playback import save_sound
 from rwkv_music.score import save_piano_roll, save_score
 from rwkv_music_widgets.export.html_page import PagePiece, save_page
@@ -60,3 +63,25 @@ def save_as(
             write_atomic(path, roll_svg(score, continuation_start=continuation_start).encode())
         return path
     return save_piano_roll(score, path, continuation_start=continuation_start)
+
+
+def save_node(node: SessionNode, path: Path, *, part: Literal["all", "new"] = "all") -> Path:
+    """Save the score of a session's node, or its new bars; an existing file is not overwritten.
+
+    Args:
+        node: The node.
+        path: The file to write; if it exists, a number is inserted before the suffix.
+        part: The whole score, or the new bars only.
+
+    Returns:
+        The path of the file written.
+
+    Raises:
+        InputError: If there are no new bars, or the file cannot be written.
+    """
+    path = unused_path(path)
+    if part == "all":
+        return save_as(node.score, path, continuation_start=node.continuation_start)
+    if node.new is None:
+        raise InputError("there are no new bars to export: generate a continuation first")
+    return save_as(node.new, path)

@@ -1,9 +1,14 @@
 """Packs a score into the traits that the piano roll draws."""
 
+from collections import defaultdict
+from collections.abc import Sequence
+
 import numpy as np
 import symusic
 from jaxtyping import Integer
 
+from rwkv_music.errors import InputError
+from rwkv_music.evaluation.surprise import NoteSurprise
 from rwkv_music.score import TempoMap, bar_starts, beat_ticks, program_name
 from rwkv_music.score.timing import signatures
 
@@ -31,6 +36,32 @@ def packed_notes(score: symusic.Score) -> bytes:
         tables.append(table)
     joined = np.concatenate(tables) if tables else np.zeros(0, dtype=_NOTE)
     return bytes(joined[np.argsort(joined["onset"], kind="stable")].tobytes())
+
+
+def packed_surprise(score: symusic.Score, notes: Sequence[NoteSurprise]) -> bytes:
+    """Return the nats of all notes, 4 bytes each, in the order of `packed_notes`.
+
+    Raises:
+        InputError: If the notes are not those of the score.
+    """
+    if not notes:
+        return b""
+    nats = defaultdict(list)
+    for note in notes:
+        nats[note.track, note.time, note.pitch].append(note.nats)
+    rows = [
+        (note.time, index, note.pitch)
+        for index, track in enumerate(score.tracks)
+        for note in track.notes
+    ]
+    rows.sort(key=lambda row: row[0])
+    if len(rows) != len(notes) or any((row[1], row[0], row[2]) not in nats for row in rows):
+        raise InputError(
+            f"the surprise of {len(notes)} notes is not that of this score of {len(rows)} notes: "
+            "compute it for the score that is shown"
+        )
+    values = [nats[track, time, pitch].pop(0) for time, track, pitch in rows]
+    return np.array(values, dtype="<f4").tobytes()
 
 
 def packed_lines(score: symusic.Score) -> tuple[bytes, bytes]:

@@ -1,7 +1,7 @@
 """Piano roll: a score on a canvas, with the start of a continuation, a selection and a playhead."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import traitlets
 
 from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError, write_errors
+from rwkv_music.evaluation.surprise import NoteSurprise
 from rwkv_music.score import TempoMap, bar_starts, beat_ticks, save_piano_roll, to_score
 from rwkv_music_widgets.bundle import bundled, style_sheet
 from rwkv_music_widgets.roll.packed_score import (
     extended_lines,
     packed_lines,
     packed_notes,
+    packed_surprise,
     part_names,
     signature_rows,
     summary,
@@ -68,6 +70,8 @@ class PianoRoll(anywidget.AnyWidget):
     summary = traitlets.Unicode("").tag(sync=True)
     ticks_per_quarter = traitlets.Int(480).tag(sync=True)
     continuation_start = traitlets.Int(-1).tag(sync=True)
+    new_end = traitlets.Int(-1).tag(sync=True)
+    """Tick at which the new music ends; -1 for the end of the score."""
     height = traitlets.Int(260).tag(sync=True)
     selection: traitlets.List[Any] = traitlets.List().tag(sync=True)
     playback = traitlets.Dict(_STOPPED).tag(sync=True)
@@ -77,6 +81,18 @@ class PianoRoll(anywidget.AnyWidget):
     """Indices of the parts that are not drawn."""
     muted_parts: traitlets.List[Any] = traitlets.List().tag(sync=True)
     """Indices of the parts that are not played."""
+    can_edit = traitlets.Bool(default_value=False).tag(sync=True)
+    """Whether parts can be selected, and notes and parts locked."""
+    selected_parts: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    """Indices of the parts of the selection; all when empty."""
+    locked_parts: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    """Indices of the parts that stay as they are."""
+    locked_notes: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    """Part, onset and pitch of each note that stays as it is."""
+    other = traitlets.Bytes(b"").tag(sync=True)
+    """Notes of another version of the score, laid over it."""
+    surprise = traitlets.Bytes(b"").tag(sync=True)
+    """Nats of each note, by which the notes are coloured; coloured by part if empty."""
     volume = traitlets.Float(0.8).tag(sync=True)
     sound_id = traitlets.Unicode().tag(sync=True)
     """Tells the sound of this roll from that of others on the page."""
@@ -95,13 +111,22 @@ class PianoRoll(anywidget.AnyWidget):
         self._num_playback_changes = 0
         self._toggle_callbacks: list[Callable[[], None]] = []
         self._play_from_callbacks: list[Callable[[int], None]] = []
+        self._switch_callbacks: list[Callable[[], None]] = []
+        self._hover_callbacks: list[Callable[[bool], None]] = []
         self.on_msg(self._on_message)
         self._picture = StaticPicture(self, lambda: [(self.summary, self.to_svg())])
         if music is not None:
             self.set_score(music, continuation_start=continuation_start)
 
-    def set_score(self, music: Any, *, continuation_start: int | None = None) -> None:
+    def set_score(
+        self, music: Any, *, continuation_start: int | None = None, new_end: int | None = None
+    ) -> None:
         """Show another score.
+
+        Args:
+            music: A score, or what `to_score` converts.
+            continuation_start: Tick at which new music starts; None if there is none.
+            new_end: Tick at which it ends; the end of the score when None.
 
         Raises:
             InputError: If the music cannot be read.
@@ -117,7 +142,10 @@ class PianoRoll(anywidget.AnyWidget):
             self.summary = summary(score, continuation_start)
             self.ticks_per_quarter = score.ticks_per_quarter
             self.continuation_start = -1 if continuation_start is None else continuation_start
-            self.selection = []
+            self.new_end = -1 if new_end is None else new_end
+            self.selection = self.selected_parts = []
+            self.locked_parts = self.locked_notes = []
+            self.other = self.surprise = b""
             self.playback = dict(_STOPPED)
             self.notes = packed_notes(score)
         self._picture.update()
@@ -132,6 +160,34 @@ class PianoRoll(anywidget.AnyWidget):
         """Show the notes of a score that has the same parts and bars."""
         self.score = score
         self.notes = packed_notes(score)
+
+    @property
+    def selected_bars(self) -> tuple[int, int] | None:
+        """First and last bar that the selection touches, counted from 1; None without one."""
+        if len(self.selection) != 2:
+            return None
+        bars = bar_starts(self.score)
+        first, last = np.searchsorted(bars, [self.selection[0], self.selection[1] - 1], "right")
+        return int(first), int(min(last, len(bars) - 1))
+
+    def compare(self, other: "symusic.Score | None") -> None:
+        """Lay another version over the score: what only one of the two has is marked.
+
+        Args:
+            other: A score with the same tracks; nothing is laid over it any more when None.
+        """
+        self.other = b"" if other is None else packed_notes(other)
+
+    def show_surprise(self, notes: Sequence[NoteSurprise]) -> None:
+        """Colour the notes by how unexpected they are to a model.
+
+        Args:
+            notes: `surprise(model, score).notes`; coloured by part again when empty.
+
+        Raises:
+            InputError: If they are not those of the score.
+        """
+        self.surprise = packed_surprise(self.score, notes)
 
     def _ipython_display_(self) -> None:
         self._picture.display()
@@ -204,6 +260,14 @@ class PianoRoll(anywidget.AnyWidget):
         """Call `callback` with the tick of a beat that is clicked on the ruler."""
         self._play_from_callbacks.append(callback)
 
+    def on_switch(self, callback: Callable[[], None]) -> None:
+        """Call `callback` when the key X is pressed on the roll."""
+        self._switch_callbacks.append(callback)
+
+    def on_hover(self, callback: Callable[[bool], None]) -> None:
+        """Call `callback` with whether the pointer is over the roll, when that changes."""
+        self._hover_callbacks.append(callback)
+
     def _on_message(self, _roll: "PianoRoll", content: dict[str, Any], _buffers: Any) -> None:
         if content.get("type") == "toggle playback":
             for callback in self._toggle_callbacks:
@@ -211,6 +275,12 @@ class PianoRoll(anywidget.AnyWidget):
         elif content.get("type") == "play from":
             for play_from in self._play_from_callbacks:
                 play_from(int(content["tick"]))
+        elif content.get("type") == "switch":
+            for switch in self._switch_callbacks:
+                switch()
+        elif content.get("type") == "hover":
+            for hover in self._hover_callbacks:
+                hover(bool(content["is_over"]))
 
     def to_svg(self, *, width: int = 900) -> str:
         """Return a static picture as SVG."""

@@ -9,6 +9,7 @@ import symusic
 
 from rwkv_music.errors import InputError
 from rwkv_music.generation import SessionNode
+from rwkv_music.score import bar_starts
 from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.closing import close_tree, is_open
 from rwkv_music_widgets.messages import MessageBox
@@ -62,11 +63,14 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self.node = node
         self.message_box.clear()
         num_new_notes = node.new.note_num() if node.new is not None else 0
+        bars = "" if node.new_bars is None else " in bars {} to {}".format(*node.new_bars)
         self.title.value = (
-            f"<b>Candidate {index + 1}</b> &nbsp; {num_new_notes} new notes &nbsp; "
+            f"<b>Candidate {index + 1}</b> &nbsp; {num_new_notes} new notes{bars} &nbsp; "
             f"seed {int(node.settings['seed'])}"
         )
-        self.roll.set_score(node.score, continuation_start=node.continuation_start)
+        self.roll.set_score(
+            node.score, continuation_start=node.continuation_start, new_end=new_end(node)
+        )
 
     def show_growing(self, prompt: symusic.Score, index: int, start: int) -> None:
         """Show the beginning of a candidate that is being sampled.
@@ -107,6 +111,11 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             self.message_box.show_error(str(error))
         except Exception as error:  # noqa: BLE001 - shown where the user clicked
             self.message_box.show_failure(error)
+
+
+def new_end(node: SessionNode) -> int | None:
+    """Return the tick at which the filled bars of a node end; None if nothing was filled."""
+    return None if node.new_bars is None else int(bar_starts(node.score)[node.new_bars[1]])
 
 
 class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types

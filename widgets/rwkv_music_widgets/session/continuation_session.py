@@ -1,11 +1,10 @@
 """Continuation session: prompt, generate, listen, keep, undo and export in one widget.
 
-The widget shows a `rwkv_music.generation.Session`, a tree of candidates from which nothing is
-removed. Buttons start a thread; a user's mistake becomes a message.
+It shows a `rwkv_music.generation.Session`. Buttons start a thread; a mistake becomes a message.
 """
 
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,21 +15,23 @@ import symusic
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Request, Session, SessionNode, stream
-from rwkv_music.generation.session.session import unused_path
-from rwkv_music.model import MusicModel, Style, load_model, load_style
-from rwkv_music.score import num_bars, score_from_bytes, take_bars, to_score
+from rwkv_music.model import MusicModel, Style
+from rwkv_music.score import num_bars, take_bars, to_score
 from rwkv_music.shipped_models import DEFAULT_MODEL
 from rwkv_music_widgets.closing import close_tree, is_open
-from rwkv_music_widgets.export.score_files import save_as
+from rwkv_music_widgets.export.score_files import save_node
 from rwkv_music_widgets.key_guard import guard_keys
 from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 from rwkv_music_widgets.session.autosave import Autosave, chosen_folder
-from rwkv_music_widgets.session.candidate_row import CandidateRows
+from rwkv_music_widgets.session.background_work import BackgroundWork
+from rwkv_music_widgets.session.candidate_row import CandidateRows, new_end
 from rwkv_music_widgets.session.growing_candidates import GrowingCandidates
+from rwkv_music_widgets.session.rewrite_panel import FillRequest, RewritePanel
 from rwkv_music_widgets.session.session_controls import SessionControls
 from rwkv_music_widgets.session.session_history import SessionHistory
+from rwkv_music_widgets.session.session_model import SessionModel
 from rwkv_music_widgets.static_picture import StaticPicture
 
 
@@ -67,14 +68,11 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     ) -> None:
         if prompt_bars < 1:
             raise InputError(f"prompt_bars must be at least 1, got {prompt_bars}")
-        self._model = model
-        self._style = style
+        self._model = SessionModel(model, style)
         self._source: Any = None
         self._source_name = ""
         self.history = SessionHistory(Autosave(chosen_folder(model, autosave)))
         self._is_updating = False
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
         self.candidates: list[SessionNode] = []
         """The newest continuations of the current prompt."""
         self.controls = SessionControls(
@@ -83,8 +81,12 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.roll = PianoRoll(height=240)
         self.player = Player(self.roll)
         self.message_box = MessageBox()
+        self._work = BackgroundWork(self.message_box)
+        self.rewriting = RewritePanel(
+            self.roll, lambda request: self._work.start(lambda: self.fill(request()))
+        )
         self.rows = CandidateRows(
-            keep=lambda node: self._guarded(partial(self._keep_node, node.id)),
+            keep=lambda node: self._work.guarded(partial(self._keep_node, node.id)),
             export=self._export_node,
             settings=self.player.settings,
         )
@@ -100,27 +102,34 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
                 self.player,
                 self.controls.settings,
                 self.controls.actions,
+                self.rewriting,
                 self.controls.batch,
                 self.rows,
-                self.controls.code,
+                self.controls.code_row,
             ]
         )
         guard_keys(self)
         self._picture = StaticPicture(self, lambda: self.history.pictures(self.candidates))
         if prompt is None:
-            self._start(self._begin)
+            self._work.start(self._begin)
         elif not self._open_saved(_first_bars(to_score(prompt), prompt_bars)):
             self.set_prompt(prompt)
 
     def _connect(self) -> None:
         controls = self.controls
-        controls.example.observe(lambda _change: self._start(self._load_example), names=["value"])
-        controls.upload.observe(lambda _change: self._start(self._load_upload), names=["value"])
-        controls.prompt_bars.observe(lambda _change: self._start(self._cut_prompt), names=["value"])
-        controls.generate.on_click(lambda _button: self._start(self._generate))
-        controls.stop.on_click(lambda _button: self._stop.set())
-        controls.undo.on_click(lambda _button: self._guarded(self.undo))
-        controls.export.on_click(lambda _button: self._guarded(self._export_current))
+        controls.example.observe(
+            lambda _change: self._work.start(self._load_example), names=["value"]
+        )
+        controls.upload.observe(
+            lambda _change: self._work.start(self._load_upload), names=["value"]
+        )
+        controls.prompt_bars.observe(
+            lambda _change: self._work.start(self._cut_prompt), names=["value"]
+        )
+        controls.generate.on_click(lambda _button: self._work.start(self._generate))
+        controls.stop.on_click(lambda _button: self._work.stop.set())
+        controls.undo.on_click(lambda _button: self._work.guarded(self.undo))
+        controls.export.on_click(lambda _button: self._work.guarded(self._export_current))
         controls.batch.observe(lambda _change: self._show_chosen_batch(), names=["value"])
         controls.on_settings(self._show_code)
 
@@ -163,6 +172,32 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._generate()
         return self.candidates
 
+    def fill(self, request: FillRequest) -> list[SessionNode]:
+        """Write bars and parts of the current score anew; return the candidates.
+
+        Args:
+            request: Such as `self.rewriting.variation()` returns.
+
+        Raises:
+            InputError: As `fill_score`.
+        """
+        session, controls = self.history.opened, self.controls
+        settings = controls.sampling()
+        del settings["bars"]
+        controls.show_code(request.code(", ".join(f"{k}={v!r}" for k, v in settings.items())))
+        with self._generating(bars=1):
+            session.model, settings["style"] = self._model.load(controls.strength.value)
+            made = session.fill(
+                bars=request.bars, parts=request.parts, keep=request.keep,
+                should_stop=self._work.stop.is_set, **settings,
+            )  # fmt: skip
+        self._save()
+        if made:
+            self._show_batch(-1)
+        else:
+            self.message_box.show_status("stopped: nothing was complete yet")
+        return made
+
     def keep(self, index: int) -> SessionNode:
         """Make a candidate the prompt.
 
@@ -203,13 +238,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: If there is nothing to export, or the file cannot be written.
         """
-        node = self.current
-        path = unused_path(Path(path))
-        if part == "all":
-            return save_as(node.score, path, continuation_start=node.continuation_start)
-        if node.new is None:
-            raise InputError("there are no new bars to export: generate a continuation first")
-        return save_as(node.new, path)
+        return save_node(self.current, Path(path), part=part)
 
     def wait(self, timeout_seconds: float = 300) -> None:
         """Wait for the work that a button started.
@@ -217,41 +246,17 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             TimeoutError: If it takes longer.
         """
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout_seconds)
-            if thread.is_alive():
-                raise TimeoutError(f"still working after {timeout_seconds} seconds")
+        self._work.wait(timeout_seconds)
 
     def close(self) -> None:
         """Stop generation and sound, and close every widget of the session."""
         if is_open(self):
-            self._stop.set()
+            self._work.stop.set()
             self.player.stop()
             self.rows.close()
             close_tree(self)
 
     # Work that buttons start.
-
-    def _start(self, work: Callable[[], object]) -> None:
-        """Run `work` in a thread, unless earlier work is still running."""
-        if self._thread is not None and self._thread.is_alive():
-            if self._thread is not threading.current_thread():
-                self.message_box.show_error("still working: wait until it is done, or press Stop")
-            return
-        self._thread = threading.Thread(
-            target=self._guarded, args=(work,), name="continuation", daemon=True
-        )
-        self._thread.start()
-
-    def _guarded(self, work: Callable[[], object]) -> None:
-        self.message_box.clear()
-        try:
-            work()
-        except InputError as error:
-            self.message_box.show_error(str(error))
-        except Exception as error:  # noqa: BLE001 - shown where the user clicked
-            self.message_box.show_failure(error)
 
     def _begin(self) -> None:
         """Show the session that was saved last, or the first example."""
@@ -284,12 +289,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._set_source(score, name)
 
     def _load_upload(self) -> None:
-        files = self.controls.upload.value
-        if not files:
-            return
-        name, content = files[0]["name"], bytes(files[0]["content"])
-        self.controls.upload.value = ()  # so that the same file can be opened again
-        self._set_source(score_from_bytes(content, name=name), name)
+        if self.controls.upload.value:
+            self._set_source(*self.controls.take_upload())
 
     def _set_source(self, score: symusic.Score, name: str) -> None:
         self._source, self._source_name = score, name
@@ -305,48 +306,47 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def _show_loaded(self) -> None:
         self._is_updating = True  # limiting the number of bars may change it
-        model = self._model if isinstance(self._model, str | Path) else "from a variable"
         length = num_bars(self._source)
-        self.controls.show_loaded(self._source_name, bars=length, model=str(model))
+        self.controls.show_loaded(self._source_name, bars=length, model=self._model.name)
         self._is_updating = False
 
     def _generate(self) -> None:
         session, controls = self.history.opened, self.controls
         settings = controls.sampling()
-        self._stop.clear()
-        controls.show_generating(bars=settings["bars"])
-        try:
-            model, style = self._load_model_and_style()
+        self._show_code()
+        with self._generating(bars=settings["bars"]):
+            model, style = self._model.load(controls.strength.value)
             events = stream(model, session.current.score, Request(**settings), style=style)
             growing = GrowingCandidates(
-                self.rows,
-                session.current.score,
-                num_candidates=settings["candidates"],
-                bars=settings["bars"],
-                on_bars=controls.show_progress,
+                self.rows, session.current.score, settings, on_bars=controls.show_progress
             )
-            pieces = growing.follow(events, self._stop.is_set)
-        except BaseException:
-            self.rows.show(self.candidates)
-            raise
-        finally:
-            controls.show_idle()
+            try:
+                pieces = growing.follow(events, self._work.stop.is_set)
+            except BaseException:
+                self.rows.show(self.candidates)
+                raise
         if style is not None:
             settings["style_strength"] = controls.strength.value
         session.add(pieces, **settings)
         self._save()
         self._show_batch(-1)
-        if self._stop.is_set():
+        if self._work.stop.is_set():
             self.message_box.show_status("stopped: the candidates hold what was generated so far")
 
-    def _load_model_and_style(self) -> tuple[MusicModel, Style | None]:
-        """Return the model and the style at the strength shown, loading them at first use."""
-        if not isinstance(self._model, MusicModel):
-            self._model = load_model(self._model)
-        if isinstance(self._style, str | Path):
-            self._style = load_style(self._style, self._model)
-        style = self._style
-        return self._model, style and style.scaled(self.controls.strength.value)
+    @contextmanager
+    def _generating(self, *, bars: int) -> Iterator[None]:
+        """Show that candidates are generated."""
+        self._work.stop.clear()
+        buttons = self.rewriting.buttons
+        self.controls.show_generating(bars=bars)
+        for button in buttons:
+            button.disabled = True
+        try:
+            yield
+        finally:
+            self.controls.show_idle()
+            for button in buttons:
+                button.disabled = False
 
     def _keep_node(self, node_id: int) -> SessionNode:
         node = self.history.opened.keep(node_id)
@@ -359,8 +359,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.message_box.show_file(self.export(f"continuation{self.controls.format.value}"))
 
     def _export_node(self, node: SessionNode) -> Path:
-        path = unused_path(Path(f"continuation-{node.id}{self.controls.format.value}"))
-        return save_as(node.score, path, continuation_start=node.continuation_start)
+        return save_node(node, Path(f"continuation-{node.id}{self.controls.format.value}"))
 
     # Display.
 
@@ -368,7 +367,9 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         session = self.history.opened
         node = session.current
         self.player.stop()
-        self.roll.set_score(node.score, continuation_start=node.continuation_start)
+        self.roll.set_score(
+            node.score, continuation_start=node.continuation_start, new_end=new_end(node)
+        )
         self._show_batch(-1)
         self.controls.undo.disabled = not self.history.can_undo
         self.controls.show_path(self.history.num_kept(), num_bars(node.score))
@@ -386,14 +387,13 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def _show_chosen_batch(self) -> None:
         if not self._is_updating:
-            self._guarded(lambda: self._show_batch(self.controls.batch.value))
+            self._work.guarded(lambda: self._show_batch(self.controls.batch.value))
 
     def _ipython_display_(self) -> None:
         self._picture.display()
 
     def _show_code(self) -> None:
-        model = self._model if isinstance(self._model, str) else "…"
-        self.controls.show_code(str(model))
+        self.controls.show_code(self.controls.code(self._model.name))
 
 
 def _first_bars(score: symusic.Score, bars: int) -> symusic.Score:

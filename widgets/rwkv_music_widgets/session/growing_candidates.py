@@ -1,7 +1,8 @@
 """Shows the notes of candidates in their rows while they are sampled."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import symusic
 
@@ -19,8 +20,7 @@ class GrowingCandidates:
     Args:
         rows: The rows in which they are shown; each begins with the prompt.
         prompt: The score that is continued.
-        num_candidates: Number of candidates.
-        bars: Number of new bars.
+        settings: Has the number of `candidates` and of new `bars`.
         on_bars: Called with the number of bars that every candidate has.
     """
 
@@ -28,11 +28,11 @@ class GrowingCandidates:
         self,
         rows: CandidateRows,
         prompt: symusic.Score,
+        settings: Mapping[str, Any],
         *,
-        num_candidates: int,
-        bars: int,
         on_bars: Callable[[int], None],
     ) -> None:
+        num_candidates = settings["candidates"]
         self._start = int(bar_starts(prompt)[-1])
         self._on_bars = on_bars
         self._scores = [prompt.copy() for _ in range(num_candidates)]
@@ -41,7 +41,7 @@ class GrowingCandidates:
         self._shown_at = time.monotonic()
         self._rolls: list[PianoRoll] = []
         for row in rows.show_growing(prompt, num_candidates, self._start):
-            row.roll.extend_bars(bars)
+            row.roll.extend_bars(settings["bars"])
             self._rolls.append(row.roll)
 
     def follow(self, events: Stream, should_stop: Callable[[], bool]) -> list[Continuation]:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as widgets
+import symusic
 
 from rwkv_music.data import prompt_names
+from rwkv_music.score import score_from_bytes
 from rwkv_music_widgets.buttons import text_button, wrapped_row
+from rwkv_music_widgets.code_box import CodeBox
 from rwkv_music_widgets.export.score_files import SUFFIXES
 from rwkv_music_widgets.messages import escaped
 
@@ -111,8 +114,8 @@ class SessionControls:
             self.generate, self.stop, self.progress, self.seed, self.new_seed,
             self.undo, self.export, self.format, self.path,
         )  # fmt: skip
-        self._code = widgets.HTML()
-        self.code = widgets.Accordion([self._code], titles=("The same in Python",))
+        self._code = CodeBox()
+        self.code_row = widgets.Accordion([self._code], titles=("The same in Python",))
         self._shown_at = 0.0
 
     def on_settings(self, callback: Callable[[], None]) -> None:
@@ -143,6 +146,17 @@ class SessionControls:
             "top_p": self.top_p.value,
             "seed": self.seed.value,
         }
+
+    def take_upload(self) -> tuple[symusic.Score, str]:
+        """Return the uploaded score and its name, and let the same file be opened again.
+
+        Raises:
+            InputError: If it cannot be read.
+        """
+        file = self.upload.value[0]
+        name, content = file["name"], bytes(file["content"])
+        self.upload.value = ()
+        return score_from_bytes(content, name=name), name
 
     def show_generating(self, *, bars: int) -> None:
         """Show that generation has started."""
@@ -186,10 +200,14 @@ class SessionControls:
         times = "once" if kept == 1 else f"{kept} times"
         self.path.value = f"{bars} bars, continued {times}" if kept else f"{bars} bars"
 
-    def show_code(self, model: str) -> None:
-        """Show the Python code that does the same as the button Generate."""
+    def show_code(self, code: str) -> None:
+        """Show the Python code that does the same as the button that was pressed last."""
+        self._code.code = code
+
+    def code(self, model: str) -> str:
+        """Return the Python code that does the same as the button Generate."""
         style = f"    style=style.scaled({self.strength.value:g}),\n" if self.has_style else ""
-        text = (
+        return (
             "from rwkv_music import continue_score, load_model, save_score\n\n"
             f'model = load_model("{model}")\n'
             "pieces = continue_score(\n"
@@ -201,4 +219,3 @@ class SessionControls:
             ")\n"
             'save_score(pieces[0].score, "continued.mid")'
         )
-        self._code.value = f"<pre style='margin:0'>{escaped(text)}</pre>"

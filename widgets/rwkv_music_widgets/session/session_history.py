@@ -87,7 +87,7 @@ class SessionHistory:
         batches = []
         while children:
             # Candidates of one batch have consecutive ids.
-            size = children[0].settings["candidates"]
+            size = children[0].settings.get("candidates", 1)
             batches.append(children[:size])
             children = children[size:]
         return batches

@@ -50,8 +50,9 @@ function drawRows(pen, { width, rows, colors }) {
 function drawTint(pen, score, { time, width, height, colors }) {
   if (score.seam === null) return;
   const x = Math.max(KEY_WIDTH, time.toX(score.seam));
+  const end = score.newEnd === null ? width : Math.max(x, time.toX(score.newEnd));
   pen.fillStyle = colors.tint;
-  pen.fillRect(x, RULER_HEIGHT, width - x, height - RULER_HEIGHT);
+  pen.fillRect(x, RULER_HEIGHT, end - x, height - RULER_HEIGHT);
 }
 
 function verticalLine(pen, x, top, bottom) {
@@ -122,12 +123,15 @@ function drawSeconds(pen, { tempo }, { time, width, colors }, taken) {
 function drawSeam(pen, score, { time, width, height, colors }) {
   if (score.seam === null) return;
   const x = time.toX(score.seam);
-  if (x < KEY_WIDTH || x > width) return;
+  const isFilled = score.newEnd !== null;
   pen.strokeStyle = colors.seam;
   pen.lineWidth = 1.5;
   pen.setLineDash([5, 4]);
-  verticalLine(pen, x, 0, height);
+  for (const line of isFilled ? [x, time.toX(score.newEnd)] : [x]) {
+    if (line >= KEY_WIDTH && line <= width) verticalLine(pen, line, 0, height);
+  }
   pen.setLineDash([]);
+  if (x < KEY_WIDTH || x > width) return;
   pen.font = "bold 10px sans-serif";
   pen.textBaseline = "bottom";
   const label = (text, align, at) => {
@@ -142,8 +146,8 @@ function drawSeam(pen, score, { time, width, height, colors }) {
     pen.textAlign = "left";
     pen.fillText(text, left, height - 3);
   };
-  label("prompt", "right", x - 6);
-  label("continuation", "left", x + 6);
+  if (!isFilled) label("prompt", "right", x - 6);
+  label(isFilled ? "new" : "continuation", "left", x + 6);
 }
 
 function drawSelection(pen, { time, height, colors, selection }) {

@@ -50,6 +50,13 @@ export function unpackTicks(view) {
   return ticks;
 }
 
+/** Return the 32-bit floats of a binary trait. */
+export function unpackFloats(view) {
+  const values = [];
+  for (let at = 0; at + 4 <= (view?.byteLength ?? 0); at += 4) values.push(view.getFloat32(at, true));
+  return values;
+}
+
 /** Return the first index whose value is at least `bound`, in a sorted list. */
 export function lowerBound(sorted, bound) {
   let low = 0;

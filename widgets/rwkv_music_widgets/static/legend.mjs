@@ -16,6 +16,16 @@ export function toggled(list, value) {
     : [...list, value].sort((one, other) => one - other);
 }
 
+/** Return the name of a part: a button that selects it where the roll can be edited. */
+function partName(model, name, part, change) {
+  if (!model.get("can_edit")) return document.createTextNode(name);
+  const selected = model.get("selected_parts");
+  const press = () => change("selected_parts", toggled(selected, part));
+  const button = toggleButton(name, `Select ${name}`, selected.includes(part), press);
+  button.className = "rwkv-roll-part";
+  return button;
+}
+
 function toggleButton(text, label, isPressed, press) {
   const button = document.createElement("button");
   button.textContent = text;
@@ -39,7 +49,7 @@ export function drawLegend(element, model) {
       const entry = document.createElement("span");
       const swatch = document.createElement("i");
       swatch.style.background = noteColor(part, 100, themeColors().dark);
-      entry.append(swatch, name);
+      entry.append(swatch, partName(model, name, part, change));
       if (names.length > 1 && model.get("can_mute") !== false) {
         const isAlone = muted.length === names.length - 1 && !muted.includes(part);
         entry.append(
@@ -52,6 +62,11 @@ export function drawLegend(element, model) {
       if (names.length > 1) {
         entry.append(toggleButton("H", `Hide ${name}`, hidden.includes(part), () =>
           change("hidden_parts", toggled(hidden, part))));
+      }
+      if (model.get("can_edit")) {
+        const locked = model.get("locked_parts");
+        entry.append(toggleButton("L", `Lock ${name}`, locked.includes(part), () =>
+          change("locked_parts", toggled(locked, part))));
       }
       return entry;
     }),

@@ -1,7 +1,7 @@
 // Draws the notes of the piano roll: as rectangles, or as pixels where there are many.
 
 import { visibleNotes } from "./geometry.mjs";
-import { PART_COLORS, noteColor, noteRgb } from "./theme.mjs";
+import { PART_COLORS, noteColor, noteRgb, surpriseColor } from "./theme.mjs";
 
 export const KEY_WIDTH = 46;
 const MANY_NOTES = 4000;
@@ -9,17 +9,19 @@ const MUTED_ALPHA = 0.3;
 
 /**
  * @param {CanvasRenderingContext2D} pen already scaled to CSS pixels
- * @param {object} score notes
+ * @param {object} score notes, and surprise: nats of each note, or nothing
  * @param {object} view width, height, time, rows, colors, ratio, hidden and muted (sets of parts)
  * @returns {number} number of notes drawn
  */
-export function drawNotes(pen, { notes }, view) {
+export function drawNotes(pen, { notes, surprise }, view) {
   const [first, stop] = visibleNotes(notes, view.time.first, view.time.last);
-  if (stop - first > MANY_NOTES) return drawPixels(pen, notes, view, first, stop);
-  return drawRectangles(pen, notes, view, first, stop);
+  const hasSurprise = surprise.length === notes.count;
+  if (stop - first > MANY_NOTES && !hasSurprise) return drawPixels(pen, notes, view, first, stop);
+  return drawRectangles(pen, notes, hasSurprise ? surprise : null, view, first, stop);
 }
 
-function drawRectangles(pen, notes, { time, rows, colors, hidden, muted }, first, stop) {
+function drawRectangles(pen, notes, surprise, view, first, stop) {
+  const { time, rows, colors, hidden, muted } = view;
   const gap = rows.rowHeight > 5 ? 1 : 0;
   let drawn = 0;
   let color = "";
@@ -30,7 +32,9 @@ function drawRectangles(pen, notes, { time, rows, colors, hidden, muted }, first
     drawn += 1;
     const x = time.toX(notes.onset[i]);
     const right = x + Math.max(1.5, end - x - 1);
-    const wanted = noteColor(part, notes.velocity[i], colors.dark);
+    const wanted = surprise
+      ? surpriseColor(surprise[i], colors.dark)
+      : noteColor(part, notes.velocity[i], colors.dark);
     if (wanted !== color) {
       color = wanted;
       pen.fillStyle = color; // the canvas parses the text each time

@@ -1,16 +1,19 @@
 // Piano roll widget: connects the model to the canvas, the pointer and the keyboard.
 
 import { RULER_HEIGHT, SEAM_LABEL_HEIGHT, drawRoll } from "./drawing.mjs";
+import { differences } from "./difference.mjs";
 import {
-  RowScale, TempoMap, TimeScale, lowerBound, pitchName, positionText, snap, unpackNotes,
+  RowScale, TempoMap, TimeScale, lowerBound, positionText, snap, unpackFloats, unpackNotes,
   unpackTicks, visibleNotes,
 } from "./geometry.mjs";
-import { drumName } from "./drum_names.mjs";
 import { guardKeys } from "./keys.mjs";
-import { drawLegend } from "./legend.mjs";
+import { drawLegend, toggled } from "./legend.mjs";
+import { drawMarks } from "./marks.mjs";
+import { NoteCursor } from "./note_cursor.mjs";
 import { KEY_WIDTH } from "./note_drawing.mjs";
 import { Overview } from "./overview.mjs";
 import { PlaybackFollower } from "./playback_follower.mjs";
+import { extendedByBar, regionText, toggledLock } from "./region.mjs";
 import { attachSound } from "./sound.mjs";
 import { onThemeChange, themeColors } from "./theme.mjs";
 
@@ -22,7 +25,7 @@ class PianoRollView {
     this.model = model;
     this.lit = new Set();
     this.playback = new PlaybackFollower(this);
-    this.focused = -1; // index of the note that the keys , and . have reached
+    this.cursor = new NoteCursor(this);
     this.build(el);
     this.cleanups = [onThemeChange(() => this.draw())];
     const resize = new ResizeObserver(() => this.draw());
@@ -70,8 +73,13 @@ class PianoRollView {
       "change:notes": () => this.readScore(),
       "change:playback": () => this.playback.follow(),
       "change:selection": () => this.draw(),
+      "change:surprise": () => this.readScore(),
+      "change:other": () => this.compare(),
+      "change:locked_notes": () => this.draw(),
       "change:hidden_parts": parts,
       "change:muted_parts": parts,
+      "change:selected_parts": parts,
+      "change:locked_parts": parts,
     };
     for (const [event, handle] of Object.entries(handlers)) {
       this.model.on(event, handle);
@@ -83,6 +91,8 @@ class PianoRollView {
     this.on(this.canvas, "pointermove", (event) => this.move(event));
     this.on(this.canvas, "pointerup", (event) => this.release(event));
     this.on(this.canvas, "pointerleave", () => this.showStatus(""));
+    this.on(this.frame, "pointerenter", () => this.model.send({ type: "hover", is_over: true }));
+    this.on(this.frame, "pointerleave", () => this.model.send({ type: "hover", is_over: false }));
     this.on(this.canvas, "dblclick", () => this.fit());
     this.on(this.canvas, "keydown", (event) => this.key(event));
     this.cleanups.push(guardKeys(this.canvas));
@@ -99,15 +109,26 @@ class PianoRollView {
       tempo: new TempoMap(model.get("tempos")),
       ticksPerQuarter: model.get("ticks_per_quarter"),
       seam: seam < 0 ? null : seam,
+      newEnd: model.get("new_end") < 0 ? null : model.get("new_end"),
+      surprise: unpackFloats(model.get("surprise")),
     };
     this.end = Math.max(1, this.score.bars[this.score.bars.length - 1] ?? 1);
     this.tempo = this.score.tempo;
     this.canvas.setAttribute("aria-label", model.get("summary"));
     drawLegend(this.legend, model);
     this.overview.forget();
-    this.focused = -1;
+    this.cursor.index = -1;
+    this.compare();
     this.fit();
     this.playback.follow();
+  }
+
+  /** Take the other version that is laid over the score, if there is one. */
+  compare() {
+    const packed = this.model.get("other");
+    this.other = packed?.byteLength ? unpackNotes(packed) : null;
+    this.difference = this.other && differences(this.score.notes, this.other);
+    this.draw();
   }
 
   fit() {
@@ -149,9 +170,15 @@ class PianoRollView {
       width, height, ratio, time: this.time, rows: this.rows, colors, selection, lit: this.lit,
       hidden: new Set(this.model.get("hidden_parts")),
       muted: new Set(this.model.get("muted_parts")),
+      selectedParts: this.model.get("selected_parts"),
+      lockedNotes: this.model.get("locked_notes"),
+      lockedParts: this.model.get("locked_parts"),
+      other: this.other,
+      difference: this.difference,
     };
     const drawn = drawRoll(pen, this.score, this.view);
-    this.drawFocus(pen, colors);
+    const marked = drawMarks(pen, this.score.notes, this.view);
+    this.cursor.draw(pen, colors);
     this.overview.draw(this.score.notes, this.time, this.end, width, colors);
     this.playhead.style.background = colors.playhead;
     this.playhead.style.height = `${height}px`;
@@ -160,6 +187,9 @@ class PianoRollView {
       total: this.score.notes.count,
       seam: this.score.seam ?? "",
       theme: colors.dark ? "dark" : "light",
+      region: marked.region,
+      locked: marked.locked,
+      different: this.other ? this.difference.missing.length + this.difference.added.length : "",
     });
     if (this.theme !== colors.dark) {
       this.theme = colors.dark;
@@ -198,6 +228,7 @@ class PianoRollView {
     this.canvas.setPointerCapture(event.pointerId);
     const [x, y] = this.position(event);
     this.pressedAt = x;
+    this.pressedNote = this.noteAt(x, y);
     this.isOnRuler = y < RULER_HEIGHT;
   }
 
@@ -222,6 +253,7 @@ class PianoRollView {
     this.pressedAt = undefined;
     this.dragged = undefined;
     if (!wasDrag && this.isOnRuler) this.playFrom(tick);
+    else if (!wasDrag && this.pressedNote >= 0 && this.model.get("can_edit")) this.lock(this.pressedNote);
     else this.select(chosen);
   }
 
@@ -233,81 +265,68 @@ class PianoRollView {
   }
 
   select(chosen) {
-    this.model.set("selection", chosen);
-    this.model.save_changes();
+    this.set("selection", chosen);
     this.draw();
-    if (chosen.length) {
+    if (chosen.length && this.model.get("can_edit")) this.showRegion();
+    else if (chosen.length) {
       const { bars, beats } = this.score;
       this.showStatus(`selected from ${positionText(chosen[0], bars, beats)} to ${positionText(chosen[1], bars, beats)}`);
     }
   }
 
-  hover(x, y) {
+  set(trait, value) {
+    this.model.set(trait, value);
+    this.model.save_changes();
+  }
+
+  showRegion() {
+    const [selection, parts] = [this.model.get("selection"), this.model.get("selected_parts")];
+    this.showStatus(`selected: ${regionText(selection, this.score.bars, this.model.get("parts"), parts)}`);
+  }
+
+  /** Add the bar at the note cursor or at the left edge to the selection, or change its last bar. */
+  extend(step) {
+    if (this.score.bars.length < 2) return;
+    const tick = this.cursor.isSet ? this.score.notes.onset[this.cursor.index] : this.time.first;
+    this.select(extendedByBar(this.model.get("selection"), this.score.bars, tick, step));
+  }
+
+  /** Add a part to the selection, or remove it. */
+  selectPart(part) {
+    if (part >= this.model.get("parts").length || !this.model.get("can_edit")) return;
+    this.set("selected_parts", toggled(this.model.get("selected_parts"), part));
+    drawLegend(this.legend, this.model);
+    this.showRegion();
+  }
+
+  /** Lock a note, or unlock it. */
+  lock(i) {
+    if (i < 0 || !this.model.get("can_edit")) return;
+    const { part, onset, pitch } = this.score.notes;
+    this.set("locked_notes", toggledLock(this.model.get("locked_notes"), [part[i], onset[i], pitch[i]]));
+    this.draw();
+  }
+
+  /** Return the index of the note at a pixel, -1 if there is none. */
+  noteAt(x, y) {
     const tick = this.time.toTick(x);
     const row = this.rows.toRow(y);
     const { notes } = this.score;
     const [first, stop] = visibleNotes(notes, tick, tick);
     for (let i = stop - 1; row && i >= first; i -= 1) {
       const isHere = notes.pitch[i] === row.pitch && Boolean(notes.isDrum[i]) === row.isDrum;
-      if (isHere && tick < notes.onset[i] + notes.duration[i] && !this.isHidden(notes.part[i])) {
-        this.showStatus(this.describe(i));
-        return;
-      }
+      if (isHere && tick < notes.onset[i] + notes.duration[i] && !this.isHidden(notes.part[i])) return i;
     }
-    this.showStatus("");
+    return -1;
+  }
+
+  hover(x, y) {
+    const i = this.noteAt(x, y);
+    this.showStatus(i < 0 ? "" : this.cursor.describe(i));
   }
 
   isHidden(part) {
     return this.model.get("hidden_parts").includes(part);
-  }
-
-  /** Return a note in words, such as "C4 (60), velocity 80, bar 1, beat 1, Violin". */
-  describe(i) {
-    const { notes, bars, beats } = this.score;
-    const pitch = notes.pitch[i];
-    const name = notes.isDrum[i] ? drumName(pitch) : pitchName(pitch);
-    const where = positionText(notes.onset[i], bars, beats);
-    const part = this.model.get("parts")[notes.part[i]];
-    return `${name} (${pitch}), velocity ${notes.velocity[i]}, ${where}, ${part}`;
-  }
-
-  /** Move the note cursor, for readers who do not use a pointer. */
-  focusNote(step) {
-    const { notes } = this.score;
-    let next = this.focused < 0 && step < 0 ? notes.count : this.focused;
-    do next += step;
-    while (next >= 0 && next < notes.count && this.isHidden(notes.part[next]));
-    if (next < 0 || next >= notes.count) return;
-    this.focused = next;
-    const onset = notes.onset[next];
-    if (onset < this.time.first || onset >= this.time.last) {
-      this.time = this.time.moved(onset - this.time.first, this.end);
-    }
-    this.showStatus(this.describe(next));
-  }
-
-  drawFocus(pen, colors) {
-    const { notes } = this.score;
-    if (this.focused < 0 || this.focused >= notes.count) return;
-    const onset = notes.onset[this.focused];
-    const x = this.time.toX(onset);
-    if (x < KEY_WIDTH) return;
-    const width = Math.max(4, this.time.toX(onset + notes.duration[this.focused]) - x);
-    const y = this.rows.toY(notes.pitch[this.focused], notes.isDrum[this.focused]);
-    pen.strokeStyle = colors.text;
-    pen.lineWidth = 2;
-    pen.strokeRect(x - 1, y - 1, width + 1, this.rows.rowHeight + 2);
-  }
-
-  /** Put an edge of the selection at the note cursor. */
-  selectToFocus(isEnd) {
-    const { notes } = this.score;
-    if (this.focused < 0) return;
-    const onset = notes.onset[this.focused];
-    const edge = isEnd ? onset + notes.duration[this.focused] : onset;
-    const [from, to] = this.model.get("selection").length ? this.model.get("selection") : [0, this.end];
-    const chosen = isEnd ? [Math.min(from, onset), edge] : [edge, Math.max(to, edge + 1)];
-    this.select(chosen);
   }
 
   showStatus(text) {
@@ -318,20 +337,23 @@ class PianoRollView {
     const step = (this.time.last - this.time.first) / 8;
     const middle = (this.time.left + this.time.right) / 2;
     const actions = {
-      ArrowLeft: () => (this.time = this.time.moved(-step, this.end)),
-      ArrowRight: () => (this.time = this.time.moved(step, this.end)),
+      ArrowLeft: () => event.shiftKey ? this.extend(-1) : (this.time = this.time.moved(-step, this.end)),
+      ArrowRight: () => event.shiftKey ? this.extend(1) : (this.time = this.time.moved(step, this.end)),
       Home: () => (this.time = this.time.moved(-this.end, this.end)),
       End: () => (this.time = this.time.moved(this.end, this.end)),
       "+": () => this.zoom(1.25, middle),
       "=": () => this.zoom(1.25, middle),
       "-": () => this.zoom(0.8, middle),
       0: () => this.fit(),
-      ",": () => this.focusNote(-1),
-      ".": () => this.focusNote(1),
-      "[": () => this.selectToFocus(false),
-      "]": () => this.selectToFocus(true),
+      ",": () => this.cursor.move(-1),
+      ".": () => this.cursor.move(1),
+      "[": () => this.cursor.select(false),
+      "]": () => this.cursor.select(true),
+      l: () => this.lock(this.cursor.index),
+      x: () => this.model.send({ type: "switch" }),
       " ": () => this.model.send({ type: "toggle playback" }),
     };
+    for (let part = 0; part < 9; part += 1) actions[part + 1] = () => this.selectPart(part);
     const act = actions[event.key];
     if (!act || event.ctrlKey || event.metaKey) return;
     event.preventDefault();

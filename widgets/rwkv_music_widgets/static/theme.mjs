@@ -123,6 +123,18 @@ export function noteRgb(part, velocity, dark) {
   return noteShade(part, velocity, dark).rgb;
 }
 
+/** Nats from which a note has the strongest colour of the surprise view. */
+export const MOST_NATS = 15;
+
+/** Return a note's colour in the surprise view: blue and pale for expected, red for surprising. */
+export function surpriseColor(nats, dark) {
+  const share = Math.round(20 * Math.min(1, Math.max(0, nats / MOST_NATS))) / 20;
+  const hue = (210 + share * 150) % 360;
+  const [softest, loudest] = (dark ? CONTRASTS.dark : CONTRASTS.light)[0];
+  const wanted = softest + (loudest - softest) * share;
+  return `hsl(${hue} ${Math.round(45 + 55 * share)}% ${lightnessFor(hue, 45 + 55 * share, wanted, dark).toFixed(1)}%)`;
+}
+
 /** Call `redraw` when the theme changes; return a function that stops it. */
 export function onThemeChange(redraw) {
   const observer = new MutationObserver(redraw);

@@ -1,0 +1,106 @@
+"""Bars and parts that are selected on the roll are written anew, by the session of the engine."""
+
+from collections.abc import Iterator
+
+import pytest
+import symusic
+from rwkv_music_widgets import ContinuationSession
+
+from rwkv_music.errors import InputError
+from rwkv_music.generation import Keep
+from rwkv_music.score import take_bars
+from tests.generation.test_continuation import MODEL
+from tests.music import BAR, tune
+from tests.tokens import notes_of
+
+
+def take_track(score: symusic.Score, index: int) -> list[tuple[int, int, int]]:
+    return [(note.time, note.duration, note.pitch) for note in score.tracks[index].notes]
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[ContinuationSession]:
+    monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
+    made = ContinuationSession(MODEL, tune(bars=4), prompt_bars=4)
+    made.controls.num_candidates.value = 2
+    made.controls.new_seed.value = False
+    yield made
+    made.close()
+
+
+def test_the_selected_bars_and_parts_are_written_anew(session: ContinuationSession) -> None:
+    session.roll.selection = [BAR + 5, 3 * BAR]
+    session.roll.selected_parts = [1]
+    assert "Selected: bars 2 to 3, part 1" in session.rewriting.region.value
+    before = session.current.score
+    session.rewriting.rewrite_button.click()
+    session.wait()
+    assert session.message == ""
+    assert [node.new_bars for node in session.candidates] == [(2, 3)] * 2
+    for row, node in zip(session.rows.children, session.candidates, strict=True):
+        tracks = [take_track(score, 0) for score in (node.score, before)]
+        assert tracks[0] == tracks[1]
+        assert notes_of(take_bars(node.score, 3, 4)) == notes_of(take_bars(before, 3, 4))
+        assert (row.roll.continuation_start, row.roll.new_end) == (BAR, 3 * BAR)
+        assert "in bars 2 to 3" in row.title.value
+    assert session.controls._code.code == (
+        "session.session.fill(bars=(2, 3), parts=[1], candidates=2, temperature=1.0, top_p=0.95, "
+        "seed=0)"
+    )
+
+
+def test_the_line_of_python_makes_the_same_candidates(session: ContinuationSession) -> None:
+    session.roll.selection = [BAR, 2 * BAR]
+    session.rewriting.amount.value = 0.4
+    made = session.fill(session.rewriting.variation())
+    again = eval(  # noqa: S307 - the line that is shown
+        session.controls._code.code, {"session": session, "Keep": Keep}
+    )
+    assert [notes_of(node.score) for node in again] == [notes_of(node.score) for node in made]
+    assert "keep=Keep(share=0.6)" in session.controls._code.code
+
+
+def test_locked_notes_and_parts_stay(session: ContinuationSession) -> None:
+    note = next(n for n in session.roll.score.tracks[1].notes if n.time >= BAR)
+    session.roll.selection = [BAR, 3 * BAR]
+    session.roll.locked_parts = [0]
+    session.roll.locked_notes = [[1, note.time, note.pitch]]
+    request = session.rewriting.rewriting()
+    assert request.parts == [1]
+    assert request.keep == Keep(notes=[(1, note.time, note.pitch)])
+    for node in session.fill(request):
+        places = [(each.time, each.pitch) for each in node.score.tracks[1].notes]
+        assert (note.time, note.pitch) in places
+    session.roll.locked_parts = [0, 1]
+    with pytest.raises(InputError, match="all selected parts are locked: unlock one"):
+        session.rewriting.rewriting()
+
+
+def test_a_new_instrument_is_written_to_the_others(session: ContinuationSession) -> None:
+    session.rewriting.part.value = "Cello"
+    session.rewriting.write_button.click()
+    session.wait()
+    assert session.message == ""
+    for node in session.candidates:
+        assert [track.name for track in node.score.tracks] == ["part 0", "part 1", "Cello"]
+    session.keep(0)
+    assert ("Cello", 2) in session.rewriting.part.options
+
+
+def test_without_a_selection_the_button_says_what_to_do(session: ContinuationSession) -> None:
+    session.rewriting.rewrite_button.click()
+    session.wait()
+    assert session.message == "nothing is selected: drag over the bars to write anew"
+    assert session.candidates == []
+    assert not session.rewriting.rewrite_button.disabled
+
+
+def test_undo_returns_to_the_bars_before_the_rewriting(session: ContinuationSession) -> None:
+    before = notes_of(session.current.score)
+    session.roll.selection = [BAR, 2 * BAR]
+    session.fill(session.rewriting.new_notes())
+    session.keep(1)
+    assert notes_of(session.current.score) != before
+    session.undo()
+    assert notes_of(session.current.score) == before
+    assert len(session.candidates) == 2

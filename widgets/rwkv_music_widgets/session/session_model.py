@@ -1,0 +1,32 @@
+"""The model and the style of a session, which are loaded at first use."""
+
+from pathlib import Path
+
+from rwkv_music.model import MusicModel, Style, load_model, load_style
+
+
+class SessionModel:
+    """A model by name, by path or loaded, with a style if there is one.
+
+    Args:
+        model: A name, a path or a loaded model.
+        style: A style or the path of one.
+    """
+
+    def __init__(self, model: MusicModel | str | Path, style: Style | str | Path | None) -> None:
+        self._model = model
+        self._style = style
+
+    @property
+    def name(self) -> str:
+        """Name or path; "from a variable" for a model that was loaded before."""
+        is_named = isinstance(self._model, str | Path)
+        return str(self._model) if is_named else "from a variable"
+
+    def load(self, strength: float) -> tuple[MusicModel, Style | None]:
+        """Return the model and the style at a strength."""
+        if not isinstance(self._model, MusicModel):
+            self._model = load_model(self._model)
+        if isinstance(self._style, str | Path):
+            self._style = load_style(self._style, self._model)
+        return self._model, self._style and self._style.scaled(strength)
