@@ -13,14 +13,10 @@ from jaxtyping import UInt16
 from rwkv_music.generation.constraints.constraints import Constraints
 from rwkv_music.generation.prompts.prompt import Prompt
 from rwkv_music.generation.request.request import Request
-from rwkv_music.generation.sampling.engine import (
-    BarsBehind,
-    Candidate,
-    CandidateBatch,
-    PrefixState,
-    as_array,
-    prefill,
-)
+from rwkv_music.generation.sampling.candidate import Candidate
+from rwkv_music.generation.sampling.endings import BarsBehind
+from rwkv_music.generation.sampling.engine import CandidateBatch
+from rwkv_music.generation.sampling.prefill import PrefixState, as_array, prefill
 from rwkv_music.generation.sampling.prefix_cache import PrefixCache
 from rwkv_music.generation.sampling.sampler import RandomStream
 from rwkv_music.model import MusicModel, Style

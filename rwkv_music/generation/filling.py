@@ -17,15 +17,10 @@ from rwkv_music.generation.prompts.hole_prompt import HolePrompt
 from rwkv_music.generation.prompts.hole_score import filled_score
 from rwkv_music.generation.request.controls import Controls
 from rwkv_music.generation.request.request import Request
-from rwkv_music.generation.sampling.engine import (
-    Candidate,
-    CandidateBatch,
-    EndOfHole,
-    PrefixState,
-    TokenRule,
-    as_array,
-    prefill,
-)
+from rwkv_music.generation.sampling.candidate import Candidate, TokenRule
+from rwkv_music.generation.sampling.endings import EndOfHole
+from rwkv_music.generation.sampling.engine import CandidateBatch
+from rwkv_music.generation.sampling.prefill import PrefixState, as_array, prefill
 from rwkv_music.generation.sampling.sampler import RandomStream
 from rwkv_music.model import MusicModel, Style
 from rwkv_music.tokenizer.holes import split_hole

@@ -7,8 +7,9 @@ tests compare both.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor
 
 from rwkv_music.errors import InputError
@@ -19,7 +20,7 @@ from rwkv_music.model.state import LayerState, ModelState
 from rwkv_music.model.step_graphs import StepGraphs
 from rwkv_music.ops.backends import has_fast_bfloat16, why_not_native
 from rwkv_music.ops.checks import check_shape
-from rwkv_music.ops.decoding import PRECISIONS, decode_step
+from rwkv_music.ops.decoding import PRECISIONS, StepStruct, decode_step, step_structure
 
 _BACKENDS = ("native", "torch")
 
@@ -149,6 +150,25 @@ class Decoder:
         logits = torch.empty(len(ids), self.config.vocab_size)
         decode_step(self._native, ids, state.shifts, state.wkv, logits)
         return logits
+
+    def native_step(
+        self,
+        ids: Int64[np.ndarray, " B"],
+        state: DecoderState,
+        logits: Float32[np.ndarray, "B V"],
+    ) -> StepStruct:
+        """Return the arguments of the native `step`, which hold the addresses of the arrays.
+
+        Args:
+            ids: One token per sequence, not checked here.
+            state: Changed in place by the step.
+            logits: Receives the logits.
+        """
+        assert self._native is not None
+        self._check_state(state)
+        return step_structure(
+            self._native, torch.from_numpy(ids), state.shifts, state.wkv, torch.from_numpy(logits)
+        )
 
     def _step_in_place(self, ids: Tensor, shifts: Tensor, wkv: Tensor) -> Tensor:
         state = DecoderState(shifts, wkv)

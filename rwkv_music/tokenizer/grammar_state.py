@@ -1,5 +1,6 @@
 """What the grammar knows about the tokens so far."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from rwkv_music.tokenizer.events import EventType
@@ -110,5 +111,47 @@ class GrammarState:
         """Type of the last token; None before BOS."""
         return self._last
 
+    @property
+    def is_in_bar(self) -> bool:
+        """Whether a bar has begun that is not the end of the stream."""
+        return self._bars > 0 and not self.finished
+
+    def numbers(self) -> dict[str, int | tuple[int, ...]]:
+        """Return the state inside a bar by the names of `GrammarState` in grammar.h."""
+        none = EventKey(-1)
+        return {
+            "last": -1 if self._last is None else self._last,
+            "tempo": self._tempo[0],
+            "fraction": self._tempo[1],
+            "old_tempo": self._old_tempo[0],
+            "old_fraction": self._old_tempo[1],
+            "numerator": self._signature[0],
+            "denominator": self._signature[1],
+            "new_numerator": self._new_numerator,
+            "num_programs": len(self._programs),
+            "part": -1 if self._part is None else self._part,
+            "bars": self._bars,
+            "bar_start": self._bar_start,
+            "bar_length": self._bar_length,
+            "bar_is_empty": self._bar_is_empty,
+            "was_cut": self._was_cut,
+            "beat": self._beat,
+            "subbeat": self._subbeat,
+            "is_pending": self._is_pending,
+            "pedals": part_bits(self._pedals),
+            "used": part_bits(self._used),
+            "has_note": self._has_note,
+            "sound_end": self._sound_end,
+            "last_tempo_time": self._last_tempo_time,
+            "key": tuple(self._key or none),
+            "note": tuple(self._note),
+            "programs": self._programs,
+        }
+
     def _position(self) -> int:
         return self._beat * self.vocabulary.steps_per_quarter + self._subbeat
+
+
+def part_bits(parts: Iterable[int]) -> int:
+    """Return a set of parts as bits of a number."""
+    return sum(1 << part for part in parts)

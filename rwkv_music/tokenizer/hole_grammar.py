@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from rwkv_music.tokenizer.grammar import Grammar
+from rwkv_music.tokenizer.grammar_state import part_bits
 from rwkv_music.tokenizer.vocabulary import (
     CONTROL_LEVELS,
     DENOMINATORS,
@@ -89,6 +90,25 @@ class HoleGrammar(Grammar):
         Without this, a reader expects that the time signature stays, and that no bar is cut.
         """
         self._hole_end = step
+
+    @property
+    def is_in_bar(self) -> bool:
+        """Whether a bar has begun, of the hole if there is one, and is not the end of anything."""
+        has_begun = self._hole is None or self._hole.bars_begun > 0
+        return super().is_in_bar and has_begun and self._last not in _SECTIONS
+
+    def numbers(self) -> dict[str, int | tuple[int, ...]]:
+        """Return the state inside a bar by the names of `GrammarState` in grammar.h."""
+        hole = self._hole or _Hole(0)
+        return super().numbers() | {
+            "hole_bars": hole.bars,
+            "bars_begun": hole.bars_begun,
+            "listed": part_bits(hole.listed),
+            "given_here": part_bits(hole.given_here),
+            "run": hole.run or 0,
+            "is_cut": hole.is_cut,
+            "hole_end": -1 if self._hole_end is None else self._hole_end,
+        }
 
     def allows(self, token: int) -> bool:
         """Return whether a token may come next, be it written or given."""

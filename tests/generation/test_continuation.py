@@ -8,7 +8,7 @@ import torch
 from rwkv_music.errors import InputError
 from rwkv_music.generation import Constraints, continue_score
 from rwkv_music.generation.request.request import candidate_seed
-from rwkv_music.generation.sampling.engine import prefill
+from rwkv_music.generation.sampling.prefill import prefill
 from rwkv_music.model import RWKV7, Decoder, ModelConfig, MusicModel, initialize
 from rwkv_music.score import bar_starts
 from rwkv_music.tokenizer import Tokenizer, TokenType
@@ -149,7 +149,7 @@ def test_a_prompt_read_in_chunks_gives_the_same_state(
 ) -> None:
     ids = TOKENIZER.encode(tune(bars=6))
     logits, state = prefill(DECODER, ids)
-    monkeypatch.setattr("rwkv_music.generation.sampling.engine.PREFILL_CHUNK", 50)
+    monkeypatch.setattr("rwkv_music.generation.sampling.prefill.PREFILL_CHUNK", 50)
     in_pieces, same = prefill(DECODER, ids)
     assert len(ids) > 100
     # 5e-7 apart, and less than 1e-5 where sums are in another order; the logits reach 2.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool
@@ -115,6 +116,11 @@ class PitchLimits:
     """In the last bar, if the piece is to end on the tonic."""
     tonic: PitchMask | None
     """From the last beat of the last bar on."""
+
+    @cached_property
+    def chord_table(self) -> Bool[np.ndarray, "chords pitches"]:
+        """The pitches of the chords in one array."""
+        return np.array(self.chords, dtype=bool).reshape(-1, 128)
 
 
 def pitch_limits(

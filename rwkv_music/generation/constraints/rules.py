@@ -10,12 +10,17 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from rwkv_music.generation.constraints.constraints import Constraints, PitchLimits
+from rwkv_music.generation.constraints.native_constraints import (
+    ConstraintsStruct,
+    constraints_structure,
+)
 from rwkv_music.tokenizer import Grammar, TokenType
+from rwkv_music.tokenizer.native_arguments import address_of
 from rwkv_music.tokenizer.vocabulary import Vocabulary
 
 _POSITIONS = (TokenType.BEAT, TokenType.SUBBEAT)
 _NO_EVENT_NEXT = (
-    TokenType.PITCH, TokenType.DRUM, TokenType.VEL, TokenType.NUM, TokenType.TEMPO_FRACTION
+    TokenType.PITCH, TokenType.DRUM, TokenType.VEL, TokenType.NUM
 )  # fmt: skip
 
 Mask = Bool[np.ndarray, " vocab"]
@@ -48,8 +53,25 @@ class ConstraintRule:
         self._allows_cuts = allows_cuts or not constraints.keep_whole_bars
         self._offsets = offsets.copy()
         self._onsets = np.full_like(offsets, -1)
-        self._bar_of_segments = -1
+        self._segments_for = (-1, (0, 0))
         self._segments: list[tuple[int, Bool[np.ndarray, "parts pitches"]]] = []
+
+    def to_native(self) -> ConstraintsStruct:
+        """Return the rule for the native library, which changes the offsets and onsets in place."""
+        constraints, limits = self._constraints, self._limits
+        return constraints_structure(
+            limits,
+            keep_tempo=constraints.keep_tempo,
+            keep_time_signature=constraints.keep_time_signature,
+            allows_cuts=self._allows_cuts,
+            no_restrikes=constraints.no_restrikes,
+            no_doubled_notes=constraints.no_doubled_notes,
+            max_polyphony=constraints.max_polyphony or 0,
+            first_bar=self._first_bar,
+            last_bar=self._last_bar,
+            offsets=address_of(self._offsets),
+            onsets=address_of(self._onsets),
+        )
 
     def observe(self, grammar: Grammar, token: int) -> None:
         """Note when the pitches of each part end."""
@@ -158,9 +180,10 @@ class ConstraintRule:
 
         The first segment begins with the bar.
         """
-        if self._bar_of_segments != grammar.bars:
+        current = (grammar.bars, grammar.signature)  # a signature may follow the BAR
+        if self._segments_for != current:
             self._segments = self._segments_of_bar(grammar)
-            self._bar_of_segments = grammar.bars
+            self._segments_for = current
         return self._segments
 
     def _segments_of_bar(

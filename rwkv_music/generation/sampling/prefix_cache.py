@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Integer
 
-from rwkv_music.generation.sampling.engine import Candidate, PrefixState, as_array, read_tokens
+from rwkv_music.generation.sampling.candidate import Candidate
+from rwkv_music.generation.sampling.prefill import PrefixState, as_array, read_tokens
 from rwkv_music.model import Decoder, DecoderState, ModelState
 from rwkv_music.tokenizer import Grammar
 

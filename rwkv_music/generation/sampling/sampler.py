@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int64, UInt32
+from jaxtyping import Bool, Float32, Float64, Int, Int64, UInt32
 
 from rwkv_music.generation.request.generation_settings import SamplingSettings
 from rwkv_music.native import load_library
@@ -69,9 +69,11 @@ class Choices(NamedTuple):
     """-ln p of each token, without masks and temperature."""
     removed: list[float]
     """Probability, among the tokens that the grammar allows, of those that may not be chosen."""
+    is_ended: list[bool]
+    """Whether a token ends its candidate instead of following it; decided by the caller."""
 
 
-class _TokenSampling(ctypes.Structure):
+class TokenSampling(ctypes.Structure):
     """`TokenSampling` in sampling.h."""
 
     _fields_: ClassVar = [
@@ -101,26 +103,30 @@ class TokenSampler:
         """Tokens that the grammar allows; to be filled before `sample`."""
         self.allowed: Bool[np.ndarray, "B V"] = self.legal.copy()
         """Those of them that may be chosen, at least one per row."""
-        self._tokens = np.empty(len(self._streams), dtype=np.int64)
-        self._numbers = np.empty((2, len(self._streams)))
+        self.tokens: Int64[np.ndarray, " B"] = np.empty(len(self._streams), dtype=np.int64)
+        """Filled by the native library, as `numbers`: what was chosen."""
+        self.numbers: Float64[np.ndarray, "2 B"] = np.empty((2, len(self._streams)))
+        """`nats` and `removed` of `Choices`."""
         self._twisters = (ctypes.c_void_p * len(self._streams))(
             *(each.address for each in self._streams)
-        )
-        self._arguments = _TokenSampling(
-            *self.legal.shape,
-            None,
-            *(each.ctypes.data for each in (self.legal, self.allowed)),
-            ctypes.addressof(self._twisters),
-            settings.temperature,
-            settings.top_p,
-            settings.top_k or 0,
-            *(each.ctypes.data for each in (self._tokens, *self._numbers)),
         )
 
     def select(self, rows: Sequence[int]) -> "TokenSampler":
         """Return a sampler of some of the candidates."""
         streams = [self._streams[row] for row in rows]
         return TokenSampler(self._settings, streams, self.legal.shape[1])
+
+    def structure(self, logits: Float32[np.ndarray, "B V"]) -> TokenSampling:
+        """Return the arguments of the native library; they hold the addresses of the arrays."""
+        return TokenSampling(
+            *self.legal.shape,
+            *(each.ctypes.data for each in (logits, self.legal, self.allowed)),
+            ctypes.addressof(self._twisters),
+            self._settings.temperature,
+            self._settings.top_p,
+            self._settings.top_k or 0,
+            *(each.ctypes.data for each in (self.tokens, *self.numbers)),
+        )
 
     def sample(
         self, logits: Float32[np.ndarray, "B V"], given: Sequence[int] | None = None
@@ -136,11 +142,10 @@ class TokenSampler:
             return sample_in_numpy(
                 logits, self.legal, self.allowed, self._settings, self._streams, given
             )
-        self._tokens[:] = SAMPLED if given is None else given
-        self._arguments.logits = logits.ctypes.data
-        functions.rwkv_music_sample_tokens(ctypes.byref(self._arguments))
-        nats, removed = self._numbers.tolist()
-        return Choices(self._tokens.tolist(), nats, removed)
+        self.tokens[:] = SAMPLED if given is None else given
+        functions.rwkv_music_sample_tokens(ctypes.byref(self.structure(logits)))
+        nats, removed = self.numbers.tolist()
+        return Choices(self.tokens.tolist(), nats, removed, [False] * len(self.tokens))
 
 
 def sample_in_numpy(
@@ -167,7 +172,7 @@ def sample_in_numpy(
         ids = allowed[row].nonzero()[0]
         tokens.append(_choose_token(logits[row], weights[row], ids, settings, stream))
     nats = log_sums - logits[np.arange(len(tokens)), tokens]
-    return Choices(tokens, nats.tolist(), removed)
+    return Choices(tokens, nats.tolist(), removed, [False] * len(tokens))
 
 
 def _choose_token(

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "decode.h"
+#include "generation.h"
 #include "level.h"
 #include "midi_scan.h"
 #include "products_backward.h"
@@ -76,6 +77,26 @@ RM_EXPORT void rwkv_music_products_backward(const MatrixProductsBackward* x) { p
 RM_EXPORT void rwkv_music_decode_step(const DecodeStep* x) { decode_step(*x); }
 
 RM_EXPORT void rwkv_music_sample_tokens(const TokenSampling* x) { sample_tokens(*x); }
+
+// Masks of the grammar inside bars, and how a token changes its state.
+RM_EXPORT void rwkv_music_grammar_mask(const GrammarTables* tables, GrammarState* state, uint8_t* mask) {
+  GrammarMask(*tables, *state, mask).fill();
+}
+
+RM_EXPORT void rwkv_music_grammar_take(
+    const GrammarTables* tables, GrammarState* state, const uint16_t* tokens, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) Grammar{*tables, *state}.take(tokens[i]);
+}
+
+// One step of generation; returns 1 instead of reading the chosen tokens if a candidate ends, or begins a
+// bar where that is asked for. The tokens are then read by the second function.
+RM_EXPORT int64_t rwkv_music_generation_step(const GenerationStep* x) {
+  if (choose_tokens(*x)) return 1;
+  read_chosen(*x);
+  return 0;
+}
+
+RM_EXPORT void rwkv_music_read_chosen(const GenerationStep* x) { read_chosen(*x); }
 
 RM_EXPORT int64_t rwkv_music_sound_keys(
     const EncodingTables* tables, const NoteColumns* notes, const ControlColumns* controls,

@@ -55,8 +55,8 @@ struct Twister {
 struct TokenSampling {
   int64_t batch, vocabulary;
   const float* logits;     // [B, V]
-  const uint8_t* legal;    // [B, V]: tokens that the grammar allows
-  const uint8_t* allowed;  // [B, V]: those of them that may be chosen
+  uint8_t* legal;    // [B, V]: tokens that the grammar allows
+  uint8_t* allowed;  // [B, V]: those of them that may be chosen
   uint32_t* const* twisters;
   double temperature, top_p;
   int64_t top_k;    // 0 for all

@@ -5,7 +5,13 @@ step is one call, and weights may be narrower than float32, since larger models 
 reading them.
 """
 
-from rwkv_music.ops.decoding.native_decoding import NativeLayer, NativeModel, decode_step
+from rwkv_music.ops.decoding.native_decoding import (
+    NativeLayer,
+    NativeModel,
+    StepStruct,
+    decode_step,
+    step_structure,
+)
 from rwkv_music.ops.decoding.pages import contiguous_copies
 from rwkv_music.ops.decoding.weights import PRECISIONS, PackedMatrix, dequantized, pack
 
@@ -14,8 +20,10 @@ __all__ = [
     "NativeLayer",
     "NativeModel",
     "PackedMatrix",
+    "StepStruct",
     "contiguous_copies",
     "decode_step",
     "dequantized",
     "pack",
+    "step_structure",
 ]

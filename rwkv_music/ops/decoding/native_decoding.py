@@ -76,7 +76,9 @@ class _Model(ctypes.Structure):
     ]
 
 
-class _Step(ctypes.Structure):
+class StepStruct(ctypes.Structure):
+    """`DecodeStep` of decode.h."""
+
     _fields_: ClassVar = [
         ("model", _Model),
         ("batch", ctypes.c_int64),
@@ -139,8 +141,18 @@ def decode_step(
         wkv: [layer, batch, head, key, value], the transpose of `LayerState.wkv`; updated in place.
         logits: Receives the logits.
     """
-    arguments = _Step(model.structure, ids.numel(), *map(address, (ids, shifts, wkv, logits)))
-    load_library().call("decode_step", arguments)
+    load_library().call("decode_step", step_structure(model, ids, shifts, wkv, logits))
+
+
+def step_structure(
+    model: NativeModel,
+    ids: Int64[Tensor, " B"],
+    shifts: Float[Tensor, "L 2 B C"],
+    wkv: Float[Tensor, "L B H N N"],
+    logits: Float[Tensor, "B V"],
+) -> StepStruct:
+    """Return the arguments of `decode_step`; they hold the addresses of the tensors."""
+    return StepStruct(model.structure, ids.numel(), *map(address, (ids, shifts, wkv, logits)))
 
 
 def _layer_structure(layer: NativeLayer) -> _Layer:
