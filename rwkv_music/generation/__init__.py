@@ -9,17 +9,19 @@ from rwkv_music.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from rwkv_music.generation.constraints.constraints import Constraints
-    from rwkv_music.generation.constraints.keeping import Keep
     from rwkv_music.generation.continuation import Continuation, continue_score
-    from rwkv_music.generation.filling import Filling, fill_score
+    from rwkv_music.generation.filling import fill_score
+    from rwkv_music.generation.hole_filling import Filling
     from rwkv_music.generation.ranking import Ranking, best_continuations, rank_continuations
     from rwkv_music.generation.request.controls import Controls
     from rwkv_music.generation.request.generation_settings import (
         ContinuationSettings,
         SamplingSettings,
     )
+    from rwkv_music.generation.request.keep import Keep
     from rwkv_music.generation.request.request import Request
-    from rwkv_music.generation.session.session import Session, SessionNode
+    from rwkv_music.generation.session.session import Session
+    from rwkv_music.generation.session.session_node import SessionNode
     from rwkv_music.generation.streaming import BarEnd, NewNote, Stream, stream
 
 _MODULES = {
@@ -28,14 +30,14 @@ _MODULES = {
     "Continuation": "continuation",
     "ContinuationSettings": "request.generation_settings",
     "Controls": "request.controls",
-    "Filling": "filling",
-    "Keep": "constraints.keeping",
+    "Filling": "hole_filling",
+    "Keep": "request.keep",
     "NewNote": "streaming",
     "Ranking": "ranking",
     "Request": "request.request",
     "SamplingSettings": "request.generation_settings",
     "Session": "session.session",
-    "SessionNode": "session.session",
+    "SessionNode": "session.session_node",
     "Stream": "streaming",
     "best_continuations": "ranking",
     "continue_score": "continuation",

@@ -143,6 +143,7 @@ def begin(
     Raises:
         InputError: If the constraints cannot be met.
     """
+    assert isinstance(request.bars, int)
     rule = [prompt.rule(request.constraints, request.bars) for _ in request.seeds]
     model.network.eval()
     decoder = model.decoder(request.precision)

@@ -33,7 +33,7 @@ def take_bars(score: "symusic.Score", start: int, stop: int) -> "symusic.Score":
             f"bars [{start}, {stop}) are not in this score of {len(lines) - 1} bars: choose "
             f"0 <= start < stop <= {len(lines) - 1}"
         )
-    return _take_ticks(score, int(lines[start]), int(lines[stop]))
+    return take_ticks(score, int(lines[start]), int(lines[stop]))
 
 
 def split_at_bar(score: "symusic.Score", bar: int) -> "tuple[symusic.Score, symusic.Score]":
@@ -106,7 +106,14 @@ def transpose(score: "symusic.Score", semitones: int) -> "symusic.Score":
     return moved
 
 
-def _take_ticks(score: "symusic.Score", start: int, stop: int) -> "symusic.Score":
+def take_ticks(score: "symusic.Score", start: int, stop: int) -> "symusic.Score":
+    """Return what lies in [start, stop), moved to tick 0, as `take_bars` does.
+
+    Args:
+        score: In ticks.
+        start: A bar line.
+        stop: A later bar line, which may lie behind the end of the score.
+    """
     import symusic
 
     taken = symusic.Score(score.ticks_per_quarter)

@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation import Filling, fill_score, filling
+from rwkv_music.generation import Stream, fill_score
 from rwkv_music.generation.prompts.hole_prompt import HolePrompt
 from rwkv_music.generation.prompts.hole_score import filled_score
 from rwkv_music.score import bar_starts
@@ -198,16 +198,6 @@ def test_two_tracks_of_one_name_are_told_apart_by_index() -> None:
 def test_silent_versions_are_replaced_by_those_of_the_next_seeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sample = filling._versions
-
-    def silent_at_first(*arguments: object) -> list[Filling]:
-        pieces: list[Filling] = sample(*arguments)  # type: ignore[arg-type]
-        for piece in pieces:
-            if piece.seed < 7:
-                for track in piece.new.tracks:
-                    track.notes.clear()
-        return pieces
-
-    monkeypatch.setattr(filling, "_versions", silent_at_first)
+    monkeypatch.setattr(Stream, "_is_silent", lambda self, candidate: candidate.seed < 7)
     pieces = fill_score(MODEL, band(), bars=(2, 2), parts=[1], candidates=2, seed=6)
     assert [piece.seed for piece in pieces] == [7, 8]

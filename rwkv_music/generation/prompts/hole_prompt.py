@@ -1,7 +1,7 @@
 """A request to write bars and parts of a score, as the tokens of a hole."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from jaxtyping import Int64, UInt16
 from rwkv_music.errors import InputError
 from rwkv_music.generation.constraints.constraints import Constraints, pitch_limits
 from rwkv_music.generation.constraints.rules import ConstraintRule
+from rwkv_music.generation.prompts.prompt import continuation_start
 from rwkv_music.generation.request.controls import Controls
 from rwkv_music.generation.request.part_choice import PartChoice, choose_parts
 from rwkv_music.tokenizer import BarIndex, Tokenizer
@@ -44,10 +45,8 @@ class HolePrompt:
     score: "symusic.Score"
     parts: dict[int, PartChoice]
     """Index of each part to write, among those of the tokens, and its track."""
-    start: int
-    """Tick at which the hole begins."""
-    end: int
-    """Tick at which it ends."""
+    lines: list[int]
+    """Ticks of the bar lines of the hole, the first and the last one included."""
     runs: HoleRuns
     grammar: HoleGrammar
     """Behind what is given in the first bar."""
@@ -57,6 +56,60 @@ class HolePrompt:
     """Grid step of the hole at which the newest note of each part and pitch in front of it ends."""
     bar_steps: list[int]
     """Grid step at which each bar of the hole begins, counted from the first one."""
+
+    @property
+    def start(self) -> int:
+        """Tick at which the hole begins."""
+        return self.lines[0]
+
+    @property
+    def end(self) -> int:
+        """Tick at which it ends."""
+        return self.lines[-1]
+
+    @property
+    def num_bars(self) -> int:
+        """Number of its bars."""
+        return len(self.runs.given)
+
+    @property
+    def first_bar(self) -> int:
+        """`Grammar.bars` inside the first bar."""
+        return self.grammar.bars
+
+    @property
+    def first_step(self) -> int:
+        """Grid step of the grammar at which the hole begins."""
+        return self.grammar.bar_start
+
+    def to_ticks(self, step: int) -> int:
+        """Convert grid steps to ticks from the hole's beginning, rounded to the nearest."""
+        steps_per_quarter = self.grammar.vocabulary.steps_per_quarter
+        tick = round(float(step * self.score.ticks_per_quarter / steps_per_quarter))
+        return min(tick, self.end - self.start)
+
+    def track_of(self, part: int) -> int:
+        """Return the index of a part's track in the result."""
+        new = [index for index, choice in sorted(self.parts.items()) if choice.track is None]
+        track = self.parts[part].track
+        return len(self.score.tracks) + new.index(part) if track is None else track
+
+    def whole_stream(self, tokens: Sequence[int]) -> UInt16[np.ndarray, " tokens"]:
+        """Return the whole stream behind the sampled tokens of some bars, the others left empty.
+
+        Args:
+            tokens: From the first one behind `ids` on, up to the end of a bar.
+        """
+        vocabulary = self.grammar.vocabulary
+        begun = 1 + list(tokens).count(vocabulary.BAR)
+        rest = [token for run in self.runs.given[begun:] for token in run.tolist()]
+        return np.array([*self.ids, *tokens, *rest, vocabulary.EOS], dtype=np.uint16)
+
+    def up_to(self, step: int) -> "HolePrompt":
+        """Return the same request, for the bars in front of a grid step of the hole only."""
+        tick = self.start + self.to_ticks(step)
+        nearest = min(range(len(self.lines)), key=lambda line: abs(self.lines[line] - tick))
+        return replace(self, lines=self.lines[: nearest + 1])
 
     def rule(self, constraints: Constraints) -> ConstraintRule:
         """Return the masks of constraints for the hole.
@@ -88,7 +141,7 @@ class HolePrompt:
         score: "symusic.Score",
         tokenizer: Tokenizer,
         *,
-        bars: tuple[int, int],
+        bars: int | tuple[int, int],
         parts: Sequence[str | int] | None = None,
         controls: Controls | None = None,
     ) -> "HolePrompt":
@@ -97,14 +150,19 @@ class HolePrompt:
         Args:
             score: The score.
             tokenizer: Of the model.
-            bars: First and last bar to write, counted from 1, both included.
+            bars: First and last bar to write, counted from 1, both included; or the number of bars
+                to add behind the end.
             parts: Parts to write; see `choose_parts`.
             controls: What the new music should be like.
 
         Raises:
             InputError: If the bars or parts cannot be written, or nothing is left as context.
         """
-        lines = _bar_lines(score, bars)
+        if isinstance(bars, int):
+            lines, bars = _bar_lines_behind(score, bars, tokenizer)
+        else:
+            lines = _bar_lines(score, bars)
+        _check_length(*bars)
         choices = choose_parts(score, parts)
         ids, index_of, names = _tokens_of(score, choices, tokenizer, len(lines) - 1)
         index = BarIndex(ids, tokenizer)
@@ -128,9 +186,9 @@ class HolePrompt:
         fill = read_whole(hole.fill, tokenizer.vocabulary)
         grammar.end_hole_at(int(bar_ends(fill, tokenizer.vocabulary)[1][-1]))
         offsets = _offsets_behind(hole.prefix, index.num_parts, tokenizer.vocabulary)
-        values = fill.values
-        bar_steps = values.times[values.types == EventType.BAR].tolist()
-        return cls(score, chosen, start, end, runs, grammar, names, offsets, bar_steps)
+        hole_lines = lines[bars[0] - 1 : bars[1] + 1]
+        bar_steps = fill.values.times[fill.values.types == EventType.BAR].tolist()
+        return cls(score, chosen, hole_lines, runs, grammar, names, offsets, bar_steps)
 
 
 def _bar_lines(score: "symusic.Score", bars: tuple[int, int]) -> list[int]:
@@ -145,12 +203,30 @@ def _bar_lines(score: "symusic.Score", bars: tuple[int, int]) -> list[int]:
             f"bars {first} to {last} are not in this score of {num_bars} bars: choose two of 1 to "
             f"{num_bars}, the smaller one first, or continue the score"
         )
+    return lines
+
+
+def _bar_lines_behind(
+    score: "symusic.Score", num_bars: int, tokenizer: Tokenizer
+) -> tuple[list[int], tuple[int, int]]:
+    """Return the bar lines of a score and of bars behind its end, and which bars these are."""
+    from rwkv_music.score import bar_starts
+    from rwkv_music.score.timing import signatures
+
+    with_onsets = tokenizer.num_bars(tokenizer.encode(score)[:-1])
+    first, start = continuation_start(score, with_onsets)
+    current = [sign for sign in signatures(score) if sign.tick < max(1, start)][-1]
+    length = current.bar_ticks(score.ticks_per_quarter)
+    behind = [start + length * bar for bar in range(1, num_bars + 1)]
+    return [*bar_starts(score)[: first + 1].tolist(), *behind], (first + 1, first + num_bars)
+
+
+def _check_length(first: int, last: int) -> None:
     if last - first >= MAX_HOLE_BARS:
         raise InputError(
             f"bars {first} to {last} are {last - first + 1} bars, at most {MAX_HOLE_BARS} can be "
             "written at once: write them in several steps"
         )
-    return lines
 
 
 class _Tokens(NamedTuple):

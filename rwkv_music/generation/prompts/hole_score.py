@@ -37,12 +37,10 @@ def filled_score(
         fill: The bars of the hole, as a window of tokens.
         vocabulary: Of the tokens.
     """
-    from rwkv_music.score import take_bars
-    from rwkv_music.score.timing import bar_starts
+    from rwkv_music.score.editing import take_ticks
 
     score = prompt.score.copy()
-    lines = bar_starts(prompt.score).tolist()
-    new = take_bars(prompt.score, lines.index(prompt.start), lines.index(prompt.end))
+    new = take_ticks(prompt.score, prompt.start, prompt.end)
     for track in new.tracks:
         track.notes.clear()
         track.controls.clear()

@@ -32,7 +32,7 @@ class Prompt:
         self.score = score
         self.tokenizer = tokenizer
         whole = tokenizer.encode(score)[:-1]
-        bars, self.continuation_start = _continuation_start(score, tokenizer.num_bars(whole))
+        bars, self.continuation_start = continuation_start(score, tokenizer.num_bars(whole))
         empty = [tokenizer.vocabulary.BAR] * (bars - tokenizer.num_bars(whole))
         self.ids = np.concatenate([whole, np.array(empty, dtype=np.uint16)])
         self.track_order = tokenizer.part_order(score)
@@ -42,6 +42,20 @@ class Prompt:
         self._offsets = sounding_offsets(
             tokenizer.vocabulary, self.ids.tolist(), self.grammar, len(self.track_order)
         )
+
+    @property
+    def first_bar(self) -> int:
+        """`Grammar.bars` inside the first new bar."""
+        return self.grammar.bars + 1
+
+    @property
+    def first_step(self) -> int:
+        """Grid step at which the new bars begin."""
+        return self.grammar.bar_end
+
+    def track_of(self, part: int) -> int:
+        """Return the index of a part's track."""
+        return int(self.track_order[part])
 
     @cached_property
     def part_names(self) -> list[str]:
@@ -54,11 +68,10 @@ class Prompt:
         Raises:
             InputError: If a part does not exist, or the constraints leave nothing to write.
         """
-        first_bar = self.grammar.bars + 1
         return ConstraintRule(
             constraints,
             pitch_limits(constraints, self.grammar.programs, self.part_names),
-            bars=(first_bar, first_bar + bars - 1),
+            bars=(self.first_bar, self.first_bar + bars - 1),
             allows_cuts=has_cut_bars(self.tokenizer.vocabulary, self.ids),
             offsets=self._offsets,
         )
@@ -129,7 +142,7 @@ def _last_event(events: Any, tick: int) -> Any:  # noqa: ANN401 - symusic's even
     return max(before, key=lambda event: event.time) if before else None
 
 
-def _continuation_start(score: "symusic.Score", bars_with_onsets: int) -> tuple[int, int]:
+def continuation_start(score: "symusic.Score", bars_with_onsets: int) -> tuple[int, int]:
     """Return the index of the bar at which the continuation begins, and its tick.
 
     It is the bar after the last onset, or after the last sound if that ends more than

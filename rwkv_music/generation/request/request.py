@@ -1,9 +1,14 @@
-"""What is asked of a model: how much to write, how to sample, and under which limits."""
+"""What is asked of a model: what to write, how to sample, and under which limits."""
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
 
 from rwkv_music.generation.constraints.constraints import Constraints
+from rwkv_music.generation.request.controls import Controls
 from rwkv_music.generation.request.generation_settings import ContinuationSettings, SamplingSettings
+from rwkv_music.generation.request.keep import Keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +21,18 @@ class Request:
     Example:
         >>> Request(bars=2, candidates=1, seed=7).seeds
         [7]
+        >>> Request(bars=(5, 8), parts=["Bass"]).is_hole
+        True
     """
 
-    bars: int = 4
-    """Number of bars to add."""
+    bars: int | tuple[int, int] = 4
+    """Number of bars to add behind the end, or the first and last bar to write anew, counted from
+    1, both included."""
+    parts: Sequence[str | int] | None = None
+    """Parts to write: names of tracks, General MIDI instruments, "drums", or indices of tracks; all
+    when None."""
+    controls: Controls | None = None
+    """Soft wishes."""
     candidates: int = 3
     """Number of versions, sampled in one batch."""
     temperature: float = 1.0
@@ -32,13 +45,28 @@ class Request:
     """Seed of the first candidate; the others count up from it."""
     constraints: Constraints = field(default_factory=Constraints)
     """Hard limits."""
+    keep: Keep | None = None
+    """What of the old music stays in the bars and parts to write."""
     precision: str = "auto"
     """Precision of the model's matrices: "float32", "bfloat16", "int8", or "auto": bfloat16 on
     devices that are fast with it, float32 elsewhere."""
 
     def __post_init__(self) -> None:
-        ContinuationSettings(bars=self.bars, candidates=self.candidates, seed=self.seed)
+        added = self.bars if isinstance(self.bars, int) else 1
+        ContinuationSettings(bars=added, candidates=self.candidates, seed=self.seed)
         _ = self.sampling
+
+    @property
+    def is_hole(self) -> bool:
+        """Whether a model must know holes: for bars inside a score, chosen parts or controls."""
+        return not isinstance(self.bars, int) or self.parts is not None or self.controls is not None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Bars, candidates and the settings that differ from the defaults, ready for JSON."""
+        stated = {"bars": self.bars, "candidates": self.candidates, **_changed_settings(self)}
+        settings: dict[str, Any] = json.loads(json.dumps(stated))
+        return settings
 
     @property
     def sampling(self) -> SamplingSettings:
@@ -49,6 +77,21 @@ class Request:
     def seeds(self) -> list[int]:
         """Seed of each candidate: a candidate's own seed makes it again, alone."""
         return [candidate_seed(self.seed, index) for index in range(self.candidates)]
+
+
+def _changed_settings(settings: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass of a request
+    """Return the fields of a dataclass that differ from its defaults, with those of nested ones."""
+    default, changed = type(settings)(), {}
+    for each in fields(settings):
+        value = getattr(settings, each.name)
+        if value == getattr(default, each.name):
+            continue
+        if each.name == "parts" and isinstance(value, Mapping):
+            value = {str(part): _changed_settings(own) for part, own in value.items()}
+        elif is_dataclass(value):
+            value = _changed_settings(value)
+        changed[each.name] = value
+    return changed
 
 
 def candidate_seed(seed: int, index: int) -> int:

@@ -43,6 +43,8 @@ class Candidate:
     given in a bar of a hole."""
     given: deque[int] = field(default_factory=deque)
     """Tokens that come next and are not sampled."""
+    newest_is_given: bool = False
+    """Whether the newest token was not sampled."""
 
     @property
     def nats(self) -> float:

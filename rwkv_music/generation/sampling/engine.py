@@ -90,6 +90,7 @@ class CandidateBatch:
     def _extend(self, row: int, chosen: Choices) -> bool:
         """Append a candidate's token; return False if the token ends the candidate instead."""
         candidate, token = self.candidates[self._active[row]], chosen.tokens[row]
+        candidate.newest_is_given = bool(candidate.given)
         if candidate.given:
             candidate.take(candidate.given.popleft(), nats=0.0, removed=0.0)
             return True

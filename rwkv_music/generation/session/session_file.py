@@ -2,8 +2,9 @@
 
 session.json holds {"format": "rwkvmusic", "version": 1, "current": 2, "nodes": [...]}. Node i is
 the score node-i.mid and an entry with its parent, the tick at which its newest bars begin, and the
-settings that made it. Any zip program opens the file. Sessions of earlier versions are folders with
-the same files.
+settings that made it; for bars that were written anew also the tick at which they end and the
+indices of their tracks, among those with notes; and "discarded": true if it was discarded. Any zip
+program opens the file. Sessions of earlier versions are folders with the same files.
 """
 
 import json

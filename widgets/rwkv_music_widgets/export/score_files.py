@@ -8,7 +8,7 @@ import symusic
 from rwkv_music.atomic import write_atomic
 from rwkv_music.errors import InputError, write_errors
 from rwkv_music.generation import SessionNode
-from rwkv_music.generation.session.session import unused_path
+from rwkv_music.generation.session.session_tree import unused_path
 from rwkv_music.playback import save_sound
 from rwkv_music.score import save_piano_roll, save_score
 from rwkv_music_widgets.export.html_page import PagePiece, save_page

@@ -6,7 +6,7 @@ from typing import Any
 
 import symusic
 
-from rwkv_music.generation import BarEnd, Continuation, NewNote, Stream
+from rwkv_music.generation import BarEnd, Continuation, Filling, NewNote, Stream
 from rwkv_music.score import bar_starts
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 from rwkv_music_widgets.session.candidate_row import CandidateRows
@@ -44,7 +44,9 @@ class GrowingCandidates:
             row.roll.extend_bars(settings["bars"])
             self._rolls.append(row.roll)
 
-    def follow(self, events: Stream, should_stop: Callable[[], bool]) -> list[Continuation]:
+    def follow(
+        self, events: Stream, should_stop: Callable[[], bool]
+    ) -> list[Continuation | Filling]:
         """Show all events, or those until `should_stop` returns True; return what was sampled."""
         for event in events:
             self.add(event)
