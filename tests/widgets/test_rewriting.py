@@ -104,3 +104,60 @@ def test_undo_returns_to_the_bars_before_the_rewriting(session: ContinuationSess
     session.undo()
     assert notes_of(session.current.score) == before
     assert len(session.candidates) == 2
+
+
+def test_the_next_candidate_plays_on_at_the_same_place(session: ContinuationSession) -> None:
+    session.roll.selection = [BAR, 2 * BAR]
+    session.fill(session.rewriting.rewriting())
+    first, second = session.rows.children
+    first.player.play_ticks(2 * BAR, None)
+    first.roll._handle_custom_msg({"type": "switch"}, [])
+    assert (first.player.state, second.player.state) == ("stopped", "playing")
+    assert 2 * BAR <= second.roll.playback["from_tick"] <= 3 * BAR
+    second.roll._handle_custom_msg({"type": "switch"}, [])
+    assert (first.player.state, second.player.state) == ("playing", "stopped")
+    first.player.stop()
+    session.roll._handle_custom_msg({"type": "switch"}, [])
+    assert first.roll.playback["from_tick"] == BAR - BAR // 4
+
+
+def test_a_candidate_under_the_pointer_is_compared_with_the_current_score(
+    session: ContinuationSession,
+) -> None:
+    session.roll.selection = [BAR, 2 * BAR]
+    session.fill(session.rewriting.rewriting())
+    (row, _) = session.rows.children
+    row.roll._handle_custom_msg({"type": "hover", "is_over": True}, [])
+    assert session.roll.other == row.roll.notes
+    row.roll._handle_custom_msg({"type": "hover", "is_over": False}, [])
+    assert session.roll.other == b""
+
+
+def test_bars_and_parts_of_candidates_are_taken_into_the_current_score(
+    session: ContinuationSession,
+) -> None:
+    before = session.current
+    session.roll.selection = [0, 2 * BAR]
+    first, second = session.fill(session.rewriting.rewriting())
+    rows = session.rows.children
+    rows[1].take_button.click()
+    assert session.message == "nothing is selected on the candidate: drag over the bars to take"
+    rows[1].roll.selection, rows[1].roll.selected_parts = [BAR, 2 * BAR], [1]
+    rows[1].take_button.click()
+    assert session.message == ""
+    made = session.current
+    assert (made.parent, made.settings["combined_with"]) == (before.id, second.id)
+    assert take_track(made.score, 0) == take_track(before.score, 0)
+    bar_2 = [
+        [row for row in take_track(node.score, 1) if BAR <= row[0] < 2 * BAR]
+        for node in (made, second)
+    ]
+    assert bar_2[0] == bar_2[1]
+    assert session.candidates == [first, second]
+    rows[0].roll.selection = [0, BAR]
+    rows[0].take_button.click()
+    assert (session.current.parent, session.current.settings["combined_with"]) == (
+        made.id, first.id,
+    )  # fmt: skip
+    session.undo()
+    assert session.current is made

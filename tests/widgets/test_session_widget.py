@@ -98,7 +98,7 @@ def test_choices_that_change_the_prompt_wait_for_the_candidates(
         disabled.extend(choice.disabled for choice in choices)
         raise InputError("seen")
 
-    module = "rwkv_music_widgets.session.continuation_session.stream"
+    module = "rwkv_music_widgets.session.candidate_generator.stream"
     monkeypatch.setattr(module, watch)
     with pytest.raises(InputError, match="seen"):
         session.generate()
@@ -140,7 +140,7 @@ def test_an_unexpected_error_is_shown_with_its_traceback(
     def fail(*_arguments: Any, **_settings: Any) -> None:
         raise ZeroDivisionError("<b>oops</b>")
 
-    module = "rwkv_music_widgets.session.continuation_session.stream"
+    module = "rwkv_music_widgets.session.candidate_generator.stream"
     monkeypatch.setattr(module, fail)
     session.controls.generate.click()
     session.wait()

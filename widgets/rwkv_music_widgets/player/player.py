@@ -211,7 +211,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             self._state,
             from_tick=start,
             stop_tick=stop,
-            current_tick=self._current_tick(),
+            current_tick=self.current_tick,
             sound=not self.settings.is_here,
             stream=self._num_streams,
             speed=self.settings.speed,
@@ -228,8 +228,9 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
             return self._played_seconds
         return time.monotonic() - self._started_at
 
-    def _current_tick(self) -> int:
-        """Return where the playhead is, to about a tenth of a second."""
+    @property
+    def current_tick(self) -> int:
+        """Where the playhead is, to about a tenth of a second."""
         timing = TempoMap(self.roll.score)
         start = float(timing.ticks_to_seconds(self._range[0])[0])
         played = self._seconds_played()
@@ -249,7 +250,7 @@ class Player(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         if self._state != "playing":
             return
         start, stop = self._range
-        current = start if self.settings.loop.value else self._current_tick()
+        current = start if self.settings.loop.value else self.current_tick
         if _has_notes(self.roll.audible_score(), current, stop):
             self.play_ticks(current, stop)
 

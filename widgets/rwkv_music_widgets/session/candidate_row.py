@@ -24,6 +24,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     Args:
         keep: Called with the candidate's node by the button Keep.
         export: Called with the candidate's node by the button Export; returns the file.
+        take: Called with the candidate's node and roll by the button Take bars.
         settings: Sound settings shared by all rows.
     """
 
@@ -32,6 +33,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         *,
         keep: Callable[[SessionNode], None],
         export: Callable[[SessionNode], Path],
+        take: Callable[[SessionNode, PianoRoll], None],
         settings: SoundSettings,
     ) -> None:
         self.node: SessionNode | None = None
@@ -42,14 +44,19 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             "Export", "download", "Save the prompt and this continuation in the format chosen above"
         )
         self.message_box = MessageBox()
-        self._keep, self._export = keep, export
+        self.take_button = text_button(
+            "Take bars", "scissors", "Take the bars and parts selected here into the current score"
+        )
+        self._keep, self._export, self._take = keep, export, take
+        self.roll.can_edit = True
+        self.take_button.on_click(lambda _button: self._press_take())
         self.keep_button.on_click(lambda _button: self._press_keep())
         self.export_button.on_click(lambda _button: self._press_export())
         self.title = widgets.HTML()
-        buttons = wrapped_row(self.player, self.keep_button, self.export_button)
+        buttons = wrapped_row(self.player, self.keep_button, self.take_button, self.export_button)
         super().__init__(
             [self.title, self.roll, buttons, self.message_box],
-            layout=widgets.Layout(margin="8px 0 0 0"),
+            layout=widgets.Layout(margin="8px 0 0 0", min_width="0"),
         )
 
     def show(self, node: SessionNode, index: int) -> None:
@@ -62,12 +69,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self.silence()
         self.node = node
         self.message_box.clear()
-        num_new_notes = node.new.note_num() if node.new is not None else 0
-        bars = "" if node.new_bars is None else " in bars {} to {}".format(*node.new_bars)
-        self.title.value = (
-            f"<b>Candidate {index + 1}</b> &nbsp; {num_new_notes} new notes{bars} &nbsp; "
-            f"seed {int(node.settings['seed'])}"
-        )
+        self.title.value = f"<b>Candidate {index + 1}</b> &nbsp; {_origin(node)}"
         self.roll.set_score(
             node.score, continuation_start=node.continuation_start, new_end=new_end(node)
         )
@@ -101,6 +103,10 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         if self.node is not None:
             self._keep(self.node)
 
+    def _press_take(self) -> None:
+        if self.node is not None:
+            self._take(self.node, self.roll)
+
     def _press_export(self) -> None:
         if self.node is None:
             return
@@ -111,6 +117,16 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             self.message_box.show_error(str(error))
         except Exception as error:  # noqa: BLE001 - shown where the user clicked
             self.message_box.show_failure(error)
+
+
+def _origin(node: SessionNode) -> str:
+    """Return how a node was made, as markup."""
+    settings = node.settings
+    if "combined_with" in settings:
+        return "bars {} to {} taken from another version".format(*settings["bars"])
+    num_new_notes = node.new.note_num() if node.new is not None else 0
+    bars = "" if node.new_bars is None else " in bars {} to {}".format(*node.new_bars)
+    return f"{num_new_notes} new notes{bars} &nbsp; seed {int(settings['seed'])}"
 
 
 def new_end(node: SessionNode) -> int | None:
@@ -127,6 +143,9 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
     Args:
         keep: Called with a candidate's node by its button Keep.
         export: Called with a candidate's node by its button Export.
+        take: Called with a candidate's node and roll by its button Take bars.
+        hover: Called with a candidate's node while the pointer is over its roll, and then with
+            None.
         settings: Sound settings shared by all rows.
     """
 
@@ -135,10 +154,18 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
         *,
         keep: Callable[[SessionNode], None],
         export: Callable[[SessionNode], Path],
+        take: Callable[[SessionNode, PianoRoll], None],
+        hover: Callable[[SessionNode | None], None],
         settings: SoundSettings,
     ) -> None:
         super().__init__()
-        self._make_row = partial(CandidateRow, keep=keep, export=export, settings=settings)
+        self.layout.display = "grid"
+        self.layout.grid_template_columns = "repeat(auto-fill, minmax(440px, 1fr))"
+        self.layout.grid_gap = "4px 12px"
+        self._new_row = partial(
+            CandidateRow, keep=keep, export=export, take=take, settings=settings
+        )
+        self._hover = hover
         self._made: list[CandidateRow] = []
 
     def show(self, nodes: list[SessionNode]) -> None:
@@ -154,6 +181,29 @@ class CandidateRows(widgets.VBox):  # type: ignore[misc] # ipywidgets has no typ
             row.show_growing(prompt, index, start)
         self.children = tuple(rows)
         return rows
+
+    def play_next(self, player: Player) -> None:
+        """Let the next candidate play on from where a player is; the first one after the last.
+
+        Args:
+            player: Of a candidate, or another one that plays the same music.
+        """
+        players = [row.player for row in self.children]
+        if not players:
+            return
+        index = players.index(player) + 1 if player in players else 0
+        tick = player.current_tick if player.state != "stopped" else None
+        following = players[index % len(players)]
+        if tick is None:
+            following.play_new()
+        else:
+            following.play_ticks(tick, None)
+
+    def _make_row(self) -> CandidateRow:
+        row = self._new_row()
+        row.roll.on_switch(lambda: self.play_next(row.player))
+        row.roll.on_hover(lambda is_over: self._hover(row.node if is_over else None))
+        return row
 
     def _rows(self, count: int) -> list[CandidateRow]:
         """Return so many rows; the others become silent."""

@@ -3,8 +3,6 @@
 It shows a `rwkv_music.generation.Session`. Buttons start a thread; a mistake becomes a message.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +12,7 @@ import symusic
 
 from rwkv_music.data import load_prompt
 from rwkv_music.errors import InputError
-from rwkv_music.generation import Request, Session, SessionNode, stream
+from rwkv_music.generation import Session, SessionNode
 from rwkv_music.model import MusicModel, Style
 from rwkv_music.score import num_bars, take_bars, to_score
 from rwkv_music.shipped_models import DEFAULT_MODEL
@@ -26,8 +24,8 @@ from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
 from rwkv_music_widgets.session.autosave import Autosave, chosen_folder
 from rwkv_music_widgets.session.background_work import BackgroundWork
+from rwkv_music_widgets.session.candidate_generator import CandidateGenerator
 from rwkv_music_widgets.session.candidate_row import CandidateRows, new_end
-from rwkv_music_widgets.session.growing_candidates import GrowingCandidates
 from rwkv_music_widgets.session.rewrite_panel import FillRequest, RewritePanel
 from rwkv_music_widgets.session.session_controls import SessionControls
 from rwkv_music_widgets.session.session_history import SessionHistory
@@ -88,10 +86,15 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.rows = CandidateRows(
             keep=lambda node: self._work.guarded(partial(self._keep_node, node.id)),
             export=self._export_node,
+            take=lambda node, roll: self._work.guarded(partial(self.take, node, roll)),
+            hover=self._show_difference,
             settings=self.player.settings,
         )
+        self._generator = CandidateGenerator(self._model, self.controls, self.rows, self._work)
+        self.controls.choices += self.rewriting.buttons
         if style is not None:
             self.controls.offer_style()
+        self.roll.on_switch(lambda: self.rows.play_next(self.player))
         self._connect()
         super().__init__(
             [
@@ -181,16 +184,11 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: As `fill_score`.
         """
-        session, controls = self.history.opened, self.controls
-        settings = controls.sampling()
+        settings = self.controls.sampling()
         del settings["bars"]
-        controls.show_code(request.code(", ".join(f"{k}={v!r}" for k, v in settings.items())))
-        with self._generating(bars=1):
-            session.model, settings["style"] = self._model.load(controls.strength.value)
-            made = session.fill(
-                bars=request.bars, parts=request.parts, keep=request.keep,
-                should_stop=self._work.stop.is_set, **settings,
-            )  # fmt: skip
+        shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        self.controls.show_code(request.code(shown))
+        made = self._generator.fill(self.history.opened, request, settings)
         self._save()
         if made:
             self._show_batch(-1)
@@ -212,6 +210,23 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
                 f"there is no candidate {index}: there are {len(self.candidates)}, counted from 0"
             )
         return self._keep_node(self.candidates[index].id)
+
+    def take(self, node: SessionNode, selected: PianoRoll) -> SessionNode:
+        """Take the bars and parts that are selected on a node's roll into the current score.
+
+        Raises:
+            InputError: If nothing is selected, or the scores do not fit.
+        """
+        if selected.selected_bars is None:
+            raise InputError("nothing is selected on the candidate: drag over the bars to take")
+        made = self.history.opened.combine(
+            node.id, bars=selected.selected_bars, parts=selected.selected_parts or None
+        )
+        shown = self.candidates
+        self._keep_node(made.id)
+        self.candidates = shown  # to take more bars, from others
+        self.rows.show(shown)
+        return made
 
     def undo(self) -> SessionNode:
         """Return to the previous prompt, also of an earlier piece; its candidates are shown again.
@@ -239,6 +254,12 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             InputError: If there is nothing to export, or the file cannot be written.
         """
         return save_node(self.current, Path(path), part=part)
+
+    def load_model(self) -> MusicModel:
+        """Return the model, loading it at first use; `self.session` uses it from then on."""
+        model, _ = self._model.load(self.controls.strength.value)
+        self.history.opened.model = model
+        return model
 
     def wait(self, timeout_seconds: float = 300) -> None:
         """Wait for the work that a button started.
@@ -311,42 +332,17 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._is_updating = False
 
     def _generate(self) -> None:
-        session, controls = self.history.opened, self.controls
-        settings = controls.sampling()
+        settings = self.controls.sampling()
         self._show_code()
-        with self._generating(bars=settings["bars"]):
-            model, style = self._model.load(controls.strength.value)
-            events = stream(model, session.current.score, Request(**settings), style=style)
-            growing = GrowingCandidates(
-                self.rows, session.current.score, settings, on_bars=controls.show_progress
-            )
-            try:
-                pieces = growing.follow(events, self._work.stop.is_set)
-            except BaseException:
-                self.rows.show(self.candidates)
-                raise
-        if style is not None:
-            settings["style_strength"] = controls.strength.value
-        session.add(pieces, **settings)
+        try:
+            self._generator.continue_score(self.history.opened, settings)
+        except BaseException:
+            self.rows.show(self.candidates)
+            raise
         self._save()
         self._show_batch(-1)
         if self._work.stop.is_set():
             self.message_box.show_status("stopped: the candidates hold what was generated so far")
-
-    @contextmanager
-    def _generating(self, *, bars: int) -> Iterator[None]:
-        """Show that candidates are generated."""
-        self._work.stop.clear()
-        buttons = self.rewriting.buttons
-        self.controls.show_generating(bars=bars)
-        for button in buttons:
-            button.disabled = True
-        try:
-            yield
-        finally:
-            self.controls.show_idle()
-            for button in buttons:
-                button.disabled = False
 
     def _keep_node(self, node_id: int) -> SessionNode:
         node = self.history.opened.keep(node_id)
@@ -362,6 +358,10 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         return save_node(node, Path(f"continuation-{node.id}{self.controls.format.value}"))
 
     # Display.
+
+    def _show_difference(self, node: SessionNode | None) -> None:
+        """Lay filled bars over the current score; nothing when there is no node."""
+        self.roll.compare(None if node is None or node.new_bars is None else node.score)
 
     def _show_current(self) -> None:
         session = self.history.opened

@@ -116,6 +116,10 @@ class SessionControls:
         )  # fmt: skip
         self._code = CodeBox()
         self.code_row = widgets.Accordion([self._code], titles=("The same in Python",))
+        self.choices: tuple[widgets.Widget, ...] = (
+            self.generate, self.example, self.upload, self.prompt_bars, self.batch,
+        )  # fmt: skip
+        """What is disabled while candidates are generated."""
         self._shown_at = 0.0
 
     def on_settings(self, callback: Callable[[], None]) -> None:
@@ -178,8 +182,7 @@ class SessionControls:
     def _set_busy(self, *, is_busy: bool) -> None:
         """Disable the choices that would change the prompt while candidates are generated."""
         self.stop.disabled = not is_busy
-        choices = (self.generate, self.example, self.upload, self.prompt_bars, self.batch)
-        for choice in choices:
+        for choice in self.choices:
             choice.disabled = is_busy
 
     def show_loaded(self, name: str, *, bars: int, model: str) -> None:
