@@ -324,13 +324,20 @@ class RWKV7(nn.Module):
             InputError: If there are no tokens, or the state or resets have other sizes; with
                 `check`, names the first layer and tensor that holds a NaN or an infinity.
         """
-        if state is None:
-            weight = self.emb.weight
-            state = ModelState.zeros(
-                self.config, len(ids), device=weight.device, dtype=weight.dtype
-            )
         self._check(ids, state, resets)
-        x = self.emb(ids)
+        return self.hidden_of(self.emb(ids), state, resets=resets, check=check)
+
+    def hidden_of(
+        self,
+        x: Hidden,
+        state: ModelState | None = None,
+        *,
+        resets: Resets = None,
+        check: bool = False,
+    ) -> tuple[Hidden, ModelState]:
+        """Do as `hidden` does with embeddings instead of token ids."""
+        if state is None:
+            state = ModelState.zeros(self.config, len(x), device=x.device, dtype=x.dtype)
         v_first: Tensor | None = None
         after = []
         for index, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
@@ -343,10 +350,13 @@ class RWKV7(nn.Module):
             check_finite({"the last layer's output": x})
         return self.ln_out(x), ModelState(tuple(after))
 
-    def _check(self, ids: Tensor, state: ModelState, resets: Resets) -> None:
+    def _check(self, ids: Tensor, state: ModelState | None, resets: Resets) -> None:
         batch, steps = ids.shape
         if not ids.numel():
             raise InputError(f"the model needs at least one token, got ids of {list(ids.shape)}")
+        check_shape("resets", resets, batch, steps)
+        if state is None:
+            return
         heads, head_size = self.config.num_heads, self.config.head_size
         if len(state.layers) != self.config.num_layers:
             raise InputError(
@@ -357,7 +367,6 @@ class RWKV7(nn.Module):
             check_shape("the state's wkv", layer.wkv, batch, heads, head_size, head_size)
             for shift in (layer.time_shift, layer.channel_shift):
                 check_shape("the state's shift", shift, batch, self.config.dim)
-        check_shape("resets", resets, batch, steps)
 
     def forward(
         self,
