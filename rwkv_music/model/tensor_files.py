@@ -117,7 +117,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         )
     _check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # of a path, torch.load believes the ending
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
     except _DAMAGED as error:

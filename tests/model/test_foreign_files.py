@@ -95,3 +95,11 @@ def test_models_are_not_mistaken_for_foreign_files(tmp_path: Path) -> None:
     old = tmp_path / "old.onnx"
     torch.save(torch.load(official_file(tmp_path)), old, _use_new_zipfile_serialization=False)
     assert load_model(old).config.num_layers == LAYERS
+
+
+def test_a_torch_file_is_read_whatever_its_ending(tmp_path: Path) -> None:
+    path = official_file(tmp_path).rename(tmp_path / "model.safetensors")
+    assert load_model(path).network.state_dict()
+    path.write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(CheckpointError, match="is not a complete torch file"):
+        load_model(path)

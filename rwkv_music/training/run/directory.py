@@ -196,7 +196,7 @@ class RunDirectory:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl without damaged lines and the line that is being written."""
-        if not self.metrics_path.exists():
+        if not self.metrics_path.is_file():
             return []
         with self.metrics_path.open("rb") as lines:
             parsed = [_parsed(text) for text in lines]
@@ -265,17 +265,21 @@ class RunDirectory:
             raise InputError(self._busy_text())
 
     def require_own_files(self) -> None:
-        """Refuse a run whose files are symbolic links, which would be followed when written to.
+        """Refuse a run with symbolic links, which would be followed when written to or deleted.
+
+        Pipes and devices are refused as well: opening one could block forever.
 
         Raises:
-            InputError: Names the link.
+            InputError: Names the link, pipe or device.
         """
-        for name in (*_FILES, _LOCK):
+        for name in (*_FILES, _LOCK, *_FOLDERS):
             if (self.path / name).is_symlink():
+                kind = "folder" if name in _FOLDERS else "file"
                 raise InputError(
                     f"{self.path / name} is a symbolic link, which no run contains: replace it by "
-                    "the file it points to"
+                    f"the {kind} it points to"
                 )
+            _require_no_device(self.path / name)
 
     def log(self, text: str) -> None:
         """Append a line with date and time to train.log."""
@@ -355,8 +359,15 @@ class RunDirectory:
         write_atomic(path, (json.dumps(values, indent=1) + "\n").encode())
 
 
+def _require_no_device(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is a pipe or a device, which no run contains: delete it")
+
+
 def _read_table(path: Path) -> dict[str, Any] | None:
     """Read a JSON object; None if the file holds anything else."""
+    if not path.is_file():  # opening a pipe could block forever
+        return None
     try:
         values = json.loads(path.read_bytes())
     except (ValueError, RecursionError):

@@ -33,7 +33,8 @@ def is_alive(status: Mapping[str, Any]) -> bool:
     in the last ten minutes.
     """
     if status.get("host", platform.node()) != platform.node():
-        return time.time() - float(status.get("updated", 0.0)) < _SILENCE_SECONDS
+        # The clock of the other machine may be ahead, but not by as much as that.
+        return abs(time.time() - _seconds(status, "updated", 0.0)) < _SILENCE_SECONDS
     try:
         process = psutil.Process(status["pid"])
         return _started_as(process, status) and process.status() != psutil.STATUS_ZOMBIE
@@ -45,8 +46,14 @@ def _started_as(process: psutil.Process, status: Mapping[str, Any]) -> bool:
     start_id = _start_id(process.pid)
     if start_id and status.get("process_start_id"):
         return bool(start_id == status["process_start_id"])
-    started = float(status.get("process_started", process.create_time()))
+    started = _seconds(status, "process_started", process.create_time())
     return bool(abs(process.create_time() - started) < _SAME_START_SECONDS)
+
+
+def _seconds(status: Mapping[str, Any], name: str, default: float) -> float:
+    """Return a time of a status; the default if it is missing or no number."""
+    value = status.get(name)
+    return float(value) if isinstance(value, int | float) else default
 
 
 def _start_id(process_id: int) -> str:

@@ -116,6 +116,8 @@ def test_an_ended_process_and_a_new_one_with_its_number_are_distinguished(tmp_pa
     elsewhere = {**me, "host": "another machine", "pid": 2**22 + 1}
     assert is_alive(elsewhere)
     assert not is_alive({**elsewhere, "updated": me["updated"] - 3600})
+    assert not is_alive({**elsewhere, "updated": me["updated"] + 3600})
+    assert not is_alive({**elsewhere, "updated": "yesterday"})
 
 
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:

@@ -122,6 +122,39 @@ def test_a_run_with_a_link_in_place_of_a_file_is_not_resumed(
     assert (tmp_path / "diary.txt").read_text() == "mine"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="symbolic links need a privilege on Windows")
+@pytest.mark.parametrize("name", ["samples", "checkpoints", "tensorboard"])
+def test_a_run_with_a_link_in_place_of_a_folder_is_not_resumed(
+    name: str, new_config: NewConfig, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path / "run").create()
+    run.write_config({})
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "step-000099-1.mid").write_text("mine")
+    if (run.path / name).exists():
+        (run.path / name).rmdir()
+    (run.path / name).symlink_to(others, target_is_directory=True)
+    reason = rf"{name} is a symbolic link, which no run contains: replace it by the folder"
+    with pytest.raises(InputError, match=reason):
+        train(new_config(), resume=True)
+    assert (others / "step-000099-1.mid").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.parametrize("name", ["control", "metrics.jsonl", "config.json"])
+def test_a_run_with_a_pipe_in_place_of_a_file_is_not_resumed(
+    name: str, new_config: NewConfig, tmp_path: Path
+) -> None:
+    run = RunDirectory(tmp_path / "run").create()
+    run.write_config({})
+    (run.path / name).unlink(missing_ok=True)
+    os.mkfifo(run.path / name)
+    assert run.metrics() == []
+    with pytest.raises(InputError, match=rf"{name} is (a pipe or a device|damaged)"):
+        train(new_config(), resume=True)
+
+
 def test_a_directory_whose_trainer_was_killed_at_once_is_used_again(tmp_path: Path) -> None:
     run = RunDirectory(tmp_path).create()
     nobody = {**run.status(), "pid": 2**22 + 1}

@@ -52,7 +52,7 @@ class RunLog:
     def refresh(self) -> bool:
         """Read new lines; return whether there were any."""
         path = self.directory.metrics_path
-        if not path.exists():
+        if not path.is_file():
             return False
         is_new_session = self._is_new_session()
         if is_new_session:
