@@ -10,7 +10,8 @@ from rwkv_music.lazy_names import lazy_names
 if TYPE_CHECKING:
     from rwkv_music.generation.constraints.constraints import Constraints
     from rwkv_music.generation.continuation import Continuation, continue_score
-    from rwkv_music.generation.filling import fill_score
+    from rwkv_music.generation.fill_ranking import best_fillings, rank_fillings
+    from rwkv_music.generation.filling import Filling, fill_score
     from rwkv_music.generation.hole_filling import Filling
     from rwkv_music.generation.ranking import Ranking, best_continuations, rank_continuations
     from rwkv_music.generation.request.controls import Controls
@@ -40,8 +41,10 @@ _MODULES = {
     "SessionNode": "session.session_node",
     "Stream": "streaming",
     "best_continuations": "ranking",
+    "best_fillings": "fill_ranking",
     "continue_score": "continuation",
     "rank_continuations": "ranking",
+    "rank_fillings": "fill_ranking",
     "fill_score": "filling",
     "stream": "streaming",
 }
@@ -62,9 +65,11 @@ __all__ = [
     "SessionNode",
     "Stream",
     "best_continuations",
+    "best_fillings",
     "continue_score",
     "fill_score",
     "rank_continuations",
+    "rank_fillings",
     "stream",
 ]
 
