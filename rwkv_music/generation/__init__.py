@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rwkv_music.generation.constraints.constraints import Constraints
     from rwkv_music.generation.continuation import Continuation, continue_score
     from rwkv_music.generation.fill_ranking import best_fillings, rank_fillings
-    from rwkv_music.generation.filling import Filling, fill_score
+    from rwkv_music.generation.filling import fill_score
     from rwkv_music.generation.hole_filling import Filling
     from rwkv_music.generation.ranking import Ranking, best_continuations, rank_continuations
     from rwkv_music.generation.request.controls import Controls

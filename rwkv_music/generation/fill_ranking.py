@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation.filling import Filling, fill_score
+from rwkv_music.generation.filling import fill_score
+from rwkv_music.generation.hole_filling import Filling
 from rwkv_music.generation.ranking import CONTEXT_BARS, distance
 from rwkv_music.model import MusicModel
 from rwkv_music.ops.cross_entropy import completion_nats
