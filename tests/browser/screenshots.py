@@ -45,6 +45,24 @@ def show_continuation(notebook: NotebookPage) -> str:
     return "open-session"
 
 
+def show_rewriting(notebook: NotebookPage) -> str:
+    """Vary two bars; return the id of the cell to photograph."""
+    notebook.run_cell("open-session")
+    notebook.python_value("session.wait()")
+    notebook.run_python("session.controls.num_candidates.value = 2")
+    notebook.run_python("session.controls.new_seed.value = False")
+    session = notebook.output("open-session")
+    notebook.run_python(
+        "from rwkv_music.score import bar_starts; "
+        "session.roll.selection = bar_starts(session.roll.score)[[2, 4]].tolist()"
+    )
+    session.get_by_role("button", name="Vary").click()
+    rolls = session.locator("canvas[data-notes]")
+    wait_until(lambda: rolls.count() > 1, CELL_SECONDS, "candidates")
+    notebook.python_value("session.wait()")
+    return "open-session"
+
+
 def show_training(notebook: NotebookPage) -> str:
     """Train to the end; return the id of the cell to photograph."""
     for cell in ("choose-music", "show-exercise", "start-training"):
@@ -68,6 +86,7 @@ SHOWS = {
     "01_continue": show_continuation,
     "02_your_music": show_doctor,
     "03_train": show_training,
+    "05_rewrite_and_accompany": show_rewriting,
 }
 
 

@@ -127,3 +127,21 @@ def test_a_musician_rewrites_bars_in_jupyterlab_and_copies_the_line(
     widget.get_by_role("button", name="Copy").click()
     widget.get_by_text("copied").wait_for()
     assert notebook.page.evaluate("navigator.clipboard.readText()") == code.inner_text()
+    tree = widget.get_by_role("group", name="Versions")
+    tree.get_by_role("button", name="Version 2").click()
+    notebook.wait_for_python("session.current.id == 2")
+    tree.get_by_role("button", name="Version 0: the prompt").click()
+    notebook.wait_for_python("session.current.id == 0")
+    assert tree.locator("[aria-current=true]").inner_text() == "0"
+    rolls.nth(1).focus()
+    notebook.page.keyboard.press("x")
+    notebook.wait_for_python("session.rows.children[1].player.state == 'playing'")
+    notebook.page.keyboard.press("x")
+    notebook.run_python("session.rows.children[1].player.stop()")
+    rolls.nth(2).hover()
+    notebook.wait_for_python("session.roll.other == session.rows.children[1].roll.notes")
+    wait_until(
+        lambda: int(rolls.first.get_attribute("data-different") or 0) > 0,
+        CELL_SECONDS,
+        "differences on the roll of the current score",
+    )

@@ -45,6 +45,16 @@ def test_a_share_of_the_notes_stays_tick_for_tick(seed: int, share: float) -> No
     assert len({row[:2] + row[3:4] for row in before & after}) >= round(share * len(places)) - 2
 
 
+def test_a_variation_has_at_most_as_many_notes_in_each_bar_and_part() -> None:
+    score = band()
+    for piece in fill_score(
+        MODEL, score, bars=(2, 5), parts=[0, 1, 2], candidates=4, keep=Keep(share=0.4)
+    ):
+        for track in range(3):
+            for start in range(1440, 7200, 1440):
+                assert rows(piece.score, [track], start, start + 1440).total() <= 3
+
+
 def test_the_notes_that_are_named_stay_and_the_others_are_written_anew() -> None:
     score = band()
     score.tracks[1].notes[6].duration = 433

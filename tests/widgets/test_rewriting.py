@@ -31,9 +31,9 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[ContinuationSession]:
 def test_the_selected_bars_and_parts_are_written_anew(session: ContinuationSession) -> None:
     session.roll.selection = [BAR + 5, 3 * BAR]
     session.roll.selected_parts = [1]
-    assert "Selected: bars 2 to 3, part 1" in session.rewriting.region.value
+    assert "Selected: bars 2 to 3, part 1" in session.tools.rewriting.region.value
     before = session.current.score
-    session.rewriting.rewrite_button.click()
+    session.tools.rewriting.rewrite_button.click()
     session.wait()
     assert session.message == ""
     assert [node.new_bars for node in session.candidates] == [(2, 3)] * 2
@@ -51,8 +51,8 @@ def test_the_selected_bars_and_parts_are_written_anew(session: ContinuationSessi
 
 def test_the_line_of_python_makes_the_same_candidates(session: ContinuationSession) -> None:
     session.roll.selection = [BAR, 2 * BAR]
-    session.rewriting.amount.value = 0.4
-    made = session.fill(session.rewriting.variation())
+    session.tools.rewriting.amount.value = 0.4
+    made = session.fill(session.tools.rewriting.variation())
     again = eval(  # noqa: S307 - the line that is shown
         session.controls._code.code, {"session": session, "Keep": Keep}
     )
@@ -65,7 +65,7 @@ def test_locked_notes_and_parts_stay(session: ContinuationSession) -> None:
     session.roll.selection = [BAR, 3 * BAR]
     session.roll.locked_parts = [0]
     session.roll.locked_notes = [[1, note.time, note.pitch]]
-    request = session.rewriting.rewriting()
+    request = session.tools.rewriting.rewriting()
     assert request.parts == [1]
     assert request.keep == Keep(notes=[(1, note.time, note.pitch)])
     for node in session.fill(request):
@@ -73,32 +73,32 @@ def test_locked_notes_and_parts_stay(session: ContinuationSession) -> None:
         assert (note.time, note.pitch) in places
     session.roll.locked_parts = [0, 1]
     with pytest.raises(InputError, match="all selected parts are locked: unlock one"):
-        session.rewriting.rewriting()
+        session.tools.rewriting.rewriting()
 
 
 def test_a_new_instrument_is_written_to_the_others(session: ContinuationSession) -> None:
-    session.rewriting.part.value = "Cello"
-    session.rewriting.write_button.click()
+    session.tools.rewriting.part.value = "Cello"
+    session.tools.rewriting.write_button.click()
     session.wait()
     assert session.message == ""
     for node in session.candidates:
         assert [track.name for track in node.score.tracks] == ["part 0", "part 1", "Cello"]
     session.keep(0)
-    assert ("Cello", 2) in session.rewriting.part.options
+    assert ("Cello", 2) in session.tools.rewriting.part.options
 
 
 def test_without_a_selection_the_button_says_what_to_do(session: ContinuationSession) -> None:
-    session.rewriting.rewrite_button.click()
+    session.tools.rewriting.rewrite_button.click()
     session.wait()
     assert session.message == "nothing is selected: drag over the bars to write anew"
     assert session.candidates == []
-    assert not session.rewriting.rewrite_button.disabled
+    assert not session.tools.rewriting.rewrite_button.disabled
 
 
 def test_undo_returns_to_the_bars_before_the_rewriting(session: ContinuationSession) -> None:
     before = notes_of(session.current.score)
     session.roll.selection = [BAR, 2 * BAR]
-    session.fill(session.rewriting.new_notes())
+    session.fill(session.tools.rewriting.new_notes())
     session.keep(1)
     assert notes_of(session.current.score) != before
     session.undo()
@@ -106,9 +106,46 @@ def test_undo_returns_to_the_bars_before_the_rewriting(session: ContinuationSess
     assert len(session.candidates) == 2
 
 
+def test_key_and_range_hold_and_are_counted_in_the_result(session: ContinuationSession) -> None:
+    wishes = session.tools.wishes
+    wishes.key.value, wishes.range.value, wishes.density.value = "A major", (50, 70), 2
+    session.tools.rewriting.part.value = "Cello"
+    (node, _) = session.fill(session.tools.rewriting.part_request())
+    pitches = {note.pitch for note in node.new.tracks[2].notes}
+    assert pitches
+    assert all(50 <= pitch <= 70 and pitch % 12 in {9, 11, 1, 2, 4, 6, 8} for pitch in pitches)
+    assert "100% of the notes in A major" in wishes.result.value
+    assert f"pitches {min(pitches)} to {max(pitches)}" in wishes.result.value
+    assert session.controls._code.code.endswith(
+        "constraints=Constraints(scale='A major', pitch_range={0: (50, 70), 1: (50, 70), "
+        "2: (50, 70)}), controls=Controls(density=2))"
+    )
+    (continued, _) = session.generate()
+    pitches = {note.pitch for track in continued.new.tracks for note in track.notes}
+    assert all(50 <= pitch <= 70 for pitch in pitches)
+    assert "constraints=Constraints(scale='A major'" in session.controls._code.code
+    assert "controls" not in session.controls._code.code
+
+
+def test_a_click_in_the_tree_makes_a_version_the_current_score(
+    session: ContinuationSession,
+) -> None:
+    tree = session.tools.tree
+    assert tree.nodes == []
+    session.roll.selection = [BAR, 2 * BAR]
+    session.fill(session.tools.rewriting.rewriting())
+    assert [row[:2] for row in tree.nodes] == [[0, None], [1, 0], [2, 0]]
+    assert "in bars 2 to 2, seed 1" in tree.nodes[2][2]
+    tree._handle_custom_msg({"type": "go", "id": 2}, [])
+    assert session.current.id == tree.current == 2
+    tree._handle_custom_msg({"type": "go", "id": 0}, [])
+    assert session.current.id == tree.current == 0
+    assert [node.id for node in session.candidates] == [1, 2]
+
+
 def test_the_next_candidate_plays_on_at_the_same_place(session: ContinuationSession) -> None:
     session.roll.selection = [BAR, 2 * BAR]
-    session.fill(session.rewriting.rewriting())
+    session.fill(session.tools.rewriting.rewriting())
     first, second = session.rows.children
     first.player.play_ticks(2 * BAR, None)
     first.roll._handle_custom_msg({"type": "switch"}, [])
@@ -125,7 +162,7 @@ def test_a_candidate_under_the_pointer_is_compared_with_the_current_score(
     session: ContinuationSession,
 ) -> None:
     session.roll.selection = [BAR, 2 * BAR]
-    session.fill(session.rewriting.rewriting())
+    session.fill(session.tools.rewriting.rewriting())
     (row, _) = session.rows.children
     row.roll._handle_custom_msg({"type": "hover", "is_over": True}, [])
     assert session.roll.other == row.roll.notes
@@ -138,7 +175,7 @@ def test_bars_and_parts_of_candidates_are_taken_into_the_current_score(
 ) -> None:
     before = session.current
     session.roll.selection = [0, 2 * BAR]
-    first, second = session.fill(session.rewriting.rewriting())
+    first, second = session.fill(session.tools.rewriting.rewriting())
     rows = session.rows.children
     rows[1].take_button.click()
     assert session.message == "nothing is selected on the candidate: drag over the bars to take"

@@ -73,6 +73,10 @@ def test_the_prompt_is_limited_to_the_piece(session: ContinuationSession) -> Non
 
 def test_the_loaded_piece_and_model_are_named(session: ContinuationSession) -> None:
     assert session.controls.loaded.value == "<b>music from a variable</b>, 6 bars; model bach"
+    session.generate()
+    session.set_prompt(tune(bars=6))
+    assert session.controls.loaded.value == "<b>music from a variable</b>, 6 bars; model bach"
+    assert 'load_model("bach")' in session.controls._code.code
     upload(session, "<my>.mid", tune(bars=3).dumps_midi())
     assert session.controls.loaded.value == "<b>&lt;my&gt;.mid</b>, 3 bars; model bach"
 

@@ -3,6 +3,7 @@
 Both are rules over the grammar, applied behind the constraints.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,10 +50,19 @@ class KeptNotes:
         notes: Notes to keep, sorted.
         first_bar: `Grammar.bars` inside the first bar of the hole.
         starts: Grid step at which each bar of the hole begins, from the first one on.
+        room: Most notes to write besides them, by bar and part; any number when None.
     """
 
-    def __init__(self, notes: Sequence[OldNote], *, first_bar: int, starts: Sequence[int]) -> None:
+    def __init__(
+        self,
+        notes: Sequence[OldNote],
+        *,
+        first_bar: int,
+        starts: Sequence[int],
+        room: Counter[tuple[int, int]] | None = None,
+    ) -> None:
         self._notes = list(notes)
+        self._room = room
         self._first_bar = first_bar
         self._starts = starts
         self._next = 0
@@ -64,6 +74,8 @@ class KeptNotes:
         if last is TokenType.VEL and self._is_writing:
             self._next += 1
             self._is_writing = False
+        elif last is TokenType.VEL and self._room is not None and grammar.part is not None:
+            self._room[grammar.bars - self._first_bar, grammar.part] -= 1
         elif note is not None and grammar.vocabulary.types[token] in _PITCHES:
             pitch = int(grammar.vocabulary.values[token])
             self._is_writing = self._is_reached(grammar, note) and pitch == note.pitch
@@ -73,8 +85,32 @@ class KeptNotes:
         last, note = grammar.last_type, self._next_here(grammar)
         if last in _PITCHES or last is TokenType.VEL:
             self._restrict_sound(grammar, mask)
-        elif note is not None:
-            self._restrict_moment(grammar, mask, note)
+        else:
+            allowed = mask.copy()
+            if self._room is not None:
+                self._restrict_number(grammar, mask, self._room)
+            if note is not None:
+                self._restrict_moment(grammar, mask, note)
+            if not mask.any():  # other rules leave only parts without room
+                mask[:] = allowed
+                if note is not None:
+                    self._restrict_moment(grammar, mask, note)
+
+    def _restrict_number(
+        self, grammar: Grammar, mask: Mask, room: Counter[tuple[int, int]]
+    ) -> None:
+        """Write no more notes than there is room for."""
+        vocabulary = grammar.vocabulary
+        bar = grammar.bars - self._first_bar
+        is_full = [room[bar, part] <= 0 for part in range(len(grammar.programs))]
+        for part, token in enumerate(vocabulary.part[: len(is_full)]):
+            mask[token] &= not is_full[part]
+        if grammar.part is not None and is_full[grammar.part]:
+            for ids in (vocabulary.pitch, vocabulary.drum):
+                mask[ids.start : ids.stop] = False
+        if all(is_full):
+            for ids in (vocabulary.beat, vocabulary.subbeat, vocabulary.pedal):
+                mask[ids.start : ids.stop] = False
 
     def _next_here(self, grammar: Grammar) -> OldNote | None:
         """Return the next kept note if it is in the current bar."""
@@ -218,7 +254,9 @@ def keep_rule(
     if keep.rhythm:
         return SameRhythm(prompt.runs, vocabulary)
     notes = kept_notes(keep, prompt, seed, vocabulary)
-    return KeptNotes(notes, first_bar=prompt.grammar.bars, starts=prompt.bar_steps)
+    removed = set(_old_notes(prompt, vocabulary)) - set(notes)
+    room = Counter((note.bar, note.part) for note in removed) if keep.share else None
+    return KeptNotes(notes, first_bar=prompt.grammar.bars, starts=prompt.bar_steps, room=room)
 
 
 def kept_notes(keep: Keep, prompt: HolePrompt, seed: int, vocabulary: Vocabulary) -> list[OldNote]:

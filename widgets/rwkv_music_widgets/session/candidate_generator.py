@@ -11,6 +11,7 @@ from rwkv_music_widgets.session.growing_candidates import GrowingCandidates
 from rwkv_music_widgets.session.rewrite_panel import FillRequest
 from rwkv_music_widgets.session.session_controls import SessionControls
 from rwkv_music_widgets.session.session_model import SessionModel
+from rwkv_music_widgets.session.wishes_panel import WishesPanel
 
 
 class CandidateGenerator:
@@ -20,6 +21,7 @@ class CandidateGenerator:
         model: The model that generates.
         controls: Their settings are used, and they show the progress.
         rows: Candidates that continue a score grow in them.
+        wishes: Limits and controls of the new music.
         work: Knows when to stop.
     """
 
@@ -28,9 +30,11 @@ class CandidateGenerator:
         model: SessionModel,
         controls: SessionControls,
         rows: CandidateRows,
+        wishes: WishesPanel,
         work: BackgroundWork,
     ) -> None:
-        self._model, self._controls, self._rows, self._work = model, controls, rows, work
+        self._model, self._controls, self._rows = model, controls, rows
+        self._wishes, self._work = wishes, work
 
     def continue_score(self, session: Session, settings: dict[str, Any]) -> list[SessionNode]:
         """Continue the current score; return the new nodes.
@@ -40,9 +44,11 @@ class CandidateGenerator:
             settings: Arguments of `Request`.
         """
         strength = self._controls.strength.value
+        limits = self._wishes.arguments(session.current.score)
         with self._busy(bars=settings["bars"]):
             model, style = self._model.load(strength)
-            events = stream(model, session.current.score, Request(**settings), style=style)
+            request = Request(**settings, **limits)
+            events = stream(model, session.current.score, request, style=style)
             growing = GrowingCandidates(
                 self._rows, session.current.score, settings, on_bars=self._controls.show_progress
             )
@@ -67,6 +73,7 @@ class CandidateGenerator:
                 bars=request.bars,
                 parts=request.parts,
                 keep=request.keep,
+                **self._wishes.arguments(session.current.score, request),
                 style=style,
                 should_stop=self._work.stop.is_set,
                 **settings,

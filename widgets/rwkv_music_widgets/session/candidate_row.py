@@ -16,6 +16,7 @@ from rwkv_music_widgets.messages import MessageBox
 from rwkv_music_widgets.player.player import Player
 from rwkv_music_widgets.player.sound_settings import SoundSettings
 from rwkv_music_widgets.roll.piano_roll import PianoRoll
+from rwkv_music_widgets.session.branch_tree import node_label
 
 
 class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -69,7 +70,7 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self.silence()
         self.node = node
         self.message_box.clear()
-        self.title.value = f"<b>Candidate {index + 1}</b> &nbsp; {_origin(node)}"
+        self.title.value = f"<b>Candidate {index + 1}</b> &nbsp; {node_label(node)}"
         self.roll.set_score(
             node.score, continuation_start=node.continuation_start, new_end=new_end(node)
         )
@@ -117,16 +118,6 @@ class CandidateRow(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             self.message_box.show_error(str(error))
         except Exception as error:  # noqa: BLE001 - shown where the user clicked
             self.message_box.show_failure(error)
-
-
-def _origin(node: SessionNode) -> str:
-    """Return how a node was made, as markup."""
-    settings = node.settings
-    if "combined_with" in settings:
-        return "bars {} to {} taken from another version".format(*settings["bars"])
-    num_new_notes = node.new.note_num() if node.new is not None else 0
-    bars = "" if node.new_bars is None else " in bars {} to {}".format(*node.new_bars)
-    return f"{num_new_notes} new notes{bars} &nbsp; seed {int(settings['seed'])}"
 
 
 def new_end(node: SessionNode) -> int | None:

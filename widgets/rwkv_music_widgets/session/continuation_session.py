@@ -26,10 +26,11 @@ from rwkv_music_widgets.session.autosave import Autosave, chosen_folder
 from rwkv_music_widgets.session.background_work import BackgroundWork
 from rwkv_music_widgets.session.candidate_generator import CandidateGenerator
 from rwkv_music_widgets.session.candidate_row import CandidateRows, new_end
-from rwkv_music_widgets.session.rewrite_panel import FillRequest, RewritePanel
+from rwkv_music_widgets.session.rewrite_panel import FillRequest
 from rwkv_music_widgets.session.session_controls import SessionControls
 from rwkv_music_widgets.session.session_history import SessionHistory
 from rwkv_music_widgets.session.session_model import SessionModel
+from rwkv_music_widgets.session.session_tools import SessionTools
 from rwkv_music_widgets.static_picture import StaticPicture
 
 
@@ -51,7 +52,6 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     Example:
         session = ContinuationSession("bach")
         session                                # in a cell of its own: shows it
-        session.candidates                     # what was generated, newest last
         session.export("continued.mid")        # the current score; never overwrites a file
     """
 
@@ -80,8 +80,10 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.player = Player(self.roll)
         self.message_box = MessageBox()
         self._work = BackgroundWork(self.message_box)
-        self.rewriting = RewritePanel(
-            self.roll, lambda request: self._work.start(lambda: self.fill(request()))
+        self.tools = SessionTools(
+            self.roll,
+            fill=lambda request: self._work.start(lambda: self.fill(request())),
+            go=lambda node_id: self._work.guarded(partial(self._keep_node, node_id)),
         )
         self.rows = CandidateRows(
             keep=lambda node: self._work.guarded(partial(self._keep_node, node.id)),
@@ -90,8 +92,10 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             hover=self._show_difference,
             settings=self.player.settings,
         )
-        self._generator = CandidateGenerator(self._model, self.controls, self.rows, self._work)
-        self.controls.choices += self.rewriting.buttons
+        self._generator = CandidateGenerator(
+            self._model, self.controls, self.rows, self.tools.wishes, self._work
+        )
+        self.controls.choices += self.tools.controls
         if style is not None:
             self.controls.offer_style()
         self.roll.on_switch(lambda: self.rows.play_next(self.player))
@@ -105,7 +109,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
                 self.player,
                 self.controls.settings,
                 self.controls.actions,
-                self.rewriting,
+                self.tools,
                 self.controls.batch,
                 self.rows,
                 self.controls.code_row,
@@ -136,8 +140,6 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         controls.batch.observe(lambda _change: self._show_chosen_batch(), names=["value"])
         controls.on_settings(self._show_code)
 
-    # Methods to call from a cell.
-
     @property
     def session(self) -> Session | None:
         """The tree of candidates that is shown; None before a prompt was chosen."""
@@ -163,8 +165,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: If it cannot be read.
         """
-        name = str(music) if isinstance(music, str | Path) else "music from a variable"
-        self._set_source(to_score(music), name)
+        is_file = isinstance(music, str | Path)
+        self._set_source(to_score(music), str(music) if is_file else "music from a variable")
 
     def generate(self) -> list[SessionNode]:
         """Generate candidates with the settings shown, wait for them, and return them.
@@ -179,20 +181,19 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         """Write bars and parts of the current score anew; return the candidates.
 
         Args:
-            request: Such as `self.rewriting.variation()` returns.
+            request: Such as `self.tools.rewriting.variation()` returns.
 
         Raises:
             InputError: As `fill_score`.
         """
         settings = self.controls.sampling()
         del settings["bars"]
-        shown = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        self.controls.show_code(request.code(shown))
+        wishes = self.tools.wishes.arguments(self.current.score, request)
+        self.controls.show_code(request.code({**settings, **wishes}))
         made = self._generator.fill(self.history.opened, request, settings)
         self._save()
-        if made:
-            self._show_batch(-1)
-        else:
+        self._show_batch(-1)
+        if not made:
             self.message_box.show_status("stopped: nothing was complete yet")
         return made
 
@@ -205,17 +206,16 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         Raises:
             InputError: If there is no such candidate.
         """
-        if not 0 <= index < len(self.candidates):
-            raise InputError(
-                f"there is no candidate {index}: there are {len(self.candidates)}, counted from 0"
-            )
+        count = len(self.candidates)
+        if not 0 <= index < count:
+            raise InputError(f"there is no candidate {index}: there are {count}, counted from 0")
         return self._keep_node(self.candidates[index].id)
 
     def take(self, node: SessionNode, selected: PianoRoll) -> SessionNode:
         """Take the bars and parts that are selected on a node's roll into the current score.
 
         Raises:
-            InputError: If nothing is selected, or the scores do not fit.
+            InputError: If nothing is selected, or they do not fit.
         """
         if selected.selected_bars is None:
             raise InputError("nothing is selected on the candidate: drag over the bars to take")
@@ -224,8 +224,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         )
         shown = self.candidates
         self._keep_node(made.id)
-        self.candidates = shown  # to take more bars, from others
-        self.rows.show(shown)
+        self.candidates = shown
+        self.rows.show(shown)  # to take more bars from them
         return made
 
     def undo(self) -> SessionNode:
@@ -277,8 +277,6 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
             self.rows.close()
             close_tree(self)
 
-    # Work that buttons start.
-
     def _begin(self) -> None:
         """Show the session that was saved last, or the first example."""
         if not self._open_saved():
@@ -305,9 +303,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
     def _load_example(self) -> None:
         name = self.controls.example.value
         self.message_box.show_status(f"reading {name} …")
-        score = load_prompt(name)
+        self._set_source(load_prompt(name), name)
         self.message_box.clear()
-        self._set_source(score, name)
 
     def _load_upload(self) -> None:
         if self.controls.upload.value:
@@ -319,16 +316,17 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
 
     def _cut_prompt(self) -> None:
         """Start a new branch with the chosen number of bars of the source."""
-        if self._source is None or self._is_updating:
-            return
-        self._show_loaded()
-        self.history.start(_first_bars(self._source, int(self.controls.prompt_bars.value)))
-        self._show_current()
+        if self._source is not None and not self._is_updating:
+            self._show_loaded()
+            self.history.start(_first_bars(self._source, int(self.controls.prompt_bars.value)))
+            self._show_current()
 
     def _show_loaded(self) -> None:
         self._is_updating = True  # limiting the number of bars may change it
         length = num_bars(self._source)
-        self.controls.show_loaded(self._source_name, bars=length, model=self._model.name)
+        self.controls.show_loaded(
+            self._source_name, bars=length, model=self._model.name or "from a variable"
+        )
         self._is_updating = False
 
     def _generate(self) -> None:
@@ -383,6 +381,7 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self.controls.show_batches(len(batches), chosen=index % max(1, len(batches)))
         self._is_updating = False
         self.rows.show(self.candidates)
+        self.tools.show(self.history.opened, self.candidates)
         self._picture.update()
 
     def _show_chosen_batch(self) -> None:
@@ -393,7 +392,8 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._picture.display()
 
     def _show_code(self) -> None:
-        self.controls.show_code(self.controls.code(self._model.name))
+        limits = self.tools.wishes.arguments(self.current.score)
+        self.controls.show_code(self.controls.code(self._model.name or "…", limits))
 
 
 def _first_bars(score: symusic.Score, bars: int) -> symusic.Score:

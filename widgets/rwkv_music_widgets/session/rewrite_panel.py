@@ -1,12 +1,12 @@
 """Buttons that write the selected bars and parts anew."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 
 import ipywidgets as widgets
 
 from rwkv_music.errors import InputError
-from rwkv_music.generation import Keep
+from rwkv_music.generation import Constraints, Controls, Keep
 from rwkv_music.score import num_bars
 from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.messages import escaped
@@ -29,14 +29,15 @@ class FillRequest:
     parts: list[str | int] | None
     keep: Keep | None = None
 
-    def code(self, settings: str) -> str:
+    def code(self, settings: Mapping[str, object]) -> str:
         """Return the line of Python that makes the same request.
 
         Args:
-            settings: Its further arguments, as text.
+            settings: Its further arguments.
         """
-        keep = "" if self.keep is None else f", keep={_keep_text(self.keep)}"
-        return f"session.session.fill(bars={self.bars}, parts={self.parts}{keep}, {settings})"
+        own = {"bars": self.bars, "parts": self.parts}
+        keep = {} if self.keep is None else {"keep": self.keep}
+        return f"session.session.fill({arguments_text({**own, **keep, **settings})})"
 
 
 class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
@@ -120,7 +121,7 @@ class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         Raises:
             InputError: As `rewriting`.
         """
-        keep = Keep(share=round(1 - self.amount.value, 2), notes=self._locked_notes())
+        keep = Keep(share=round(1 - self.amount.value, 2), notes=self._locked_notes() or ())
         return FillRequest(self._bars(), self._parts(), keep)
 
     def part_request(self) -> FillRequest:
@@ -141,6 +142,7 @@ class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         options += [(f"new: {name}", name) for name in NEW_PARTS if name not in names]
         if list(self.part.options) != options:
             self.part.options = options
+            self.part.index = len(names)  # the first instrument that the piece does not have
         self.region.value = f'<span role="status">{escaped(self._region_text(names))}</span>'
 
     def _region_text(self, names: list[str]) -> str:
@@ -186,8 +188,17 @@ class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         ]
 
 
-def _keep_text(keep: Keep) -> str:
-    stated = [f"share={keep.share}"] if keep.share else []
-    stated += [f"notes={list(keep.notes)}"] if keep.notes else []
-    stated += ["rhythm=True"] if keep.rhythm else []
-    return f"Keep({', '.join(stated)})"
+def arguments_text(arguments: Mapping[str, object]) -> str:
+    """Return arguments of a call as Python; fields of an object that have defaults are left out."""
+    return ", ".join(f"{name}={_text(value)}" for name, value in arguments.items())
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, Constraints | Controls | Keep):
+        return repr(value)
+    stated = {
+        field.name: getattr(value, field.name)
+        for field in fields(value)
+        if getattr(value, field.name) != getattr(type(value)(), field.name)
+    }
+    return f"{type(value).__name__}({arguments_text(stated)})"

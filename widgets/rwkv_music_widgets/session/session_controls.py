@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as widgets
@@ -14,6 +14,7 @@ from rwkv_music_widgets.buttons import text_button, wrapped_row
 from rwkv_music_widgets.code_box import CodeBox
 from rwkv_music_widgets.export.score_files import SUFFIXES
 from rwkv_music_widgets.messages import escaped
+from rwkv_music_widgets.session.rewrite_panel import arguments_text
 
 _SECONDS_BETWEEN_UPDATES = 0.1
 _LARGEST_SEED = 999_999
@@ -207,8 +208,14 @@ class SessionControls:
         """Show the Python code that does the same as the button that was pressed last."""
         self._code.code = code
 
-    def code(self, model: str) -> str:
-        """Return the Python code that does the same as the button Generate."""
+    def code(self, model: str, limits: Mapping[str, object]) -> str:
+        """Return the Python code that does the same as the button Generate.
+
+        Args:
+            model: Name of the model.
+            limits: Further arguments of `continue_score`.
+        """
+        constraints = f"    {arguments_text(limits)},\n" if limits else ""
         style = f"    style=style.scaled({self.strength.value:g}),\n" if self.has_style else ""
         return (
             "from rwkv_music import continue_score, load_model, save_score\n\n"
@@ -218,7 +225,7 @@ class SessionControls:
             f"    bars={self.bars.value}, candidates={self.num_candidates.value}, "
             f"temperature={self.temperature.value:g}, top_p={self.top_p.value:g}, "
             f"seed={self.seed.value},\n"
-            f"{style}"
+            f"{style}{constraints}"
             ")\n"
             'save_score(pieces[0].score, "continued.mid")'
         )

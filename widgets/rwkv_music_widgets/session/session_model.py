@@ -16,12 +16,8 @@ class SessionModel:
     def __init__(self, model: MusicModel | str | Path, style: Style | str | Path | None) -> None:
         self._model = model
         self._style = style
-
-    @property
-    def name(self) -> str:
-        """Name or path; "from a variable" for a model that was loaded before."""
-        is_named = isinstance(self._model, str | Path)
-        return str(self._model) if is_named else "from a variable"
+        self.name = "" if isinstance(model, MusicModel) else str(model)
+        """Name or path; empty for a model that was loaded before."""
 
     def load(self, strength: float) -> tuple[MusicModel, Style | None]:
         """Return the model and the style at a strength."""
