@@ -183,6 +183,17 @@ def setting(
     return field(default=default, metadata={_KEY: declaration})
 
 
+def same_setting(group: type, name: str) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """Declare a setting of another group in this one too.
+
+    Args:
+        group: The group that declares it.
+        name: Its name, in both groups.
+    """
+    [entry] = [entry for entry in fields(group) if entry.name == name]
+    return field(default=entry.default, metadata=entry.metadata)
+
+
 class SettingsGroup:
     """Base of dataclasses whose fields are settings: checks them when an instance is made.
 

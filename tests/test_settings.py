@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from rwkv_music.errors import InputError
-from rwkv_music.settings import SettingsGroup, declared_settings, setting, settings_code
+from rwkv_music.settings import (
+    SettingsGroup,
+    declared_settings,
+    same_setting,
+    setting,
+    settings_code,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,3 +79,14 @@ def test_text_is_parsed_as_the_declared_type() -> None:
 
 def test_settings_are_written_as_python_code() -> None:
     assert settings_code(degrees=200.0, heat="top") == "`degrees=200.0, heat='top'`"
+
+
+def test_two_groups_share_one_declaration() -> None:
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Grill(SettingsGroup):
+        minutes: int | None = same_setting(Oven, "minutes")
+
+    ours = {entry.name: entry for entry in declared_settings(Oven)}["minutes"]
+    assert declared_settings(Grill) == (ours,)
+    with pytest.raises(InputError, match="`minutes` must be"):
+        Grill(minutes=-1)

@@ -42,7 +42,7 @@ def add_style_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--style-weight",
         nargs="+",
-        type=number(),
+        type=number,
         metavar="W",
         help="weight of each style: 1 as tuned, 0 off (default: equal weights that sum to 1)",
     )

@@ -2,14 +2,17 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rwkv_music.atomic import write_atomic
-from rwkv_music.cli.options import add_command, number, whole_number
+from rwkv_music.cli.options import add_command, add_settings, given_settings
 from rwkv_music.cli.paths import make_folder
 from rwkv_music.cli.terminal import file_bar, print_message, print_result
 from rwkv_music.errors import InputError, write_errors
+from rwkv_music.evaluation.comparison.evaluation_settings import EvaluationSettings
+from rwkv_music.settings import declared_settings
 
 if TYPE_CHECKING:
     from rwkv_music.evaluation.copying import CopyIndex
@@ -57,41 +60,17 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         metavar="STORE",
         help="training stores or folders to search for copies",
     )
-    parser.add_argument(
-        "--windows",
-        type=whole_number(at_least=1),
-        default=40,
-        metavar="N",
-        help="windows per set and layout (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--continuations",
-        type=whole_number(at_least=0),
-        default=20,
-        metavar="N",
-        help="continuations per set and layout; 0 for none (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--long-bars",
-        type=whole_number(at_least=0),
-        default=0,
-        metavar="N",
-        help="also make 5 continuations of N bars per set, and compare their first and last eight "
-        "bars, for example 64 (default: none)",
-    )
-    parser.add_argument("--temperature", type=number(at_least=0), default=1.0, metavar="T")
-    parser.add_argument("--top-p", type=number(above=0, at_most=1), default=0.95, metavar="P")
-    parser.add_argument("--seed", type=whole_number(at_least=0), default=0, metavar="N")
+    add_settings(parser, declared_settings(EvaluationSettings))
 
 
 def run(given: argparse.Namespace) -> int:
     """Evaluate, print the tables, and write the report."""
     from rwkv_music.evaluation.comparison.evaluation_page import CandidatePage
     from rwkv_music.evaluation.comparison.evaluation_sets import evaluation_sets
-    from rwkv_music.evaluation.comparison.evaluation_sizes import EvaluationSizes
     from rwkv_music.evaluation.comparison.evaluation_tables import evaluation_tables
     from rwkv_music.evaluation.comparison.model_evaluation import evaluate_models
 
+    settings = EvaluationSettings(**given_settings(given, declared_settings(EvaluationSettings)))
     models = _models(given.model)
     tokenizer = next(iter(models.values())).tokenizer
     if given.output is not None:
@@ -100,19 +79,11 @@ def run(given: argparse.Namespace) -> int:
         sets = evaluation_sets(
             given.folders, tokenizer, held_out_only=given.held_out, progress=on_file
         )
-    sizes = EvaluationSizes(
-        windows=given.windows,
-        continuations=given.continuations,
-        long_bars=given.long_bars,
-        temperature=given.temperature,
-        top_p=given.top_p,
-        seed=given.seed,
-    )
     page = CandidatePage()
     results = evaluate_models(
         models,
         sets,
-        sizes=sizes,
+        settings=settings,
         copy_index=_copy_index(given.train, next(iter(models.values()))),
         on_progress=lambda text: print_message(f"{text} ..."),
         on_candidate=page.add,
@@ -120,7 +91,7 @@ def run(given: argparse.Namespace) -> int:
     tables = evaluation_tables(results)
     print_result(tables)
     if given.output is not None:
-        report = {"options": _options(given), "sets": results}
+        report = {"options": _options(given) | asdict(settings), "sets": results}
         with write_errors(given.output):
             write_atomic(
                 given.output / "report.json", (json.dumps(report, indent=1) + "\n").encode()
@@ -155,8 +126,4 @@ def _copy_index(sources: list[str] | None, model: "MusicModel") -> "CopyIndex | 
 
 
 def _options(given: argparse.Namespace) -> dict[str, Any]:
-    names = (
-        "folders", "model", "held_out", "train", "windows", "continuations", "long_bars",
-        "temperature", "top_p", "seed",
-    )  # fmt: skip
-    return {name: getattr(given, name) for name in names}
+    return {name: getattr(given, name) for name in ("folders", "model", "held_out", "train")}

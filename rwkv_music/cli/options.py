@@ -112,35 +112,15 @@ def whole_number(*, at_least: int) -> Callable[[str], int]:
     return parse
 
 
-def number(
-    *, above: float | None = None, at_least: float | None = None, at_most: float | None = None
-) -> Callable[[str], float]:
-    """Return an argument type: finite numbers within limits."""
-    limits = [
-        f"{word} {limit:g}"
-        for word, limit in (("above", above), ("at least", at_least), ("at most", at_most))
-        if limit is not None
-    ]
-
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f"'{text}' is not a number")
-        is_within = (
-            (above is None or value > above)
-            and (at_least is None or value >= at_least)
-            and (at_most is None or value <= at_most)
-        )
-        if not is_within:
-            raise argparse.ArgumentTypeError(
-                f"{text} is out of range; give one {' and '.join(limits)}"
-            )
-        return value
-
-    return parse
+def number(text: str) -> float:
+    """Parse a finite number as an argument."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number")
+    return value
 
 
 def add_model_option(parser: argparse.ArgumentParser) -> None:

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from rwkv_music.cli.options import (
     add_command,
+    add_settings,
     add_tokenizer_options,
     add_unfold_option,
-    number,
+    given_settings,
     tokenizer_of,
     whole_number,
 )
 from rwkv_music.cli.terminal import file_bar, print_message, print_result
+from rwkv_music.data.split_settings import SplitSettings
 from rwkv_music.errors import InputError
+from rwkv_music.settings import declared_settings
 
 if TYPE_CHECKING:
     from rwkv_music.data.scanning import Shard
@@ -54,13 +57,7 @@ def _add_prepare(commands: Any) -> None:  # noqa: ANN401
         metavar="i/n",
         help="prepare only the i-th of n parts, counted from 0; join them with merge",
     )
-    parser.add_argument(
-        "--valid-fraction",
-        type=number(above=0, at_most=0.9),
-        default=0.1,
-        metavar="P",
-        help="fraction of the distinct pieces to hold out (default: %(default)s)",
-    )
+    add_settings(parser, declared_settings(SplitSettings))
     add_unfold_option(parser)
     add_tokenizer_options(parser)
 
@@ -97,6 +94,7 @@ def run_prepare(given: argparse.Namespace) -> int:
     from rwkv_music.data.store.prepare import prepare_store
 
     tokenizer = tokenizer_of(given)
+    split = SplitSettings(**given_settings(given, declared_settings(SplitSettings)))
     try:
         with file_bar("preparing") as on_file:
             prepared = prepare_store(
@@ -105,7 +103,7 @@ def run_prepare(given: argparse.Namespace) -> int:
                 tokenizer=tokenizer,
                 workers=given.workers,
                 shard=given.shard,
-                valid_fraction=given.valid_fraction,
+                valid_fraction=split.valid_fraction,
                 unfold_repeats=given.unfold_repeats,
                 progress=on_file,
             )

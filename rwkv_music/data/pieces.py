@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import UInt16
 
+from rwkv_music.data.split_settings import SplitSettings
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.bar_index import BarRows
 
@@ -95,8 +96,7 @@ def held_out_groups(groups: Iterable[str], *, valid_fraction: float = 0.1) -> se
     Raises:
         InputError: If the fraction is out of range.
     """
-    if not 0 < valid_fraction < 1:
-        raise InputError(f"valid_fraction must be in (0, 1), got {valid_fraction}")
+    SplitSettings(valid_fraction=valid_fraction)  # checks the range
     hashes = {group: _unit_hash(group) for group in groups}
     held_out = {group for group in hashes if is_held_out(group, valid_fraction)}
     if hashes and not held_out:

@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from rwkv_music.data.layout_config import LayoutConfig
+from rwkv_music.data.split_settings import SplitSettings
 from rwkv_music.errors import InputError
 from rwkv_music.old_names import SETTINGS, renamed
 from rwkv_music.settings import Setting, SettingsGroup, declared_settings, setting, settings_code
-from rwkv_music.training.layout_config import LayoutConfig
 from rwkv_music.training.presets import PRESETS
 
 HEAD_SIZE = 64
@@ -20,7 +21,7 @@ _PRECISION_SYNONYMS = {"fp32": "float32", "bf16": "bfloat16"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DataConfig(SettingsGroup):
+class DataConfig(SplitSettings):
     """Music to train on, and how it is cut into batches."""
 
     corpus: str = setting(
@@ -29,12 +30,6 @@ class DataConfig(SettingsGroup):
         "name (stores/pop=2) sets how many windows come from it, relative to the others (1 if left "
         "out). Quote a name that contains spaces.",
         metavar="CORPUS",
-    )
-    valid_fraction: float = setting(
-        0.1,
-        above=0,
-        below=1,
-        help="Fraction of the pieces to hold out for evaluation; a token store has its own split.",
     )
     unfold_repeats: bool = setting(
         default=False,

@@ -284,5 +284,5 @@ def test_each_setting_switches_one_change_on(name: str) -> None:
 
 
 def test_impossible_probabilities_are_refused() -> None:
-    with pytest.raises(InputError, match=r"merge_parts must be in \[0, 1\], got 1.5"):
+    with pytest.raises(InputError, match=r"`merge_parts` must be in \[0, 1\], got 1.5"):
         RandomLayout(merge_parts=1.5)

@@ -29,7 +29,7 @@ from rwkv_music.data.augmentation.table_editing import (
     times_of,
     types_of,
 )
-from rwkv_music.errors import InputError
+from rwkv_music.data.layout_config import LayoutConfig
 from rwkv_music.tokenizer.events import EventTable
 from rwkv_music.tokenizer.vocabulary import DRUM_PROGRAM, Vocabulary
 
@@ -40,37 +40,12 @@ _FAMILY = 8
 _LAST_PIANO = 7
 
 
-@dataclass(frozen=True, kw_only=True)
-class RandomLayout:
-    """Changes the layout of an example at random, each change with its own probability.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RandomLayout(LayoutConfig):
+    """Changes the layout of an example at random, each change with the probability of its setting.
 
-    The changes are made in the order of the attributes.
+    The changes are made in the order of the settings.
     """
-
-    few_parts: float = 0.0
-    """Probability that some of several parts are left out."""
-    late_parts: float = 0.0
-    """Probability that one of several parts enters only at a later bar."""
-    split_parts: float = 0.0
-    """Probability that a piano part is split: at a pitch, or into melody and accompaniment."""
-    merge_parts: float = 0.0
-    """Probability that parts of one program are merged: all of them, or any two."""
-    vary_programs: float = 0.0
-    """Probability that programs are replaced by others of their families."""
-    shuffle_parts: float = 0.0
-    """Probability that parts of one program change their order."""
-    vary_chords: float = 0.0
-    """Probability that a part gets octaves added, or inner notes of its chords removed."""
-    flatten_velocity: float = 0.0
-    """Probability that all notes get one velocity, as in a score."""
-    shift_bars: float = 0.0
-    """Probability that the music is moved off its bar lines."""
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if not 0 <= value <= 1:
-                raise InputError(f"{entry.name} must be in [0, 1], got {value}")
 
     @property
     def changes_nothing(self) -> bool:

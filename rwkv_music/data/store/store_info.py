@@ -22,6 +22,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 
 from rwkv_music.atomic import final_name, write_atomic
+from rwkv_music.data.split_settings import SplitSettings
 from rwkv_music.data.store.binidx import dtype_for
 from rwkv_music.errors import InputError
 from rwkv_music.old_names import STORE_FILES, STORE_INFO, TOKENIZER_SETTINGS, renamed
@@ -87,8 +88,7 @@ class StoreInfo:
         Raises:
             InputError: If the fraction is out of range.
         """
-        if not 0 < valid_fraction < 1:
-            raise InputError(f"valid_fraction must be in (0, 1), got {valid_fraction}")
+        SplitSettings(valid_fraction=valid_fraction)  # checks the range
         return cls(
             tokenizer_version=Tokenizer.VERSION,
             tokenizer_settings=tokenizer.settings,

@@ -15,11 +15,10 @@ from rwkv_music.data.scanning import find_files
 from rwkv_music.data.store.store_info import is_store
 from rwkv_music.data.worker_pool import Progress
 from rwkv_music.errors import InputError
+from rwkv_music.evaluation.comparison.evaluation_settings import COMPLETION_BARS, PROMPT_BARS
 from rwkv_music.evaluation.comparison.layouts import OF_WINDOWS, in_layout
 from rwkv_music.tokenizer import BarIndex, Tokenizer
 
-PROMPT_BARS = 4
-COMPLETION_BARS = 8
 _BUILT_IN = ("bach", "folk")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rwkv_music.evaluation.comparison.evaluation_sizes import RANDOM, TRUTH
+from rwkv_music.evaluation.comparison.figure_summary import RANDOM, TRUTH
 
 _ALLOWED = 0.5
 """Standard deviations of the truth that a mean may differ before it is marked."""

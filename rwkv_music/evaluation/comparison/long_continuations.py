@@ -7,12 +7,13 @@ import numpy as np
 
 from rwkv_music.data.pieces import Piece
 from rwkv_music.evaluation.comparison.continuation_figures import continuation_figures
-from rwkv_music.evaluation.comparison.evaluation_sets import (
+from rwkv_music.evaluation.comparison.evaluation_sets import EvaluationSet
+from rwkv_music.evaluation.comparison.evaluation_settings import (
     COMPLETION_BARS,
     PROMPT_BARS,
-    EvaluationSet,
+    EvaluationSettings,
 )
-from rwkv_music.evaluation.comparison.evaluation_sizes import TRUTH, EvaluationSizes, figure_summary
+from rwkv_music.evaluation.comparison.figure_summary import TRUTH, figure_summary
 from rwkv_music.evaluation.comparison.passage import passage_of
 from rwkv_music.model import MusicModel
 from rwkv_music.score import bar_starts, take_bars
@@ -30,7 +31,7 @@ def long_continuation_figures(
     models: Mapping[str, MusicModel],
     evaluated: EvaluationSet,
     tokenizer: Tokenizer,
-    sizes: EvaluationSizes,
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """Return the figures of the first and last eight bars of long continuations.
 
@@ -38,7 +39,7 @@ def long_continuation_figures(
         models: Models by name.
         evaluated: The set; the beginnings of its pieces that are long enough are continued.
         tokenizer: The tokenizer of the models.
-        sizes: How long, and how many.
+        settings: How long and how many they are, and how they are sampled.
 
     Returns:
         "first" and "last", each with a row for the truth and each model; empty if no piece is long
@@ -47,20 +48,21 @@ def long_continuation_figures(
     from rwkv_music.generation import continue_score
 
     rows: dict[str, Rows] = {FIRST: {}, LAST: {}}
-    for index, score in enumerate(_long_scores(evaluated, tokenizer, sizes)):
+    for index, score in enumerate(_long_scores(evaluated, tokenizer, settings)):
         given = take_bars(score, 0, PROMPT_BARS)
-        _add(rows, TRUTH, score, int(bar_starts(score)[PROMPT_BARS]), sizes.long_bars)
+        _add(rows, TRUTH, score, int(bar_starts(score)[PROMPT_BARS]), settings.long_bars)
         for name, model in models.items():
             [made] = continue_score(
                 model,
                 given,
-                bars=sizes.long_bars,
+                bars=settings.long_bars,
                 candidates=1,
-                temperature=sizes.temperature,
-                top_p=sizes.top_p,
-                seed=sizes.seed + index,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                top_k=settings.top_k,
+                seed=settings.seed + index,
             )
-            _add(rows, name, made.score, made.continuation_start, sizes.long_bars)
+            _add(rows, name, made.score, made.continuation_start, settings.long_bars)
     return {
         half: {name: figure_summary(figures) for name, figures in of_half.items()}
         for half, of_half in rows.items()
@@ -69,13 +71,13 @@ def long_continuation_figures(
 
 
 def _long_scores(
-    evaluated: EvaluationSet, tokenizer: Tokenizer, sizes: EvaluationSizes
+    evaluated: EvaluationSet, tokenizer: Tokenizer, settings: EvaluationSettings
 ) -> "Iterator[symusic.Score]":
-    bars = PROMPT_BARS + sizes.long_bars
+    bars = PROMPT_BARS + settings.long_bars
     usable: list[Piece] = [
         piece for piece in evaluated.pieces if tokenizer.num_bars(piece.ids) >= bars
     ]
-    number = min(len(usable), sizes.long_continuations)
+    number = min(len(usable), settings.long_continuations)
     for index in np.linspace(0, len(usable) - 1, number).round().astype(int).tolist():
         score = take_bars(tokenizer.decode(usable[index].ids), 0, bars)
         if take_bars(score, 0, PROMPT_BARS).note_num():

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Any
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation.comparison.continuation_figures import continuation_figures
 from rwkv_music.evaluation.comparison.evaluation_sets import (
-    COMPLETION_BARS,
-    PROMPT_BARS,
     EvaluationSet,
     EvaluationWindow,
     windows_of,
 )
-from rwkv_music.evaluation.comparison.evaluation_sizes import (
-    RANDOM,
-    TRUTH,
-    EvaluationSizes,
-    figure_summary,
+from rwkv_music.evaluation.comparison.evaluation_settings import (
+    COMPLETION_BARS,
+    PROMPT_BARS,
+    EvaluationSettings,
 )
+from rwkv_music.evaluation.comparison.figure_summary import RANDOM, TRUTH, figure_summary
 from rwkv_music.evaluation.comparison.layouts import LAYOUTS
 from rwkv_music.evaluation.comparison.long_continuations import long_continuation_figures
 from rwkv_music.evaluation.comparison.passage import Passage, passage_of
@@ -41,7 +39,7 @@ def evaluate_models(
     models: Mapping[str, MusicModel],
     sets: Sequence[EvaluationSet],
     *,
-    sizes: EvaluationSizes | None = None,
+    settings: EvaluationSettings | None = None,
     copy_index: CopyIndex | None = None,
     on_progress: OnProgress = lambda _text: None,
     on_candidate: OnCandidate = lambda _set, _model, _score, _tick: None,
@@ -51,7 +49,7 @@ def evaluate_models(
     Args:
         models: Models by name, all with the same tokenizer.
         sets: The sets, encoded by that tokenizer.
-        sizes: How much is measured.
+        settings: How much is measured, and how continuations are sampled.
         copy_index: Index of the training pieces, to find copies of them.
         on_progress: Called with what is measured next.
         on_candidate: Called for each continuation.
@@ -63,18 +61,18 @@ def evaluate_models(
     Raises:
         InputError: If the models have different tokenizers, or no set has a piece of five bars.
     """
-    sizes = sizes or EvaluationSizes()
+    settings = settings or EvaluationSettings()
     tokenizer = _common_tokenizer(models)
     results: dict[str, Any] = {}
     for evaluated in sets:
         on_progress(f"{evaluated.name}: likelihood")
-        likelihood = _likelihoods(models, evaluated, tokenizer, sizes)
+        likelihood = _likelihoods(models, evaluated, tokenizer, settings)
         if not likelihood:
             continue
         continued: dict[str, Any] = {}
-        for layout in CONTINUED_LAYOUTS if sizes.continuations else ():
+        for layout in CONTINUED_LAYOUTS if settings.continuations else ():
             on_progress(f"{evaluated.name}: continuations, {layout}")
-            run = _Continuations(models, tokenizer, sizes, copy_index, on_candidate)
+            run = _Continuations(models, tokenizer, settings, copy_index, on_candidate)
             if figures := run.figures(evaluated, layout):
                 continued[layout] = figures
         results[evaluated.name] = {
@@ -82,9 +80,9 @@ def evaluate_models(
             "likelihood": likelihood,
             "continuations": continued,
         }
-        if sizes.long_bars:
-            on_progress(f"{evaluated.name}: {sizes.long_bars} bars")
-            drift = long_continuation_figures(models, evaluated, tokenizer, sizes)
+        if settings.long_bars:
+            on_progress(f"{evaluated.name}: {settings.long_bars} bars")
+            drift = long_continuation_figures(models, evaluated, tokenizer, settings)
             results[evaluated.name]["long"] = drift
     if not results:
         raise InputError(
@@ -109,12 +107,12 @@ def _likelihoods(
     models: Mapping[str, MusicModel],
     evaluated: EvaluationSet,
     tokenizer: Tokenizer,
-    sizes: EvaluationSizes,
+    settings: EvaluationSettings,
 ) -> dict[str, Any]:
     """Return for each layout the windows and the figures of each model."""
     figures: dict[str, Any] = {}
     for layout in LAYOUTS:
-        windows = windows_of(evaluated, layout, tokenizer, most=sizes.windows)
+        windows = windows_of(evaluated, layout, tokenizer, most=settings.windows)
         if not windows:
             continue
         held_out = HeldOut((window.example for window in windows), tokenizer)
@@ -136,20 +134,20 @@ class _Continuations:
         self,
         models: Mapping[str, MusicModel],
         tokenizer: Tokenizer,
-        sizes: EvaluationSizes,
+        settings: EvaluationSettings,
         copy_index: CopyIndex | None,
         on_candidate: OnCandidate,
     ) -> None:
         self._models = models
         self._tokenizer = tokenizer
-        self._sizes = sizes
+        self._settings = settings
         self._copy_index = copy_index
         self._on_candidate = on_candidate
 
     def figures(self, evaluated: EvaluationSet, layout: str) -> dict[str, Any]:
         """Return the figures of each row; empty if no piece has twelve bars."""
         windows = windows_of(
-            evaluated, layout, self._tokenizer, most=self._sizes.continuations, full=True
+            evaluated, layout, self._tokenizer, most=self._settings.continuations, full=True
         )
         scores = [self._tokenizer.decode(window.example.ids) for window in windows]
         passages = [_halves(score) for score in scores]
@@ -183,9 +181,10 @@ class _Continuations:
                 given,
                 bars=COMPLETION_BARS,
                 candidates=1,
-                temperature=self._sizes.temperature,
-                top_p=self._sizes.top_p,
-                seed=self._sizes.seed + index,
+                temperature=self._settings.temperature,
+                top_p=self._settings.top_p,
+                top_k=self._settings.top_k,
+                seed=self._settings.seed + index,
             )
             start = made.continuation_start
             new = passage_of(made.score, start_tick=start, num_bars=COMPLETION_BARS)

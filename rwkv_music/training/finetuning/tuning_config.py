@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rwkv_music.settings import Setting, SettingsGroup, declared_settings, setting
+from rwkv_music.settings import (
+    Setting,
+    SettingsGroup,
+    declared_settings,
+    same_setting,
+    setting,
+)
+from rwkv_music.training.config import DataConfig
 
 _LEARNING_RATES = {"state": 1.0, "lora": 2e-3, "full": 3e-4}
 
@@ -31,10 +38,8 @@ class TuningConfig(SettingsGroup):
         help="Peak learning rate. Default: 1 for state, 0.002 for lora, 0.0003 for full.",
     )
     rank: int = setting(8, minimum=1, help="Rank of the additions of lora.")
-    prompt_bars: int = setting(4, minimum=1, help="Most bars of a prompt.")
-    completion_bars: int = setting(
-        8, minimum=1, help="Most bars to complete; only their tokens are scored."
-    )
+    prompt_bars: int = same_setting(DataConfig, "prompt_bars")
+    completion_bars: int = same_setting(DataConfig, "completion_bars")
     unfold_repeats: bool = setting(
         default=False, help="Play the repeats and endings of notation files."
     )

@@ -209,7 +209,7 @@ def test_a_folder_that_is_not_a_store_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"what": "rwkv-music token store", "schema": 1}')
     with pytest.raises(InputError, match=r"is damaged \('tokenizer_version' is missing\): prepare"):
         Store(tmp_path)
-    with pytest.raises(InputError, match=r"valid_fraction must be in \(0, 1\), got 1"):
+    with pytest.raises(InputError, match=r"`valid_fraction` must be in \(0, 1\), got 1"):
         StoreInfo.of(TOKENIZER, 1)
     (tmp_path / "a.idx").write_bytes(b"something else")
     with pytest.raises(InputError, match=r"a\.idx is not a token index"):

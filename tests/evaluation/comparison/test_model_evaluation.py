@@ -11,7 +11,7 @@ from rwkv_music.data import prepare_store
 from rwkv_music.errors import InputError
 from rwkv_music.evaluation.comparison.evaluation_page import CANDIDATES, CandidatePage
 from rwkv_music.evaluation.comparison.evaluation_sets import evaluation_sets, windows_of
-from rwkv_music.evaluation.comparison.evaluation_sizes import EvaluationSizes
+from rwkv_music.evaluation.comparison.evaluation_settings import EvaluationSettings
 from rwkv_music.evaluation.comparison.evaluation_tables import evaluation_tables
 from rwkv_music.evaluation.comparison.model_evaluation import evaluate_models
 from rwkv_music.model import RWKV7, ModelConfig, MusicModel, initialize, load_model
@@ -94,8 +94,8 @@ def test_models_are_compared_on_the_same_windows(music: Path) -> None:
     sets = evaluation_sets([music], TOKENIZER)
     models = {"one": load_model("pop"), "other": load_model("bach")}
     page = CandidatePage()
-    sizes = EvaluationSizes(windows=4, continuations=2)
-    results = evaluate_models(models, sets, sizes=sizes, on_candidate=page.add)
+    settings = EvaluationSettings(windows=4, continuations=2)
+    results = evaluate_models(models, sets, settings=settings, on_candidate=page.add)
     assert list(results) == ["short", "songs"]
     assert list(results["songs"]["likelihood"]) == [
         "as stored", "one piano", "no melody", "reordered", "off the bars",
@@ -130,8 +130,8 @@ def test_the_command_writes_report_table_and_page(
 ) -> None:
     out = tmp_path / "out"
     arguments = ["evaluate", str(music / "songs"), "--model", "pop"]
-    sizes = ["--windows", "2", "--continuations", "1", "--train", str(music / "songs")]
-    assert main([*arguments, *sizes, "-o", str(out)]) == 0
+    settings = ["--windows", "2", "--continuations", "1", "--train", str(music / "songs")]
+    assert main([*arguments, *settings, "-o", str(out)]) == 0
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["options"]["windows"] == 2
     rows = report["sets"]["songs"]["continuations"]["as stored"]
@@ -149,9 +149,9 @@ def test_the_last_bars_of_long_continuations_stand_beside_the_first(tmp_path: Pa
         track.notes = [n for n in track.notes if n.time < 12 * 4 * 96 or n.time % (4 * 96) == 0]
     score.tracks[0].notes.append(symusic.Note(20 * 4 * 96 - 96, 96, 60, 80))
     save_score(score, tmp_path / "a.mid")
-    sizes = EvaluationSizes(windows=1, continuations=0, long_bars=16)
+    settings = EvaluationSettings(windows=1, continuations=0, long_bars=16)
     sets = evaluation_sets([tmp_path], TOKENIZER)
-    results = evaluate_models({"pop": load_model("pop")}, sets, sizes=sizes)
+    results = evaluate_models({"pop": load_model("pop")}, sets, settings=settings)
     first, last = (next(iter(results.values()))["long"][half] for half in ("first", "last"))
     assert list(first) == list(last) == ["truth", "pop"]
     assert last["truth"]["notes_per_bar"]["mean"] < 2.5
@@ -160,6 +160,6 @@ def test_the_last_bars_of_long_continuations_stand_beside_the_first(tmp_path: Pa
 
 
 def test_sizes_out_of_range_are_refused() -> None:
-    for sizes in ({"windows": 0}, {"continuations": -1}, {"long_bars": 9}):
-        with pytest.raises(InputError, match=f"`{next(iter(sizes))}` must be "):
-            EvaluationSizes(**sizes)
+    for settings in ({"windows": 0}, {"continuations": -1}, {"long_bars": 9}):
+        with pytest.raises(InputError, match=f"`{next(iter(settings))}` must be "):
+            EvaluationSettings(**settings)
