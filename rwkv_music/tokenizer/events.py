@@ -181,3 +181,8 @@ class EventColumns(NamedTuple):
     signature_time: Int32[np.ndarray, " signatures"]
     numerator: UInt8[np.ndarray, " signatures"]
     denominator: UInt8[np.ndarray, " signatures"]
+
+
+def event_key(event_type: int, *, time: int = 0, part: int = 0) -> int:
+    """Return the key of an event without pitch and tokens."""
+    return (time << TIME_SHIFT) | (event_type << TYPE_SHIFT) | (part << PART_SHIFT)

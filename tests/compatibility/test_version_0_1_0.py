@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 import symusic
 
 from rwkv_music import Constraints, Tokenizer, attach, continue_score, load_model, load_score
+from rwkv_music.generation import Continuation
 from tests.compatibility.music import (
     NUM_RANDOM_SCORES,
     REPOSITORY,
@@ -103,36 +105,38 @@ def test_two_hundred_shared_files_have_the_recorded_ids(shared_data: Path) -> No
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_shipped_model_continues_as_recorded(name: str) -> None:
-    model = load_model(name)
-    for seed, expected in enumerate(recorded("continuations")[name]):
-        [piece] = continue_score(
-            model,
-            REPOSITORY / PROMPTS[name],
-            bars=4,
-            candidates=1,
-            seed=seed,
-            constraints=Constraints.free(),
-            precision="float32",
-        )
-        assert ids_digest(piece.tokens) == expected["tokens"]
-        assert notes_digest(piece.score) == expected["notes"]
+    for expected, piece in continuations(name, "continuations", Constraints.free()):
+        assert_same_music(expected, piece)
         assert piece.nats == pytest.approx(expected["nats"], abs=0.01)
 
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_shipped_model_continues_under_the_default_constraints_as_recorded(name: str) -> None:
+    for expected, piece in continuations(name, "constrained", Constraints()):
+        assert_same_music(expected, piece)
+
+
+def continuations(
+    name: str, record: str, constraints: Constraints
+) -> Iterator[tuple[dict[str, Any], Continuation]]:
+    """Yield what is recorded of each continuation, and the continuation of today."""
     model = load_model(name)
-    for seed, expected in enumerate(recorded("constrained")[name]):
+    for seed, expected in enumerate(recorded(record)[name]):
         [piece] = continue_score(
             model,
             REPOSITORY / PROMPTS[name],
             bars=4,
             candidates=1,
             seed=seed,
+            constraints=constraints,
             precision="float32",
         )
-        assert ids_digest(piece.tokens) == expected["tokens"]
-        assert notes_digest(piece.score) == expected["notes"]
+        yield expected, piece
+
+
+def assert_same_music(expected: dict[str, Any], piece: Continuation) -> None:
+    assert ids_digest(piece.tokens) == expected["tokens"]
+    assert notes_digest(piece.score) == expected["notes"]
 
 
 def test_a_run_of_the_old_form_resumes_and_ends_with_the_recorded_losses(old_files: Path) -> None:

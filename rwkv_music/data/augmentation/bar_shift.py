@@ -14,16 +14,15 @@ from rwkv_music.data.augmentation.table_editing import (
 )
 from rwkv_music.tokenizer.events import (
     LAST_TIME,
-    PITCH_SHIFT,
-    TEMPO_MASK,
     TIME_SHIFT,
     TOKEN_BITS,
     TOKEN_MASK,
-    TYPE_SHIFT,
     EventTable,
     EventType,
+    event_key,
 )
-from rwkv_music.tokenizer.vocabulary import SLOWEST_TEMPO, TEMPO_FRACTIONS, Vocabulary
+from rwkv_music.tokenizer.holes.boundary import Boundary
+from rwkv_music.tokenizer.vocabulary import Vocabulary
 
 _CUT = int(EventType.CUT)
 
@@ -56,7 +55,7 @@ def shift_off_bars(
     moved = np.where(types >= TEMPO, keys + (steps << TIME_SHIFT), keys)
     spilled = times_of(moved) >= end
     if table.is_complete and spilled.any():
-        moved = np.append(moved, (end << TIME_SHIFT) | (BAR << TYPE_SHIFT))
+        moved = np.append(moved, event_key(BAR, time=end))
     elif not table.is_complete:
         moved = moved[~spilled]
     changed = changed_table(table, moved, vocabulary)
@@ -70,10 +69,8 @@ def without_first_bar(table: EventTable, vocabulary: Vocabulary) -> EventTable:
     keys, types = table.keys, types_of(table.keys)
     cut = int(times_of(keys[types == BAR])[1])
     is_before = times_of(keys) <= cut
-    header = table.header
-    tempos = keys[is_before & (types == TEMPO)]
-    if len(tempos):
-        header = header._replace(tempo=_tempo_steps(int(tempos[-1]), vocabulary))
+    tempos = table.select(is_before & (types == TEMPO))
+    header = table.header._replace(tempo=Boundary.behind(tempos, vocabulary).tempo)
     is_pedal = (types == PEDAL_UP) | (types == PEDAL_DOWN)
     parts = parts_of(keys)
     held = []
@@ -84,10 +81,3 @@ def without_first_bar(table: EventTable, vocabulary: Vocabulary) -> EventTable:
     kept = keys[(times_of(keys) >= cut) & ~(is_before & (is_pedal | (types == TEMPO)))]
     keys = np.sort(np.concatenate([kept, np.array(held, dtype=np.int64)]))
     return EventTable(header, keys - (cut << TIME_SHIFT), is_complete=table.is_complete)
-
-
-def _tempo_steps(key: int, vocabulary: Vocabulary) -> int:
-    """Return the tempo of an event in 1/256 quarters per minute."""
-    whole = ((key >> PITCH_SHIFT) & TEMPO_MASK) + SLOWEST_TEMPO
-    token = (key >> TOKEN_BITS) & TOKEN_MASK
-    return whole * TEMPO_FRACTIONS + (token - vocabulary.tempo_fraction.start if token else 0)

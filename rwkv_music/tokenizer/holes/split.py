@@ -6,11 +6,10 @@ import numpy as np
 
 from rwkv_music.errors import InputError
 from rwkv_music.tokenizer.events import (
-    PART_SHIFT,
-    TYPE_SHIFT,
     EventTable,
     EventType,
     Header,
+    event_key,
 )
 from rwkv_music.tokenizer.hole_grammar import HoleGrammar
 from rwkv_music.tokenizer.holes.boundary import Boundary
@@ -233,7 +232,7 @@ def _fill_window(table: EventTable, pedals: frozenset[int], vocabulary: Vocabula
     is_switch = at_start & ((types == _PEDAL_UP) | (types == _PEDAL_DOWN))
     down = Boundary.behind(table.select(is_switch), vocabulary, pedals=pedals).pedals
     keys = table.keys[~(is_tempo | is_switch)]
-    switches = [(_PEDAL_DOWN << TYPE_SHIFT) | (part << PART_SHIFT) for part in down]
+    switches = [event_key(_PEDAL_DOWN, part=part) for part in down]
     ordered = np.concatenate([keys, np.array(switches, dtype=np.int64)])
     ordered.sort()
     header = table.header._replace(tempo=tempo)

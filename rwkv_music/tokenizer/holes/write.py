@@ -4,26 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rwkv_music.tokenizer.events import (
-    PART_SHIFT,
-    PITCH_SHIFT,
-    TIME_SHIFT,
-    TOKEN_BITS,
-    TOKEN_MASK,
-    TYPE_SHIFT,
-    EventTable,
-    EventType,
-    Header,
-    Keys,
-)
+from rwkv_music.tokenizer.events import TOKEN_BITS, EventTable, EventType, Header, Keys, event_key
 from rwkv_music.tokenizer.holes.boundary import Boundary
 from rwkv_music.tokenizer.holes.control_levels import control_tokens
 from rwkv_music.tokenizer.holes.hole import Hole, HoleStream, Ids
+from rwkv_music.tokenizer.quantize import tempo_keys
 from rwkv_music.tokenizer.reader import read_whole
-from rwkv_music.tokenizer.vocabulary import SLOWEST_TEMPO, TEMPO_FRACTIONS, Vocabulary
+from rwkv_music.tokenizer.vocabulary import Vocabulary
 from rwkv_music.tokenizer.writer import header_tokens, signature_tokens, write_events
 
-_CUT, _BAR, _TEMPO = int(EventType.CUT), int(EventType.BAR), int(EventType.TEMPO)
+_CUT, _BAR = int(EventType.CUT), int(EventType.BAR)
 _PEDAL_UP, _PEDAL_DOWN = int(EventType.PEDAL_UP), int(EventType.PEDAL_DOWN)
 
 
@@ -122,10 +112,9 @@ def _runs(
     runs = []
     for bar, time in enumerate(bar_times.tolist()):
         own = bars == bar
-        bar_key = int(keys[own & is_bar][0])
-        stated = [vocabulary.BAR]
-        if bar_key & TOKEN_MASK:
-            stated += [bar_key >> TOKEN_BITS & TOKEN_MASK, bar_key & TOKEN_MASK]
+        [row] = np.flatnonzero(own & is_bar)
+        signature = [int(table.values.second_tokens[row]), int(table.values.third_tokens[row])]
+        stated = [vocabulary.BAR, *(token for token in signature if token)]
         listed = [part for part in hole.written if not hole.cells[bar, part]]
         given = _run(fill, time, keys[own & ~is_written & ~is_bar], vocabulary)
         if listed or len(given):
@@ -140,8 +129,7 @@ def _run(fill: EventTable, time: int, keys: Keys, vocabulary: Vocabulary) -> Ids
     """Return the events of one bar as tokens, from position 0 on, with their first part stated."""
     if not len(keys):
         return np.zeros(0, dtype=np.uint16)
-    bar_key = (time << TIME_SHIFT) | (_BAR << TYPE_SHIFT)
-    ordered = np.concatenate([[bar_key], keys])
+    ordered = np.concatenate([[event_key(_BAR, time=time)], keys])
     table = EventTable(fill.header, ordered, is_complete=False)
     tokens = write_events(table, vocabulary)
     return tokens[len(header_tokens(fill.header, vocabulary)) + 1 :]
@@ -158,19 +146,10 @@ def _keys_behind(fill: EventTable, boundary: Boundary, vocabulary: Vocabulary) -
     if (header.numerator, header.denominator) != (boundary.numerator, boundary.denominator):
         num, den = signature_tokens(header.numerator, header.denominator, vocabulary)
         keys[0] |= (num << TOKEN_BITS) | den
-    changes = [
-        (_PEDAL_DOWN << TYPE_SHIFT) | (part << PART_SHIFT) for part in down - boundary.pedals
-    ]
-    changes += [(_PEDAL_UP << TYPE_SHIFT) | (part << PART_SHIFT) for part in boundary.pedals - down]
-    if header.tempo != boundary.tempo:
-        changes.append(tempo_key(header.tempo, vocabulary))
-    changed = np.concatenate([keys, np.array(changes, dtype=np.int64)])
+    switches = [event_key(_PEDAL_DOWN, part=part) for part in down - boundary.pedals]
+    switches += [event_key(_PEDAL_UP, part=part) for part in boundary.pedals - down]
+    tempos = np.array([header.tempo] if header.tempo != boundary.tempo else [], dtype=np.int64)
+    tempos = tempo_keys(np.zeros_like(tempos), tempos, vocabulary)
+    changed = np.concatenate([keys, np.array(switches, dtype=np.int64), tempos])
     changed.sort()
     return changed
-
-
-def tempo_key(tempo: int, vocabulary: Vocabulary) -> int:
-    """Return the key of a tempo at time 0."""
-    whole, fraction = divmod(tempo, TEMPO_FRACTIONS)
-    token = vocabulary.tempo_fraction[fraction] if fraction else 0
-    return (_TEMPO << TYPE_SHIFT) | ((whole - SLOWEST_TEMPO) << PITCH_SHIFT) | (token << TOKEN_BITS)
