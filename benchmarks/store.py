@@ -123,7 +123,7 @@ def cost(music: Sequence[Path], parent: Path, size: int, workers: int) -> dict[s
 
 def links(music: Sequence[Path], folder: Path, size: int) -> Iterator[tuple[Path, Path]]:
     """Yield files, repeated until there are `size`, and a path of its own for each."""
-    files = [path.resolve() for each in music for path in sorted(each.rglob("*.mid"))]
+    files = [path.resolve() for folder in music for path in sorted(folder.rglob("*.mid"))]
     for index, path in zip(range(size), itertools.cycle(files), strict=False):
         yield path, folder / f"{index // 1000:03}" / f"{index:06}-{path.name}"
 

@@ -49,7 +49,7 @@ def _chunk(body: bytes, kind: bytes = b"MTrk") -> bytes:
 
 def _file(*tracks: bytes, file_format: int = 1, division: int = 96) -> bytes:
     numbers = (file_format, len(tracks) & 0xFFFF, division)
-    header = b"".join(each.to_bytes(2, "big") for each in numbers)
+    header = b"".join(number.to_bytes(2, "big") for number in numbers)
     return _chunk(header, b"MThd") + b"".join(_chunk(track) for track in tracks)
 
 

@@ -44,10 +44,10 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     tokenizer = Tokenizer()
     loops = ("numpy", "native") if load_library().functions else ("numpy",)
-    for each in loops:  # loaded and compiled here, outside the measured time
-        os.environ[VARIABLE] = each
+    for loop in loops:  # loaded and compiled here, outside the measured time
+        os.environ[VARIABLE] = loop
         examine_score("", LoadedScore(tune(bars=2), ()), tokenizer=tokenizer)
-    for number in range(*(int(each) for each in sys.argv[1:4])):
+    for number in range(*(int(loop) for loop in sys.argv[1:4])):
         os.environ[VARIABLE] = loops[number % len(loops)]
         file = hostile_file(number)
         _print_line(begins=file.name)

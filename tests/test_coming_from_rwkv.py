@@ -30,7 +30,7 @@ def test_the_python_on_the_page_runs_from_top_to_bottom(
     tmp_path: Path, with_the_package: bool
 ) -> None:
     shutil.copy(REPOSITORY / "examples" / "prompt.mid", tmp_path)
-    blocks = [each for each in BLOCKS if with_the_package or "from rwkv.model" not in each]
+    blocks = [block for block in BLOCKS if with_the_package or "from rwkv.model" not in block]
     assert len(blocks) == len(BLOCKS) - (not with_the_package)
     done = subprocess.run(
         [sys.executable, "-c", "\n".join(blocks)],

@@ -117,7 +117,11 @@ def continue_score(
     batch = begin(model, prompt, request, style=style)
     for _ in batch.steps():
         if on_bar is not None:
-            on_bar(min(each.grammar.bars for each in batch.candidates) - prompt.grammar.bars - 1)
+            on_bar(
+                min(candidate.grammar.bars for candidate in batch.candidates)
+                - prompt.grammar.bars
+                - 1
+            )
         if should_stop is not None and should_stop():
             break
     return [as_continuation(prompt, candidate) for candidate in batch.candidates]

@@ -50,7 +50,7 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, str], dict[str, Tenso
     with _open_safetensors(path) as stored:
         header = dict(stored.metadata() or {})
         slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
-        shapes = {name: each.get_shape() for name, each in slices.items()}
+        shapes = {name: stored.get_shape() for name, stored in slices.items()}
     return header, {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
 

@@ -47,10 +47,10 @@ def test_the_loss_is_a_mean_over_real_tokens_alone() -> None:
 def test_every_part_of_a_perturbed_model_is_in_use() -> None:
     model = perturbed_model(ModelConfig(vocab_size=16, num_layers=2, dim=64), seed=0)
     model(torch.tensor([[1, 2, 3]]))[0].square().sum().backward()
-    unused = [name for name, each in model.named_parameters() if not each.count_nonzero()]
+    unused = [name for name, parameter in model.named_parameters() if not parameter.count_nonzero()]
     without = [
-        name for name, each in model.named_parameters()
-        if each.grad is None or not each.grad.count_nonzero()
+        name for name, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.count_nonzero()
     ]  # fmt: skip
     assert unused == without == []
 

@@ -108,7 +108,7 @@ def test_merged_parts_keep_the_pedal_of_the_part_that_uses_it_most() -> None:
     table = table_of(band((0, MELODY), (0, CHORDS), pedals=pedals))
     changed = TOKENIZER.decode(write_events(merge_parts(table, [0, 1], VOCABULARY), VOCABULARY))
     [track] = changed.tracks
-    assert [(each.time // QUARTER, each.value > 0) for each in track.controls] == pedals[1]
+    assert [(control.time // QUARTER, control.value > 0) for control in track.controls] == pedals[1]
 
 
 def test_a_part_is_split_at_a_pitch() -> None:
@@ -149,7 +149,10 @@ def test_a_part_enters_later() -> None:
     changed = silence_until(table, 1, 4 * QUARTER, VOCABULARY)
     assert music_of(changed) == [(0, MELODY), (0, [(4, 50, 2)])]
     controls = TOKENIZER.decode(write_events(changed, VOCABULARY)).tracks[1].controls
-    assert [(each.time // QUARTER, each.value > 0) for each in controls] == [(6, True), (7, False)]
+    assert [(control.time // QUARTER, control.value > 0) for control in controls] == [
+        (6, True),
+        (7, False),
+    ]
     assert silence_until(table, 1, 8 * QUARTER, VOCABULARY) is table, "it would never enter"
 
 
@@ -206,7 +209,7 @@ def test_a_shifted_piece_without_its_first_bar_begins_with_what_holds_there() ->
         (1, 62),
         (6, 64),
     ]
-    controls = [(each.time // QUARTER, each.value > 0) for each in back.tracks[0].controls]
+    controls = [(control.time // QUARTER, control.value > 0) for control in back.tracks[0].controls]
     assert controls == [(0, True), (3, False)]
     assert [round(tempo.qpm, 2) for tempo in back.tempos] == [90.5]
     np.testing.assert_array_equal(TOKENIZER.encode(back), ids)
@@ -245,7 +248,9 @@ def test_each_change_of_a_window_keeps_it_canonical_and_its_completion(
     table = read_whole(after.ids, VOCABULARY)
     np.testing.assert_array_equal(write_events(table, VOCABULARY), after.ids)
     assert after.ids[after.completion_start] == VOCABULARY.BAR
-    bars = [TOKENIZER.num_bars(each.ids[each.completion_start :]) for each in (before, after)]
+    bars = [
+        TOKENIZER.num_bars(example.ids[example.completion_start :]) for example in (before, after)
+    ]
     assert bars[1] - bars[0] in ({0, 1} if name == "shift_bars" else {0})
 
 

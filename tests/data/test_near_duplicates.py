@@ -81,7 +81,7 @@ def test_a_changed_copy_is_found_among_others(change: Change) -> None:
     scores = {f"other {seed}": tune(bars=40, seed=seed) for seed in range(1, 8)}
     scores["original"] = tune(bars=40, seed=0)
     scores["changed"] = change(scores["original"])
-    (pair,) = find_near_duplicates({name: fingerprint(each) for name, each in scores.items()})
+    (pair,) = find_near_duplicates({name: fingerprint(score) for name, score in scores.items()})
     assert {pair.first, pair.second} == {"original", "changed"}
     assert pair.share > 0.9
 
@@ -105,7 +105,7 @@ def test_a_repeated_figure_makes_no_near_duplicate() -> None:
         return score
 
     prints = {str(seed): fingerprint(with_ostinato(seed)) for seed in range(5)}
-    assert all(len(each.parts) for each in prints.values())
+    assert all(len(fingerprint_of_score.parts) for fingerprint_of_score in prints.values())
     assert find_near_duplicates(prints) == []
 
 
@@ -130,7 +130,7 @@ def test_many_copies_are_one_group() -> None:
     score = tune(bars=30)
     scores = {f"{index:03}": transpose(score, index % 12) for index in range(90)}
     hashes = {name: name[::-1] for name in scores}
-    prints = {name: fingerprint(each) for name, each in scores.items()}
+    prints = {name: fingerprint(score) for name, score in scores.items()}
     assert set(group_near_duplicates(hashes, prints).values()) == {min(hashes.values())}
 
 

@@ -33,7 +33,7 @@ def tool() -> ModuleType:
 
 
 def test_every_set_may_be_trained_on_and_shipped(tool: ModuleType) -> None:
-    names = [each.name for each in tool.SETS]
+    names = [music_set.name for music_set in tool.SETS]
     assert len(set(names)) == len(names) == 8
     for public in tool.SETS:
         assert public.licence.startswith(tool.ALLOWED)
@@ -47,7 +47,7 @@ def test_stores_say_where_their_music_is_from(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sets = [each for each in tool.SETS if each.name in {"lieder", "polish"}]
+    sets = [music_set for music_set in tool.SETS if music_set.name in {"lieder", "polish"}]
     monkeypatch.setattr(tool, "SETS", sets)
     songs, scores = tmp_path / "data" / "openscore_lieder", tmp_path / "data" / "polish_scores"
     for seed, name in enumerate((*MOVEMENTS, PIECE)):

@@ -70,7 +70,7 @@ def test_a_lost_worker_affects_one_item_and_names_it(kind: str, failure: Failure
     assert found is not None
     assert found[:2] == failure[:2]
     assert bool(found.detail) == (kind in {"exit", "raise"})
-    assert {item: each.result for item, each in outcomes.items()} == {
+    assert {item: outcome.result for item, outcome in outcomes.items()} == {
         item: item.upper() for item in HARMLESS
     }
 

@@ -135,12 +135,14 @@ def test_held_out_windows_are_counted_twice_over_completions_and_over_everything
     completion, everything = held_out.likelihood(model)
     assert model.network.training
     examples = list(WINDOWS)
-    assert completion.tokens == sum(len(each.ids) - each.completion_start for each in examples)
-    assert everything.tokens == sum(len(each.ids) - 1 for each in examples)
+    assert completion.tokens == sum(
+        len(example.ids) - example.completion_start for example in examples
+    )
+    assert everything.tokens == sum(len(example.ids) - 1 for example in examples)
     assert everything.nats > completion.nats > 0
     # Two bars are completed at a time, two given: 14 bars less the first of each of three pieces.
     assert completion.seconds == pytest.approx((14 - 3) * 4 * 60 / 100)
-    scored = np.concatenate([each.ids[each.completion_start :] for each in examples])
+    scored = np.concatenate([example.ids[example.completion_start :] for example in examples])
     assert completion.notes == int((VOCABULARY.types_of(scored) == 16).sum())
 
 
@@ -160,17 +162,17 @@ def test_a_look_can_be_broken_off() -> None:
 
 def test_baselines_are_measured_on_the_same_tokens() -> None:
     held_out = HeldOut(WINDOWS, TOKENIZER)
-    streams = [each.ids for each in PIECES]
+    streams = [music.ids for music in PIECES]
     actual = baselines(streams, held_out)
     assert list(actual) == ["uniform", "unigram", "5-gram"]
     assert actual["uniform"]["nats_per_token"] == pytest.approx(math.log(VOCABULARY.num_used))
     unigram = NGramModel(streams, vocab_size=TOKENIZER.vocab_size, order=1)
     by_hand = sum(
-        unigram.nats(each.ids)[each.completion_start :].sum() for each in held_out.examples
+        unigram.nats(example.ids)[example.completion_start :].sum() for example in held_out.examples
     )
-    tokens = sum(len(each.ids) - each.completion_start for each in held_out.examples)
+    tokens = sum(len(example.ids) - example.completion_start for example in held_out.examples)
     assert actual["unigram"]["nats_per_token"] == pytest.approx(by_hand / tokens)
-    assert {each["tokens"] for each in actual.values()} == {tokens}
+    assert {row["tokens"] for row in actual.values()} == {tokens}
     assert actual["5-gram"]["nats_per_token"] < actual["unigram"]["nats_per_token"]
     assert actual["5-gram"]["trained_tokens"] == sum(map(len, streams))
 

@@ -107,7 +107,7 @@ def test_by_default_nothing_unusual_happens() -> None:
         assert len(piece.new.tempos) == len(piece.new.time_signatures) == 1
         for track in piece.new.tracks:
             ends: dict[int, int] = {}
-            for note in sorted(track.notes, key=lambda each: (each.time, each.pitch)):
+            for note in sorted(track.notes, key=lambda other: (other.time, other.pitch)):
                 assert ends.get(note.pitch, 0) <= note.time
                 ends[note.pitch] = note.time + note.duration
                 assert not track.is_drum or 35 <= note.pitch <= 81
@@ -126,7 +126,7 @@ def test_without_the_defaults_all_of_it_happens() -> None:
 def test_the_removed_probability_is_recorded_for_each_token() -> None:
     for piece in continued(scale="C major"):
         assert len(piece.removed) == len(piece.tokens)
-        assert all(0 <= each <= 1 for each in piece.removed)
+        assert all(0 <= probability <= 1 for probability in piece.removed)
         assert max(piece.removed) > 0.1
 
 

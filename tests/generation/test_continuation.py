@@ -75,7 +75,10 @@ def test_no_note_sounds_beyond_the_last_bar_line() -> None:
     prompt = in_signature(4, 4, 1)
     clipped = 0
     for piece in continue_score(MODEL, prompt, bars=2, candidates=6, seed=3):
-        signs = [(each.numerator, each.denominator) for each in piece.new.time_signatures]
+        signs = [
+            (time_signature.numerator, time_signature.denominator)
+            for time_signature in piece.new.time_signatures
+        ]
         if signs == [(4, 4)]:
             ends = [onset + duration for _, _, onset, duration, _, _ in notes_of(piece.new)]
             assert max(ends, default=0) <= 2 * 1920
@@ -182,7 +185,7 @@ def test_progress_counts_whole_bars() -> None:
     assert len(completed) == steps
     # Of the slower candidate: the number of bars that its tokens so far have ended.
     bars = [np.cumsum(piece.tokens == TOKENIZER.vocabulary.BAR) - 1 for piece in pieces]
-    padded = [np.concatenate([each, np.repeat(each[-1:], steps - len(each))]) for each in bars]
+    padded = [np.concatenate([bar, np.repeat(bar[-1:], steps - len(bar))]) for bar in bars]
     assert completed == np.minimum(*padded).tolist()
     assert set(completed) == {0, 1, 2}
 

@@ -80,10 +80,10 @@ def test_the_rhythm_stays_and_pitches_are_new() -> None:
             old, new = (
                 [
                     (note.time, note.duration, note.velocity)
-                    for note in each.tracks[track].notes
+                    for note in music.tracks[track].notes
                     if 2880 <= note.time < 7200
                 ]
-                for each in (score, piece.score)
+                for music in (score, piece.score)
             )
             assert [row[0] for row in sorted(new)] == [row[0] for row in sorted(old)]
             assert [row[1] for row in sorted(new)] == [row[1] for row in sorted(old)]

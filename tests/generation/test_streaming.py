@@ -31,7 +31,7 @@ def test_the_streamed_notes_are_those_of_the_whole_continuation() -> None:
             row = (event.track, event.time, event.pitch, event.velocity)
             notes[event.candidate].append(row)
     pieces = whole_batch()
-    assert [sorted(each) for each in notes] == [notes_of_new_bars(piece) for piece in pieces]
+    assert [sorted(note) for note in notes] == [notes_of_new_bars(piece) for piece in pieces]
     assert sum(map(len, notes)) > 20
     for own, piece in zip(events.results(), pieces, strict=True):
         np.testing.assert_array_equal(own.tokens, piece.tokens)
@@ -63,7 +63,7 @@ def test_closing_keeps_the_bars_that_are_complete() -> None:
     assert TOKENIZER.num_bars(piece.tokens) == 1
     np.testing.assert_array_equal(piece.tokens, whole.tokens[: len(piece.tokens)])
     assert whole.tokens[len(piece.tokens)] == TOKENIZER.vocabulary.BAR
-    [tick] = {each.time for each in [first]}
+    [tick] = {event.time for event in [first]}
     kept = [note for note in notes_of_new_bars(whole) if note[1] < tick]
     assert notes_of_new_bars(piece) == kept
 

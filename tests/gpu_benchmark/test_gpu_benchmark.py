@@ -62,7 +62,7 @@ def test_a_nan_is_an_infinite_error() -> None:
 def test_expanded_heads_are_copies_of_one_head() -> None:
     head = random_inputs(1, 5, 1)
     spread = expand_heads(head, 2, 3, CPU)
-    assert [list(each.shape) for each in spread[::6]] == [[2, 5, 3, 64], [2, 3, 64, 64]]
+    assert [list(tensor.shape) for tensor in spread[::6]] == [[2, 5, 3, 64], [2, 3, 64, 64]]
     for one, many in zip(head, spread, strict=True):
         assert torch.equal(many[1, ..., -1, :, :] if many is spread[6] else many[1, :, -1],
                            (one[0, 0] if many is spread[6] else one[0, :, 0]).float())  # fmt: skip
@@ -163,7 +163,7 @@ def test_the_official_backend_takes_sequences_of_any_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     emulate(monkeypatch)
-    *sequences, _ = (each.float() for each in random_inputs(1, 19, 2))
+    *sequences, _ = (tensor.float() for tensor in random_inputs(1, 19, 2))
     state = torch.zeros(1, 2, 64, 64)
     y, _ = training_speed.official_backend(*sequences, state, None)
     expected, _ = accuracy.wkv7(*sequences, state, backend="reference")

@@ -67,8 +67,8 @@ def differences() -> list[tuple[float, float]]:
     model = RWKV7(SIZES)
     initialize(model, seed=0)
     generator = torch.Generator().manual_seed(0)
-    for each in model.parameters():
-        each.add_(torch.randn(each.shape, generator=generator), alpha=0.1)
+    for parameter in model.parameters():
+        parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     x = torch.randn(BATCH, STEPS, SIZES.dim, generator=generator)
     our_first = their_first = None
     found = []

@@ -59,7 +59,7 @@ def assert_equals_its_twin(model: RWKV7, precision: str, ids: Tensor) -> None:
     last bit of a sum decides. What all that may cost is what the twin's results move by when every
     second entry of its vectors moves by a whole step.
     """
-    native, twin = (Decoder(model, precision, backend=each) for each in ("native", "torch"))
+    native, twin = (Decoder(model, precision, backend=backend) for backend in ("native", "torch"))
     found, expected = read(native, ids), read(twin, ids)
     if precision != "int8":
         torch.testing.assert_close(found, expected, **CLOSE)
@@ -112,8 +112,8 @@ def test_the_largest_sums_of_whole_numbers_do_not_overflow() -> None:
         value.fill_(0.01)[::2].neg_()  # else the norm that follows would take it out
     for token in range(8):  # some of which make the hidden values positive
         ids = torch.tensor([token])
-        native, twin = (Decoder(model, "int8", backend=each) for each in ("native", "torch"))
-        found, expected = (each.step(ids, each.new_state(1)) for each in (native, twin))
+        native, twin = (Decoder(model, "int8", backend=backend) for backend in ("native", "torch"))
+        found, expected = (decoder.step(ids, decoder.new_state(1)) for decoder in (native, twin))
         # 6e-4 comes from rounding; a sum that overflows changes its sign.
         assert float((found - expected).std() / expected.std()) < 1e-2
 

@@ -87,7 +87,7 @@ def test_layer_0_ignores_its_value_branch(tmp_path: Path) -> None:
     later = weights | {"blocks.1.att.v0": weights["blocks.1.att.v0"] + 1}
     with torch.no_grad():
         expected, found, different = (
-            load_pth(official_file(tmp_path, each))(ids)[0] for each in (weights, shared, later)
+            load_pth(official_file(tmp_path, stored))(ids)[0] for stored in (weights, shared, later)
         )
     assert torch.equal(found, expected)
     assert not torch.equal(different, expected)
@@ -347,5 +347,5 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
         CheckpointError, match=r"cannot write .* \(disk full\): free some disk space"
     ):
         save_pth(model, path)
-    assert [each.name for each in tmp_path.iterdir()] == ["official.pth"]
+    assert [path.name for path in tmp_path.iterdir()] == ["official.pth"]
     assert path.read_bytes() == old

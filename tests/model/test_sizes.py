@@ -40,7 +40,7 @@ def test_the_number_of_parameters_is_the_formula() -> None:
         first = dim * (1 + 2 * config.v_low_rank_dim)
         expected = 2 * 23 * dim + 4 * dim - first
         expected += layers * (19 * dim + 12 * dim**2 + 2 * dim * ranks)
-        counted = sum(each.numel() for each in RWKV7(config).parameters())
+        counted = sum(parameter.numel() for parameter in RWKV7(config).parameters())
         assert counted == expected
 
 
@@ -50,7 +50,7 @@ def test_the_number_of_parameters_is_the_formula() -> None:
 def test_sizes_are_those_published(layers: int, dim: int, millions: float) -> None:
     with torch.device("meta"):
         model = RWKV7(ModelConfig(vocab_size=1024, num_layers=layers, dim=dim))
-    counted = sum(each.numel() for each in model.parameters())
+    counted = sum(parameter.numel() for parameter in model.parameters())
     assert counted / 1e6 == pytest.approx(millions, abs=0.1)
 
 

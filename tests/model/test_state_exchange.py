@@ -122,7 +122,7 @@ def test_a_state_survives_the_conversion_to_a_list_and_back(tmp_path: Path) -> N
         _, between = model(IDS[:, :17])
         flat = state_to_list(between)
         rest, _ = model(IDS[:, 17:], state_from_list(flat, model.config))
-    assert [tuple(each.shape) for each in flat[:3]] == [(128,), (2, 64, 64), (128,)]
+    assert [tuple(tensor.shape) for tensor in flat[:3]] == [(128,), (2, 64, 64), (128,)]
     assert len(flat) == 9
     torch.testing.assert_close(rest, whole[:, 17:])
     flat[1].zero_()
@@ -131,7 +131,7 @@ def test_a_state_survives_the_conversion_to_a_list_and_back(tmp_path: Path) -> N
 
 def test_shifts_take_the_dtype_of_the_packages_strategy() -> None:
     flat = state_to_list(ModelState.zeros(CONFIG, 1), dtype=torch.float16)
-    assert [each.dtype for each in flat[:3]] == [torch.float16, torch.float32, torch.float16]
+    assert [tensor.dtype for tensor in flat[:3]] == [torch.float16, torch.float32, torch.float16]
     back = state_from_list(flat, CONFIG)
     assert back.layers[0].time_shift.dtype == torch.float32
 

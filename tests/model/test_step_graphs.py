@@ -43,7 +43,7 @@ def decoders() -> tuple[Decoder, Decoder, Recorder]:
 def test_replayed_steps_equal_direct_ones_for_every_batch_size() -> None:
     plain, graphed, recorder = decoders()
     for batch_size in (1, 3, 1):
-        states = [each.new_state(batch_size) for each in (plain, graphed)]
+        states = [decoder.new_state(batch_size) for decoder in (plain, graphed)]
         for step in range(4):
             ids = torch.arange(batch_size) + step
             expected, found = plain.step(ids, states[0]), graphed.step(ids, states[1])

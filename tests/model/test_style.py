@@ -29,8 +29,8 @@ def model(seed: int = 0) -> MusicModel:
     initialize(made, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for each in made.parameters():
-            each.add_(torch.randn(each.shape, generator=generator), alpha=0.1)
+        for parameter in made.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     return MusicModel(made.eval())
 
 

@@ -101,15 +101,15 @@ class Given:
         run = products_native if native else truth
         results = run(inputs, firsts, seconds, numbers(self.cases))
         leaves = [*inputs, *firsts, *seconds]
-        weights = [each.to(result) for each, result in zip(self.weights, results, strict=True)]
+        weights = [weight.to(result) for weight, result in zip(self.weights, results, strict=True)]
         actual = torch.autograd.grad(results, leaves, weights)
         names = ("y", "input", "first", "second")
         groups = (results, actual[: len(inputs)], actual[len(inputs) : 2 * len(inputs)],
                   actual[2 * len(inputs) :])  # fmt: skip
         return {
-            f"{name} {place}": each.detach()
+            f"{name} {place}": product.detach()
             for name, group in zip(names, groups, strict=True)
-            for place, each in enumerate(group)
+            for place, product in enumerate(group)
         }
 
 

@@ -231,7 +231,7 @@ def test_a_fallback_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
         warnings.simplefilter("always")
         for _ in range(3):
             assert backends.choose_backend(OnGpu(), 64) == "chunked"  # type: ignore[arg-type]
-    assert [str(each.message).partition(":")[0] for each in caught] == [
+    assert [str(warning.message).partition(":")[0] for warning in caught] == [
         "the WKV kernel 'cuda' is not used", "the WKV kernel 'triton' is not used",
     ]  # fmt: skip
 

@@ -53,7 +53,7 @@ class Heads:
         patch.setenv(BACKEND_VARIABLE, backend)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         mixed = [tensor.to(dtype).requires_grad_() for tensor in self.tensors]
-        vectors = [each.to(wide).requires_grad_() for each in self.vectors]
+        vectors = [vector.to(wide).requires_grad_() for vector in self.vectors]
         state = self.state.to(wide).requires_grad_()
         w0, a0, v0, *others = vectors
         parameters = HeadParameters(w0, a0, None if self.is_first else v0, *others)
@@ -213,7 +213,9 @@ def test_a_model_is_the_same_with_and_without_the_native_library(
             logits.square().mean() + sum(layer.wkv.square().mean() for layer in state.layers)
         ).backward()
         return logits.detach(), {
-            name: each.grad for name, each in model.named_parameters() if each.grad is not None
+            name: parameter.grad
+            for name, parameter in model.named_parameters()
+            if parameter.grad is not None
         }
 
     logits, gradients = results_and_gradients("native")

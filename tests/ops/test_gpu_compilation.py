@@ -68,9 +68,12 @@ def check(arch: int, dtype: torch.dtype, rows: int) -> None:
     image, usage = compiled(arch, dtype, rows)
     assert image.startswith(b"\x7fELF")
     assert set(usage) == {"wkv7_forward", "wkv7_backward", "wkv7_finish"}
-    print(f"sm_{arch} {dtype} {rows} rows:", {name: each.registers for name, each in usage.items()})
-    for name, each in usage.items():
-        assert each.spilled_bytes == each.stack_bytes == 0, (name, each)
+    print(
+        f"sm_{arch} {dtype} {rows} rows:",
+        {name: kernel.registers for name, kernel in usage.items()},
+    )
+    for name, kernel in usage.items():
+        assert kernel.spilled_bytes == kernel.stack_bytes == 0, (name, kernel)
     for name in ("wkv7_forward", "wkv7_backward"):
         # Registers are handed out in eights per thread.
         blocks = REGISTERS // (-(-usage[name].registers // 8) * 8 * cuda.threads_of(rows))

@@ -78,7 +78,7 @@ def check_reference(folder: Path, mutant: Mutant | None) -> bool:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     resets = torch.tensor([[False, False, True]])
-    leaves = [each.requires_grad_() for each in inputs(3, B=1, H=1, N=3)]
+    leaves = [tensor.requires_grad_() for tensor in inputs(3, B=1, H=1, N=3)]
 
     def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
         actual: tuple[Tensor, Tensor] = module.wkv7_reference(*tensors, resets)
@@ -130,13 +130,13 @@ def test_the_sources_as_they_are_pass_the_gate(tmp_path: Path) -> None:
     assert "rwkv_music_wkv7_backward" in exported_functions()
 
 
-@pytest.mark.parametrize("mutant", SAMPLE, ids=lambda each: each[1])
+@pytest.mark.parametrize("mutant", SAMPLE, ids=lambda case: case[1])
 def test_some_errors_are_noticed_in_every_build(mutant: Mutant, tmp_path: Path) -> None:
     check(tmp_path, mutant)
 
 
 @pytest.mark.parametrize(
-    "mutant", [*NATIVE, *IN_PYTHON, *ON_GPU], ids=lambda each: f"{each[1]} {each[2]}"
+    "mutant", [*NATIVE, *IN_PYTHON, *ON_GPU], ids=lambda case: f"{case[1]} {case[2]}"
 )
 def test_every_planted_text_still_stands_in_the_sources(mutant: Mutant) -> None:
     assert planted(mutant)
@@ -144,7 +144,7 @@ def test_every_planted_text_still_stands_in_the_sources(mutant: Mutant) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "mutant", [*NATIVE, *IN_PYTHON, *ON_GPU], ids=lambda each: f"{each[1]} {each[2]}"
+    "mutant", [*NATIVE, *IN_PYTHON, *ON_GPU], ids=lambda case: f"{case[1]} {case[2]}"
 )
 def test_every_error_is_noticed(mutant: Mutant, tmp_path: Path) -> None:
     check(tmp_path, mutant)

@@ -36,7 +36,7 @@ def some_resets() -> Tensor:
 def calls(dtype: torch.dtype) -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """Each operator with arguments that reach all its branches."""
     ops = torch.ops.rwkv_music
-    wkv = [each.to(dtype).requires_grad_() for each in inputs(T, B=B, H=H)]
+    wkv = [tensor.to(dtype).requires_grad_() for tensor in inputs(T, B=B, H=H)]
     mixed = [draw(B, T, H * N, dtype=dtype) for _ in range(8)]
     heads = draw(H, 8, N, dtype=dtype)
     state = draw(B, H, N, N, dtype=dtype)
@@ -62,9 +62,9 @@ def test_torch_finds_nothing_wrong_with_an_operator(name: str) -> None:
 def test_gradients_agree_with_finite_differences(name: str) -> None:
     operator, arguments = calls(torch.float64)[name]
     leaves = [
-        each for argument in arguments
-        for each in (argument if isinstance(argument, list) else [argument])
-        if isinstance(each, Tensor) and each.requires_grad
+        tensor for argument in arguments
+        for tensor in (argument if isinstance(argument, list) else [argument])
+        if isinstance(tensor, Tensor) and tensor.requires_grad
     ]  # fmt: skip
     kept_only = {"wkv7": 2, "mix_heads": 2}.get(name.split(maxsplit=1)[0])
 
@@ -72,10 +72,10 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
         given = iter(tensors)
         actual = operator(
             *(
-                [next(given) for _ in each] if isinstance(each, list)
-                else next(given) if isinstance(each, Tensor) and each.requires_grad
-                else each
-                for each in arguments
+                [next(given) for _ in argument] if isinstance(argument, list)
+                else next(given) if isinstance(argument, Tensor) and argument.requires_grad
+                else argument
+                for argument in arguments
             )
         )  # fmt: skip
         # What is kept for the backward has no gradient.
@@ -85,7 +85,7 @@ def test_gradients_agree_with_finite_differences(name: str) -> None:
 
 
 def test_a_second_derivative_is_refused_rather_than_wrong() -> None:
-    leaves = [each.requires_grad_() for each in inputs(3, B=1, H=1)]
+    leaves = [tensor.requires_grad_() for tensor in inputs(3, B=1, H=1)]
     y, _ = wkv7(*leaves[:6], leaves[6], backend="native")
     first = torch.autograd.grad(y.square().sum(), leaves, create_graph=True)
     with pytest.raises(RuntimeError, match=r"does not require grad|backward"):
@@ -135,7 +135,7 @@ print(len(found))
 
 @pytest.mark.parametrize("call", ["the door", "the operator"])
 def test_autocast_takes_the_widest_type_and_leaves_the_state_alone(call: str) -> None:
-    tensors = [each.float() for each in inputs(T, B=B, H=H)]
+    tensors = [tensor.float() for tensor in inputs(T, B=B, H=H)]
     mixture = [*tensors[:2], *(tensor.bfloat16() for tensor in tensors[2:6]), tensors[6]]
     with torch.autocast("cpu", torch.bfloat16):
         if call == "the door":
@@ -143,7 +143,7 @@ def test_autocast_takes_the_widest_type_and_leaves_the_state_alone(call: str) ->
         else:
             y, state, *_ = torch.ops.rwkv_music.wkv7(*mixture, None, False)
     assert (y.dtype, state.dtype) == (torch.float32, torch.float32)
-    expected = wkv7(*(each.float() for each in mixture[:6]), mixture[6], backend="native")
+    expected = wkv7(*(tensor.float() for tensor in mixture[:6]), mixture[6], backend="native")
     torch.testing.assert_close((y, state), expected)
 
 

@@ -24,8 +24,8 @@ def test_copies_hold_the_same_numbers_and_lie_in_order_each_at_a_cache_line(
     copies = contiguous_copies(originals)
     torch.testing.assert_close(copies, originals, rtol=0, atol=0)
     assert list(copies) == list(originals)
-    there = [each for each in copies.values() if each.numel()]
-    assert all(each.data_ptr() % 64 == 0 for each in there)
+    there = [copy for copy in copies.values() if copy.numel()]
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in there)
     for first, second in pairwise(there):
         assert 0 <= second.data_ptr() - (first.data_ptr() + first.nbytes) < 64
 
@@ -42,7 +42,7 @@ def test_a_large_block_asks_linux_for_large_pages() -> None:
     copy = contiguous_copies({"weights": torch.ones(2**20)})["weights"]
     flags = ""
     for mapping in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text()):
-        first, last = (int(each, 16) for each in mapping.split()[0].split("-"))
+        first, last = (int(text, 16) for text in mapping.split()[0].split("-"))
         if first <= copy.data_ptr() < last:
             flags = re.findall(r"VmFlags: (.*)", mapping)[0]
     assert "hg" in flags.split()

@@ -72,11 +72,11 @@ def test_slices_are_read_like_copies_of_them() -> None:
 def test_frozen_matrices_get_no_gradient_and_change_no_other(trained: Sequence[str]) -> None:
     given = Given.drawn([Case(64, 96, 32, "tanh"), Case(64, 32)], 70)
     expected = given.results_and_gradients(native=True)
-    inputs = [each.bfloat16().requires_grad_() for each in given.inputs]
-    firsts = [each.float().requires_grad_("first" in trained) for each in given.firsts]
-    seconds = [each.float().requires_grad_("second" in trained) for each in given.seconds]
+    inputs = [tensor.bfloat16().requires_grad_() for tensor in given.inputs]
+    firsts = [tensor.float().requires_grad_("first" in trained) for tensor in given.firsts]
+    seconds = [tensor.float().requires_grad_("second" in trained) for tensor in given.seconds]
     results = products_native(inputs, firsts, seconds, numbers(given.cases))
-    weights = [each.to(result) for each, result in zip(given.weights, results, strict=True)]
+    weights = [weight.to(result) for weight, result in zip(given.weights, results, strict=True)]
     torch.autograd.backward(results, weights)
     for name, leaves in (("input", inputs), ("first", firsts), ("second", seconds)):
         for place, leaf in enumerate(leaves):
@@ -87,7 +87,7 @@ def test_frozen_matrices_get_no_gradient_and_change_no_other(trained: Sequence[s
 def test_a_result_that_nobody_uses_adds_empty_batch() -> None:
     given = Given.drawn([Case(64, 32), Case(64, 32)], 40)
     x = given.inputs[0].bfloat16().requires_grad_()
-    firsts = [each.float().requires_grad_() for each in given.firsts]
+    firsts = [tensor.float().requires_grad_() for tensor in given.firsts]
     used, _ = products_native([x, x], firsts, [], [SINGLE_MATRIX] * 2)
     weight = given.weights[0].bfloat16()
     actual = torch.autograd.grad(used, [x, *firsts], weight)
@@ -124,7 +124,7 @@ def test_a_nan_comes_out_as_one_and_stays_in_its_token(activation: str) -> None:
 
 def test_torch_finds_nothing_wrong_with_the_operator() -> None:
     given = Given.drawn(ALL_ACTIVATIONS, 5)
-    inputs = [each.bfloat16().requires_grad_() for each in given.inputs]
+    inputs = [tensor.bfloat16().requires_grad_() for tensor in given.inputs]
     firsts, seconds = (
         [matrix.float().requires_grad_() for matrix in matrices]
         for matrices in (given.firsts, given.seconds)
@@ -303,7 +303,7 @@ def test_a_model_in_tiles_is_as_close_to_the_truth_as_in_pytorch(tiles: Door) ->
         with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
             logits, _ = model(ids)
         logits.float().square().mean().backward()
-        actual = {name: each.grad for name, each in model.named_parameters()}
+        actual = {name: parameter.grad for name, parameter in model.named_parameters()}
         return {"logits": logits.detach(), **{k: v for k, v in actual.items() if v is not None}}
 
     actual = results_and_gradients(narrow=True)

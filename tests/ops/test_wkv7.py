@@ -22,7 +22,7 @@ from tests.ops.recurrence import (
 
 
 def test_the_hand_written_gradient_passes_a_check_against_finite_differences() -> None:
-    leaves = [each.requires_grad_() for each in inputs(3, B=1, H=2, N=3)]
+    leaves = [tensor.requires_grad_() for tensor in inputs(3, B=1, H=2, N=3)]
 
     def run(*tensors: Tensor) -> tuple[Tensor, Tensor]:
         return wkv7(*tensors[:6], tensors[6], backend="reference")
@@ -39,8 +39,8 @@ def test_the_gradient_of_one_result_alone_is_right(which: int) -> None:
         result = wkv7(*leaves[:6], leaves[6], backend=backend)[which]
         actual = torch.autograd.grad(result.square().sum(), leaves, allow_unused=True)
         return [
-            torch.zeros_like(leaf) if each is None else each
-            for each, leaf in zip(actual, leaves, strict=True)
+            torch.zeros_like(leaf) if gradient is None else gradient
+            for gradient, leaf in zip(actual, leaves, strict=True)
         ]
 
     truth = gradients("reference")
@@ -121,7 +121,7 @@ def test_a_packed_sequence_equals_its_pieces(cuts: tuple[int, ...], backend: str
 
 @pytest.mark.parametrize("backend", available_backends("cpu"))
 def test_no_gradient_crosses_a_reset(backend: str) -> None:
-    leaves = [each.requires_grad_() for each in inputs(40, B=1)]
+    leaves = [tensor.requires_grad_() for tensor in inputs(40, B=1)]
     resets = torch.zeros(1, 40, dtype=torch.bool)
     resets[0, 20] = True
     y, final_state = wkv7(*leaves[:6], leaves[6], resets=resets, backend=backend)
@@ -147,9 +147,9 @@ def test_float32_stays_within_five_millionths_of_float64(family: str, backend: s
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bfloat16_in_and_out_stays_within_a_hundredth(family: str, backend: str) -> None:
-    rounded = [each.bfloat16() for each in inputs(1000, family=family, B=1)]
+    rounded = [tensor.bfloat16() for tensor in inputs(1000, family=family, B=1)]
     rounded[6] = rounded[6].float()
-    truth = results_and_gradients([each.double() for each in rounded], "reference")
+    truth = results_and_gradients([tensor.double() for tensor in rounded], "reference")
     actual = results_and_gradients(rounded, backend)
     assert actual["y"].dtype == torch.bfloat16
     errors = {name: relative_error(actual[name], value) for name, value in truth.items()}
@@ -169,8 +169,8 @@ def test_the_chunk_length_does_not_matter(chunk: int) -> None:
 def test_a_sequence_in_two_pieces_equals_the_whole(backend: str) -> None:
     *sequences, state = inputs(90)
     whole, final = wkv7(*sequences, state, backend=backend)
-    first, between = wkv7(*(each[:, :37] for each in sequences), state, backend=backend)
-    second, last = wkv7(*(each[:, 37:] for each in sequences), between, backend=backend)
+    first, between = wkv7(*(sequence[:, :37] for sequence in sequences), state, backend=backend)
+    second, last = wkv7(*(sequence[:, 37:] for sequence in sequences), between, backend=backend)
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
     torch.testing.assert_close(last, final)
 
@@ -190,8 +190,8 @@ def test_the_future_never_reaches_the_past(backend: str) -> None:
 def test_inputs_that_are_not_contiguous_make_no_difference(backend: str) -> None:
     *sequences, state = inputs(40)
     expected = wkv7(*sequences, state, backend=backend)
-    by_head = [each.transpose(1, 2).contiguous().transpose(1, 2) for each in sequences]
-    by_channel = [each.transpose(1, 3).contiguous().transpose(1, 3) for each in sequences]
+    by_head = [sequence.transpose(1, 2).contiguous().transpose(1, 2) for sequence in sequences]
+    by_channel = [sequence.transpose(1, 3).contiguous().transpose(1, 3) for sequence in sequences]
     for strided in (by_head, by_channel):
         assert not strided[0].is_contiguous()
         actual = wkv7(*strided, state.mT.contiguous().mT, backend=backend)
@@ -200,7 +200,7 @@ def test_inputs_that_are_not_contiguous_make_no_difference(backend: str) -> None
 
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
 def test_a_gradient_of_one_number_for_all_is_no_trouble(backend: str) -> None:
-    leaves = [each.requires_grad_() for each in inputs(40)]
+    leaves = [tensor.requires_grad_() for tensor in inputs(40)]
     y, _ = wkv7(*leaves[:6], leaves[6], backend=backend)
     summed = torch.autograd.grad(y.sum(), leaves, retain_graph=True)  # a view with strides of zero
     for actual, expected in zip(
@@ -212,14 +212,14 @@ def test_a_gradient_of_one_number_for_all_is_no_trouble(backend: str) -> None:
 @pytest.mark.parametrize("backend", FAST_BACKENDS)
 def test_offsets_beyond_two_to_the_31st_are_reached(backend: str) -> None:
     # Untouched pages of a huge tensor cost nothing: two sequences 2**31 numbers apart.
-    *sequences, state = (each.bfloat16() for each in inputs(3, B=2, H=1))
+    *sequences, state = (tensor.bfloat16() for tensor in inputs(3, B=2, H=1))
     storage = torch.empty(2**31 + 3 * 64, dtype=torch.bfloat16)
     far = storage.as_strided((2, 3, 1, 64), (2**31, 64, 64, 1))
     for place, sequence in enumerate(sequences):
         expected = wkv7(*sequences, state.float(), backend=backend)
         far.copy_(sequence)
         actual = wkv7(
-            *(far if other == place else each for other, each in enumerate(sequences)),
+            *(far if other == place else sequence for other, sequence in enumerate(sequences)),
             state.float(), backend=backend,
         )  # fmt: skip
         assert torch.equal(actual[0], expected[0])
@@ -227,7 +227,7 @@ def test_offsets_beyond_two_to_the_31st_are_reached(backend: str) -> None:
 
 
 def test_half_precision_inputs_keep_a_float32_state() -> None:
-    sequences = [each.bfloat16() for each in inputs(20)[:6]]
+    sequences = [tensor.bfloat16() for tensor in inputs(20)[:6]]
     y, state = wkv7(*sequences)
     assert (y.dtype, state.dtype) == (torch.bfloat16, torch.float32)
 

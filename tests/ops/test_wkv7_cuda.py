@@ -22,7 +22,7 @@ def errors(
 ) -> dict[str, float]:
     """Of outputs, final state and gradients, against the reference in float64."""
     expected = results_and_gradients(
-        [each.double() for each in truth or tensors], "reference", resets
+        [tensor.double() for tensor in truth or tensors], "reference", resets
     )
     actual = results_and_gradients(tensors, "cuda", resets)
     return {name: relative_error(actual[name], value) for name, value in expected.items()}
@@ -73,7 +73,7 @@ def test_float32_stays_within_five_millionths(
     family: str, splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulate_gpu(monkeypatch, splits)
-    rounded = [each.bfloat16().float() for each in inputs(200, family=family, B=1, H=1)]
+    rounded = [tensor.bfloat16().float() for tensor in inputs(200, family=family, B=1, H=1)]
     actual = errors(rounded)
     assert max(actual.values()) < 5e-6, actual
 
@@ -83,10 +83,10 @@ def test_bfloat16_is_the_float32_result_rounded(
     splits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emulate_gpu(monkeypatch, splits)
-    narrow = [each.bfloat16() for each in inputs(35)]
+    narrow = [tensor.bfloat16() for tensor in inputs(35)]
     narrow[6] = narrow[6].float()
-    leaves = [each.clone().requires_grad_() for each in narrow]
-    wide = [each.float().requires_grad_() for each in narrow]
+    leaves = [tensor.clone().requires_grad_() for tensor in narrow]
+    wide = [tensor.float().requires_grad_() for tensor in narrow]
     y, state = wkv7(*leaves[:6], leaves[6], backend="cuda")
     expected_y, expected_state = wkv7(*wide[:6], wide[6], backend="cuda")
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).bfloat16()
@@ -102,7 +102,7 @@ def test_bfloat16_is_the_float32_result_rounded(
 
 def test_a_nan_stays_one_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     emulate_gpu(monkeypatch, 1)
-    sequences = [each.bfloat16() for each in inputs(3, B=1, H=1)[:6]]
+    sequences = [tensor.bfloat16() for tensor in inputs(3, B=1, H=1)[:6]]
     sequences[3][0, 1, 0, 5] = float("nan")
     y, _ = wkv7(*sequences, backend="cuda")
     assert y.isnan().nonzero().tolist() == [[0, 1, 0, 5], [0, 2, 0, 5]]
@@ -115,7 +115,7 @@ def test_the_order_of_warps_and_blocks_does_not_matter(
     actual = []
     for falling in (False, True):
         emulate_gpu(monkeypatch, splits, falling=falling)
-        actual.append(results_and_gradients([each.float() for each in inputs(50)], "cuda"))
+        actual.append(results_and_gradients([tensor.float() for tensor in inputs(50)], "cuda"))
     for name, value in actual[0].items():
         assert torch.equal(value, actual[1][name]), f"a race in {name}"
 
@@ -127,8 +127,8 @@ def test_a_sequence_in_two_pieces_equals_the_whole(
     emulate_gpu(monkeypatch, splits)
     *sequences, state = inputs(50)
     whole, final = wkv7(*sequences, state, backend="cuda")
-    first, between = wkv7(*(each[:, :21] for each in sequences), state, backend="cuda")
-    second, last = wkv7(*(each[:, 21:] for each in sequences), between, backend="cuda")
+    first, between = wkv7(*(sequence[:, :21] for sequence in sequences), state, backend="cuda")
+    second, last = wkv7(*(sequence[:, 21:] for sequence in sequences), between, backend="cuda")
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
     torch.testing.assert_close(last, final)
 
@@ -137,7 +137,7 @@ def test_the_gradient_of_the_final_state_alone_is_right(monkeypatch: pytest.Monk
     emulate_gpu(monkeypatch, 2)
     gradients = []
     for backend in ("cuda", "reference"):
-        leaves = [each.requires_grad_() for each in inputs(20, B=1)]
+        leaves = [tensor.requires_grad_() for tensor in inputs(20, B=1)]
         _, state = wkv7(*leaves[:6], leaves[6], backend=backend)
         gradients.append(torch.autograd.grad(state.square().sum(), leaves, allow_unused=True))
     for actual, expected in zip(*gradients, strict=True):
@@ -150,13 +150,13 @@ def test_strides_and_offsets_beyond_two_to_the_31st_are_followed(
 ) -> None:
     emulate_gpu(monkeypatch, 4)
     # Untouched pages of a huge tensor cost nothing: two sequences 2**31 numbers apart.
-    *sequences, state = (each.bfloat16() for each in inputs(3, B=2, H=1))
+    *sequences, state = (tensor.bfloat16() for tensor in inputs(3, B=2, H=1))
     storage = torch.empty(2**31 + 3 * 64, dtype=torch.bfloat16)
     far = storage.as_strided((2, 3, 1, 64), (2**31, 64, 64, 1))
     expected = results_and_gradients([*sequences, state.float()], "cuda")
     for place, sequence in enumerate(sequences):
         far.copy_(sequence)
-        given = [far if other == place else each for other, each in enumerate(sequences)]
+        given = [far if other == place else sequence for other, sequence in enumerate(sequences)]
         y, final = wkv7(*given, state.float(), backend="cuda")
         assert torch.equal(y, expected["y"])
         assert torch.equal(final, expected["final state"])
@@ -164,12 +164,12 @@ def test_strides_and_offsets_beyond_two_to_the_31st_are_followed(
 
 def test_a_state_that_lies_across_a_boundary_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     emulate_gpu(monkeypatch, 1)
-    *sequences, state = (each.float() for each in inputs(3, B=1, H=1))
+    *sequences, state = (tensor.float() for tensor in inputs(3, B=1, H=1))
     odd = torch.empty(64 * 64 + 1)[1:].view_as(state).copy_(state)
     assert odd.data_ptr() % 16 == 4
     assert cuda._aligned(odd).data_ptr() % 16 == 0
     assert cuda._aligned(state) is state
-    actual, expected = (wkv7(*sequences, each, backend="cuda") for each in (odd, state))
+    actual, expected = (wkv7(*sequences, beginning, backend="cuda") for beginning in (odd, state))
     assert torch.equal(actual[1], expected[1])
 
 
@@ -177,7 +177,7 @@ def test_torch_finds_nothing_wrong_with_the_operator(monkeypatch: pytest.MonkeyP
     emulate_gpu(monkeypatch, 2)
     resets = torch.zeros(1, 19, dtype=torch.bool)
     resets[0, 3] = True
-    tensors = [each.float().requires_grad_() for each in inputs(19, B=1, H=1)]
+    tensors = [tensor.float().requires_grad_() for tensor in inputs(19, B=1, H=1)]
     opcheck(torch.ops.rwkv_music.wkv7_cuda.default, (*tensors, resets, True))
 
 

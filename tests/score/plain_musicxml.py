@@ -20,7 +20,9 @@ class Sounding(NamedTuple):
 def sounding_notes(path: Path) -> list[Sounding]:
     """What the notes of compressed MusicXML sound, ties joined; grace notes left out."""
     with zipfile.ZipFile(path) as archive:
-        name = next(each for each in archive.namelist() if not each.startswith("META-INF"))
+        name = next(
+            file_name for file_name in archive.namelist() if not file_name.startswith("META-INF")
+        )
         return sounding_in(archive.read(name))
 
 
@@ -43,28 +45,28 @@ def _written(part: ET.Element) -> list[_Written]:
     divisions, transposition, bar = 1, 0, Fraction(0)
     for measure in part.iter("measure"):
         now = end = before = bar
-        for each in measure:
-            duration = Fraction(each.findtext("duration", "0")) / divisions
-            if each.tag == "attributes":
-                divisions = int(each.findtext("divisions", str(divisions)))
-                transpose = each.find("transpose")
+        for element in measure:
+            duration = Fraction(element.findtext("duration", "0")) / divisions
+            if element.tag == "attributes":
+                divisions = int(element.findtext("divisions", str(divisions)))
+                transpose = element.find("transpose")
                 if transpose is not None:
                     chromatic = int(transpose.findtext("chromatic", "0"))
                     transposition = chromatic + 12 * int(transpose.findtext("octave-change", "0"))
-            elif each.tag in {"backup", "forward"}:
-                now += duration if each.tag == "forward" else -duration
-            elif each.tag == "note" and each.find("grace") is None:
-                onset = before if each.find("chord") is not None else now
+            elif element.tag in {"backup", "forward"}:
+                now += duration if element.tag == "forward" else -duration
+            elif element.tag == "note" and element.find("grace") is None:
+                onset = before if element.find("chord") is not None else now
                 before, now = onset, onset + duration
-                pitch = each.find("pitch")
+                pitch = element.find("pitch")
                 if pitch is not None:
                     sounds = _pitch(pitch) + transposition
-                    ties = frozenset(tie.get("type") for tie in each.iter("tie"))
-                    voice = each.findtext("voice", "")
+                    ties = frozenset(tie.get("type") for tie in element.iter("tie"))
+                    voice = element.findtext("voice", "")
                     actual.append(_Written(onset, sounds, duration, ties, voice))
             end = max(end, now)
         bar = end
-    return sorted(actual, key=lambda each: each[:3])
+    return sorted(actual, key=lambda note: note[:3])
 
 
 def _pitch(pitch: ET.Element) -> int:

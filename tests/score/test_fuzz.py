@@ -29,7 +29,7 @@ def run_files(start: int, stop: int) -> list[dict[str, object]]:
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, timeout=HANGING_SECONDS * 60,
         )  # fmt: skip
         said = [json.loads(line) for line in done.stdout.splitlines()]
-        outcomes += [each for each in said if "ends" in each]
+        outcomes += [line for line in said if "ends" in line]
         if done.returncode == 0:
             break
         name = said[-1].get("begins", "nothing") if said else "nothing"
@@ -45,15 +45,15 @@ def check(outcomes: list[dict[str, object]], count: int) -> None:
     assert len(outcomes) == count
     bad = [outcome for outcome in outcomes if outcome["outcome"] in {"raised", "crashed"}]
     assert not bad, bad[:5]
-    for each in outcomes:
-        name, text = str(each["ends"]), str(each["text"])
-        assert "\n" not in text, each
-        assert float(str(each["seconds"])) < HANGING_SECONDS, each
+    for result in outcomes:
+        name, text = str(result["ends"]), str(result["text"])
+        assert "\n" not in text, result
+        assert float(str(result["seconds"])) < HANGING_SECONDS, result
         if name.endswith(".mid"):
-            assert float(str(each["processor_seconds"])) < MIDI_PROCESSOR_SECONDS, each
-        assert float(str(each["peak_mib"])) < MOST_MIB, each
-        if each["outcome"] == "refused":
-            assert text.startswith(name), each
+            assert float(str(result["processor_seconds"])) < MIDI_PROCESSOR_SECONDS, result
+        assert float(str(result["peak_mib"])) < MOST_MIB, result
+        if result["outcome"] == "refused":
+            assert text.startswith(name), result
     actual = collections.Counter(outcome["outcome"] for outcome in outcomes)
     assert min(actual[kind] for kind in ("read", "repaired", "refused")) > count // 20, actual
 

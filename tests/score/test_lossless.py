@@ -27,7 +27,7 @@ def rich_score(seed: int, *, ticks: int = 480) -> symusic.Score:
     score.markers.append(symusic.TextMeta(2 * ticks, "verse"))
     for number, track in enumerate(score.tracks):
         track.name = f"part {number}"
-        track.controls = list({each.time: each for each in track.controls}.values())
+        track.controls = list({control.time: control for control in track.controls}.values())
         first = min(track.notes, key=lambda note: note.time)
         track.lyrics.append(symusic.TextMeta(first.time, "la-"))
         track.notes.append(symusic.Note(first.time, first.duration + 7, first.pitch, 99))
@@ -42,7 +42,7 @@ def notes(score: symusic.Score) -> list[tuple[object, ...]]:
             track.name,
             track.program,
             track.is_drum,
-            sorted((each.time, each.duration, each.pitch, each.velocity) for each in track.notes),
+            sorted((note.time, note.duration, note.pitch, note.velocity) for note in track.notes),
         )
         for track in score.tracks
     ]
@@ -50,7 +50,7 @@ def notes(score: symusic.Score) -> list[tuple[object, ...]]:
 
 def timing(score: symusic.Score) -> tuple[list[tuple[int, ...]], ...]:
     return (
-        [(each.time, each.mspq) for each in score.tempos],
+        [(tempo.time, tempo.mspq) for tempo in score.tempos],
         sorted(
             (time_signature.time, time_signature.numerator, time_signature.denominator)
             for time_signature in score.time_signatures
@@ -65,10 +65,10 @@ def timing(score: symusic.Score) -> tuple[list[tuple[int, ...]], ...]:
 def pedals(track: symusic.Track) -> list[tuple[int, bool]]:
     """Return the ticks at which the pedal is pressed and released."""
     switches: list[tuple[int, bool]] = []
-    for each in sorted(track.controls, key=lambda control: control.time):
-        is_down = each.value >= 64
-        if each.number == 64 and is_down != (bool(switches) and switches[-1][1]):
-            switches.append((each.time, is_down))
+    for message in sorted(track.controls, key=lambda control: control.time):
+        is_down = message.value >= 64
+        if message.number == 64 and is_down != (bool(switches) and switches[-1][1]):
+            switches.append((message.time, is_down))
     return switches
 
 

@@ -133,10 +133,10 @@ def test_text_is_decoded_and_saved_as_utf_8(encoding: str, text: str, tmp_path: 
     track = meta(3, raw) + meta(5, raw) + meta(6, raw) + note(0, 60)
     score = read(track).score
     again = load_score(save_score(score, tmp_path / "again.mid"))
-    for each in (score, again):
-        assert [part.name for part in each.tracks] == [text]
-        assert [lyric.text for lyric in each.tracks[0].lyrics] == [text]
-        assert [marker.text for marker in each.markers] == [text]
+    for music in (score, again):
+        assert [part.name for part in music.tracks] == [text]
+        assert [lyric.text for lyric in music.tracks[0].lyrics] == [text]
+        assert [marker.text for marker in music.markers] == [text]
     assert text.encode() in (tmp_path / "again.mid").read_bytes()
 
 

@@ -26,7 +26,7 @@ def midi(*tracks: bytes, file_format: int = 1, announced: int | None = None) -> 
     """A file at 96 ticks per quarter."""
     count = len(tracks) if announced is None else announced
     header = b"MThd" + bytes((0, 0, 0, 6, 0, file_format, 0, count, 0, 96))
-    return header + b"".join(b"MTrk" + len(each).to_bytes(4, "big") + each for each in tracks)
+    return header + b"".join(b"MTrk" + len(track).to_bytes(4, "big") + track for track in tracks)
 
 
 def notes(content: bytes) -> list[tuple[int, ...]]:
@@ -136,10 +136,13 @@ def test_pieces_of_format_2_are_concatenated_at_bar_lines() -> None:
     loaded = read_midi(midi(slow + in_three + NOTE + END, NOTE + END, file_format=2), name="it")
     assert loaded.repairs == ("format 2: 2 pieces concatenated",)
     assert [note[2] for note in notes_of(loaded.score)] == [0, 3 * 96]
-    assert [(each.time, each.mspq) for each in loaded.score.tempos] == [
+    assert [(tempo.time, tempo.mspq) for tempo in loaded.score.tempos] == [
         (0, 1_000_000), (288, 500_000),
     ]  # fmt: skip
-    signs = [(each.time, each.numerator) for each in loaded.score.time_signatures]
+    signs = [
+        (time_signature.time, time_signature.numerator)
+        for time_signature in loaded.score.time_signatures
+    ]
     assert signs == [(0, 3), (288, 4)]
 
 

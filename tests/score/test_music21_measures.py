@@ -130,7 +130,7 @@ def test_parts_with_different_meters_are_aligned() -> None:
     score = music21.stream.Score([voice, piano])
     assert sounding(score) == [(0, 2, 60), (0, 3, 60), (3, 2, 60), (3, 3, 60)]
     assert signatures(score)[0] == (0, 3, 4)
-    assert [float(each.offset) for each in voice.getElementsByClass("Measure")] == [0, 2]
+    assert [float(measure.offset) for measure in voice.getElementsByClass("Measure")] == [0, 2]
 
 
 def test_the_pieces_of_a_collection_follow_one_another() -> None:

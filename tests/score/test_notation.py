@@ -79,7 +79,7 @@ def test_notation_that_is_saved_loads_again_on_its_grid(name: str, tmp_path: Pat
         (time_signature.time, time_signature.numerator) for time_signature in back.time_signatures
     }
     assert signs == {(0, 4), (8 * quarter, 3)}
-    tempos = [(each.time, round(each.qpm)) for each in back.tempos]
+    tempos = [(tempo.time, round(tempo.qpm)) for tempo in back.tempos]
     assert tempos == [(0, 100), (4.5 * quarter, 90)]
 
 

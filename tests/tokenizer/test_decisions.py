@@ -26,7 +26,10 @@ def test_a_bar_of_65_quarters_is_one_bar() -> None:
     back = TOKENIZER.decode(TOKENIZER.encode(score_of(*notes, signatures=((0, 65, 4),))))
     assert heard(back) == list(notes)
     assert bars(back) == [0, 65 * 480, 130 * 480]
-    assert [(each.numerator, each.denominator) for each in back.time_signatures] == [(65, 4)]
+    assert [
+        (time_signature.numerator, time_signature.denominator)
+        for time_signature in back.time_signatures
+    ] == [(65, 4)]
 
 
 def test_a_first_bar_that_is_cut_is_a_pickup() -> None:
@@ -52,7 +55,7 @@ def test_a_note_across_a_cut_is_not_in_the_window_behind_it_but_the_pedal_is() -
     first, second = (TOKENIZER.decode(index.window(bar, bar + 1).ids) for bar in range(2))
     assert heard(first) == [(0, 3840, 60)]
     assert heard(second) == [(0, 480, 64)]
-    pedals = [(5 * each.time, each.value >= 64) for each in second.tracks[0].controls]
+    pedals = [(5 * control.time, control.value >= 64) for control in second.tracks[0].controls]
     assert pedals == [(0, True), (960, False)]
 
 

@@ -60,7 +60,10 @@ def test_a_signature_in_the_middle_of_a_bar_cuts_it() -> None:
         "BAR", "NUM 6", "DEN 8", "PITCH D4 (62)", "VEL 80", "DUR 48/96", "EOS",
     ]  # fmt: skip
     back = TOKENIZER.decode(ids)
-    signs = [(each.time, each.numerator, each.denominator) for each in back.time_signatures]
+    signs = [
+        (time_signature.time, time_signature.numerator, time_signature.denominator)
+        for time_signature in back.time_signatures
+    ]
     assert signs == [(0, 4, 4), (144, 6, 8)]
 
 
@@ -178,7 +181,7 @@ def test_tracks_of_one_program_stay_apart_and_drums_come_last() -> None:
         track.notes.append(symusic.Note(0, 480, pitch, 80))
         score.tracks.append(track)
     back = TOKENIZER.decode(TOKENIZER.encode(score))
-    rows = [(each.program, each.is_drum, each.notes[0].pitch) for each in back.tracks]
+    rows = [(track.program, track.is_drum, track.notes[0].pitch) for track in back.tracks]
     assert rows == [(5, False, 50), (40, False, 60), (40, False, 70), (0, True, 36)]
     assert TOKENIZER.part_order(score) == [2, 0, 3, 1]
 
@@ -188,7 +191,7 @@ def test_a_retaken_pedal_is_kept_and_a_redundant_one_is_not() -> None:
     for time, value in ((0, 127), (480, 100), (960, 0), (960, 127), (1440, 0), (1500, 10)):
         score.tracks[0].controls.append(symusic.ControlChange(time, 64, value))
     back = TOKENIZER.decode(TOKENIZER.encode(score))
-    switches = [(each.time, each.value) for each in back.tracks[0].controls]
+    switches = [(control.time, control.value) for control in back.tracks[0].controls]
     assert switches == [(0, 127), (192, 0), (192, 127), (288, 0)]
 
 
@@ -220,7 +223,7 @@ def test_the_pedal_of_merged_parts_is_down_while_any_of_them_is() -> None:
         score.tracks.append(track)
     tokenizer = Tokenizer(max_parts=1)
     back = tokenizer.decode(tokenizer.encode(score))
-    switches = [(each.time, each.value) for each in back.tracks[0].controls]
+    switches = [(control.time, control.value) for control in back.tracks[0].controls]
     assert switches == [(0, 127), (192, 0), (960, 127), (1000, 0)]
 
 
@@ -230,7 +233,7 @@ def test_a_press_of_less_than_a_step_lasts_one() -> None:
         score.tracks[0].controls.append(symusic.ControlChange(time, 64, value))
     ids = TOKENIZER.encode(score)
     back = TOKENIZER.decode(ids)
-    switches = [(each.time, each.value) for each in back.tracks[0].controls]
+    switches = [(control.time, control.value) for control in back.tracks[0].controls]
     assert switches == [(96, 127), (97, 0), (192, 127), (288, 0), (288, 127), (289, 0)]
     np.testing.assert_array_equal(TOKENIZER.encode(back), ids)
 
@@ -243,7 +246,7 @@ def switched(*moved: tuple[int, int]) -> list[tuple[int, int]]:
     ids = TOKENIZER.encode(score)
     back = TOKENIZER.decode(ids)
     np.testing.assert_array_equal(TOKENIZER.encode(back), ids)
-    return [(each.time, each.value) for each in back.tracks[0].controls]
+    return [(control.time, control.value) for control in back.tracks[0].controls]
 
 
 def test_three_switches_within_a_step_are_kept() -> None:

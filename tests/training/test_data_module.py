@@ -23,10 +23,12 @@ def test_augmentation_changes_the_batches_unless_it_is_off(
         vocabulary = data.tokenizer.vocabulary
         stream = data.open_loader()
         try:
-            ids = {int(each) for _ in range(SEEN_BATCHES) for each in next(stream).tokens.unique()}
+            ids = {
+                int(token) for _ in range(SEEN_BATCHES) for token in next(stream).tokens.unique()
+            }
         finally:
             stream.close()
-        written = {int(each) for piece in data.train_pieces for each in piece.ids}
+        written = {int(token) for piece in data.train_pieces for token in piece.ids}
         return ids - {vocabulary.PAD}, written
 
     as_it_is, written = shown(augmentation=False)

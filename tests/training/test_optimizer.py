@@ -112,8 +112,8 @@ def test_adafactor_keeps_a_row_and_a_column_for_a_matrix() -> None:
         value.grad = torch.ones_like(value)
     optimizer.step()
     kept = optimizer.state[model.head.weight]
-    assert sum(each.numel() for each in kept.values()) == 23 + 128 + 1
-    total = sum(each.numel() for state in optimizer.state.values() for each in state.values())
+    assert sum(tensor.numel() for tensor in kept.values()) == 23 + 128 + 1
+    total = sum(tensor.numel() for state in optimizer.state.values() for tensor in state.values())
     assert total < 0.1 * sum(value.numel() for value in model.parameters())
 
 
@@ -166,7 +166,9 @@ def test_allocating_moments_early_changes_no_number(kind: str) -> None:
         if ahead:
             before = values(model)
             allocate_moments(optimizer)
-            assert all(torch.equal(each, before[name]) for name, each in model.named_parameters())
+            assert all(
+                torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()
+            )
             assert all(parameter.grad is None for parameter in model.parameters())
         for number in range(3):
             generator = torch.Generator().manual_seed(number)
@@ -189,7 +191,9 @@ def test_all_moments_are_allocated_before_the_first_step() -> None:
     allocate_moments(optimizer)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert set(optimizer.state) == set(trained)
-    assert all(optimizer.state[each]["exp_avg_sq"].shape == each.shape for each in trained)
+    assert all(
+        optimizer.state[parameter]["exp_avg_sq"].shape == parameter.shape for parameter in trained
+    )
 
 
 def test_an_unknown_optimizer_is_refused() -> None:

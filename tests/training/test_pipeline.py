@@ -50,7 +50,7 @@ def test_a_run_learns_and_writes_everything_into_its_directory(tunes: Path, tmp_
     told = run.config()
     assert told["corpus"]["pieces_train"] + told["corpus"]["pieces_valid"] == 12
     assert list(told["baselines"]) == ["uniform", "unigram", "5-gram"]
-    losses = [each["nats_per_token"] for each in told["baselines"].values()]
+    losses = [baseline["nats_per_token"] for baseline in told["baselines"].values()]
     assert losses == sorted(losses, reverse=True)
     assert evaluations[-1]["loss_valid"] < losses[0]
     assert len(told["samples"]) == 2

@@ -39,7 +39,7 @@ def polyphony(_prompt: Passage, new: Passage) -> float:
 def pitch_class_cosine(prompt: Passage, new: Passage) -> float:
     """Cosine of the numbers of notes of each pitch class in the prompt and in the new bars."""
     return _cosine(
-        *(np.bincount(each.pitched.pitches % 12, minlength=12) for each in (prompt, new))
+        *(np.bincount(passage.pitched.pitches % 12, minlength=12) for passage in (prompt, new))
     )
 
 
@@ -80,7 +80,7 @@ def longest_bass_bars(_prompt: Passage, new: Passage) -> float:
 
 def groove_cosine(prompt: Passage, new: Passage) -> float:
     """Cosine of the numbers of onsets in each sixteenth of a bar, in prompt and new bars."""
-    return _cosine(*(np.bincount(each.slots, minlength=SLOTS) for each in (prompt, new)))
+    return _cosine(*(np.bincount(passage.slots, minlength=SLOTS) for passage in (prompt, new)))
 
 
 def silence(_prompt: Passage, new: Passage) -> float:
@@ -106,7 +106,9 @@ def similarity_to_prompt(prompt: Passage, new: Passage) -> float:
     """
     given = [_classes(pattern) for pattern in prompt.patterns]
     return float(
-        np.mean([max(_jaccard(_classes(bar), each) for each in given) for bar in new.patterns])
+        np.mean(
+            [max(_jaccard(_classes(bar), classes) for classes in given) for bar in new.patterns]
+        )
     )
 
 
@@ -126,8 +128,8 @@ def note_length_divergence(prompt: Passage, new: Passage) -> float:
     """Jensen-Shannon divergence of the note lengths from those of the prompt, in nats."""
     edges = [0.1875, 0.375, 0.75, 1.25, 2.5, 5]
     before, after = (
-        np.bincount(np.digitize(each.pitched.durations, edges), minlength=7) + 1e-9
-        for each in (prompt, new)
+        np.bincount(np.digitize(passage.pitched.durations, edges), minlength=7) + 1e-9
+        for passage in (prompt, new)
     )
     if not len(prompt.pitched.pitches) or not len(new.pitched.pitches):
         return math.nan
@@ -159,7 +161,9 @@ def stuck(_prompt: Passage, new: Passage) -> float:
 
 def lost_bass(prompt: Passage, new: Passage) -> float:
     """Whether the bass notes of the prompt have nearly ended; NaN if it has none."""
-    before, after = (_per_bar(each, each.pitched.pitches < _BASS_BELOW) for each in (prompt, new))
+    before, after = (
+        _per_bar(passage, passage.pitched.pitches < _BASS_BELOW) for passage in (prompt, new)
+    )
     return float(after < _KEPT * before) if before >= 0.5 else math.nan
 
 
@@ -169,7 +173,9 @@ def lost_melody(prompt: Passage, new: Passage) -> float:
     if len(line) < 2 * prompt.num_bars:
         return math.nan
     lowest = float(np.percentile(line, 25)) - 2
-    before, after = (_per_bar(each, each.pitched.pitches >= lowest) for each in (prompt, new))
+    before, after = (
+        _per_bar(passage, passage.pitched.pitches >= lowest) for passage in (prompt, new)
+    )
     return float(after < _KEPT * before)
 
 
@@ -183,7 +189,7 @@ def pitch_class_entropy(_prompt: Passage, new: Passage) -> float:
 def onsets_off_grid(_prompt: Passage, new: Passage) -> float:
     """Fraction of the notes that begin neither on a sixteenth nor on a third of a quarter."""
     thirds, sixteenths = new.onsets * 3, new.onsets * 4
-    distances = [np.abs(each - np.rint(each)) for each in (thirds, sixteenths)]
+    distances = [np.abs(positions - np.rint(positions)) for positions in (thirds, sixteenths)]
     return _ratio(float((np.minimum(*distances) > 0.04).sum()), len(new.onsets))
 
 

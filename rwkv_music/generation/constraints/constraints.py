@@ -158,7 +158,7 @@ def pitch_limits(
         base[index, : pitch_number(low)] = base[index, pitch_number(high) + 1 :] = False
     limits = PitchLimits(base, is_drum, chords, constraints.chord_length == "beat", triad, tonic)
     parts = range(len(programs)) if written is None else written
-    _check_something_is_left(constraints, limits, [(each, names[each]) for each in parts])
+    _check_something_is_left(constraints, limits, [(part, names[part]) for part in parts])
     return limits
 
 

@@ -337,7 +337,10 @@ def _old_notes(prompt: HolePrompt, vocabulary: Vocabulary) -> list[OldNote]:
             if token_type is TokenType.DUR:
                 beat, subbeat = values[TokenType.BEAT], values[TokenType.SUBBEAT]
                 step = beat * vocabulary.steps_per_quarter + subbeat
-                sound = (values[each] for each in (TokenType.PITCH, TokenType.VEL, TokenType.DUR))
+                sound = (
+                    values[token_type]
+                    for token_type in (TokenType.PITCH, TokenType.VEL, TokenType.DUR)
+                )
                 note = OldNote(bar, step, values[TokenType.PART], *sound)
                 # A note just before the first bar may be rounded into it; it stays anyway.
                 if _place(prompt, note) in originals:

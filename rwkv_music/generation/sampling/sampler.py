@@ -108,7 +108,7 @@ class TokenSampler:
         self.numbers: Float64[np.ndarray, "2 B"] = np.empty((2, len(self._streams)))
         """`nats` and `removed` of `Choices`."""
         self._twisters = (ctypes.c_void_p * len(self._streams))(
-            *(each.address for each in self._streams)
+            *(stream.address for stream in self._streams)
         )
 
     def select(self, rows: Sequence[int]) -> "TokenSampler":

@@ -50,9 +50,9 @@ def with_bars_from(
         track, source = made.tracks[index], other.tracks[index]
         for name in ("notes", "controls"):
             events = getattr(track, name)
-            kept = [each for each in events if not begin <= each.time < end]
-            taken = [each for each in getattr(source, name) if begin <= each.time < end]
-            merged = sorted([*kept, *taken], key=lambda each: each.time)
+            kept = [event for event in events if not begin <= event.time < end]
+            taken = [event for event in getattr(source, name) if begin <= event.time < end]
+            merged = sorted([*kept, *taken], key=lambda event: event.time)
             events.clear()
             events.extend(merged)
     return made

@@ -127,4 +127,4 @@ def _members(stream: BinaryIO, path: Path) -> dict[str, bytes]:
 
 
 def _read_folder(path: Path) -> dict[str, bytes]:
-    return {each.name: each.read_bytes() for each in path.iterdir() if each.is_file()}
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}

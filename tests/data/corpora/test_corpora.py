@@ -29,8 +29,8 @@ def test_a_folder_corpus_has_the_good_files_and_names_the_bad_ones(tmp_path: Pat
     corpus = load_corpus(
         tmp_path, Tokenizer(), progress=lambda _done, _total, name: read.append(name)
     )
-    assert [each.name for each in corpus.pieces] == ["copy.mid", "deeper/other.MID", "good.mid"]
-    groups = {each.name: each.group for each in corpus.pieces}
+    assert [piece.name for piece in corpus.pieces] == ["copy.mid", "deeper/other.MID", "good.mid"]
+    groups = {piece.name: piece.group for piece in corpus.pieces}
     assert groups["copy.mid"] == groups["good.mid"] != groups["deeper/other.MID"]
     assert list(corpus.skipped) == ["bad.mid"]
     assert "bad.mid" in corpus.skipped["bad.mid"]
@@ -44,7 +44,7 @@ def test_a_file_that_crashes_its_reader_affects_no_other(tmp_path: Path) -> None
         save_score(score, tmp_path / name)
     save_score(tune(bars=3, seed=1), tmp_path / "good.mid")
     corpus = load_corpus(tmp_path, CrashingTokenizer())
-    assert [each.name for each in corpus.pieces] == ["good.mid"]
+    assert [piece.name for piece in corpus.pieces] == ["good.mid"]
     crash, bug = corpus.skipped["crash.mid"], corpus.skipped["bug.mid"]
     assert crash.startswith(f"{tmp_path / 'crash.mid'}: ends its process (")
     assert crash.endswith("): export it again in another format, or leave it out")

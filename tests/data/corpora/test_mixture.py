@@ -93,43 +93,42 @@ def test_a_text_that_names_no_mixture_is_refused(text: str, message: str) -> Non
 
 def test_a_mixture_has_the_pieces_of_its_sets_under_their_names(music: Path) -> None:
     corpus = load_mixture(f"{music / 'a'}=2", music / "store")
-    assert [(each.name, each.weight, each.num_pieces) for each in corpus.sets] == [
-        ("a", 2, 8), ("store", 1, 10),
-    ]  # fmt: skip
-    alone = {f"a/{each.name}": each.ids.tolist() for each in load_corpus(music / "a").pieces}
-    alone |= {f"store/{each.name}": each.ids.tolist() for each in Store(music / "store").train}
-    alone |= {f"store/{each.name}": each.ids.tolist() for each in Store(music / "store").valid}
-    assert {each.name: each.ids.tolist() for each in corpus.pieces} == alone
+    sets = [(own.name, own.weight, own.num_pieces) for own in corpus.sets]
+    assert sets == [("a", 2, 8), ("store", 1, 10)]
+    alone = {f"a/{piece.name}": piece.ids.tolist() for piece in load_corpus(music / "a").pieces}
+    alone |= {f"store/{piece.name}": piece.ids.tolist() for piece in Store(music / "store").train}
+    alone |= {f"store/{piece.name}": piece.ids.tolist() for piece in Store(music / "store").valid}
+    assert {piece.name: piece.ids.tolist() for piece in corpus.pieces} == alone
 
 
 def test_sets_of_one_name_are_told_apart_by_their_paths(music: Path, tmp_path: Path) -> None:
     write_set(tmp_path / "a", range(300, 303))
-    names = [each.name for each in load_mixture(music / "a", tmp_path / "a").sets]
+    names = [music_set.name for music_set in load_mixture(music / "a", tmp_path / "a").sets]
     assert names == [str(music / "a"), str(tmp_path / "a")]
 
 
 def test_the_same_music_in_two_sets_is_on_one_side(music: Path) -> None:
     corpus = load_mixture(music / "a", music / "b")
-    groups = {each.name: each.group for each in corpus.pieces}
+    groups = {piece.name: piece.group for piece in corpus.pieces}
     assert groups["a/0.mid"] == groups["b/0.mid"]
     assert len(set(groups.values())) == len(groups) - 1
     for fraction in (0.05, 0.3, 0.6, 0.9):
         train, valid = split_corpus(corpus, valid_fraction=fraction)
-        assert {each.group for each in train}.isdisjoint({each.group for each in valid})
+        assert {piece.group for piece in train}.isdisjoint({piece.group for piece in valid})
         for ranges in (corpus.ranges(train), corpus.ranges(valid)):
-            assert all(len(each) > 0 for each in ranges), "each set is on both sides"
+            assert all(len(own_range) > 0 for own_range in ranges), "each set is on both sides"
 
 
 def test_a_set_holds_out_the_pieces_that_it_holds_out_alone(music: Path) -> None:
     _, alone = split_corpus(load_corpus(music / "store"))
     _, valid = split_corpus(load_mixture(music / "a", music / "store"))
-    assert {f"store/{each.name}" for each in alone} <= {each.name for each in valid}
+    assert {f"store/{piece.name}" for piece in alone} <= {piece.name for piece in valid}
 
 
 def test_movements_of_a_work_are_on_one_side(music: Path, tmp_path: Path) -> None:
     folder = write_set(tmp_path / "c", range(400, 406))
     write_about(CorpusAbout(works={"400.mid": "sonata", "405.mid": "sonata"}), folder)
-    groups = {each.name: each.group for each in load_mixture(music / "a", folder).pieces}
+    groups = {piece.name: piece.group for piece in load_mixture(music / "a", folder).pieces}
     assert groups["c/400.mid"] == groups["c/405.mid"] != groups["c/401.mid"]
 
 

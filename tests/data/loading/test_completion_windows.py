@@ -1,5 +1,7 @@
 """Windows of whole bars, and splits by piece."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 import symusic
@@ -33,7 +35,7 @@ def test_every_bar_but_the_first_is_completed_exactly_once(offset: int) -> None:
     whole = piece(9)
     windows = Windows([whole], TOKENIZER, prompt_bars=2, completion_bars=3)
     examples = [windows.example(span) for span in windows.spans(offset=offset)]
-    completed = np.concatenate([each.ids[each.completion_start :] for each in examples])
+    completed = np.concatenate([example.ids[example.completion_start :] for example in examples])
     second_bar = np.flatnonzero(whole.ids == TOKENIZER.vocabulary.BAR)[1]
     notes = TOKENIZER.vocabulary.pitch
     expected = [token for token in whole.ids[second_bar:] if token in notes]
@@ -45,8 +47,8 @@ def test_every_window_begins_with_the_active_header() -> None:
     score.tempos.append(symusic.Tempo(3 * 4 * 96, qpm=61.0))
     slowed = Piece("slowed", TOKENIZER.encode(score), "slowed")
     windows = Windows([slowed], TOKENIZER, prompt_bars=1, completion_bars=1)
-    tempos = [int(each.ids[1]) - TOKENIZER.vocabulary.tempo.start + 8 for each in windows]
-    assert [int(each.ids[0]) for each in windows] == [TOKENIZER.vocabulary.BOS] * 5
+    tempos = [int(window.ids[1]) - TOKENIZER.vocabulary.tempo.start + 8 for window in windows]
+    assert [int(window.ids[0]) for window in windows] == [TOKENIZER.vocabulary.BOS] * 5
     assert tempos == [100, 100, 100, 61, 61]
 
 
@@ -77,18 +79,22 @@ def corpus_of(groups: list[str]) -> Corpus:
     return Corpus("test", pieces, {})
 
 
+def groups_of(pieces: Iterable[Piece]) -> set[str]:
+    return {own.group for own in pieces}
+
+
 def test_a_group_is_never_in_both_splits() -> None:
     corpus = corpus_of([f"g{number % 40}" for number in range(120)])
     train, valid = split_corpus(corpus, valid_fraction=0.25)
-    assert {each.group for each in train}.isdisjoint(each.group for each in valid)
+    assert groups_of(train).isdisjoint(groups_of(valid))
     assert len(train) + len(valid) == 120
     assert 0.1 < len(valid) / 120 < 0.4
 
 
 def test_adding_pieces_does_not_change_the_split_of_others() -> None:
     few, many = corpus_of([f"g{n}" for n in range(30)]), corpus_of([f"g{n}" for n in range(60)])
-    held_out = {each.group for each in split_corpus(few, valid_fraction=0.3)[1]}
-    later = {each.group for each in split_corpus(many, valid_fraction=0.3)[1]}
+    held_out = groups_of(split_corpus(few, valid_fraction=0.3)[1])
+    later = groups_of(split_corpus(many, valid_fraction=0.3)[1])
     assert held_out == {group for group in later if int(group[1:]) < 30}
 
 

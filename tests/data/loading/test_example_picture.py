@@ -36,7 +36,9 @@ def test_the_cells_of_the_mask_are_marked(batch: Batch, row: int) -> None:
 
 def test_scored_notes_are_framed(batch: Batch) -> None:
     notes, _ = draw_example(batch, TOKENIZER, row=1).axes
-    frames = [each for each in notes.collections if (each.get_linewidths() == 1.2).all()]
+    frames = [
+        music_set for music_set in notes.collections if (music_set.get_linewidths() == 1.2).all()
+    ]
     ends = np.isin(batch.targets[1].numpy(), TOKENIZER.vocabulary.duration)
     assert len(frames[-1].get_paths()) == int((ends & batch.completion_mask[1].numpy()).sum()) > 0
     seam = min(path.vertices[:, 0].min() for path in frames[-1].get_paths())

@@ -44,7 +44,7 @@ def test_an_epoch_reads_every_piece_once_without_padding(
     lengths: list[int], rows: int, context: int
 ) -> None:
     music = pieces(lengths)
-    usable = [each for each in music if len(each.ids) > 1]
+    usable = [own for own in music if len(own.ids) > 1]
     loader = LongContextLoader(music, batch_size=rows, context_length=context, seed=3)
     read: list[list[list[int]]] = [[] for _ in range(rows)]
     # Until every row is in the second epoch, so that the first is over.
@@ -65,9 +65,9 @@ def test_an_epoch_reads_every_piece_once_without_padding(
                     read[row].append([token])
                 assert read[row][-1][-1] == token
                 read[row][-1].append(target)
-    whole = [tuple(each) for row in read for each in row]
-    for each in usable:
-        assert whole.count(tuple(each.ids.tolist())) >= 1
+    whole = [tuple(segment) for row in read for segment in row]
+    for own in usable:
+        assert whole.count(tuple(own.ids.tolist())) >= 1
 
 
 def test_every_token_but_the_first_is_scored_with_augmentation() -> None:

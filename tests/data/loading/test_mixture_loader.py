@@ -37,7 +37,7 @@ PIECES = LARGE + SMALL
 
 
 def piece_ranges(pieces: list[Piece]) -> list[range]:
-    large = sum(any(each is own for own in LARGE) for each in pieces)
+    large = sum(any(piece is own for own in LARGE) for piece in pieces)
     return [range(large), range(large, len(pieces))]
 
 

@@ -67,7 +67,9 @@ def test_packing_keeps_the_completions(lengths: list[int], seed: int) -> None:
     apart, packed = collate(music), pack(music)
     assert completions(apart) == completions(packed)
     assert apart.num_scored == packed.num_scored
-    assert packed.num_scored == sum(len(each.ids) - each.completion_start for each in music)
+    assert packed.num_scored == sum(
+        len(example.ids) - example.completion_start for example in music
+    )
     assert int((packed.tokens != 0).sum()) == sum(lengths) - len(lengths)
 
 

@@ -25,14 +25,14 @@ def loader(batch_size: int = 2, *, seed: int = 5, packing: bool = True) -> Windo
 
 def as_lists(batch: Batch) -> list[object]:
     return [
-        None if each is None else each.tolist()
-        for each in (batch.tokens, batch.targets, batch.completion_mask, batch.resets)
+        None if tensor is None else tensor.tolist()
+        for tensor in (batch.tokens, batch.targets, batch.completion_mask, batch.resets)
     ]
 
 
 def padding_share(batches: WindowLoader, *, taken: int = 50) -> float:
     tokens = [next(batches).tokens for _ in range(taken)]
-    return sum(int((each == 0).sum()) for each in tokens) / sum(each.numel() for each in tokens)
+    return sum(int((token == 0).sum()) for token in tokens) / sum(token.numel() for token in tokens)
 
 
 @settings(max_examples=12)

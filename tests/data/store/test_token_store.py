@@ -79,7 +79,7 @@ def test_large_vocabularies_use_four_bytes_per_token(tmp_path: Path) -> None:
     assert (dtype_for(65536).itemsize, dtype_for(65537).itemsize) == (2, 4)
     (tmp_path / "a.idx").write_bytes(index_bytes(np.array([2, 1]), dtype_for(70000)))
     (tmp_path / "a.bin").write_bytes(np.array([69999, 5, 65536], dtype=np.uint32).tobytes())
-    assert [each.tolist() for each in Binidx.open(tmp_path / "a").documents] == [
+    assert [document.tolist() for document in Binidx.open(tmp_path / "a").documents] == [
         [69999, 5], [65536],
     ]  # fmt: skip
     sizes, dtype = read_index(tmp_path / "a.idx")

@@ -39,7 +39,10 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_subfolder_of_music_is_a_set(music: Path) -> None:
     sets = evaluation_sets([music], TOKENIZER)
-    assert [(each.name, len(each.pieces)) for each in sets] == [("short", 4), ("songs", 4)]
+    assert [(music_set.name, len(music_set.pieces)) for music_set in sets] == [
+        ("short", 4),
+        ("songs", 4),
+    ]
     assert [
         evaluation_set.name for evaluation_set in evaluation_sets([music / "songs"], TOKENIZER)
     ] == ["songs"]
@@ -49,8 +52,8 @@ def test_of_a_store_the_held_out_pieces_are_used(music: Path, tmp_path: Path) ->
     prepare_store(music / "songs", tmp_path / "stores" / "a store")
     prepare_store(music / "short", tmp_path / "stores" / "b")
     sets = evaluation_sets([tmp_path / "stores"], TOKENIZER)
-    assert [each.name for each in sets] == ["a store", "b"]
-    assert all(len(each.pieces) < 4 for each in sets)
+    assert [music_set.name for music_set in sets] == ["a store", "b"]
+    assert all(len(music_set.pieces) < 4 for music_set in sets)
     [alone] = evaluation_sets([music / "songs"], TOKENIZER, held_out_only=True)
     assert 0 < len(alone.pieces) < 4
 
@@ -84,8 +87,8 @@ def test_windows_off_the_bars_are_those_of_the_piece_moved_behind_them(tmp_path:
     ids = moved.example.ids
     assert TOKENIZER.num_bars(ids[: moved.example.completion_start]) == 4
     onsets = [
-        sorted(note.time for track in TOKENIZER.decode(each).tracks for note in track.notes)
-        for each in (stored.example.ids, ids)
+        sorted(note.time for track in TOKENIZER.decode(stream).tracks for note in track.notes)
+        for stream in (stored.example.ids, ids)
     ]
     assert [time - 132 for time in onsets[1]] == onsets[0][: len(onsets[1])]
 

@@ -50,7 +50,7 @@ def joint_batches() -> list[list[Example]]:
 def batches_of(share: ProcessShard) -> list[Batch]:
     """One process's part of them."""
     parts = [
-        [joint[place] for place in share.select([len(each.ids) for each in joint])]
+        [joint[place] for place in share.select([len(example.ids) for example in joint])]
         for joint in joint_batches()
     ]
     return [pack(part) if part else empty_batch() for part in parts]
@@ -79,9 +79,9 @@ def result(trainer: Trainer, reports: list[StepMetrics]) -> dict[str, Any]:
         if value.grad is not None
     }
     told = [asdict(report) for report in reports]
-    for each in told:
-        del each["tokens_per_second"], each["processes"], each["padding_fraction"]
-        del each["scored_fraction"]
+    for values in told:
+        del values["tokens_per_second"], values["processes"], values["padding_fraction"]
+        del values["scored_fraction"]
     actual: dict[str, Any] = {"reports": told, "gradients": gradients}
     if not group.is_main:
         trainer.run_command(group.receive_command())

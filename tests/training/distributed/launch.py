@@ -39,9 +39,11 @@ def ends_of(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
     try:
         outputs = [process.communicate(timeout=SECONDS_AT_MOST)[0] for process in processes]
     finally:
-        for each in processes:
-            each.kill()
-    return [(each.returncode, output) for each, output in zip(processes, outputs, strict=True)]
+        for running in processes:
+            running.kill()
+    return [
+        (process.returncode, output) for process, output in zip(processes, outputs, strict=True)
+    ]
 
 
 def run_together(*arguments: str, number: int = 2) -> None:

@@ -57,9 +57,9 @@ def test_prompts_come_from_the_longest_pieces_with_their_continuations() -> None
         completion_bars=2,
     )
     samples = HeldOutSamples.of(windows, num_prompts=3, seed=0)
-    assert [each.name for each in samples.prompts] == ["tune-9-9", "tune-6-6", "tune-3-3"]
+    assert [prompt.name for prompt in samples.prompts] == ["tune-9-9", "tune-6-6", "tune-3-3"]
     # Four bars given, or one less than there are; up to four of the composer's own behind.
-    assert [each.continuation_start for each in samples.prompts] == [4 * BAR, 4 * BAR, 2 * BAR]
+    assert [prompt.continuation_start for prompt in samples.prompts] == [4 * BAR, 4 * BAR, 2 * BAR]
     ends = [int(np.ceil(score.end() / BAR)) for score in samples.originals()]
     assert ends == [8, 6, 3]
     assert len(HeldOutSamples.of(windows, num_prompts=9, seed=0).prompts) == 4

@@ -325,7 +325,7 @@ def test_changes_since_the_run_started_are_reported(
     train(config, resume=True, callbacks=Callbacks(on_note=notes.append))
     told_of = [note.rpartition(": ")[2] for note in notes if "the last digits may differ" in note]
     assert "threads 1 (was 999)" in told_of
-    assert any(each.startswith("torch 2") and each.endswith("(was 1.0)") for each in told_of)
+    assert any(line.startswith("torch 2") and line.endswith("(was 1.0)") for line in told_of)
     if told["kernel"] != "chunked":
         assert f"kernel chunked (was {told['kernel']})" in told_of
 
