@@ -104,8 +104,8 @@ def trained(way: str, seed: int, given: argparse.Namespace) -> RunDirectory:
         carry_state=way != "windows",
         context_length=given.context_length,
     )
-    kind = StateReset if way == "anew" else LongContextLoader
-    with patch("rwkv_music.training.data_module.LongContextLoader", kind):
+    loader_class = StateReset if way == "anew" else LongContextLoader
+    with patch("rwkv_music.training.data_module.LongContextLoader", loader_class):
         return train(config, resume=True)
 
 

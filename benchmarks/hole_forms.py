@@ -87,8 +87,8 @@ def _example(
 ) -> Example:
     """Join runs of tokens; what is to be written is scored, and the end of each bar."""
     runs = list(opening)
-    for number, (given, written) in enumerate(bars):
-        runs += [(given[:1], number > 0), (given[1:], False), (written, True)]
+    for bar, (given, written) in enumerate(bars):
+        runs += [(given[:1], bar > 0), (given[1:], False), (written, True)]
     runs.append((np.array([tokenizer.vocabulary.EOS], dtype=np.uint16), True))
     ids = np.concatenate([ids for ids, _ in runs])
     scored = np.concatenate([np.full(len(ids), is_scored) for ids, is_scored in runs])

@@ -88,7 +88,7 @@ def fidelity(
     files: list[Fidelity] = []
     tokens = refused = idempotent = wrong = 0
     cut_at = np.bincount(rng.integers(len(scores), size=cuts), minlength=len(scores))
-    for score, places in zip(scores, cut_at.tolist(), strict=True):
+    for score, num_cuts in zip(scores, cut_at.tolist(), strict=True):
         try:
             ids = tokenizer.encode(score)
         except InputError:
@@ -97,7 +97,7 @@ def fidelity(
         back = tokenizer.decode(ids)
         tokens += len(ids)
         idempotent += np.array_equal(tokenizer.encode(back), ids)
-        wrong += wrong_cuts(ids, tokenizer, places, rng)
+        wrong += wrong_cuts(ids, tokenizer, num_cuts, rng)
         files.append(compare(score, back, tokenizer))
     return {
         "files": len(files),

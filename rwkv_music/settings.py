@@ -138,8 +138,8 @@ class Setting:
             try:
                 value = self.type(text)
             except ValueError:
-                kind = _TYPE_NAMES[self.type]
-                raise InputError(f"`{self.name}` must be {kind}, got '{text}'") from None
+                type_name = _TYPE_NAMES[self.type]
+                raise InputError(f"`{self.name}` must be {type_name}, got '{text}'") from None
         return self.check(value)
 
 

@@ -362,10 +362,10 @@ def _limit_resources() -> None:
         (resource.RLIMIT_FSIZE, FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     )
-    for kind, most in limits:
-        current = resource.getrlimit(kind)[1]
+    for resource_limit, most in limits:
+        current = resource.getrlimit(resource_limit)[1]
         lower = most if current == resource.RLIM_INFINITY else min(most, current)
-        resource.setrlimit(kind, (lower, lower))
+        resource.setrlimit(resource_limit, (lower, lower))
 
 
 def _write(stream: IO[bytes], packed: bytes) -> None:

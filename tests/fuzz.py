@@ -48,15 +48,15 @@ def _chunk(body: bytes, kind: bytes = b"MTrk") -> bytes:
 
 
 def _file(*tracks: bytes, file_format: int = 1, division: int = 96) -> bytes:
-    numbers = (file_format, len(tracks) & 0xFFFF, division)
-    header = b"".join(number.to_bytes(2, "big") for number in numbers)
+    values = (file_format, len(tracks) & 0xFFFF, division)
+    header = b"".join(value.to_bytes(2, "big") for value in values)
     return _chunk(header, b"MThd") + b"".join(_chunk(track) for track in tracks)
 
 
-def _vlq(number: int, *, padding: int = 0) -> bytes:
-    written = [number & 0x7F]
-    while number := number >> 7:
-        written.append(0x80 | (number & 0x7F))
+def _vlq(value: int, *, padding: int = 0) -> bytes:
+    written = [value & 0x7F]
+    while value := value >> 7:
+        written.append(0x80 | (value & 0x7F))
     return b"\x80" * padding + bytes(reversed(written))
 
 
@@ -76,8 +76,8 @@ def _flipped_bits(rng: np.random.Generator) -> bytes:
 
 def _replaced_bytes(rng: np.random.Generator) -> bytes:
     content = bytearray(_valid(rng))
-    for place in rng.integers(14, len(content), int(rng.integers(1, 30))):
-        content[place] = int(rng.integers(256))
+    for position in rng.integers(14, len(content), int(rng.integers(1, 30))):
+        content[position] = int(rng.integers(256))
     return bytes(content)
 
 
@@ -94,32 +94,34 @@ def _cut_out(rng: np.random.Generator) -> bytes:
 
 def _put_in(rng: np.random.Generator) -> bytes:
     content = _valid(rng)
-    place = int(rng.integers(0, len(content)))
-    return content[:place] + rng.bytes(int(rng.integers(1, 60))) + content[place:]
+    position = int(rng.integers(0, len(content)))
+    return content[:position] + rng.bytes(int(rng.integers(1, 60))) + content[position:]
 
 
 def _shuffled_chunks(rng: np.random.Generator) -> bytes:
     first, *tracks = _valid(rng).split(b"MTrk")
     chosen = rng.integers(0, len(tracks), int(rng.integers(0, 2 * len(tracks) + 1)))
-    chunks = [b"MTrk" + tracks[place] for place in chosen]
+    chunks = [b"MTrk" + tracks[position] for position in chosen]
     chunks.insert(int(rng.integers(len(chunks) + 1)), first)
     return b"".join(chunks)
 
 
 def _wrong_header(rng: np.random.Generator) -> bytes:
     content = bytearray(_valid(rng))
-    place = int(rng.integers(4, 14))
-    content[place] = int(rng.choice([0, 1, 2, 3, 0x7F, 0x80, 0xFF]))
+    position = int(rng.integers(4, 14))
+    content[position] = int(rng.choice([0, 1, 2, 3, 0x7F, 0x80, 0xFF]))
     return bytes(content)
 
 
 def _wrong_lengths(rng: np.random.Generator) -> bytes:
     content = bytearray(_valid(rng))
-    place = 14
-    while (place := content.find(b"MTrk", place)) >= 0:
-        place += 4
+    position = 14
+    while (position := content.find(b"MTrk", position)) >= 0:
+        position += 4
         if rng.random() < 0.5:
-            content[place : place + 4] = _length(int(rng.integers(0, 1 << int(rng.integers(33)))))
+            content[position : position + 4] = _length(
+                int(rng.integers(0, 1 << int(rng.integers(33))))
+            )
     return bytes(content)
 
 
@@ -170,7 +172,7 @@ def _odd_meters(rng: np.random.Generator) -> bytes:
 
 def _many_tracks(rng: np.random.Generator) -> bytes:
     count = int(rng.choice([33, 200, 5000], p=[0.6, 0.35, 0.05]))
-    return _file(*(_note(1 + place % 127, 9) + END for place in range(count)))
+    return _file(*(_note(1 + index % 127, 9) + END for index in range(count)))
 
 
 def _running_status(rng: np.random.Generator) -> bytes:
@@ -242,12 +244,12 @@ def _shared_channels(rng: np.random.Generator) -> bytes:
             if rng.random() < 0.2:
                 text = rng.bytes(int(rng.integers(20)))
             message = _SYSTEM_EXCLUSIVE[int(rng.integers(len(_SYSTEM_EXCLUSIVE)))]
-            number = int(rng.choice([0, 7, 64, 120, 123, 126]))
+            controller = int(rng.choice([0, 7, 64, 120, 123, 126]))
             value = int(rng.choice([0, 120, 126, 127]))
             pitch = int(rng.integers(60, 64))
             events += (
                 bytes((delta, 0xC0 | channel, int(rng.integers(128)))),
-                bytes((delta, 0xB0 | channel, number, value)),
+                bytes((delta, 0xB0 | channel, controller, value)),
                 bytes((delta, 0x90 | channel, pitch, int(rng.choice([0, 64])))),
                 bytes((delta, 0x80 | channel, pitch, 0)),
                 bytes((delta, 0xE0 | channel, 0, int(rng.integers(128)))),

@@ -138,8 +138,8 @@ def _hostile_zip(text: str, rng: np.random.Generator) -> bytes:
     match int(rng.integers(5)):
         case 0:
             packed = bytearray(_zipped({"score.musicxml": text.encode()}))
-            for place in rng.integers(0, len(packed), int(rng.integers(1, 20))):
-                packed[place] = int(rng.integers(256))
+            for position in rng.integers(0, len(packed), int(rng.integers(1, 20))):
+                packed[position] = int(rng.integers(256))
             return bytes(packed)
         case 1:
             packed = bytearray(_zipped({"score.musicxml": text.encode()}))
@@ -180,12 +180,12 @@ _HOSTILE_WORDS = (
 
 def _with_another_number(text: str, rng: np.random.Generator) -> str:
     """Replace one of the numbers in a text; the text around it stays well-formed."""
-    found = list(re.finditer(r"\d+", text))
-    if not found:
+    actual = list(re.finditer(r"\d+", text))
+    if not actual:
         return text
-    chosen = found[int(rng.integers(len(found)))]
-    number = str(rng.choice(["0", "1", "7", "-3", "255", "100000", "1e9", "0.001", "x"]))
-    return text[: chosen.start()] + number + text[chosen.end() :]
+    chosen = actual[int(rng.integers(len(actual)))]
+    digits = str(rng.choice(["0", "1", "7", "-3", "255", "100000", "1e9", "0.001", "x"]))
+    return text[: chosen.start()] + digits + text[chosen.end() :]
 
 
 def hostile_text(number: int, rng: np.random.Generator) -> tuple[str, bytes]:
@@ -199,19 +199,19 @@ def hostile_text(number: int, rng: np.random.Generator) -> tuple[str, bytes]:
     if ending == "abc" and rng.random() < 0.6:
         return (f"{number}-tune.abc", _abc_tune(rng).encode())
     for _ in range(int(rng.integers(1, 5))):
-        place, length = int(rng.integers(len(text) + 1)), int(rng.integers(12))
+        position, length = int(rng.integers(len(text) + 1)), int(rng.integers(12))
         word = str(rng.choice(_HOSTILE_WORDS))
         match int(rng.integers(9)):
             case 5 | 6 | 7 | 8:
                 text = _with_another_number(text, rng)
             case 0:
-                text = text[:place] + word + text[place:]
+                text = text[:position] + word + text[position:]
             case 1:
-                text = text[:place] + word + text[place + length :]
+                text = text[:position] + word + text[position + length :]
             case 2:
-                text = text[:place] + text[place + length :]
+                text = text[:position] + text[position + length :]
             case 3:
-                text = text[:place] + text[place : place + 40] * int(rng.integers(2, 9))
+                text = text[:position] + text[position : position + 40] * int(rng.integers(2, 9))
             case _:
                 lines = text.split("\n")
                 rng.shuffle(lines)

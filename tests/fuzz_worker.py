@@ -47,9 +47,9 @@ def main() -> None:
     for loop in loops:  # loaded and compiled here, outside the measured time
         os.environ[VARIABLE] = loop
         examine_score("", LoadedScore(tune(bars=2), ()), tokenizer=tokenizer)
-    for number in range(*(int(loop) for loop in sys.argv[1:4])):
-        os.environ[VARIABLE] = loops[number % len(loops)]
-        file = hostile_file(number)
+    for index in range(*(int(loop) for loop in sys.argv[1:4])):
+        os.environ[VARIABLE] = loops[index % len(loops)]
+        file = hostile_file(index)
         _print_line(begins=file.name)
         began = time.perf_counter()
         clock = _Clock()

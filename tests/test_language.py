@@ -86,10 +86,10 @@ def test_no_retired_word_is_written() -> None:
     documents += (REPOSITORY / "rwkv_music").rglob("*.md")
     notebooks = (REPOSITORY / "notebooks").glob("*.ipynb")
     lines = [
-        f"{relative(path)}:{number}: {line.strip()}"
+        f"{relative(path)}:{line_number}: {line.strip()}"
         for path in [*python_files(), *documents, *notebooks]
         if relative(path) not in EXEMPT
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        for line_number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if RETIRED_WORDS.search(line)
     ]
     assert lines == []
@@ -116,5 +116,5 @@ def test_no_two_modules_of_the_library_have_one_name() -> None:
         by_name.setdefault(path.name, []).append(relative(path))
     # Backends of operators are called native.py; `python -m` needs __main__.py.
     expected = {"__init__.py", "__main__.py", "native.py"}
-    doubled = {name: found for name, found in by_name.items() if len(found) > 1}
-    assert {name: found for name, found in doubled.items() if name not in expected} == {}
+    doubled = {name: actual for name, actual in by_name.items() if len(actual) > 1}
+    assert {name: actual for name, actual in doubled.items() if name not in expected} == {}

@@ -91,8 +91,8 @@ def test_the_python_in_the_readme_runs(tmp_path: Path) -> None:
 def test_every_make_target_in_the_documents_exists(document: Path) -> None:
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    wanted = set(re.findall(r"\bmake ([a-z]+-?[a-z]+)`", document.read_text(encoding="utf-8")))
-    assert wanted <= targets
+    expected = set(re.findall(r"\bmake ([a-z]+-?[a-z]+)`", document.read_text(encoding="utf-8")))
+    assert expected <= targets
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=document_id)

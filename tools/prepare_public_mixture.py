@@ -169,7 +169,7 @@ def row(public: PublicSet, store: Store) -> str:
     cells = [
         f"[{public.title}]({public.url})",
         public.licence,
-        *(f"{number:,}" for number in numbers),
+        *(f"{count:,}" for count in numbers),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -184,9 +184,9 @@ def _runs(moves: np.ndarray, length: int) -> Runs:
     return np.unique(hashes[~is_constant])
 
 
-def _mixed(numbers: np.ndarray) -> UInt64[np.ndarray, " _"]:
+def _mixed(values: np.ndarray) -> UInt64[np.ndarray, " _"]:
     """Hash each integer to 64 bits (the finalizer of SplitMix64)."""
-    bits = numbers.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    bits = values.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))

@@ -128,10 +128,10 @@ def evaluate_holes(
         seed: Seed of the first task; the others count up from it.
     """
     results: dict[str, list[HoleFigures]] = {method: [] for method in methods}
-    for number, task in enumerate(tasks):
-        other = tasks[(number + 1) % len(tasks)]
+    for index, task in enumerate(tasks):
+        other = tasks[(index + 1) % len(tasks)]
         for method in methods:
-            written = _written(method, model, task, other, seed + number)
+            written = _written(method, model, task, other, seed + index)
             span = task.span[1] - task.span[0]
             nats_behind = nats_per_note_behind(model, with_notes(task, written), task.bars[1])
             figures = compare(

@@ -55,9 +55,10 @@ class Likelihood:
     def by_type(self) -> dict[str, float]:
         """Nats per token of each token type, e.g. "PITCH", in the order of the vocabulary."""
         return {
-            kind.name: self.nats_by_type[kind.name] / self.tokens_by_type[kind.name]
-            for kind in TokenType
-            if kind.name in self.tokens_by_type
+            token_type.name: self.nats_by_type[token_type.name]
+            / self.tokens_by_type[token_type.name]
+            for token_type in TokenType
+            if token_type.name in self.tokens_by_type
         }
 
     def __add__(self, other: "Likelihood") -> "Likelihood":
@@ -121,17 +122,17 @@ def count(
         vocabulary: Gives the token types; a note is counted at its last token, the duration.
         seconds: Duration of the music.
     """
-    kinds = vocabulary.types_of(targets)
-    sums = np.bincount(kinds, weights=nats, minlength=len(TokenType))
-    counts = np.bincount(kinds, minlength=len(TokenType))
-    present = [kind for kind in TokenType if counts[kind]]
+    types = vocabulary.types_of(targets)
+    sums = np.bincount(types, weights=nats, minlength=len(TokenType))
+    counts = np.bincount(types, minlength=len(TokenType))
+    present = [token_type for token_type in TokenType if counts[token_type]]
     return Likelihood(
         nats=float(nats.sum()),
         tokens=len(targets),
         notes=int(counts[TokenType.DUR]),
         seconds=seconds,
-        nats_by_type={kind.name: float(sums[kind]) for kind in present},
-        tokens_by_type={kind.name: int(counts[kind]) for kind in present},
+        nats_by_type={token_type.name: float(sums[token_type]) for token_type in present},
+        tokens_by_type={token_type.name: int(counts[token_type]) for token_type in present},
     )
 
 

@@ -68,10 +68,10 @@ def long_context(
     rows = []
     for length in lengths:
         both = [
-            [nats[:length] for nats in kind if len(nats) >= length] for kind in (carried, reset)
+            [nats[:length] for nats in rows if len(nats) >= length] for rows in (carried, reset)
         ]
         if both[0]:
-            with_state, without = (math.exp(np.concatenate(kind).mean()) for kind in both)
+            with_state, without = (math.exp(np.concatenate(rows).mean()) for rows in both)
             rows.append(LongContext(length, len(both[0]), with_state, without))
     return rows
 

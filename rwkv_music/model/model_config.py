@@ -95,9 +95,9 @@ class ModelConfig:
 
 def _check_type(name: str, value: object) -> None:
     """Refuse values of other types, as a damaged checkpoint may hold, and sizes of no model."""
-    kind = "number" if name == "dropout" else "whole number"
+    expected_type = "number" if name == "dropout" else "whole number"
     types = int | float if name == "dropout" else int
     if isinstance(value, bool) or not isinstance(value, types):
-        raise InputError(f"{name} must be a {kind}, got {value!r}")
+        raise InputError(f"{name} must be a {expected_type}, got {value!r}")
     if value > _LARGEST:
         raise InputError(f"{name} must be at most {_LARGEST}: the checkpoint is damaged")

@@ -153,7 +153,7 @@ def _without_ones(shape: torch.Size) -> list[int]:
 def _differs(
     path: Path, name: str, weights: Mapping[str, Tensor], expected: str
 ) -> CheckpointError:
-    found = str(list(weights[name].shape)) if name in weights else "missing"
+    actual = str(list(weights[name].shape)) if name in weights else "missing"
     return CheckpointError(
-        f"{path}: {name} is {found}, expected {expected}: {likely_cause(weights)}"
+        f"{path}: {name} is {actual}, expected {expected}: {likely_cause(weights)}"
     )

@@ -96,9 +96,9 @@ def state_to_list(state: ModelState, *, dtype: torch.dtype = torch.float32) -> l
     """
     _check_single(state)
     return [
-        part[0].detach().to(kind, copy=True)
+        part[0].detach().to(expected_type, copy=True)
         for layer in state.layers
-        for part, kind in (
+        for part, expected_type in (
             (layer.time_shift, dtype),
             (layer.wkv, torch.float32),
             (layer.channel_shift, dtype),

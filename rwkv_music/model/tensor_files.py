@@ -267,9 +267,13 @@ def _refusal(path: Path, reason: str) -> str:
 
 def _described(value: object) -> str:
     """Return 'a dict', 'an int', or 'an empty list'."""
-    kind = type(value).__name__
+    type_name = type(value).__name__
     empty = isinstance(value, dict | list | tuple) and not value
-    return f"an empty {kind}" if empty else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return (
+        f"an empty {type_name}"
+        if empty
+        else f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
+    )
 
 
 def _first_line(error: BaseException) -> str:

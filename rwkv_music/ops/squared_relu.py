@@ -70,8 +70,8 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
 
 
 def _gradients(ctx: Any, d_out: Tensor) -> Tensor:  # noqa: ANN401 - torch's
-    found: Tensor = torch.ops.rwkv_music.squared_relu_backward(*ctx.saved_tensors, d_out)
-    return found
+    gradient: Tensor = torch.ops.rwkv_music.squared_relu_backward(*ctx.saved_tensors, d_out)
+    return gradient
 
 
 _squared_relu.register_autograd(_gradients, setup_context=_keep_for_backward)

@@ -110,15 +110,15 @@ def choose_soundfont() -> tuple[Path | None, str]:
     if not can_use_soundfonts():
         return None, f"this system cannot render with a SoundFont, so {synthesizer}"
     try:
-        found = find_soundfont()
+        soundfont_path = find_soundfont()
     except InputError as error:
         return None, f"{error}; until then {synthesizer}"
-    if found is None:
+    if soundfont_path is None:
         return None, (
             f"no SoundFont was found, so {synthesizer}: set RWKV_MUSIC_SOUNDFONT to a .sf2 file"
             " for real instruments"
         )
-    return found, f"the instruments of {found.stem} play"
+    return soundfont_path, f"the instruments of {soundfont_path.stem} play"
 
 
 def can_use_soundfonts() -> bool:

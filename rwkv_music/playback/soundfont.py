@@ -39,14 +39,14 @@ def find_soundfonts() -> list[Path]:
     Raises:
         InputError: If an environment variable names a file that is not a SoundFont.
     """
-    found = []
+    paths = []
     for variable in _VARIABLES:
         value = os.environ.get(variable)
         if value:
-            found.append(_checked(Path(value.split(os.pathsep)[0]), variable))
+            paths.append(_checked(Path(value.split(os.pathsep)[0]), variable))
     known = (*map(Path, _SYSTEM_PATHS), *_inside_pretty_midi())
-    found.extend(path for path in known if is_soundfont(path))
-    return list(dict.fromkeys(found))
+    paths.extend(path for path in known if is_soundfont(path))
+    return list(dict.fromkeys(paths))
 
 
 def is_soundfont(path: Path) -> bool:

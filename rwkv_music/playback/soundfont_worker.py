@@ -106,7 +106,7 @@ def answer(request: Beginning | Continuing) -> bytes:
         _State.pipe = _Pipe()
     if isinstance(request, Beginning):
         _State.surplus = _State.pipe.begin(request.midi, request.soundfont)
-    wanted = request.num_frames * FRAME_BYTES
-    sound = _State.pipe.read(wanted, _State.surplus)
-    _State.surplus = sound[wanted:]
-    return sound[:wanted]
+    num_bytes = request.num_frames * FRAME_BYTES
+    sound = _State.pipe.read(num_bytes, _State.surplus)
+    _State.surplus = sound[num_bytes:]
+    return sound[:num_bytes]

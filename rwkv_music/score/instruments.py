@@ -54,11 +54,11 @@ def program_of_name(name: str) -> int | None:
         >>> program_of_name("church organ"), program_of_name("Drums"), program_of_name("kazoo")
         (19, 128, None)
     """
-    wanted = name.strip().casefold()
-    if wanted == "drums":
+    folded_name = name.strip().casefold()
+    if folded_name == "drums":
         return len(_NAMES)
     names = [known.casefold() for known in _NAMES]
-    return names.index(wanted) if wanted in names else None
+    return names.index(folded_name) if folded_name in names else None
 
 
 def pedal_spans(track: "symusic.Track") -> Iterator[tuple[int, int]]:

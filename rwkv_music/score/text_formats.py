@@ -74,9 +74,9 @@ def _first_success(*readers: Callable[[], LoadedScore]) -> LoadedScore:
 def _music21(text: str, text_format: str) -> LoadedScore:
     import music21
 
-    facts = None
+    notation_facts = None
     if text_format == "musicxml":
-        text, facts = prepared(text)
+        text, notation_facts = prepared(text)
     stream = music21.converter.parseData(text, format=text_format)
     if isinstance(stream, music21.stream.Opus):
         scores = list(stream.scores)
@@ -85,5 +85,5 @@ def _music21(text: str, text_format: str) -> LoadedScore:
         repairs = (f"contains {len(scores)} pieces, the first one was read",) if scores[1:] else ()
         score = from_music21(scores[0], name="the first piece")
         return LoadedScore(score, repairs, reader="music21")
-    score = from_music21(stream, name="the file", facts=facts)
+    score = from_music21(stream, name="the file", facts=notation_facts)
     return LoadedScore(score, reader="music21")

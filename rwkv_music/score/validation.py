@@ -25,8 +25,8 @@ def check_score(score: "symusic.Score") -> None:
     """
     ticks = score.ticks_per_quarter
     _check_range("ticks per quarter", ticks, 1, MAX_TICKS_PER_QUARTER, "")
-    for number, track in enumerate(score.tracks, start=1):
-        _check_track(track, f" in track {number}")
+    for track_number, track in enumerate(score.tracks, start=1):
+        _check_track(track, f" in track {track_number}")
     for tempo in score.tempos:
         _check_time("tempo", tempo.time, "")
         _check_range("microseconds per quarter", tempo.mspq, 1, _MAX_MSPQ, "")
@@ -91,13 +91,13 @@ def whole_number(name: str, value: object, low: int, high: int, where: str) -> i
         InputError: If it is not a whole number in the range.
     """
     try:
-        number = float(value)  # type: ignore[arg-type]
+        converted = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} {value!r}{where} is not a number: correct it") from None
-    if not np.isfinite(number) or number != round(number):
+    if not np.isfinite(converted) or converted != round(converted):
         raise InputError(f"{name} {value}{where} is not a whole number: round it")
-    _check_range(name, int(number), low, high, where)
-    return int(number)
+    _check_range(name, int(converted), low, high, where)
+    return int(converted)
 
 
 def finite_seconds(name: str, value: object, where: str) -> float:

@@ -69,7 +69,7 @@ def score_of(table: EventTable, vocabulary: Vocabulary) -> "symusic.Score":
     score.tempos = symusic.core.TempoTickList.from_numpy(columns.tempo_time, tempos)
     score.time_signatures = symusic.core.TimeSignatureTickList.from_numpy(*_signatures(columns))
     tracks = score.tracks
-    numbers = np.full(int(columns.pedal_ends[-1]), SUSTAIN_PEDAL, dtype=np.uint8)
+    controllers = np.full(int(columns.pedal_ends[-1]), SUSTAIN_PEDAL, dtype=np.uint8)
     note_ends, pedal_ends = columns.note_ends.tolist(), columns.pedal_ends.tolist()
     for part, program in enumerate(table.header.programs):
         notes = slice(note_ends[part], note_ends[part + 1])
@@ -82,7 +82,9 @@ def score_of(table: EventTable, vocabulary: Vocabulary) -> "symusic.Score":
             own = (column[notes] for column in columns[:4])
             track.notes = symusic.core.NoteTickList.from_numpy(*own)
         if has_pedals:
-            own = (column[pedals] for column in (columns.pedal_time, numbers, columns.pedal_value))
+            own = (
+                column[pedals] for column in (columns.pedal_time, controllers, columns.pedal_value)
+            )
             track.controls = symusic.core.ControlChangeTickList.from_numpy(*own)
         tracks.append(track)
     return score
@@ -170,7 +172,7 @@ def _signature_columns(
     stated = bars.take(values.third_tokens.take(bars).nonzero()[0])
     if not len(stated):
         times = values.times[bars[:1]].astype(np.int32, copy=False)
-        num, den = (np.full(len(times), number, np.uint8) for number in header[1:3])
+        num, den = (np.full(len(times), term, np.uint8) for term in header[1:3])
         return times, num, den
     times = values.times.take(np.append(bars[0], stated)).astype(np.int32, copy=False)
     num, den = (

@@ -70,9 +70,9 @@ def _sound_keys(
     """Return the keys of notes and pedals, the last event and the last offset in grid steps."""
     notes, controls = NoteColumns.of(parts), ControlColumns.of(parts)
     if loops:
-        found = loops.sound_keys(notes, controls, grid.ticks, vocabulary)
-        if found is not None:
-            return found
+        result = loops.sound_keys(notes, controls, grid.ticks, vocabulary)
+        if result is not None:
+            return result
     keys, last_event, last_offset = note_keys(notes, grid, vocabulary)
     pedals = pedal_keys(controls, grid)
     if len(pedals):

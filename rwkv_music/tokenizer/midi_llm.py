@@ -279,16 +279,16 @@ def _track_notes(
     ends = onsets + table["duration"]
     controls = track.controls.numpy()
     volume, expression = (
-        _value_at(controls, number, onsets) / 127 for number in (_VOLUME, _EXPRESSION)
+        _value_at(controls, controller, onsets) / 127 for controller in (_VOLUME, _EXPRESSION)
     )
     velocity = table["velocity"] * volume * expression
     bins = np.full(len(onsets), bin_index)
     return bins, table["pitch"].astype(np.int64), onsets, _sustained(controls, ends, end), velocity
 
 
-def _value_at(controls: dict[str, np.ndarray], number: int, ticks: Ints) -> Ints:
+def _value_at(controls: dict[str, np.ndarray], controller: int, ticks: Ints) -> Ints:
     """Return the value of a controller at each tick; 127 until it is set."""
-    chosen = controls["number"] == number
+    chosen = controls["number"] == controller
     times, values = controls["time"][chosen], controls["value"][chosen]
     order = np.argsort(times, kind="stable")
     latest = np.searchsorted(times[order], ticks, side="right")

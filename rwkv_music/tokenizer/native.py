@@ -195,18 +195,18 @@ class NativeLoops:
         ints = np.empty((5, size + 1), dtype=np.int32)
         octets = np.empty((5, size + 1), dtype=np.uint8)
         longs = np.empty(2 * ends + size + 1, dtype=np.int64)
-        numbers = np.empty(2, dtype=np.int64)
+        lengths = np.empty(2, dtype=np.int64)
         summary = arguments.StreamSummary(*header[:3], ends - 1)
         result = self._split_events(
             native_decoding_tables(vocabulary).address,
             address_of(keys),
             size,
             ctypes.addressof(summary),
-            *(address_of(array) for array in (ints, octets, longs, numbers)),
+            *(address_of(array) for array in (ints, octets, longs, lengths)),
         )
         if result < 0:
             return None
-        tempos, signatures = numbers.tolist()
+        tempos, signatures = lengths.tolist()
         signed = octets.view(np.int8)
         return EventColumns(
             note_time=ints[0],

@@ -82,11 +82,11 @@ def native_encoding_tables(vocabulary: Vocabulary) -> NativeTables:
     tables = numpy_tables.encoding_tables(vocabulary)
     given = (tables.velocity, tables.duration.astype(np.uint16), *tables[2:6])
     arrays = tuple(map(np.ascontiguousarray, given))
-    numbers = (
+    sizes = (
         len(tables.duration), len(tables.steps), len(tables.beat), tables.first_duration,
         tables.exact_steps, vocabulary.steps_per_quarter, vocabulary.part.start,
     )  # fmt: skip
-    return NativeTables(arrays, EncodingTablesStruct(*map(address_of, arrays), *numbers))
+    return NativeTables(arrays, EncodingTablesStruct(*map(address_of, arrays), *sizes))
 
 
 @lru_cache
@@ -98,8 +98,8 @@ def native_decoding_tables(vocabulary: Vocabulary) -> NativeTables:
         tables.velocities,
     )  # fmt: skip
     arrays = tuple(map(np.ascontiguousarray, given))
-    numbers = (vocabulary.size, vocabulary.steps_per_quarter, SLOWEST_TEMPO)
-    return NativeTables(arrays, DecodingTablesStruct(*map(address_of, arrays), *numbers))
+    sizes = (vocabulary.size, vocabulary.steps_per_quarter, SLOWEST_TEMPO)
+    return NativeTables(arrays, DecodingTablesStruct(*map(address_of, arrays), *sizes))
 
 
 def typed(array: Array, dtype: Any) -> Array:  # noqa: ANN401 - whatever numpy takes

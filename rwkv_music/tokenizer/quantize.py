@@ -201,8 +201,8 @@ def pedal_keys(controls: ControlColumns, grid: Grid) -> Keys:
     Raises:
         InputError: If a pedal moves before tick 0.
     """
-    numbers, values = controls.values
-    sustain = (numbers == SUSTAIN_PEDAL).nonzero()[0]
+    controllers, values = controls.values
+    sustain = (controllers == SUSTAIN_PEDAL).nonzero()[0]
     if not len(sustain):
         return _NONE
     time = controls.time.take(sustain).astype(np.int64)

@@ -143,8 +143,8 @@ def worker_loop(config: TrainingConfig, group: ProcessGroup) -> None:
         )
         if failure is None:
             raise
-        kind = OtherProcessError if isinstance(error, OtherProcessError) else InputError
-        raise kind(f"process {group.rank} of {group.world_size}: {failure}") from error
+        error_type = OtherProcessError if isinstance(error, OtherProcessError) else InputError
+        raise error_type(f"process {group.rank} of {group.world_size}: {failure}") from error
 
 
 def _checkpoint_to_resume(
@@ -195,9 +195,9 @@ def _stop_signals_save(reporter: RunReporter) -> Iterator[None]:
     """Make the first stop signal request a stop; a second one raises KeyboardInterrupt."""
     control = reporter.directory.control
 
-    def handle(number: int, _frame: FrameType | None) -> None:
+    def handle(signal_number: int, _frame: FrameType | None) -> None:
         if control.holds(STOP):
-            if number == getattr(signal, "SIGHUP", None):
+            if signal_number == getattr(signal, "SIGHUP", None):
                 return  # kernel and shell both send it when a terminal is closed
             raise KeyboardInterrupt
         reporter.note("finishing this step and saving; Ctrl-C again ends at once")

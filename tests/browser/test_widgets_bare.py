@@ -183,7 +183,7 @@ def files_on(page: Page) -> FileTable:
         FileReport("a <b>.mid", "fine", bars=9, notes=70, parts=1, slowest_qpm=90, fastest_qpm=120),
         FileReport("b.mid", "repaired", repairs=("tempo of 0 left out",), bars=100, notes=5),
         FileReport("c.mid", "skipped", reason="is empty (0 bytes): copy it again"),
-        *(FileReport(f"z {place:03}.mid", "fine", bars=place) for place in range(10, 310)),
+        *(FileReport(f"z {index:03}.mid", "fine", bars=index) for index in range(10, 310)),
     ]
     table = FileTable()
     table.show(FolderReport("music", tuple(files), {}))
@@ -193,7 +193,7 @@ def files_on(page: Page) -> FileTable:
 
 def names_shown(page: Page, most: int = 3) -> list[str]:
     lines = page.locator("tbody tr")
-    return [str(lines.nth(place).get_attribute("data-name")) for place in range(most)]
+    return [str(lines.nth(index).get_attribute("data-name")) for index in range(most)]
 
 
 def test_files_are_sorted_by_a_click_on_a_column(page: Page) -> None:

@@ -24,8 +24,8 @@ def test_the_first_ten_skipped_pieces_are_listed_and_the_rest_counted(
 ) -> None:
     for seed in range(3):
         save_score(tune(bars=4, seed=seed), tmp_path / "tunes" / f"{seed}.mid")
-    for number in range(12):
-        (tmp_path / "tunes" / f"broken-{number:02}.mid").write_bytes(b"MThd nothing more")
+    for index in range(12):
+        (tmp_path / "tunes" / f"broken-{index:02}.mid").write_bytes(b"MThd nothing more")
     store, out = tmp_path / "store", tmp_path / "run"
     assert main(["prepare", str(tmp_path / "tunes"), "-o", str(store)]) == 0
     capsys.readouterr()

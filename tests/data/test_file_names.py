@@ -37,10 +37,10 @@ pytestmark = pytest.mark.skipif(
 def music(tmp_path: Path) -> Path:
     """Six tunes with good names, and files with names that are hard to print."""
     folder = write_tunes(tmp_path / "music", 10, first=1)
-    for number, name in enumerate(NAMES):
+    for index, name in enumerate(NAMES):
         path = folder / os.fsdecode(name)
         path.parent.mkdir(exist_ok=True)
-        source = write_tunes(folder.parent / "more", 1, first=31 + number).rglob("*.mid")
+        source = write_tunes(folder.parent / "more", 1, first=31 + index).rglob("*.mid")
         content = b"no music" if b"unreadable" in name else next(source).read_bytes()
         path.write_bytes(content)
     return folder

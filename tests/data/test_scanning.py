@@ -23,9 +23,9 @@ def test_files_are_sorted_by_name_folder_by_folder(tmp_path: Path) -> None:
     for name in ("b/2.mid", "b/10.MID", "b-c/1.abc", "a.mid", "b/deep/er.kar", "c.txt", "B.mxl"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = names(tmp_path)
-    assert found == ["B.mxl", "a.mid", "b/10.MID", "b/2.mid", "b/deep/er.kar", "b-c/1.abc"]
-    assert found == sorted(found, key=sort_key)
+    actual = names(tmp_path)
+    assert actual == ["B.mxl", "a.mid", "b/10.MID", "b/2.mid", "b/deep/er.kar", "b-c/1.abc"]
+    assert actual == sorted(actual, key=sort_key)
 
 
 @given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 5))
@@ -35,7 +35,7 @@ def test_each_file_belongs_to_one_shard(files: list[str], shards: int) -> None:
 
 
 def test_shards_are_about_equal() -> None:
-    names = [f"{number}.mid" for number in range(4000)]
+    names = [f"{index}.mid" for index in range(4000)]
     counts = [sum(map(Shard(index, 4).contains, names)) for index in range(4)]
     assert sum(counts) == 4000
     assert min(counts) > 900
@@ -62,8 +62,8 @@ def test_links_are_followed_and_loops_are_reported(tmp_path: Path) -> None:
     (music / "b" / "up").symlink_to(music)
     (music / "away").symlink_to(elsewhere)
     (music / "gone.mid").symlink_to(tmp_path / "nowhere.mid")
-    found = {file.name: file.problem for file in scan_folder(music)}
-    assert found == {
+    actual = {file.name: file.problem for file in scan_folder(music)}
+    assert actual == {
         "away/b/4.mid": "",
         "b/1.mid": "",
         "b/2.mid": "",
@@ -73,8 +73,8 @@ def test_links_are_followed_and_loops_are_reported(tmp_path: Path) -> None:
     prepare_store(music, tmp_path / "store", workers=1)
     assert Store(tmp_path / "store").skipped_files().keys() == {"b/up", "gone.mid"}
     examined = {file.name: file.reason for file in examine_folder(music, workers=1).files}
-    assert {name: examined[name] for name, problem in found.items() if problem} == {
-        name: problem for name, problem in found.items() if problem
+    assert {name: examined[name] for name, problem in actual.items() if problem} == {
+        name: problem for name, problem in actual.items() if problem
     }
     assert load_corpus(music).skipped.keys() >= {"b/up", "gone.mid"}
 
@@ -83,17 +83,17 @@ def test_other_files_are_counted_by_their_endings(tmp_path: Path) -> None:
     for name in ("a.TXT", "b/c.txt", "b/README", "b/d.mid", "e.tar.gz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = find_files(tmp_path)
-    assert [file.name for file in found.music] == ["b/d.mid"]
-    assert found.ignored == {".txt": 2, "": 1, ".gz": 1}
+    actual = find_files(tmp_path)
+    assert [file.name for file in actual.music] == ["b/d.mid"]
+    assert actual.ignored == {".txt": 2, "": 1, ".gz": 1}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has a limit on the length of paths")
 def test_a_deeply_nested_folder_is_not_reported_as_a_loop(tmp_path: Path) -> None:
     (tmp_path / "/".join("d" * 101)).mkdir(parents=True)
-    (found,) = scan_folder(tmp_path)
-    assert found.name == "/".join("d" * 101)
-    assert found.problem == "is more than 100 folders deep: move it further up"
+    (actual,) = scan_folder(tmp_path)
+    assert actual.name == "/".join("d" * 101)
+    assert actual.problem == "is more than 100 folders deep: move it further up"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has file names that are not text")
@@ -105,8 +105,8 @@ def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
     (music / "b" / "line\nbreak.mid").write_bytes((music / "b" / "2.mid").read_bytes())
     prepare_store(music, tmp_path / "store", workers=1)
     store = Store(tmp_path / "store")
-    found = {piece.name for piece in (*store.train, *store.valid)}
-    assert found == {name, "b/2.mid", "b/line\nbreak.mid"}
+    actual = {piece.name for piece in (*store.train, *store.valid)}
+    assert actual == {name, "b/2.mid", "b/line\nbreak.mid"}
     listed = (tmp_path / "store" / "skipped.txt").read_text(encoding="utf-8")
     assert listed.startswith("b\\xff.mid: is empty")
 

@@ -18,7 +18,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.worker_process import Failure, describe_exit
 from tests.failing_tasks import exit_once, process_id, run_task, write_pid_and_sleep
 
-HARMLESS = [f"file {number}" for number in range(40)]
+HARMLESS = [f"file {index}" for index in range(40)]
 CHILD = """
 import sys
 from rwkv_music.data.worker_pool import map_in_workers
@@ -34,15 +34,15 @@ def run(kinds: list[str], **settings: object) -> dict[str, TaskResult[str, objec
 
 def processes_in(folder: Path) -> list[psutil.Process]:
     """The living processes that left their number in a folder."""
-    found = []
+    actual = []
     for path in folder.iterdir():
         try:
             process = psutil.Process(int(path.name))
         except psutil.NoSuchProcess:
             continue
         if process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return found
+            actual.append(process)
+    return actual
 
 
 def wait_for(what: object, seconds: float = 60) -> None:
@@ -66,10 +66,10 @@ def wait_for(what: object, seconds: float = 60) -> None:
 )
 def test_a_lost_worker_affects_one_item_and_names_it(kind: str, failure: Failure) -> None:
     outcomes = run([*HARMLESS[:20], kind, *HARMLESS[20:]])
-    found = outcomes.pop(kind).failure
-    assert found is not None
-    assert found[:2] == failure[:2]
-    assert bool(found.detail) == (kind in {"exit", "raise"})
+    actual = outcomes.pop(kind).failure
+    assert actual is not None
+    assert actual[:2] == failure[:2]
+    assert bool(actual.detail) == (kind in {"exit", "raise"})
     assert {item: outcome.result for item, outcome in outcomes.items()} == {
         item: item.upper() for item in HARMLESS
     }
@@ -104,7 +104,7 @@ def test_successive_failures_are_told_apart() -> None:
 
 
 def test_a_worker_killed_from_outside_loses_no_item(tmp_path: Path) -> None:
-    flags = [str(tmp_path / str(number)) for number in range(3)]
+    flags = [str(tmp_path / str(index)) for index in range(3)]
     (tmp_path / "0").touch()
     (tmp_path / "2").touch()
     # Batches grow: the second holds two items, and the worker ends under the first of them.

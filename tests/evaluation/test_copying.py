@@ -10,8 +10,8 @@ from tests.music import tune
 def line(*pitches: int, step: int = 96) -> symusic.Score:
     score = symusic.Score(96)
     track = symusic.Track("", 0, False)
-    for place, pitch in enumerate(pitches):
-        track.notes.append(symusic.Note(place * step, step, pitch, 80))
+    for index, pitch in enumerate(pitches):
+        track.notes.append(symusic.Note(index * step, step, pitch, 80))
     score.tracks.append(track)
     return score
 

@@ -105,7 +105,7 @@ def test_a_bar_line_is_where_bar_starts_puts_it(
         tick += gap
         score.time_signatures.append(symusic.TimeSignature(tick, numerator, denominator))
     lines = bar_starts(score).tolist()
-    assert [bar_line(score, number) for number in range(len(lines))] == lines
+    assert [bar_line(score, index) for index in range(len(lines))] == lines
     assert bar_line(tune(bars=2), 5) == 5 * 4 * TICKS
 
 

@@ -39,8 +39,8 @@ def test_only_the_bars_after_the_continuation_start_count() -> None:
 def test_a_scale_is_consistent_in_every_key() -> None:
     for root in range(12):
         notes = [
-            (100 * place, 100, 60 + root + step)
-            for place, step in enumerate((0, 2, 4, 5, 7, 9, 11))
+            (100 * index, 100, 60 + root + step)
+            for index, step in enumerate((0, 2, 4, 5, 7, 9, 11))
         ]
         assert music_statistics(score_of(*notes, ticks=100)).scale_consistency == 1
 

@@ -41,8 +41,8 @@ def test_a_share_of_the_notes_stays_tick_for_tick(seed: int, share: float) -> No
     before = rows(score, tracks, piece.continuation_start, piece.end)
     after = rows(piece.score, tracks, piece.continuation_start, piece.end)
     # A share is rounded, and notes that are equal on the grid count once.
-    places = {row[:2] + row[3:4] for row in before}
-    assert len({row[:2] + row[3:4] for row in before & after}) >= round(share * len(places)) - 2
+    positions = {row[:2] + row[3:4] for row in before}
+    assert len({row[:2] + row[3:4] for row in before & after}) >= round(share * len(positions)) - 2
 
 
 def test_a_variation_has_at_most_as_many_notes_in_each_bar_and_part() -> None:

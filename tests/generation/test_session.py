@@ -246,8 +246,8 @@ def test_states_beyond_the_memory_allowed_are_read_from_disk() -> None:
     length = 0
     for cache in (small, large):
         cache.tokens_read = 0
-        found = cache.read(decoder, shorter.ids, shorter.grammar)
-        length += len(found.logits)
+        actual = cache.read(decoder, shorter.ids, shorter.grammar)
+        length += len(actual.logits)
         assert cache.tokens_read == 0
     early = take_bars(tune(bars=60), 0, 45)
     given = Prompt(early, TOKENIZER)

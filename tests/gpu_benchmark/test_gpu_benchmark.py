@@ -148,8 +148,8 @@ def test_rounds_stop_after_the_deadline() -> None:
 
 
 def test_a_summary_by_hand() -> None:
-    found = summary([0.004, 0.002, 0.003])
-    assert found == {"milliseconds": 3.0, "spread": 0.667, "runs": 3}
+    actual = summary([0.004, 0.002, 0.003])
+    assert actual == {"milliseconds": 3.0, "spread": 0.667, "runs": 3}
 
 
 def test_the_official_backend_is_registered_only_inside_the_block() -> None:

@@ -71,13 +71,13 @@ def differences() -> list[tuple[float, float]]:
         parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     x = torch.randn(BATCH, STEPS, SIZES.dim, generator=generator)
     our_first = their_first = None
-    found = []
-    for number, block in enumerate(model.blocks):
-        start = ModelState.zeros(SIZES, BATCH).layers[number]
+    actual = []
+    for index, block in enumerate(model.blocks):
+        start = ModelState.zeros(SIZES, BATCH).layers[index]
         ours, our_first, _, _ = block.att(x, block.ln1, our_first, start)
-        theirs, *_, their_first = fla_layer(block.att, number)(block.ln1(x), v_first=their_first)
-        found.append((float((ours - theirs).abs().max()), float(ours.abs().max())))
-    return found
+        theirs, *_, their_first = fla_layer(block.att, index)(block.ln1(x), v_first=their_first)
+        actual.append((float((ours - theirs).abs().max()), float(ours.abs().max())))
+    return actual
 
 
 if __name__ == "__main__":

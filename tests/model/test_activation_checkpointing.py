@@ -35,8 +35,8 @@ def test_gradients_and_dropout_are_the_same_with_and_without_checkpointing(
     plain = loss_and_gradients(model, checkpointing=False)
     again = loss_and_gradients(model, checkpointing=True)
     assert len(plain) == len(again)
-    for expected, found in zip(plain, again, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    for expected, actual in zip(plain, again, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
 
 
 def test_layers_are_recomputed_in_the_same_precision_under_autocast() -> None:
@@ -44,8 +44,8 @@ def test_layers_are_recomputed_in_the_same_precision_under_autocast() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         plain = loss_and_gradients(model, checkpointing=False)
         again = loss_and_gradients(model, checkpointing=True)
-    for expected, found in zip(plain, again, strict=True):
-        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    for expected, actual in zip(plain, again, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
 def test_a_layer_keeps_only_its_inputs_and_outputs() -> None:
@@ -61,7 +61,7 @@ def test_a_layer_keeps_only_its_inputs_and_outputs() -> None:
     plain, again = (
         held[is_checkpointed, 3] - held[is_checkpointed, 2] for is_checkpointed in (False, True)
     )
-    numbers = 8 * 4 * 512 * 64
+    values = 8 * 4 * 512 * 64
     # The layer's output, and the final state, which is small; without it dozens of such tensors.
-    assert again < 2 * numbers
-    assert plain > 10 * numbers
+    assert again < 2 * values
+    assert plain > 10 * values

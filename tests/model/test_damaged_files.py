@@ -76,11 +76,11 @@ def test_a_changed_byte_in_a_checkpoint_or_style_is_refused(
     assert load_checkpoint(checkpoint).metadata == {"step": 3}
     for path in (checkpoint, style_file):
         content = path.read_bytes()
-        places = places_of(content)
-        assert len(places) > 40
-        for place in places:
+        positions = places_of(content)
+        assert len(positions) > 40
+        for position in positions:
             changed = bytearray(content)
-            changed[place] ^= 0x40
+            changed[position] ^= 0x40
             path.write_bytes(changed)
             with pytest.raises(CheckpointError) as caught:
                 load_checkpoint(path) if path == checkpoint else load_style(path, model)

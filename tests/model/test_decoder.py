@@ -60,14 +60,14 @@ def assert_equals_its_twin(model: RWKV7, precision: str, ids: Tensor) -> None:
     second entry of its vectors moves by a whole step.
     """
     native, twin = (Decoder(model, precision, backend=backend) for backend in ("native", "torch"))
-    found, expected = read(native, ids), read(twin, ids)
+    actual, expected = read(native, ids), read(twin, ids)
     if precision != "int8":
-        torch.testing.assert_close(found, expected, **CLOSE)
+        torch.testing.assert_close(actual, expected, **CLOSE)
         return
     for module in twin._model.modules():
         if isinstance(module, nn.Linear):
             module.register_forward_pre_hook(a_step_more)
-    for mine, exact, moved in zip(found, expected, read(twin, ids), strict=True):
+    for mine, exact, moved in zip(actual, expected, read(twin, ids), strict=True):
         assert 0 < float((mine - exact).norm()) < float((moved - exact).norm())
 
 
@@ -113,9 +113,9 @@ def test_the_largest_sums_of_whole_numbers_do_not_overflow() -> None:
     for token in range(8):  # some of which make the hidden values positive
         ids = torch.tensor([token])
         native, twin = (Decoder(model, "int8", backend=backend) for backend in ("native", "torch"))
-        found, expected = (decoder.step(ids, decoder.new_state(1)) for decoder in (native, twin))
+        actual, expected = (decoder.step(ids, decoder.new_state(1)) for decoder in (native, twin))
         # 6e-4 comes from rounding; a sum that overflows changes its sign.
-        assert float((found - expected).std() / expected.std()) < 1e-2
+        assert float((actual - expected).std() / expected.std()) < 1e-2
 
 
 @needs_native
@@ -138,9 +138,9 @@ def test_steps_equal_the_parallel_forward_of_the_model(backend: str) -> None:
     state = decoder.new_state(2)
     logits = decoder.prefill(IDS[:, :25], state)
     torch.testing.assert_close(logits, whole[:, 24], **CLOSE)
-    for place in range(25, 40):
-        logits = decoder.step(IDS[:, place], state)
-        torch.testing.assert_close(logits, whole[:, place], **CLOSE)
+    for index in range(25, 40):
+        logits = decoder.step(IDS[:, index], state)
+        torch.testing.assert_close(logits, whole[:, index], **CLOSE)
     for found, expected in zip(state.to_model_state().layers, after.layers, strict=True):
         torch.testing.assert_close(found.wkv, expected.wkv, **CLOSE)
         torch.testing.assert_close(found.time_shift, expected.time_shift, **CLOSE)
@@ -159,8 +159,8 @@ def test_a_sequence_does_not_depend_on_its_batch(precision: str, batch: int) -> 
     # Elsewhere a last bit may move an entry rounded for int8 by a step: `assert_equals_its_twin`.
     close = {"int8 alone": 0.0, "int8": 1e-3}.get(precision + " alone" * (batch % 2), 1e-5)
     for column in ids.T:
-        found, expected = decoder.step(column, together), decoder.step(column[-1:], alone)
-        torch.testing.assert_close(found[-1:], expected, rtol=close, atol=close)
+        actual, expected = decoder.step(column, together), decoder.step(column[-1:], alone)
+        torch.testing.assert_close(actual[-1:], expected, rtol=close, atol=close)
 
 
 @needs_native
@@ -228,8 +228,8 @@ def test_rounded_weights_take_a_half_and_a_quarter_of_the_memory() -> None:
 def test_rounded_weights_change_the_logits_slightly(precision: str) -> None:
     exact, narrow = Decoder(MODEL), Decoder(MODEL, precision)
     expected = exact.prefill(IDS, exact.new_state(2))
-    found = narrow.prefill(IDS, narrow.new_state(2))
-    difference = float((found - expected).std() / expected.std())
+    actual = narrow.prefill(IDS, narrow.new_state(2))
+    difference = float((actual - expected).std() / expected.std())
     # 0.008 and 0.021; without rounding it would be the last bits, with the wrong scales all.
     assert 1e-4 < difference < 0.1
 
@@ -240,10 +240,10 @@ def test_prefill_with_rounded_weights_is_close_to_single_steps(precision: str) -
     stepped, at_once = decoder.new_state(2), decoder.new_state(2)
     for column in IDS.T:
         expected = decoder.step(column, stepped)
-    found = decoder.prefill(IDS, at_once)
+    actual = decoder.prefill(IDS, at_once)
     # 0.007 and 0.008, since steps round their vectors as well; without the first of 40 tokens it
     # would be 0.034.
-    assert float((found - expected).std() / expected.std()) < 0.015
+    assert float((actual - expected).std() / expected.std()) < 0.015
     assert (at_once.wkv.dtype, at_once.shifts.dtype) == (torch.float32, torch.float32)
 
 

@@ -46,9 +46,9 @@ def test_every_tensor_of_the_file_is_in_the_model_under_its_name(
 ) -> None:
     weights = official_weights(dtype=dtype, block_0_value=block_0_value)
     model = load_pth(official_file(tmp_path, weights))
-    found = dict(model.network.named_parameters())
-    assert set(weights) - set(found) == (set(UNUSED) if block_0_value else set())
-    for name, value in found.items():
+    actual = dict(model.network.named_parameters())
+    assert set(weights) - set(actual) == (set(UNUSED) if block_0_value else set())
+    for name, value in actual.items():
         assert value.dtype == torch.float32
         assert value.requires_grad
         assert torch.equal(value, weights[name].float()), name
@@ -86,10 +86,10 @@ def test_layer_0_ignores_its_value_branch(tmp_path: Path) -> None:
     shared = {name: value for name, value in weights.items() if name not in UNUSED}
     later = weights | {"blocks.1.att.v0": weights["blocks.1.att.v0"] + 1}
     with torch.no_grad():
-        expected, found, different = (
+        expected, actual, different = (
             load_pth(official_file(tmp_path, stored))(ids)[0] for stored in (weights, shared, later)
         )
-    assert torch.equal(found, expected)
+    assert torch.equal(actual, expected)
     assert not torch.equal(different, expected)
 
 
@@ -99,9 +99,9 @@ def test_vectors_may_be_flat_and_names_may_have_a_trainers_prefix(tmp_path: Path
         f"_forward_module.module.{name}": value.flatten() if value.ndim == 3 else value
         for name, value in official_weights().items()
     }
-    found = load_pth(official_file(tmp_path, changed)).network.state_dict()
-    assert list(found) == list(expected)
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    actual = load_pth(official_file(tmp_path, changed)).network.state_dict()
+    assert list(actual) == list(expected)
+    assert all(torch.equal(actual[name], value) for name, value in expected.items())
 
 
 def test_two_tensors_of_one_storage_become_two_parameters(tmp_path: Path) -> None:

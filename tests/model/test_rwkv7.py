@@ -36,9 +36,9 @@ def test_recurrent_steps_equal_the_parallel_forward() -> None:
     model = perturbed()
     expected, _ = model(IDS)
     state = ModelState.zeros(CONFIG, 2, dtype=torch.float64)
-    for place in range(IDS.shape[1]):
-        logits, state = model.step(IDS[:, place], state)
-        torch.testing.assert_close(logits, expected[:, place])
+    for index in range(IDS.shape[1]):
+        logits, state = model.step(IDS[:, index], state)
+        torch.testing.assert_close(logits, expected[:, index])
 
 
 def test_later_tokens_do_not_change_earlier_logits() -> None:

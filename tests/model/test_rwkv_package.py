@@ -57,12 +57,12 @@ def assert_agreement(folder: Path, model: RWKV7) -> None:
         taken_over, _ = model(ids[:, SEAM:], state_from_list(answer["state"], model.config))
     spread = logits.std().item()
     assert spread > 0.5, "logits near zero would agree whatever they were"
-    for found, expected in (
+    for actual, expected in (
         (answer["logits"], logits[0]),
         (answer["taken_over"], logits[0, SEAM:]),
         (taken_over[0], answer["logits"][SEAM:]),
     ):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * spread)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4 * spread)
 
 
 @pytest.mark.parametrize("block_0_value", [True, False])

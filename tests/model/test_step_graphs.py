@@ -31,8 +31,8 @@ def decoders() -> tuple[Decoder, Decoder, Recorder]:
     model = RWKV7(ModelConfig(vocab_size=16, num_layers=2, dim=64))
     initialize(model, seed=0)
     with torch.no_grad():
-        for number, parameter in enumerate(model.parameters()):
-            generator = torch.Generator().manual_seed(number)
+        for index, parameter in enumerate(model.parameters()):
+            generator = torch.Generator().manual_seed(index)
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
     plain, graphed = Decoder(model, backend="torch"), Decoder(model, backend="torch")
     recorder = Recorder()
@@ -46,8 +46,8 @@ def test_replayed_steps_equal_direct_ones_for_every_batch_size() -> None:
         states = [decoder.new_state(batch_size) for decoder in (plain, graphed)]
         for step in range(4):
             ids = torch.arange(batch_size) + step
-            expected, found = plain.step(ids, states[0]), graphed.step(ids, states[1])
-            torch.testing.assert_close(found, expected)
+            expected, actual = plain.step(ids, states[0]), graphed.step(ids, states[1])
+            torch.testing.assert_close(actual, expected)
             torch.testing.assert_close(states[1].wkv, states[0].wkv)
             torch.testing.assert_close(states[1].shifts, states[0].shifts)
     assert recorder.captures == 2, "one for each batch size"

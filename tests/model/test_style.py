@@ -41,8 +41,8 @@ def style_of(owner: MusicModel, seed: int = 1) -> Style:
 
 def logits(owner: MusicModel, style: Style | None) -> torch.Tensor:
     ids = torch.tensor([[3, 1, 4], [1, 5, 9]])
-    found: torch.Tensor = owner(ids, None if style is None else style.state(owner, 2))[0]
-    return found
+    actual: torch.Tensor = owner(ids, None if style is None else style.state(owner, 2))[0]
+    return actual
 
 
 def test_strength_zero_equals_no_style_and_strength_one_does_not() -> None:

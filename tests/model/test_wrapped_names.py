@@ -28,9 +28,9 @@ def test_prefixes_of_wrappers_are_removed(tmp_path: Path, prefix: str) -> None:
     weights = official_weights()
     expected = load_pth(official_file(tmp_path, weights)).network.state_dict()
     wrapped = {f"{prefix}{name}": value for name, value in weights.items()}
-    found = load_model(official_file(tmp_path, wrapped)).network.state_dict()
-    assert found.keys() == expected.keys()
-    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+    actual = load_model(official_file(tmp_path, wrapped)).network.state_dict()
+    assert actual.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in actual.items())
 
 
 @pytest.mark.parametrize(

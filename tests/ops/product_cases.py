@@ -62,9 +62,9 @@ class Given:
 
         def draw(*shape: int) -> Tensor:
             if not whole:
-                numbers = torch.randn(*shape, generator=generator, dtype=torch.float64)
+                values = torch.randn(*shape, generator=generator, dtype=torch.float64)
                 # What bfloat16 holds, so that only the matrices and the results are rounded.
-                return numbers.bfloat16().double()
+                return values.bfloat16().double()
             signs = torch.randint(-1, 2, shape, generator=generator).double()
             return signs * (torch.rand(shape, generator=generator) < 0.4)
 
@@ -107,9 +107,9 @@ class Given:
         groups = (results, actual[: len(inputs)], actual[len(inputs) : 2 * len(inputs)],
                   actual[2 * len(inputs) :])  # fmt: skip
         return {
-            f"{name} {place}": product.detach()
+            f"{name} {index}": product.detach()
             for name, group in zip(names, groups, strict=True)
-            for place, product in enumerate(group)
+            for index, product in enumerate(group)
         }
 
 

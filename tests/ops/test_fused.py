@@ -71,8 +71,8 @@ def test_time_mixing_in_float64(T: int, is_first: bool, monkeypatch: pytest.Monk
     heads = Heads(T, is_first=is_first)
     truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, None)
     actual = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
-    for place, (value, expected) in enumerate(zip(actual, truth, strict=True)):
-        assert relative_error(value, expected) < 1e-10, place
+    for index, (value, expected) in enumerate(zip(actual, truth, strict=True)):
+        assert relative_error(value, expected) < 1e-10, index
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 5e-6), (torch.bfloat16, 1e-2)])
@@ -85,8 +85,8 @@ def test_time_mixing_in_narrower_types_with_resets(
     truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, resets)
     actual = heads.results_and_gradients(monkeypatch, "native", dtype, resets)
     assert actual[0].dtype == dtype
-    for place, (value, expected) in enumerate(zip(actual, truth, strict=True)):
-        assert relative_error(value, expected) < bound, place
+    for index, (value, expected) in enumerate(zip(actual, truth, strict=True)):
+        assert relative_error(value, expected) < bound, index
 
 
 def test_a_key_of_zeros_is_normalised_without_a_nan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,10 +95,10 @@ def test_a_key_of_zeros_is_normalised_without_a_nan(monkeypatch: pytest.MonkeyPa
     truth = heads.results_and_gradients(monkeypatch, "reference", torch.float64, None)
     actual = heads.results_and_gradients(monkeypatch, "native", torch.float64, None)
     key = 2 + 2  # the gradient of the third sequence stands behind the two results
-    for place, (value, expected) in enumerate(zip(actual, truth, strict=True)):
+    for index, (value, expected) in enumerate(zip(actual, truth, strict=True)):
         assert value.isfinite().all()
-        if place != key:  # that one has a factor of 1 / 1e-12 where the key is zero
-            assert relative_error(value, expected) < 1e-10, place
+        if index != key:  # that one has a factor of 1 / 1e-12 where the key is zero
+            assert relative_error(value, expected) < 1e-10, index
     others = [0, 1, 3, 4]
     assert relative_error(actual[key][:, others], truth[key][:, others]) < 1e-10
 

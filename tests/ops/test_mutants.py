@@ -51,8 +51,10 @@ def worst_error(folder: Path, mutant: Mutant | None) -> float:
         (sources / Path(mutant[0]).name).write_text(planted(mutant), encoding="utf-8")
     suffix = Path(host_target().names[0]).suffix
     library = folder / f"rwkv_music-baseline{suffix}"
-    number = f"-DRWKV_MUSIC_SOURCES={sources_hash()}"  # of the sources as they are, to be called
-    command = [*compiler, *FLAGS, number, str(sources / "library.cpp"), "-o", str(library)]
+    definition = (
+        f"-DRWKV_MUSIC_SOURCES={sources_hash()}"  # of the sources as they are, to be called
+    )
+    command = [*compiler, *FLAGS, definition, str(sources / "library.cpp"), "-o", str(library)]
     subprocess.run(command, check=True)
     done = subprocess.run(
         [sys.executable, "-m", "tests.ops.native_check", str(folder)],

@@ -20,7 +20,7 @@ DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.int8])
 def test_copies_hold_the_same_numbers_and_lie_in_order_each_at_a_cache_line(
     shapes: list[list[int]], dtype: torch.dtype
 ) -> None:
-    originals = {str(number): torch.randn(shape).to(dtype) for number, shape in enumerate(shapes)}
+    originals = {str(index): torch.randn(shape).to(dtype) for index, shape in enumerate(shapes)}
     copies = contiguous_copies(originals)
     torch.testing.assert_close(copies, originals, rtol=0, atol=0)
     assert list(copies) == list(originals)

@@ -53,8 +53,8 @@ def test_everything_is_as_close_as_bfloat16_allows(tokens: int) -> None:
 def test_gradients_lie_in_memory_as_their_matrices_do() -> None:
     given = Given.drawn(EXACT, 3, whole=True)
     actual = given.results_and_gradients(native=True)
-    for place, first in enumerate(given.firsts):
-        assert actual[f"first {place}"].stride() == first.stride()
+    for index, first in enumerate(given.firsts):
+        assert actual[f"first {index}"].stride() == first.stride()
 
 
 def test_slices_are_read_like_copies_of_them() -> None:
@@ -79,8 +79,8 @@ def test_frozen_matrices_get_no_gradient_and_change_no_other(trained: Sequence[s
     weights = [weight.to(result) for weight, result in zip(given.weights, results, strict=True)]
     torch.autograd.backward(results, weights)
     for name, leaves in (("input", inputs), ("first", firsts), ("second", seconds)):
-        for place, leaf in enumerate(leaves):
-            wanted = expected[f"{name} {place}"] if leaf.requires_grad else None
+        for index, leaf in enumerate(leaves):
+            wanted = expected[f"{name} {index}"] if leaf.requires_grad else None
             assert leaf.grad is None if wanted is None else torch.equal(leaf.grad, wanted)
 
 

@@ -215,11 +215,11 @@ def test_offsets_beyond_two_to_the_31st_are_reached(backend: str) -> None:
     *sequences, state = (tensor.bfloat16() for tensor in inputs(3, B=2, H=1))
     storage = torch.empty(2**31 + 3 * 64, dtype=torch.bfloat16)
     far = storage.as_strided((2, 3, 1, 64), (2**31, 64, 64, 1))
-    for place, sequence in enumerate(sequences):
+    for index, sequence in enumerate(sequences):
         expected = wkv7(*sequences, state.float(), backend=backend)
         far.copy_(sequence)
         actual = wkv7(
-            *(far if other == place else sequence for other, sequence in enumerate(sequences)),
+            *(far if other == index else sequence for other, sequence in enumerate(sequences)),
             state.float(), backend=backend,
         )  # fmt: skip
         assert torch.equal(actual[0], expected[0])

@@ -154,9 +154,9 @@ def test_strides_and_offsets_beyond_two_to_the_31st_are_followed(
     storage = torch.empty(2**31 + 3 * 64, dtype=torch.bfloat16)
     far = storage.as_strided((2, 3, 1, 64), (2**31, 64, 64, 1))
     expected = results_and_gradients([*sequences, state.float()], "cuda")
-    for place, sequence in enumerate(sequences):
+    for index, sequence in enumerate(sequences):
         far.copy_(sequence)
-        given = [far if other == place else sequence for other, sequence in enumerate(sequences)]
+        given = [far if other == index else sequence for other, sequence in enumerate(sequences)]
         y, final = wkv7(*given, state.float(), backend="cuda")
         assert torch.equal(y, expected["y"])
         assert torch.equal(final, expected["final state"])

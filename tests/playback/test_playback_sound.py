@@ -22,8 +22,8 @@ def scale(pitches: list[int], *, program: int = 79) -> symusic.Score:
     score = symusic.Score(480)
     score.tempos.append(symusic.Tempo(0, qpm=120.0))
     track = symusic.Track("tune", program, False)
-    for place, pitch in enumerate(pitches):
-        track.notes.append(symusic.Note(place * 960, 800, pitch, 100))
+    for index, pitch in enumerate(pitches):
+        track.notes.append(symusic.Note(index * 960, 800, pitch, 100))
     score.tracks.append(track)
     return score
 
@@ -164,8 +164,8 @@ def test_a_named_backend_raises_instead(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_soundfont_is_known_by_its_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = find_soundfont()
-    assert found is not None
+    actual = find_soundfont()
+    assert actual is not None
     fake = tmp_path / "fake.sf2"
     fake.write_bytes(b"not a soundfont at all")
     monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", str(fake))

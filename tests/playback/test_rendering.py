@@ -28,9 +28,9 @@ CHOICES = [
 
 
 def soundfont(is_wanted: bool) -> Path | None:
-    found = find_soundfont() if is_wanted else None
-    assert found is not None or not is_wanted
-    return found
+    actual = find_soundfont() if is_wanted else None
+    assert actual is not None or not is_wanted
+    return actual
 
 
 def drum(key: int) -> symusic.Score:

@@ -37,7 +37,7 @@ def document(*measures: str, time: str = TIME, attributes: str = "", entry: str 
     first = f"<attributes><divisions>4</divisions>{attributes}{time}</attributes>"
     bodies = [first + measures[0], *measures[1:]]
     written = "".join(
-        f'<measure number="{number}">{body}</measure>' for number, body in enumerate(bodies, 1)
+        f'<measure number="{index}">{body}</measure>' for index, body in enumerate(bodies, 1)
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<score-partwise version="4.0"><part-list>'

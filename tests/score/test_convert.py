@@ -78,8 +78,8 @@ def test_a_music21_pickup_is_a_short_first_bar() -> None:
         first.timeSignature = music21.meter.TimeSignature("4/4")
         first.append(music21.note.Note("G4"))
         part.append(first)
-        for number, measure in enumerate(stream.getElementsByClass("Measure"), start=1):
-            new = music21.stream.Measure(number=number)
+        for index, measure in enumerate(stream.getElementsByClass("Measure"), start=1):
+            new = music21.stream.Measure(number=index)
             for note in measure.notes:
                 new.append(music21.note.Note(note.pitch, quarterLength=note.quarterLength))
             part.append(new)

@@ -72,9 +72,9 @@ def test_spliced_notes_go_to_the_track_of_their_program() -> None:
     joined = splice(prompt, new, BAR)
     assert notes_of(prompt) == before
     assert [track.program for track in joined.tracks] == [19, 19, 73]
-    for place in range(2):
-        own = len(prompt.tracks[place].notes) + len(new.tracks[place].notes)
-        assert len(joined.tracks[place].notes) == own
+    for index in range(2):
+        own = len(prompt.tracks[index].notes) + len(new.tracks[index].notes)
+        assert len(joined.tracks[index].notes) == own
 
 
 def test_splicing_converts_ticks_per_quarter() -> None:

@@ -25,8 +25,8 @@ def rich_score(seed: int, *, ticks: int = 480) -> symusic.Score:
     score.key_signatures.append(symusic.KeySignature(0, int(rng.integers(-5, 7)), 0))
     score.key_signatures.append(symusic.KeySignature(ticks, int(rng.integers(-5, 7)), 1))
     score.markers.append(symusic.TextMeta(2 * ticks, "verse"))
-    for number, track in enumerate(score.tracks):
-        track.name = f"part {number}"
+    for index, track in enumerate(score.tracks):
+        track.name = f"part {index}"
         track.controls = list({control.time: control for control in track.controls}.values())
         first = min(track.notes, key=lambda note: note.time)
         track.lyrics.append(symusic.TextMeta(first.time, "la-"))

@@ -174,8 +174,8 @@ def test_the_repairing_reader_reads_valid_files_like_the_strict_one(seed: int) -
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_a_repaired_file_needs_no_repair_when_saved(seed: int, share: float) -> None:
     content = bytearray(tune(bars=2, seed=seed % 7).dumps_midi())
-    place = 22 + int(share * (len(content) - 23))
-    content[place] = seed & 0xFF
+    position = 22 + int(share * (len(content) - 23))
+    content[position] = seed & 0xFF
     try:
         score = read_midi(bytes(content), name="it").score
     except ScoreFileError:

@@ -47,11 +47,15 @@ def heard(content: bytes) -> dict[int, tuple[int, bool, tuple[int, int]]]:
     programs: dict[tuple[int, int], int] = {}
     actual = {}
     for _, _, _, port, message in sorted(events, key=lambda event: event[:3]):
-        place = (port, message.channel)
+        port_channel = (port, message.channel)
         if message.type == "program_change":
-            programs[place] = message.program
+            programs[port_channel] = message.program
         elif message.velocity:
-            actual[message.note] = (programs.get(place, 0), message.channel == 9, place)
+            actual[message.note] = (
+                programs.get(port_channel, 0),
+                message.channel == 9,
+                port_channel,
+            )
     return actual
 
 
@@ -68,13 +72,13 @@ def test_every_part_sounds_with_its_program(count: int, tmp_path: Path) -> None:
 
 def test_parts_with_equal_programs_share_channels_of_one_port() -> None:
     sounds = heard(to_midi(score_with([index % 5 for index in range(40)])))
-    assert {place[0] for _, _, place in sounds.values()} == {0}
-    assert len({place for _, _, place in sounds.values()}) == 5
+    assert {port_channel[0] for _, _, port_channel in sounds.values()} == {0}
+    assert len({port_channel for _, _, port_channel in sounds.values()}) == 5
 
 
 def test_parts_with_pedals_or_equal_notes_do_not_share_a_channel() -> None:
     pedals = heard(to_midi(score_with([3] * 20, pedal=True)))
-    assert len({place for _, _, place in pedals.values()}) == 20
+    assert len({port_channel for _, _, port_channel in pedals.values()}) == 20
     unison = score_with([4] * 20)
     for track in unison.tracks:
         track.notes[0].pitch = 60

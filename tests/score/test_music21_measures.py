@@ -23,9 +23,9 @@ def written(name: str, quarters: float, tie: str | None = None) -> Any:
 def measures(*lengths: float, meter: str = "3/4") -> Any:
     """A part with a note in each measure, which are as long as the notes."""
     part = music21.stream.Part()
-    for number, length in enumerate(lengths, start=1):
-        measure = music21.stream.Measure(number=number)
-        if number == 1:
+    for index, length in enumerate(lengths, start=1):
+        measure = music21.stream.Measure(number=index)
+        if index == 1:
             measure.timeSignature = music21.meter.TimeSignature(meter)
         measure.append(music21.note.Note("C4", quarterLength=length))
         part.append(measure)

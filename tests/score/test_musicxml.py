@@ -170,9 +170,9 @@ def test_two_lyrics_at_a_moment_go_to_two_chords(duration: int) -> None:
 
 
 def test_forty_parts_keep_their_names_and_programs() -> None:
-    score = small_score(*(f"part {number}" if number % 3 else "" for number in range(40)))
-    for number, track in enumerate(score.tracks):
-        track.program, track.is_drum = 3 * number, number % 7 == 5
+    score = small_score(*(f"part {index}" if index % 3 else "" for index in range(40)))
+    for index, track in enumerate(score.tracks):
+        track.program, track.is_drum = 3 * index, index % 7 == 5
     back = score_from_bytes(to_musicxml(score, title="it"), name="it.musicxml")
     assert [(part.name, part.program, part.is_drum) for part in back.tracks] == [
         (part.name, part.program, part.is_drum) for part in score.tracks

@@ -16,7 +16,7 @@ def transposed(inside: str, number: str = "") -> str:
 def test_notes_are_doubled_in_another_octave(double: str, octave: int | None) -> None:
     loaded = read(document(pitch("C4", 16), attributes=transposed(double)))
     expected = [60] if octave is None else sorted([60, octave])
-    assert notes(loaded.score) == [(0, 4, number) for number in expected]
+    assert notes(loaded.score) == [(0, 4, sounding) for sounding in expected]
     assert loaded.notes_missing == 0
 
 

@@ -95,8 +95,8 @@ def test_a_transposition_changes_inside_a_measure() -> None:
 
 def test_a_transposition_of_all_staves_replaces_those_of_single_staves() -> None:
     one, every = (
-        f"<attributes><transpose{number}><chromatic>{n}</chromatic></transpose></attributes>"
-        for number, n in ((' number="1"', -12), ("", 12))
+        f"<attributes><transpose{attribute}><chromatic>{n}</chromatic></transpose></attributes>"
+        for attribute, n in ((' number="1"', -12), ("", 12))
     )
     staff = "<staff>1</staff>"
     loaded = read(document(one + pitch("C4", 8, staff) + every + pitch("C4", 8, staff)))

@@ -150,9 +150,9 @@ def test_an_unpitched_note_sounds_as_the_instrument_of_its_part(entry: str, expe
 
 def test_each_unpitched_note_sounds_as_the_instrument_that_it_names() -> None:
     entry = "".join(
-        f'<midi-instrument id="I{number}"><midi-channel>10</midi-channel>'
-        f"<midi-unpitched>{number}</midi-unpitched></midi-instrument>"
-        for number in (36, 39)
+        f'<midi-instrument id="I{key}"><midi-channel>10</midi-channel>'
+        f"<midi-unpitched>{key}</midi-unpitched></midi-instrument>"
+        for key in (36, 39)
     )
     text = document(
         "".join(UNPITCHED.format("", f'<instrument id="I{n}"/>') for n in (39, 36)), entry=entry

@@ -74,8 +74,8 @@ def test_seconds_follow_the_tempos() -> None:
     score = score_with(end=4800)
     score.tempos = [symusic.Tempo(0, qpm=60.0), symusic.Tempo(960, qpm=120.0)]
     timing = TempoMap(score)
-    places = np.array([0, 480, 960, 1920])
-    assert timing.ticks_to_seconds(places).tolist() == [0.0, 1.0, 2.0, 3.0]
+    positions = np.array([0, 480, 960, 1920])
+    assert timing.ticks_to_seconds(positions).tolist() == [0.0, 1.0, 2.0, 3.0]
     assert timing.seconds_to_ticks(np.array([0.5, 2.5])).tolist() == [240, 1440]
 
 

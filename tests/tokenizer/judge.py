@@ -31,14 +31,14 @@ def layout(steps: int, velocities: int, parts: int) -> dict[str, range]:
 
 def durations(steps: int) -> list[int]:
     """Every step to 1/2 quarter, then larger steps; in 48ths, 24ths, 8ths, halves, quarters."""
-    found = []
+    actual = []
     limits = [(1, steps // 2), (2, 2 * steps), (4, 4 * steps), (steps // 8, 16 * steps)]
     for step, limit in [*limits, (steps // 2, 64 * steps), (4 * steps, 256 * steps)]:
-        value = found[-1] if found else 0
+        value = actual[-1] if actual else 0
         while value + step <= limit:
             value += step
-            found.append(value)
-    return found
+            actual.append(value)
+    return actual
 
 
 @dataclass

@@ -29,13 +29,13 @@ def test_onsets_move_by_half_a_step_and_velocities_by_their_bound(
     onsets = np.random.default_rng(steps).integers(0, 8 * ticks, 128)
     back = Tokenizer(steps_per_quarter=steps, velocities=velocities)
     score = score_of(*numbered_notes(onsets.tolist(), [ticks] * 128), ticks=ticks)
-    found = back.decode(back.encode(score)).tracks[0].notes.numpy()
-    place = found["pitch"].astype(int)
-    moved = np.abs(found["time"] / steps - onsets[place] / ticks)
+    actual = back.decode(back.encode(score)).tracks[0].notes.numpy()
+    position = actual["pitch"].astype(int)
+    moved = np.abs(actual["time"] / steps - onsets[position] / ticks)
     assert moved.max() <= 0.5 / steps + 1e-12
     assert moved.max() > 0.4 / steps
-    played = 1 + place % 127
-    error = np.abs(found["velocity"] - played)
+    played = 1 + position % 127
+    error = np.abs(actual["velocity"] - played)
     assert error.max() == {32: 3, 64: 1, 128: 0}[velocities]
     assert error[played > 1].max() == {32: 2, 64: 1, 128: 0}[velocities]
 
@@ -53,8 +53,8 @@ def test_durations_move_by_the_bound_of_their_length(steps: int) -> None:
         durations = rng.integers(int(shortest * ticks) + 1, int(longest * ticks) + 1, 128)
         onsets = rng.integers(0, 40 * ticks, 128)
         score = score_of(*numbered_notes(onsets.tolist(), durations.tolist()), ticks=ticks)
-        found = tokenizer.decode(tokenizer.encode(score)).tracks[0].notes.numpy()
-        error = np.abs(found["duration"] / steps - durations[found["pitch"]] / ticks)
+        actual = tokenizer.decode(tokenizer.encode(score)).tracks[0].notes.numpy()
+        error = np.abs(actual["duration"] / steps - durations[actual["pitch"]] / ticks)
         assert error.max() <= bound + 1e-12
 
 

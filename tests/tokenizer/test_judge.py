@@ -41,8 +41,8 @@ def mutated(ids: list[int], rng: np.random.Generator) -> list[int]:  # noqa: PLR
     if change == 3:
         return [*ids[:at], int(rng.integers(V.num_used)), *ids[at:]]
     if change == 6:  # the header's signature, or its tempo, said again behind a bar line
-        bar = int(rng.choice([place for place, token in enumerate(ids) if token == V.BAR]))
-        begin = next(place for place, token in enumerate(ids) if token in V.numerator)
+        bar = int(rng.choice([index for index, token in enumerate(ids) if token == V.BAR]))
+        begin = next(index for index, token in enumerate(ids) if token in V.numerator)
         stated = ids[begin : begin + 2] if rng.random() < 0.5 else ids[1:begin]
         return [*ids[: bar + 1], *stated, *ids[bar + 1 :]]
     other = int(rng.integers(1, len(ids)))

@@ -134,10 +134,10 @@ def test_music_comes_back_within_half_a_step() -> None:
     score = tune(bars=4, parts=1)
     back = decode_midi_llm(encode_midi_llm(score))
     seconds = 60 / 100 / 96  # of a tick of the tune
-    for note, found in zip(score.tracks[0].notes, back.tracks[0].notes, strict=True):
-        assert found.pitch == note.pitch
-        assert abs(found.time / 960 - note.time * seconds) <= 0.0051
-        assert abs(found.duration / 960 - note.duration * seconds) <= 0.0102
+    for note, actual in zip(score.tracks[0].notes, back.tracks[0].notes, strict=True):
+        assert actual.pitch == note.pitch
+        assert abs(actual.time / 960 - note.time * seconds) <= 0.0051
+        assert abs(actual.duration / 960 - note.duration * seconds) <= 0.0102
 
 
 def test_decoded_music_encodes_to_the_same_ids() -> None:

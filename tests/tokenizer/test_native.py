@@ -40,10 +40,10 @@ NO_CONTROLS = ControlColumns.of([])
 
 @pytest.fixture
 def loops() -> native.NativeLoops:
-    found = native._loops()
-    if found is None:
+    actual = native._loops()
+    if actual is None:
         pytest.skip(NO_LIBRARY)
-    return found
+    return actual
 
 
 def with_loops(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -65,10 +65,10 @@ def assert_same_encoding(score: symusic.Score, loops: native.NativeLoops) -> Non
             expected = events_of(score, vocabulary)
             ids = write_with_numpy(expected, vocabulary)
             with_loops(patch, "native")
-            found = events_of(score, vocabulary)
-        np.testing.assert_array_equal(found.keys, expected.keys)
-        assert found.header == expected.header
-        written = loops.write_events(found, header_tokens(found.header, vocabulary), vocabulary)
+            actual = events_of(score, vocabulary)
+        np.testing.assert_array_equal(actual.keys, expected.keys)
+        assert actual.header == expected.header
+        written = loops.write_events(actual, header_tokens(actual.header, vocabulary), vocabulary)
         assert written is not None
         assert written.dtype == ids.dtype
         np.testing.assert_array_equal(written, ids)
@@ -78,14 +78,14 @@ def assert_same_decoding(ids: np.ndarray, loops: native.NativeLoops, tokenizer: 
     """Compare, and return whether the ids could be read at once."""
     vocabulary = tokenizer.vocabulary
     expected = read_with_numpy(ids, vocabulary)
-    found = loops.read_events(ids, vocabulary)
-    if expected is None or found is None:
-        assert expected is found
+    actual = loops.read_events(ids, vocabulary)
+    if expected is None or actual is None:
+        assert expected is actual
         return False
-    assert_same_tables(found, expected)
-    columns = loops.split_events(found, vocabulary)
+    assert_same_tables(actual, expected)
+    columns = loops.split_events(actual, vocabulary)
     assert columns is not None
-    theirs = columns_with_numpy(found, vocabulary)
+    theirs = columns_with_numpy(actual, vocabulary)
     ends = {"note": int(theirs.note_ends[-1]), "pedal": int(theirs.pedal_ends[-1])}
     for name, ours, other in zip(theirs._fields, columns, theirs, strict=True):
         length = ends.get(name.split("_")[0], len(other)) if "_ends" not in name else len(other)
@@ -102,8 +102,8 @@ def fluttering_pedals(rng: np.random.Generator) -> symusic.Score:
         track.notes.append(symusic.Note(0, 480, 60, 80))
         times = rng.integers(0, 60, int(rng.integers(0, 25)))
         for time in (np.sort(times) if rng.random() < 0.8 else times).tolist():
-            number, value = int(rng.choice([64, 64, 7])), int(rng.integers(128))
-            track.controls.append(symusic.ControlChange(time, number, value))
+            controller, value = int(rng.choice([64, 64, 7])), int(rng.integers(128))
+            track.controls.append(symusic.ControlChange(time, controller, value))
         score.tracks.append(track)
     return score
 
@@ -258,12 +258,12 @@ def test_the_longest_notes_stay_inside_the_table_of_durations(loops: native.Nati
     written = 0
     for ticks in (1, 96, 480, 2**15 - 1, 2**20):
         last_onset = (2 * last * 96 + ticks) // (2 * ticks)
-        found = loops.sound_keys(notes, NO_CONTROLS, ticks, V)
+        actual = loops.sound_keys(notes, NO_CONTROLS, ticks, V)
         if last_onset > LAST_TIME:
-            assert found is None
+            assert actual is None
             continue
-        assert found is not None
-        keys, last_event, _ = found
+        assert actual is not None
+        keys, last_event, _ = actual
         assert set((keys & 4095).tolist()) <= set(V.duration)
         assert last_event == last_onset
         written += 1
@@ -302,14 +302,14 @@ def test_every_tick_is_rounded_as_whole_numbers_are(
         np.full((2, len(notes)), 60, np.int8),
         np.array([[0], [len(notes)]]),
     )
-    found = loops.sound_keys(columns, NO_CONTROLS, ticks, vocabulary)
+    actual = loops.sound_keys(columns, NO_CONTROLS, ticks, vocabulary)
     expected = note_keys(columns, Grid(ticks, vocabulary.steps_per_quarter), vocabulary)
     if expected[1] > LAST_TIME:
-        assert found is None
+        assert actual is None
         return
-    assert found is not None
-    np.testing.assert_array_equal(found[0], expected[0])
-    assert found[1:] == expected[1:]
+    assert actual is not None
+    np.testing.assert_array_equal(actual[0], expected[0])
+    assert actual[1:] == expected[1:]
 
 
 @settings(max_examples=50)

@@ -102,7 +102,7 @@ def test_ids_between_those_of_a_piece_leave_music_that_encodes_canonically(
 ) -> None:
     rng = np.random.default_rng(seed)
     ids = TOKENIZER.encode(random_score(rng)).tolist()
-    first_note = next(place for place, token in enumerate(ids) if token in V.duration)
+    first_note = next(index for index, token in enumerate(ids) if token in V.duration)
     for other in others:
         ids.insert(int(rng.integers(first_note + 1, len(ids))), other)
     again = TOKENIZER.encode(TOKENIZER.decode(np.array(ids)))
@@ -116,13 +116,13 @@ def test_a_damaged_stream_keeps_all_music_before_the_damage(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids = TOKENIZER.encode(random_score(rng)).astype(np.int64)
     first_note = int(np.flatnonzero(np.isin(ids, list(V.duration)))[0])
-    place = int(rng.integers(first_note + 1, len(ids)))
-    kept = Counter(notes_of(TOKENIZER.decode(ids[:place])))
-    ids[place] = (ids[place] + rng.integers(1, V.size)) % V.size  # another id
-    ids[place + 1 :][rng.random(len(ids) - place - 1) < 0.1] = 4  # an id without a meaning
-    found = Counter(notes_of(TOKENIZER.decode(ids)))
+    position = int(rng.integers(first_note + 1, len(ids)))
+    kept = Counter(notes_of(TOKENIZER.decode(ids[:position])))
+    ids[position] = (ids[position] + rng.integers(1, V.size)) % V.size  # another id
+    ids[position + 1 :][rng.random(len(ids) - position - 1) < 0.1] = 4  # an id without a meaning
+    actual = Counter(notes_of(TOKENIZER.decode(ids)))
     assert kept
-    assert not kept - found
+    assert not kept - actual
 
 
 def test_velocities_are_exact_at_multiples_of_four() -> None:
@@ -197,9 +197,9 @@ def test_a_retaken_pedal_is_kept_and_a_redundant_one_is_not() -> None:
 
 def test_too_many_parts_are_merged_by_program_without_losing_a_note() -> None:
     score = symusic.Score(96)
-    for place, program in enumerate([0] * 20 + [40] * 15):
+    for index, program in enumerate([0] * 20 + [40] * 15):
         track = symusic.Track("", program, False)
-        track.notes.append(symusic.Note(96 * place, 96, 40 + place, 80))
+        track.notes.append(symusic.Note(96 * index, 96, 40 + index, 80))
         score.tracks.append(track)
     tokenizer = Tokenizer(max_parts=32)
     assert tokenizer.part_order(score) == [*range(17), *range(20, 35)]
@@ -275,7 +275,7 @@ def test_of_more_than_three_switches_within_a_step_an_even_number_is_left_out() 
 @given(st.lists(st.integers(0, 12), max_size=30))
 def test_switches_are_delayed_as_documented(steps: list[int]) -> None:
     """One switch after the other, by the rule as it is written in the documentation."""
-    moved = [(5 * step, 127 * (place % 2 == 0)) for place, step in enumerate(sorted(steps))]
+    moved = [(5 * step, 127 * (index % 2 == 0)) for index, step in enumerate(sorted(steps))]
     expected: list[tuple[int, int]] = []
     for step in range(13):
         group = [(time // 5, value) for time, value in moved if time == 5 * step]
@@ -294,8 +294,8 @@ def test_overlapping_notes_of_one_pitch_are_kept() -> None:
     notes = ((0, 480, 60), (240, 480, 60), (240, 960, 60), (240, 960, 60))
     score = score_of(*notes)
     back = TOKENIZER.decode(TOKENIZER.encode(score))
-    found = [(note.time * 5, note.duration * 5, note.pitch) for note in back.tracks[0].notes]
-    assert found == sorted(notes)
+    actual = [(note.time * 5, note.duration * 5, note.pitch) for note in back.tracks[0].notes]
+    assert actual == sorted(notes)
 
 
 def test_short_notes_that_touched_still_touch() -> None:
@@ -303,8 +303,8 @@ def test_short_notes_that_touched_still_touch() -> None:
     onsets = np.concatenate([[0], np.cumsum(rng.integers(10, 235, 200))]).tolist()
     notes = [(a, b - a, 60) for a, b in itertools.pairwise(onsets)]
     back = TOKENIZER.decode(TOKENIZER.encode(score_of(*notes)))
-    found = list(back.tracks[0].notes)
-    assert [note.end for note in found[:-1]] == [note.time for note in found[1:]]
+    actual = list(back.tracks[0].notes)
+    assert [note.end for note in actual[:-1]] == [note.time for note in actual[1:]]
 
 
 @pytest.mark.parametrize("grid", [48, 96, 192, 480])
@@ -320,9 +320,9 @@ def test_long_durations_become_the_nearest_one(grid: int) -> None:
     back = tokenizer.decode(tokenizer.encode(score)).tracks[0].notes.numpy()
     table = tokenizer.vocabulary.durations / grid
     exact = np.sort(durations / 960)
-    found = np.sort(back["duration"] / grid)
+    actual = np.sort(back["duration"] / grid)
     nearest = np.abs(table[:, None] - exact).min(axis=0)
-    np.testing.assert_allclose(np.abs(found - exact), nearest, atol=1e-9)
+    np.testing.assert_allclose(np.abs(actual - exact), nearest, atol=1e-9)
 
 
 def test_music_that_cannot_be_written_is_refused() -> None:
@@ -385,16 +385,16 @@ def test_encoding_does_not_change_the_score() -> None:
 def test_ids_of_this_version_do_not_change() -> None:
     """If they change on purpose, increase `Tokenizer.VERSION`, which refuses old stores."""
     score = symusic.Score(480)
-    for number, meter in enumerate(((4, 4), (7, 8), (3, 4))):
-        score.time_signatures.append(symusic.TimeSignature(4000 * number, *meter))
-        score.tempos.append(symusic.Tempo(3001 * number, mspq=500_000 + 77_777 * number))
+    for index, meter in enumerate(((4, 4), (7, 8), (3, 4))):
+        score.time_signatures.append(symusic.TimeSignature(4000 * index, *meter))
+        score.tempos.append(symusic.Tempo(3001 * index, mspq=500_000 + 77_777 * index))
     for part in range(40):
         track = symusic.Track("", part % 7 * 9, part % 5 == 4)
-        for place in range(30):
-            onset, length = 317 * place + 41 * part, (place * 53 + part * 7) % 900
-            pitch, velocity = (place * 7 + part) % 128, 1 + (place * 11) % 127
+        for index in range(30):
+            onset, length = 317 * index + 41 * part, (index * 53 + part * 7) % 900
+            pitch, velocity = (index * 7 + part) % 128, 1 + (index * 11) % 127
             track.notes.append(symusic.Note(onset, length, pitch, velocity))
-            value = 127 * (place % 2)
+            value = 127 * (index % 2)
             track.controls.append(symusic.ControlChange(onset // 3, 64, value))
         score.tracks.append(track)
     digest = hashlib.sha256(TOKENIZER.encode(score).astype("<u2").tobytes()).hexdigest()

@@ -45,9 +45,9 @@ def test_a_thousand_random_cuts_give_the_same_music() -> None:
             cut = TOKENIZER.decode(index.window(bar, index.num_bars).ids)
             start = lines[bar]
             same_notes = notes_of(cut) == notes_of(whole, start=start)
-            places = np.array([0, 50, 333])
-            cut_seconds = TempoMap(cut).ticks_to_seconds(places)
-            whole_seconds = timing.ticks_to_seconds(places + start)
+            positions = np.array([0, 50, 333])
+            cut_seconds = TempoMap(cut).ticks_to_seconds(positions)
+            whole_seconds = timing.ticks_to_seconds(positions + start)
             same_time = np.allclose(cut_seconds, whole_seconds - timing.ticks_to_seconds(start))
             wrong += not (same_notes and same_time)
             cuts += 1

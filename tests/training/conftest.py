@@ -16,10 +16,10 @@ NewConfig = Callable[..., TrainingConfig]
 @pytest.fixture(scope="session")
 def tunes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tunes over one scale pattern, so that there is something to learn."""
-    place = tmp_path_factory.mktemp("tunes")
+    folder = tmp_path_factory.mktemp("tunes")
     for seed in range(12):
-        save_score(tune(bars=6, seed=seed), place / f"tune-{seed}.mid")
-    return place
+        save_score(tune(bars=6, seed=seed), folder / f"tune-{seed}.mid")
+    return folder
 
 
 @pytest.fixture

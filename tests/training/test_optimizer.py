@@ -134,8 +134,8 @@ def test_adafactor_moves_parameters_that_start_at_zero_by_the_learning_rate() ->
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_an_optimizer_resumes_exactly_from_its_state(kind: str) -> None:
     def steps(model: RWKV7, optimizer: torch.optim.Optimizer, numbers: range) -> None:
-        for number in numbers:
-            generator = torch.Generator().manual_seed(number)
+        for index in numbers:
+            generator = torch.Generator().manual_seed(index)
             for value in model.parameters():
                 value.grad = torch.randn(value.shape, generator=generator)
             optimizer.step()
@@ -170,8 +170,8 @@ def test_allocating_moments_early_changes_no_number(kind: str) -> None:
                 torch.equal(parameter, before[name]) for name, parameter in model.named_parameters()
             )
             assert all(parameter.grad is None for parameter in model.parameters())
-        for number in range(3):
-            generator = torch.Generator().manual_seed(number)
+        for index in range(3):
+            generator = torch.Generator().manual_seed(index)
             for value in model.parameters():
                 if value.requires_grad:
                     value.grad = torch.randn(value.shape, generator=generator)

@@ -54,9 +54,9 @@ def test_a_run_learns_and_writes_everything_into_its_directory(tunes: Path, tmp_
     assert losses == sorted(losses, reverse=True)
     assert evaluations[-1]["loss_valid"] < losses[0]
     assert len(told["samples"]) == 2
-    for number, path in enumerate(run.sample_paths(12, 2), start=1):
-        prompt = load_score(run.path / "samples" / f"prompt-{number}.mid")
-        assert told["samples"][number - 1]["continuation_start"] == int(bar_starts(prompt)[-1])
+    for index, path in enumerate(run.sample_paths(12, 2), start=1):
+        prompt = load_score(run.path / "samples" / f"prompt-{index}.mid")
+        assert told["samples"][index - 1]["continuation_start"] == int(bar_starts(prompt)[-1])
         assert len(bar_starts(load_score(path))) >= len(bar_starts(prompt))
         assert path.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     assert told["sessions"][0]["from_step"] == 0

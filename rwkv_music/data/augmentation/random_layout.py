@@ -89,8 +89,8 @@ def _few_parts(table: EventTable, generator: Generator, vocabulary: Vocabulary) 
     num_parts = len(table.header.programs)
     if num_parts < 2:
         return table
-    number = int(generator.integers(1, num_parts))
-    kept = np.sort(generator.permutation(num_parts)[:number]).tolist()
+    num_kept = int(generator.integers(1, num_parts))
+    kept = np.sort(generator.permutation(num_parts)[:num_kept]).tolist()
     return keep_parts(table, kept, vocabulary)
 
 

@@ -71,15 +71,17 @@ def _exists(text: str) -> bool:
 
 
 def _entry(word: str) -> WeightedSource:
-    name, equals, number = word.rpartition("=")
+    name, equals, weight_text = word.rpartition("=")
     if not equals or not name or _exists(word):
         return WeightedSource(word)
     try:
-        weight = float(number)
+        weight = float(weight_text)
     except ValueError:
         return WeightedSource(word)
     if not 0 < weight < float("inf"):
-        raise InputError(f"the weight of corpus '{name}' must be a number above 0, got {number}")
+        raise InputError(
+            f"the weight of corpus '{name}' must be a number above 0, got {weight_text}"
+        )
     return WeightedSource(name, weight)
 
 

@@ -104,6 +104,6 @@ def _split(path: Path, collection: str) -> Iterator[tuple[str, str]]:
     text = path.read_text(encoding="utf-8", errors="replace")
     head, *tunes = _TUNE.split(text)
     for tune in tunes:
-        number = tune.splitlines()[0].strip()
-        name = path.stem if len(tunes) == 1 else f"{path.stem}-{number}"
+        tune_number = tune.splitlines()[0].strip()
+        name = path.stem if len(tunes) == 1 else f"{path.stem}-{tune_number}"
         yield f"{collection}/{name}", f"{head}X:{tune}"

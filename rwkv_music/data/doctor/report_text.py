@@ -123,8 +123,8 @@ def _file_remarks(file: FileReport) -> Iterator[str]:
 def _missing(file: FileReport) -> str:
     """Compare the notes that were read with those of the file."""
     read, missing = file.notes or 0, file.notes_missing or 0
-    kind = "not read" if missing > 0 else "read that are not in it"
-    return f"{_count(abs(missing), 'note')} {kind} ({read + missing:,} in the file, {read:,} read)"
+    fault = "not read" if missing > 0 else "read that are not in it"
+    return f"{_count(abs(missing), 'note')} {fault} ({read + missing:,} in the file, {read:,} read)"
 
 
 def _shared_part(share: float, kind: str) -> str:

@@ -115,13 +115,13 @@ def evenly_spaced(sets: Sequence[range], weights: Sequence[float], *, most: int)
         weights: Number of items to take of each set, relative to the others.
         most: Total number to take; less if a set has fewer than its part.
     """
-    numbers = [len(items) for items in sets]
-    if sum(numbers) > most:
-        numbers = [min(pair) for pair in zip(numbers, quotas(most, weights), strict=True)]
+    counts = [len(items) for items in sets]
+    if sum(counts) > most:
+        counts = [min(pair) for pair in zip(counts, quotas(most, weights), strict=True)]
     return [
         items[index]
-        for items, number in zip(sets, numbers, strict=True)
-        for index in np.linspace(0, len(items) - 1, number).round().astype(int).tolist()
+        for items, count in zip(sets, counts, strict=True)
+        for index in np.linspace(0, len(items) - 1, count).round().astype(int).tolist()
     ]
 
 
@@ -137,7 +137,7 @@ def quotas(total: int, weights: Sequence[float]) -> list[int]:
     # The largest remainders are rounded up, the first of equal ones first.
     order = np.argsort(whole - exact, kind="stable")
     whole[order[: total - int(whole.sum())]] += 1
-    return [int(number) for number in whole]
+    return [int(quota) for quota in whole]
 
 
 def _require_pieces(ranges: Sequence[range]) -> None:

@@ -16,11 +16,11 @@ _TABLES = ("bin", "bars", "idx", "pieces", "names")
 
 def split_files(split: str) -> tuple[str, ...]:
     """Return the names of the files of a split."""
-    return tuple(f"{split}.{kind}" for kind in _TABLES)
+    return tuple(f"{split}.{suffix}" for suffix in _TABLES)
 
 
 APPENDED_FILES = (
-    *(f"{split}.{kind}" for split in SPLITS for kind in ("bin", "bars")),
+    *(f"{split}.{suffix}" for split in SPLITS for suffix in ("bin", "bars")),
     PROGRESS_NAME,
 )
 """Files to which further pieces are appended. The others are made anew from the progress log."""
@@ -59,10 +59,10 @@ def _num_bytes(name: str, info: StoreInfo) -> int | None:
     """Return how many bytes of a file are checked, since some grow while files are added."""
     if name == PROGRESS_NAME:
         return info.progress_bytes
-    split, _, kind = name.partition(".")
-    if kind == "bin":
+    split, _, suffix = name.partition(".")
+    if suffix == "bin":
         return info.tokens.get(split, 0) * np.dtype(info.dtype).itemsize
-    if kind == "bars":
+    if suffix == "bars":
         return info.bars.get(split, 0) * BAR_ROW.itemsize
     return None
 

@@ -46,7 +46,7 @@ def read_progress_log(path: Path) -> Iterator[tuple[Record, int]]:
     """
     offset = 0
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
+        for line_number, line in enumerate(stream, start=1):
             if not line.endswith(b"\n"):
                 return
             try:
@@ -55,11 +55,11 @@ def read_progress_log(path: Path) -> Iterator[tuple[Record, int]]:
                 return  # zeros after a power failure
             offset += len(line)
             if record != SYNCED:
-                record = _checked(record, f"line {number} of {path}")
+                record = _checked(record, f"line {line_number} of {path}")
             yield record, offset
 
 
-def _checked(record: Any, place: str) -> Record:  # noqa: ANN401 - any JSON value
+def _checked(record: Any, location: str) -> Record:  # noqa: ANN401 - any JSON value
     """Return a record under its current names.
 
     Raises:
@@ -70,7 +70,7 @@ def _checked(record: Any, place: str) -> Record:  # noqa: ANN401 - any JSON valu
         fields = _SKIPPED_FIELDS if "reason" in current else _PIECE_FIELDS
         if all(name in current and is_valid(current[name]) for name, is_valid in fields.items()):
             return current
-    raise InputError(f"{place} is not a record of a file: prepare the store again")
+    raise InputError(f"{location} is not a record of a file: prepare the store again")
 
 
 def _is_name(value: object) -> bool:
@@ -191,7 +191,7 @@ def recover(store: Path, itemsizes: Mapping[str, int]) -> tuple[DoneFiles, dict[
     Returns:
         The files that are done, and the size to which each file of the store is to be truncated.
     """
-    names = [*(f"{split}.{kind}" for split in SPLITS for kind in _COUNTED), PROGRESS_NAME]
+    names = [*(f"{split}.{suffix}" for split in SPLITS for suffix in _COUNTED), PROGRESS_NAME]
     actual = {name: _size_of(store / name) for name in names}
     done, sizes = DoneFiles(), dict.fromkeys(names, 0)
     unsynced: list[tuple[Record, dict[str, int]]] = []
@@ -202,8 +202,8 @@ def recover(store: Path, itemsizes: Mapping[str, int]) -> tuple[DoneFiles, dict[
                 done.add(synced)
             unsynced.clear()
         else:
-            for kind, field in _COUNTED.items() if "split" in record else ():
-                after[f"{record['split']}.{kind}"] += record[field] * itemsizes[kind]
+            for suffix, field in _COUNTED.items() if "split" in record else ():
+                after[f"{record['split']}.{suffix}"] += record[field] * itemsizes[suffix]
             if any(after[name] > actual[name] for name in names):
                 break
             unsynced.append((record, sizes))

@@ -207,7 +207,7 @@ def is_store(path: str | Path) -> bool:
 
 def is_unfinished(path: Path) -> bool:
     """Return whether a folder contains an unfinished store and nothing else."""
-    tables = [f"{split}.{kind}" for split in SPLITS for kind in ("bin", "idx", *_TABLES)]
+    tables = [f"{split}.{suffix}" for split in SPLITS for suffix in ("bin", "idx", *_TABLES)]
     known = {INFO_NAME, PROGRESS_NAME, SKIPPED_NAME, REPAIRED_NAME, LOCK_NAME, *tables}
     return (
         is_store(path)

@@ -67,8 +67,8 @@ class CandidatePage:
         # Compressed where the optional package is installed: a wave file has 10 MB a minute.
         suffix = ".ogg" if find_spec("soundfile") else ".wav"
         sections = []
-        for number, candidate in enumerate(self.chosen(), start=1):
-            name = f"candidate-{number:02}"
+        for index, candidate in enumerate(self.chosen(), start=1):
+            name = f"candidate-{index:02}"
             start = candidate.continuation_start
             save_score(candidate.score, folder / f"{name}.mid")
             save_piano_roll(candidate.score, folder / f"{name}.png", continuation_start=start)

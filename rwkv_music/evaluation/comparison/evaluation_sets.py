@@ -85,18 +85,18 @@ def windows_of(
         most: Number of windows, if there are so many.
         full: Whether every window needs all eight bars of completion.
     """
-    places = [
+    positions = [
         (piece, start)
         for piece in evaluated.pieces
         for start in _starts(piece, tokenizer, full=full)
     ]
     # More than needed are drawn, because a layout leaves some pieces as they are.
-    order = np.linspace(0, len(places) - 1, min(len(places), 4 * most)).round().astype(int)
+    order = np.linspace(0, len(positions) - 1, min(len(positions), 4 * most)).round().astype(int)
     order = np.concatenate([order[offset::4] for offset in range(4)]) if len(order) else order
     in_this_layout: dict[str, Ids | None] = {}
     windows: list[EvaluationWindow] = []
     for index in order.tolist():
-        piece, start = places[index]
+        piece, start = positions[index]
         if piece.name not in in_this_layout:
             of_piece = "as stored" if layout in OF_WINDOWS else layout
             in_this_layout[piece.name] = in_layout(piece.ids, of_piece, tokenizer.vocabulary)

@@ -18,8 +18,12 @@ def evaluation_tables(results: Mapping[str, Any]) -> str:
     parts = ["## Likelihood of completions, nats per note", *_likelihood_table(results)]
     for name, entry in results.items():
         for layout, rows in entry["continuations"].items():
-            number = max(figure["number"] for figure in rows[TRUTH].values())
-            parts += ["", f"## {name}, {layout}: {number} continuations", *_figure_table(rows)]
+            num_measured = max(figure["number"] for figure in rows[TRUTH].values())
+            parts += [
+                "",
+                f"## {name}, {layout}: {num_measured} continuations",
+                *_figure_table(rows),
+            ]
         for half, rows in entry.get("long", {}).items():
             title = f"## {name}, long continuations: {half} eight bars"
             parts += ["", title, *_figure_table(rows)]

@@ -77,8 +77,8 @@ def _long_scores(
     usable: list[Piece] = [
         piece for piece in evaluated.pieces if tokenizer.num_bars(piece.ids) >= bars
     ]
-    number = min(len(usable), settings.long_continuations)
-    for index in np.linspace(0, len(usable) - 1, number).round().astype(int).tolist():
+    num_pieces = min(len(usable), settings.long_continuations)
+    for index in np.linspace(0, len(usable) - 1, num_pieces).round().astype(int).tolist():
         score = take_bars(tokenizer.decode(usable[index].ids), 0, bars)
         if take_bars(score, 0, PROMPT_BARS).note_num():
             yield score

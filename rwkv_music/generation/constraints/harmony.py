@@ -55,10 +55,10 @@ def pitch_number(pitch: str | int) -> int:
     Raises:
         InputError: If it is neither, or not in the range 0 to 127.
     """
-    number = pitch if isinstance(pitch, int) else _named_pitch(pitch)
-    if not 0 <= number <= 127:
+    midi_pitch = pitch if isinstance(pitch, int) else _named_pitch(pitch)
+    if not 0 <= midi_pitch <= 127:
         raise InputError(f"pitch {pitch} is out of range: choose one from C-1 (0) to G9 (127)")
-    return number
+    return midi_pitch
 
 
 def _named_pitch(name: str) -> int:
@@ -69,8 +69,8 @@ def _named_pitch(name: str) -> int:
 
 
 def _pitch_class(letter: str, accidentals: str, *, wraps: bool = True) -> int:
-    number = _STEPS[letter] + sum(_ACCIDENTALS[accidental] for accidental in accidentals)
-    return number % 12 if wraps else number
+    semitone = _STEPS[letter] + sum(_ACCIDENTALS[accidental] for accidental in accidentals)
+    return semitone % 12 if wraps else semitone
 
 
 def scale_of(name: str) -> tuple[int, PitchMask]:
@@ -80,12 +80,12 @@ def scale_of(name: str) -> tuple[int, PitchMask]:
         InputError: If the name is unknown.
     """
     match = _SCALE.fullmatch(name.strip())
-    kind = match[3].strip().lower() if match else ""
-    if match is None or kind not in SCALES:
+    chord_type = match[3].strip().lower() if match else ""
+    if match is None or chord_type not in SCALES:
         known = ", ".join(SCALES)
         raise InputError(f"'{name}' is no scale: write a tonic and one of {known}, as in 'A minor'")
     tonic = _pitch_class(match[1], match[2])
-    return tonic, _pitches_of({(tonic + step) % 12 for step in SCALES[kind]})
+    return tonic, _pitches_of({(tonic + step) % 12 for step in SCALES[chord_type]})
 
 
 def chord_of(name: str) -> PitchMask:
@@ -98,8 +98,8 @@ def chord_of(name: str) -> PitchMask:
         return np.ones(128, dtype=bool)
     match = _CHORD.fullmatch(name.strip())
     if match is None or match[3] not in CHORDS:
-        kinds = " ".join(f"A{kind}" for kind in CHORDS)
-        raise InputError(f"'{name}' is no chord: write one like {kinds}, A/E, or N for none")
+        examples = " ".join(f"A{chord_type}" for chord_type in CHORDS)
+        raise InputError(f"'{name}' is no chord: write one like {examples}, A/E, or N for none")
     root = _pitch_class(match[1], match[2])
     classes = {(root + step) % 12 for step in CHORDS[match[3]]}
     if match[4]:

@@ -271,13 +271,13 @@ def kept_notes(keep: Keep, prompt: HolePrompt, seed: int, vocabulary: Vocabulary
     by_place = {_place(prompt, note): note for note in old}
     grid = _grid(prompt, vocabulary)
     for track, tick, pitch in keep.notes:
-        place = (track, grid.round_one(tick) - grid.round_one(prompt.start), pitch)
-        if place not in by_place:
+        position = (track, grid.round_one(tick) - grid.round_one(prompt.start), pitch)
+        if position not in by_place:
             raise InputError(
                 f"there is no note of track {track} at tick {tick} with pitch {pitch} in the bars "
                 "and parts to write: keep notes that are there"
             )
-        chosen.add(by_place[place])
+        chosen.add(by_place[position])
     return sorted(chosen)
 
 
@@ -288,7 +288,7 @@ def restore_notes(
     import symusic
 
     originals = _originals(prompt, vocabulary)
-    kept = {place: originals[place] for place in (_place(prompt, note) for note in notes)}
+    kept = {position: originals[position] for position in (_place(prompt, note) for note in notes)}
     grid = _grid(prompt, vocabulary)
     start = grid.round_one(prompt.start)
     for track in {track for track, _, _ in kept}:

@@ -56,12 +56,12 @@ def _choose(score: "symusic.Score", part: str | int) -> PartChoice:
                 f"part {part} is not in the score: {_existing(score)}; indices count from 0"
             )
         return _of_track(score, part)
-    wanted = part.strip().casefold()
-    by_name = [i for i, track in enumerate(score.tracks) if track.name.casefold() == wanted]
+    folded_name = part.strip().casefold()
+    by_name = [i for i, track in enumerate(score.tracks) if track.name.casefold() == folded_name]
     by_instrument = [
         index
         for index, track in enumerate(score.tracks)
-        if program_name(track.program, is_drum=track.is_drum).casefold() == wanted
+        if program_name(track.program, is_drum=track.is_drum).casefold() == folded_name
     ]
     matches = by_name or by_instrument
     if len(matches) > 1:

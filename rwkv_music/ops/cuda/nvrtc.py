@@ -118,11 +118,11 @@ def compile_source(source: str, target: str, options: Sequence[str] = ()) -> Com
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
 
-def _read_output(program: ctypes.c_void_p, kind: str) -> bytes:
+def _read_output(program: ctypes.c_void_p, output_name: str) -> bytes:
     size = ctypes.c_size_t()
-    _check(getattr(load_nvrtc(), f"nvrtcGet{kind}Size")(program, ctypes.byref(size)))
+    _check(getattr(load_nvrtc(), f"nvrtcGet{output_name}Size")(program, ctypes.byref(size)))
     output = ctypes.create_string_buffer(size.value)
-    _check(getattr(load_nvrtc(), f"nvrtcGet{kind}")(program, output))
+    _check(getattr(load_nvrtc(), f"nvrtcGet{output_name}")(program, output))
     return output.raw
 
 

@@ -216,15 +216,15 @@ class _TuneReader:
     def _read_music(self, text: str) -> None:
         voice = self._voice()
         voice.start_line()
-        for kind, match in tokens(text):
-            if kind == "field":
+        for symbol, match in tokens(text):
+            if symbol == "field":
                 previous, voice = voice, self._read_body_field(match[0][1], match[0][3:-1])
                 if voice is not previous:
                     voice.start_line()
-            elif kind == "unknown":
+            elif symbol == "unknown":
                 self._add_error(f"'{match[0]}' is not valid")
             else:
-                voice.read_token(kind, match)
+                voice.read_token(symbol, match)
 
     def _read_body_field(self, letter: str, value: str) -> Voice:
         """Read a field in the body; return the voice that continues."""
@@ -300,10 +300,10 @@ class _TuneReader:
             return
         if match[1] == "nobarlines":
             self._set_accidental_scope("not")
-        numbers = [int(number) for number in re.findall(r"-?\d{1,3}", match[2])]
-        if not numbers:
+        values = [int(number) for number in re.findall(r"-?\d{1,3}", match[2])]
+        if not values:
             return
-        self._apply_midi(match[1].lower(), numbers)
+        self._apply_midi(match[1].lower(), values)
 
     def _set_accidental_scope(self, scope: str) -> None:
         self._accidental_scope = scope

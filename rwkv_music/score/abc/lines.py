@@ -22,7 +22,7 @@ def tune_lines(text: str, first: int) -> Iterator[AbcLine]:
     """Yield the lines of a tune without blocks of typeset text; stop at its first empty line."""
     block_end = ""
     has_key = False
-    for number, line in enumerate(text.split("\n"), start=first):
+    for line_number, line in enumerate(text.split("\n"), start=first):
         if block_end:
             block_end = "" if line.startswith(block_end) else block_end
             continue
@@ -32,7 +32,7 @@ def tune_lines(text: str, first: int) -> Iterator[AbcLine]:
         if not line.strip() and has_key:
             return
         has_key = has_key or line.startswith("K:")
-        yield AbcLine(number, line)
+        yield AbcLine(line_number, line)
 
 
 def joined_lines(lines: list[AbcLine]) -> Iterator[AbcLine]:

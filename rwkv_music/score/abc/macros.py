@@ -35,8 +35,8 @@ class Macros:
         before, note, after = target.rpartition("n")
         pattern = re.escape(before) + _NOTE + re.escape(after) if note else re.escape(target)
         # "~G2" is not the beginning of "~G24".
-        number = r"(?!\d)" if target[-1].isdecimal() else ""
-        self._macros[target] = (re.compile(pattern + number), text)
+        no_digit = r"(?!\d)" if target[-1].isdecimal() else ""
+        self._macros[target] = (re.compile(pattern + no_digit), text)
 
     def expand(self, line: str) -> str:
         """Return a line of music with its macros replaced."""

@@ -122,11 +122,11 @@ class Voice:
         """Begin a line of music, with whose notes the next w: field aligns."""
         self._line_anchors = []
 
-    def read_token(self, kind: str, match: re.Match[str]) -> None:  # noqa: C901, PLR0912 - a case a kind
+    def read_token(self, symbol: str, match: re.Match[str]) -> None:  # noqa: C901, PLR0912 - a case a kind
         """Read a token of `rwkv_music.score.abc.tokens`; kinds without sound are ignored."""
-        if self._waiting_jumps and kind in {"note", "chord", "rest", "bars_of_rest", "bar"}:
-            self._place_jumps(is_at_bar_line=kind == "bar")
-        match kind:
+        if self._waiting_jumps and symbol in {"note", "chord", "rest", "bars_of_rest", "bar"}:
+            self._place_jumps(is_at_bar_line=symbol == "bar")
+        match symbol:
             case "note":
                 self._add_note(match)
             case "chord":
@@ -179,10 +179,10 @@ class Voice:
         """Assign the syllables of a w: field to the notes of the last line."""
         anchors = iter(self._line_anchors)
         for syllable in _syllables(text):
-            for kind, time in anchors:
-                if kind == "bar" and syllable != "|":
+            for anchor, time in anchors:
+                if anchor == "bar" and syllable != "|":
                     continue
-                if kind == "note" and syllable == "|":
+                if anchor == "note" and syllable == "|":
                     continue
                 if syllable not in {"|", "*", "_"}:
                     self.lyrics.append((time, syllable))
@@ -244,13 +244,13 @@ class Voice:
         self._tuplet_left = 0
 
     def _add_ending(self, match: re.Match[str]) -> None:
-        numbers: set[int] = set()
+        passes: set[int] = set()
         for part in match["ending"].lstrip("[").replace(".", ",").split(","):
             first, dash, last = part.partition("-")
             if first.isdecimal() and len(first) < 3:
                 is_range = dash and last.isdecimal() and len(last) < 3
-                numbers.update(range(int(first), int(last) + 1) if is_range else (int(first),))
-        self.endings.append(RepeatEnding(self.time, frozenset(numbers)))
+                passes.update(range(int(first), int(last) + 1) if is_range else (int(first),))
+        self.endings.append(RepeatEnding(self.time, frozenset(passes)))
 
     def _start_tuplet(self, match: re.Match[str]) -> None:
         count = int(match["p"])

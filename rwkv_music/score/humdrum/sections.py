@@ -55,7 +55,7 @@ class Sections:
         order = list(range(first))
         for label in self._order:
             start = self._starts[label]
-            end = next((place for place in starts if place > start), num_measures)
+            end = next((next_start for next_start in starts if next_start > start), num_measures)
             order.extend(range(start, end))
             if len(order) > MAX_PLAYED_MEASURES:
                 raise InputError(

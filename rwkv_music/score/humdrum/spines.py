@@ -55,22 +55,24 @@ class SpineReader:
             ValueError: If data come before an exclusive interpretation, or columns are too many.
         """
         rows = [
-            (number, line.split("\t"))
-            for number, line in enumerate(re.split("\r\n|\r|\n", text), start=1)
+            (line_number, line.split("\t"))
+            for line_number, line in enumerate(re.split("\r\n|\r|\n", text), start=1)
             if line and not line.startswith("!")
         ]
-        for index, (number, tokens) in enumerate(rows):
+        for index, (line_number, tokens) in enumerate(rows):
             if len(tokens) != len(self._strands) and tokens[0].startswith("**"):
                 self._begin(len(tokens))
             if not self._strands:
-                raise ValueError(f"line {number} comes before an exclusive interpretation (**kern)")
+                raise ValueError(
+                    f"line {line_number} comes before an exclusive interpretation (**kern)"
+                )
             fields = self._with_all_columns(tokens)
-            yield Line(number, list(self._strands), fields)
+            yield Line(line_number, list(self._strands), fields)
             if fields[0].startswith("*"):
                 width = len(rows[index + 1][1]) if index + 1 < len(rows) else None
                 self._change(fields, width)
             if len(self._strands) > _MAX_SPINES:
-                raise ValueError(f"line {number} has more than {_MAX_SPINES} spines")
+                raise ValueError(f"line {line_number} has more than {_MAX_SPINES} spines")
 
     def _with_all_columns(self, tokens: list[str]) -> list[str]:
         """The fields of a line, with null tokens for missing ones."""

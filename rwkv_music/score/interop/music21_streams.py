@@ -131,8 +131,8 @@ def _parts_of(stream: Any, offset: Any) -> Iterator[tuple[Any, Any]]:  # noqa: A
     """Yield the parts of a stream with their offsets; what is in no part is a part of its own."""
     import music21
 
-    kinds = (music21.stream.Part, music21.stream.Score)
-    children = [element for element in stream if isinstance(element, kinds)]
+    stream_types = (music21.stream.Part, music21.stream.Score)
+    children = [element for element in stream if isinstance(element, stream_types)]
     if not children:
         yield stream, offset
         return
@@ -141,7 +141,7 @@ def _parts_of(stream: Any, offset: Any) -> Iterator[tuple[Any, Any]]:  # noqa: A
     loose: Any = music21.stream.Stream()
     for element in stream:
         is_music = element.isStream or isinstance(element, music21.note.GeneralNote)
-        if is_music and not isinstance(element, kinds):
+        if is_music and not isinstance(element, stream_types):
             loose.insert(stream.elementOffset(element), element)
     if loose.recurse().notes:
         yield loose, offset

@@ -147,8 +147,8 @@ def from_pretty_midi(music: "pretty_midi.PrettyMIDI") -> "symusic.Score":
         score.key_signatures.append(
             symusic.KeySignature(tick, (7 * major + 5) % 12 - 5, int(is_minor))
         )
-    for number, part in enumerate(music.instruments, start=1):
-        score.tracks.append(_track_of(part, timing, f" in instrument {number}"))
+    for part_number, part in enumerate(music.instruments, start=1):
+        score.tracks.append(_track_of(part, timing, f" in instrument {part_number}"))
     if not score.note_num():
         raise InputError("the pretty_midi object contains no notes, at least 1 is needed")
     for lyric in music.lyrics:
@@ -181,9 +181,9 @@ def _track_of(part: "pretty_midi.Instrument", timing: TempoMap, where: str) -> "
         track.notes.append(symusic.Note(onset, end - onset, pitch, velocity))
     for control in part.control_changes:
         tick = _tick(timing, "control change", control.time, where)
-        number = whole_number("controller", control.number, 0, 127, where)
+        controller = whole_number("controller", control.number, 0, 127, where)
         value = whole_number("controller value", control.value, 0, 127, where)
-        track.controls.append(symusic.ControlChange(tick, number, value))
+        track.controls.append(symusic.ControlChange(tick, controller, value))
     for bend in part.pitch_bends:
         tick = _tick(timing, "pitch bend", bend.time, where)
         value = whole_number("pitch bend", bend.pitch, -8192, 8191, where)

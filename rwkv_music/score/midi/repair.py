@@ -68,8 +68,8 @@ def parse_midi(content: bytes, *, name: str | Path) -> ParsedMidi:
         repairs.append(f"the header announces {header.tracks} tracks, there are {len(spans)}")
     tracks = [read_track(content, start, stop) for start, stop in spans]
     _check_readable(tracks, spans, name)
-    for number, track in enumerate(tracks, start=1):
-        repairs += [f"track {number}: {repair}" for repair in track.repairs]
+    for track_number, track in enumerate(tracks, start=1):
+        repairs += [f"track {track_number}: {repair}" for repair in track.repairs]
     if header.file_format == 2 and len(tracks) > 1:
         _concatenate(tracks, header.division.ticks_per_quarter, name)
         repairs.append(f"format 2: {len(tracks)} pieces concatenated")

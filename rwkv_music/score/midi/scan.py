@@ -197,8 +197,8 @@ def _check_controllers(event: bytes) -> None:
     if len(event) == 3:
         _check_controller(event[1], event[2])
     else:
-        for number, value in _data(event):
-            _check_controller(number[0], value[0])
+        for controller, value in _data(event):
+            _check_controller(controller[0], value[0])
 
 
 def _check_controller(number: int, value: int) -> None:

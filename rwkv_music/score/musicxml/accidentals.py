@@ -23,14 +23,14 @@ class PrintedAccidentals:
         """Change the pitch of a note; notes come in the order of the file."""
         if note.pitch is None or note.has_alter or note.is_unpitched:
             return
-        place = (note.staff, note.pitch)
+        position = (note.staff, note.pitch)
         if note.accidental is not None:
-            self._current[place] = note.accidental
-        is_held = "stop" in note.ties and place not in self._current
-        alteration = (self._from_before if is_held else self._current).get(place, 0)
+            self._current[position] = note.accidental
+        is_held = "stop" in note.ties and position not in self._current
+        alteration = (self._from_before if is_held else self._current).get(position, 0)
         note.pitch += alteration
         if alteration and "start" in note.ties:
-            self._tied[place] = alteration
+            self._tied[position] = alteration
 
     def end_measure(self) -> None:
         """Forget the accidentals, but not those of notes that are tied on."""

@@ -16,10 +16,10 @@ def read_decimal(text: str) -> Fraction:
     Raises:
         ValueError: If it is not a number, or has an exponent or more than 18 digits.
     """
-    number = _DECIMAL.fullmatch(text)
-    if number is None:
+    digits = _DECIMAL.fullmatch(text)
+    if digits is None:
         raise ValueError(f"'{text[:20]}' is not a number of divisions")
-    return Fraction(number[1])
+    return Fraction(digits[1])
 
 
 def read_time(attributes: ET.Element) -> tuple[int, int] | None:
@@ -37,7 +37,7 @@ def read_time(attributes: ET.Element) -> tuple[int, int] | None:
     whole = Fraction(0)
     finest = 1
     for beats, unit in zip(numerators, denominators, strict=False):
-        count = sum(int(number) for number in re.findall(r"\d{1,3}", beats))
+        count = sum(int(digits) for digits in re.findall(r"\d{1,3}", beats))
         note = re.fullmatch(r"\s*(\d{1,3})\s*", unit)
         if not count or note is None or not int(note[1]):
             return None
@@ -83,7 +83,7 @@ class Transposition(NamedTuple):
 
 def read_transpositions(attributes: ET.Element) -> dict[str, Transposition]:
     """Return the transpositions by staff; "" means every staff."""
-    found = {}
+    transpositions = {}
     for element in attributes.iterfind("transpose"):
         chromatic = _whole(element.findtext("chromatic"))
         octaves = _whole(element.findtext("octave-change"))
@@ -92,10 +92,10 @@ def read_transpositions(attributes: ET.Element) -> dict[str, Transposition]:
         doubling = 0
         if double is not None:
             doubling = _OCTAVE if double.get("above") == "yes" else -_OCTAVE
-        found[element.get("number", "")] = Transposition(
+        transpositions[element.get("number", "")] = Transposition(
             chromatic + _OCTAVE * octaves, fifths, doubling
         )
-    return found
+    return transpositions
 
 
 def _whole(text: str | None) -> int:

@@ -39,7 +39,7 @@ def read_direction(element: ET.Element) -> DirectionEvents:
     """Read a `<direction>`; its sound replaces what is only printed."""
     events = DirectionEvents()
     printed = MeasureMarks()
-    for mark in (child for kind in element.iterfind("direction-type") for child in kind):
+    for mark in (child for direction in element.iterfind("direction-type") for child in direction):
         if mark.tag == "metronome":
             events.printed_qpm = _metronome(mark) or events.printed_qpm
         elif mark.tag == "rehearsal":
@@ -77,7 +77,7 @@ def read_barline(element: ET.Element) -> MeasureMarks:
             times = child.get("times", "2").strip()
             marks.repeat_times = int(times) if re.fullmatch(r"\d{1,6}", times) else 2
         elif child.tag == "ending" and child.get("type") == "start":
-            passes = (int(number) for number in re.findall(r"\d{1,3}", child.get("number", "")))
+            passes = (int(digits) for digits in re.findall(r"\d{1,3}", child.get("number", "")))
             marks.ending = tuple(sorted(passes))
         elif child.tag == "ending":
             marks.stops_ending = True

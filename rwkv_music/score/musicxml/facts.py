@@ -83,17 +83,21 @@ def _name(entry: ET.Element) -> str:
 
 
 def _program(entry: ET.Element) -> int | None:
-    number = entry.findtext("midi-instrument/midi-program", "").strip()
-    return int(number) - 1 if number.isdecimal() and 1 <= int(number) <= 128 else None
+    program_text = entry.findtext("midi-instrument/midi-program", "").strip()
+    return (
+        int(program_text) - 1
+        if program_text.isdecimal() and 1 <= int(program_text) <= 128
+        else None
+    )
 
 
 def _drums(root: ET.Element) -> dict[str, int]:
     """MIDI pitch of each unpitched instrument, by id."""
     pitches = {}
     for played in root.iter("midi-instrument"):
-        number = played.findtext("midi-unpitched", "").strip()
-        if number.isdecimal() and 1 <= int(number) <= 128:
-            pitches[played.get("id", "")] = int(number) - 1
+        key_text = played.findtext("midi-unpitched", "").strip()
+        if key_text.isdecimal() and 1 <= int(key_text) <= 128:
+            pitches[played.get("id", "")] = int(key_text) - 1
     return pitches
 
 
@@ -119,7 +123,7 @@ def _walk(part: ET.Element) -> _Walk:
     divisions = Fraction(1)
     lengths: list[Fraction] = []
     pedals: list[PedalSwitch] = []
-    for number, measure in enumerate(part.iterfind("measure")):
+    for bar, measure in enumerate(part.iterfind("measure")):
         now = end = Fraction(0)
         for element in measure:
             quarters = _number(element, "duration") / divisions
@@ -132,7 +136,7 @@ def _walk(part: ET.Element) -> _Walk:
                 end = max(end, now)
             elif element.tag == "direction":
                 moment = now + _number(element, "offset") / divisions
-                pedals.extend(_switches(element, number, moment))
+                pedals.extend(_switches(element, bar, moment))
         lengths.append(end)
     return _Walk(tuple(lengths), tuple(pedals))
 

@@ -99,10 +99,10 @@ def _add_signatures(readers: Sequence[PartReader]) -> None:
 def _measures(root: ET.Element) -> Iterator[tuple[str | int, int, ET.Element]]:
     """Part, index of the measure, and what the part has in it, with the id of the part."""
     if root.tag == "score-partwise":
-        for number, part in enumerate(root.iterfind("part")):
+        for part_index, part in enumerate(root.iterfind("part")):
             for index, measure in enumerate(part.iterfind("measure")):
                 measure.set("part", part.get("id", ""))
-                yield number, index, measure
+                yield part_index, index, measure
     else:
         for index, measure in enumerate(root.iterfind("measure")):
             for part in measure.iterfind("part"):

@@ -241,10 +241,10 @@ def _tempo(qpm: str) -> ET.Element:
 def _pedals(track: "symusic.Track", end: int) -> Iterator[tuple[int, ET.Element]]:
     for down, up in pedal_spans(track):
         if down < end:
-            for tick, kind, word in ((down, "start", "yes"), (min(up, end), "stop", "no")):
+            for tick, pedal_type, word in ((down, "start", "yes"), (min(up, end), "stop", "no")):
                 direction = _direction("pedal", placement="below")
                 for pedal in direction.iter("pedal"):
-                    pedal.attrib.update(type=kind, line="no", sign="yes")
+                    pedal.attrib.update(type=pedal_type, line="no", sign="yes")
                 ET.SubElement(direction, "sound", {"damper-pedal": word})
                 yield tick, direction
 
@@ -324,8 +324,8 @@ def _write_chord(
     measure: ET.Element, sign: _Sign, spellings: Sequence[Spelled], lyric: str | None
 ) -> None:
     assert sign.value is not None
-    ties = [kind for kind, is_there in (("stop", sign.is_tied_from), ("start", sign.is_tied_on))
-            if is_there]  # fmt: skip
+    tie_ends = {"stop": sign.is_tied_from, "start": sign.is_tied_on}
+    ties = [tie_type for tie_type, is_there in tie_ends.items() if is_there]
     for index, (sounding, spelled) in enumerate(
         zip(sign.piece.chord.notes, spellings, strict=True)
     ):

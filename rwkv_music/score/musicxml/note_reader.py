@@ -137,8 +137,8 @@ def _pitch(element: ET.Element, step: str, octave: str) -> int:
     """MIDI number; an unpitched note without a place on the staff stands on its middle line."""
     letter = element.findtext(step, "B").strip()
     alter = element.findtext("alter", "0").strip()
-    number = int(element.findtext(octave, "4"))
-    return 12 * (number + 1) + _SEMITONES[letter] + (round(float(alter)) if alter else 0)
+    octave_number = int(element.findtext(octave, "4"))
+    return 12 * (octave_number + 1) + _SEMITONES[letter] + (round(float(alter)) if alter else 0)
 
 
 def _lyric_text(lyric: ET.Element) -> str:

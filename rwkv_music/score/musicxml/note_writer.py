@@ -31,12 +31,12 @@ class Value(NamedTuple):
 
 def _all_values() -> dict[int, Value]:
     values = {_BREVE: Value(_BREVE, "breve")}
-    for ticks, kind in _KINDS.items():
-        values[ticks] = Value(ticks, kind)
+    for ticks, note_type in _KINDS.items():
+        values[ticks] = Value(ticks, note_type)
         if ticks % 2 == 0:
-            values[ticks * 3 // 2] = Value(ticks * 3 // 2, kind, dots=1)
+            values[ticks * 3 // 2] = Value(ticks * 3 // 2, note_type, dots=1)
         if ticks % 3 == 0:
-            values[ticks * 2 // 3] = Value(ticks * 2 // 3, kind, is_triplet=True)
+            values[ticks * 2 // 3] = Value(ticks * 2 // 3, note_type, is_triplet=True)
     values[1] = Value(1, "64th", is_triplet=True)
     return values
 

@@ -192,8 +192,8 @@ class PartReader:
                 continue
             velocity = note.velocity
             if velocity is None:
-                place = bisect_right(moments, onset)
-                velocity = self._velocities[place - 1][1] if place else _DEFAULT_VELOCITY
+                index = bisect_right(moments, onset)
+                velocity = self._velocities[index - 1][1] if index else _DEFAULT_VELOCITY
             info = TrackInfo(
                 self._entry.name, instrument.program, instrument.is_drum or note.is_unpitched
             )
@@ -243,10 +243,10 @@ class PartReader:
     def _read_attributes(self, element: ET.Element) -> None:
         divisions = element.findtext("divisions", "").strip()
         if divisions:
-            number = read_decimal(divisions)
-            if number <= 0:
+            value = read_decimal(divisions)
+            if value <= 0:
                 raise ValueError(f"divisions of {divisions}, they must be positive")
-            self._per_division = self._units / number
+            self._per_division = self._units / value
             if self._per_division.denominator == 1:
                 self._per_division = int(self._per_division)  # type: ignore[assignment]
         changed = read_transpositions(element)

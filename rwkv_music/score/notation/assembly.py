@@ -127,13 +127,13 @@ def _take(
 ) -> list[int] | None:
     best = None
     best_rank: tuple[bool, bool, bool, int] | None = None
-    for place, (own_voice, note) in enumerate(waiting):
+    for index, (own_voice, note) in enumerate(waiting):
         end = note[1]
         if end < earliest or note[0] >= onset:
             continue
         rank = (end <= onset, end == onset, own_voice == voice, end)
         if best_rank is None or rank > best_rank:
-            best, best_rank = place, rank
+            best, best_rank = index, rank
     if best is None:
         waiting[:] = [entry for entry in waiting if entry[1][1] >= earliest]
         return None

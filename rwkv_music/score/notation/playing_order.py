@@ -122,9 +122,9 @@ class _Player:
     def _find(self, name: str, label: str, *, after: int) -> int | None:
         """The sign with a label, or else the first sign behind a measure."""
         signs = [(i, getattr(mark, name)) for i, mark in enumerate(self._marks)]
-        places = [i for i, sign in signs if sign is not None and i > after]
-        labelled = [i for i in places if signs[i][1] == label]
-        return next(iter(labelled or places), None)
+        later_signs = [i for i, sign in signs if sign is not None and i > after]
+        labelled = [i for i in later_signs if signs[i][1] == label]
+        return next(iter(labelled or later_signs), None)
 
 
 def _endings(marks: Sequence[MeasureMarks]) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -142,7 +142,10 @@ def _endings(marks: Sequence[MeasureMarks]) -> tuple[list[tuple[int, ...]], list
         is_end = index == len(marks) or not passes[index]
         begins_again = not is_end and index > start and marks[index].ending[:1] == (1,)
         if is_end or begins_again:
-            total = max((max(numbers) for numbers in passes[start:index] if numbers), default=0)
+            total = max(
+                (max(pass_numbers) for pass_numbers in passes[start:index] if pass_numbers),
+                default=0,
+            )
             last[start:index] = [total] * (index - start)
             start = index + 1 if is_end else index
     return passes, last

@@ -150,7 +150,9 @@ class _PartNotes:
     def read_note(self, note: str) -> None:
         """Take a sounding note."""
         ties = set(_TIE.findall(note)) or set(_PRINTED_TIE.findall(note))
-        is_start, is_stop = ("continue" in ties or kind in ties for kind in ("start", "stop"))
+        is_start, is_stop = (
+            "continue" in ties or tie_type in ties for tie_type in ("start", "stop")
+        )
         natural, alter = _pitch(note)
         if alter is None and is_stop:
             alter = self._carried.pop(natural, 0)
@@ -165,11 +167,11 @@ class _PartNotes:
 
     def read_transposition(self, transposition: str) -> None:
         """Take a transposition, which may double notes in another octave."""
-        number, double = _NUMBER.match(transposition), _DOUBLE.search(transposition)
-        if number is None:
+        staff, double = _NUMBER.match(transposition), _DOUBLE.search(transposition)
+        if staff is None:
             self._doublings.clear()
         semitones = (12 if double[1] == "yes" else -12) if double else 0
-        self._doublings[number[1] if number else ""] = semitones
+        self._doublings[staff[1] if staff else ""] = semitones
 
     def read_style(self, style: str) -> None:
         """Take the beginning or end of a sign that repeats measures."""

@@ -180,8 +180,8 @@ def _activations(model: ModelConfig, config: TrainingConfig, workload: StepWorkl
 def _heap(
     model: ModelConfig, config: TrainingConfig, workload: StepWorkload, gradients: int
 ) -> int:
-    kind = "tiles" if _kernel(config, workload) == "tiles" else config.hardware.precision
-    per_channel, fraction = _HEAP_LOSS[kind, config.hardware.activation_checkpointing]
+    product = "tiles" if _kernel(config, workload) == "tiles" else config.hardware.precision
+    per_channel, fraction = _HEAP_LOSS[product, config.hardware.activation_checkpointing]
     lost = int(per_channel * model.dim * model.num_layers * workload.positions)
     if config.optimizer.gradient_accumulation_steps > 1:
         return lost  # the gradients are counted with the activations

@@ -246,7 +246,7 @@ class RunDirectory:
         if not self.status_path.exists():
             raise InputError(f"{self.path} holds no run (no status.json): check the path")
         values = _read_table(self.status_path) or {}
-        if all(type(values.get(name)) is kind for name, kind in _STATUS_TYPES.items()):
+        if all(type(values.get(name)) is value_type for name, value_type in _STATUS_TYPES.items()):
             return values
         message = f"{self.status_path} is damaged: resume the run, which writes it again"
         unknown = {"step": 0, "steps": 0, "pid": 0, "device": ""}

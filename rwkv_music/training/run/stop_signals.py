@@ -27,13 +27,17 @@ def stop_signals_handled(handler: Handler, *, names: tuple[str, ...] = _NAMES) -
         yield
         return
     signals = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    handled = [number for number in signals if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handler) for number in handled}
+    handled = [
+        signal_number
+        for signal_number in signals
+        if signal.getsignal(signal_number) is not signal.SIG_IGN
+    ]
+    before = {signal_number: signal.signal(signal_number, handler) for signal_number in handled}
     try:
         yield
     finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
+        for signal_number, previous in before.items():
+            signal.signal(signal_number, previous)
 
 
 @contextlib.contextmanager

@@ -33,16 +33,16 @@ def load_mixture(*sources: str | Path) -> Mixture:
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders and a store; `b/0.mid` is `a/0.mid` a fourth higher on another instrument."""
-    place = tmp_path_factory.mktemp("music")
-    write_set(place / "a", range(8))
-    write_set(place / "b", range(100, 112))
+    folder = tmp_path_factory.mktemp("music")
+    write_set(folder / "a", range(8))
+    write_set(folder / "b", range(100, 112))
     copy = tune(bars=16, seed=0, program=40)
     for track in copy.tracks:
         for note in track.notes:
             note.pitch += 5
-    save_score(copy, place / "b" / "0.mid")
-    prepare_store(write_set(place / "files", range(200, 210)), place / "store")
-    return place
+    save_score(copy, folder / "b" / "0.mid")
+    prepare_store(write_set(folder / "files", range(200, 210)), folder / "store")
+    return folder
 
 
 @pytest.mark.parametrize(

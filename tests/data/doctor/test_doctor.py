@@ -80,15 +80,15 @@ def report(folder: Path) -> FolderReport:
 
 
 def row(report: FolderReport, name: str) -> FileReport:
-    (found,) = [file for file in report.files if file.name == name]
-    return found
+    (actual,) = [file for file in report.files if file.name == name]
+    return actual
 
 
 def test_every_file_is_in_the_table_or_counted_by_its_ending(
     folder: Path, report: FolderReport
 ) -> None:
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    assert len(report.files) + sum(report.ignored.values()) == len(found) == 15
+    actual = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(report.files) + sum(report.ignored.values()) == len(actual) == 15
     assert report.ignored == {".txt": 1, ".png": 1, "": 1}
     assert [file.name for file in report.files] == sorted(file.name for file in report.files)
     table = table_text(report)
@@ -271,10 +271,10 @@ def test_the_report_can_be_written_as_json(report: FolderReport) -> None:
 
 
 def test_files_that_were_not_examined_are_counted(folder: Path) -> None:
-    found = find_files(folder)
-    done = [examine_file(folder / found.music[0].name, tokenizer=TOKENIZER)]
-    report = folder_report(folder, found, done)
-    assert report.not_examined == len(found.music) - 1 == 11
+    actual = find_files(folder)
+    done = [examine_file(folder / actual.music[0].name, tokenizer=TOKENIZER)]
+    report = folder_report(folder, actual, done)
+    assert report.not_examined == len(actual.music) - 1 == 11
     assert "11 files are not examined because of the interruption." in summary_text(report)
 
 
@@ -314,8 +314,8 @@ def test_onset_errors_do_not_use_the_tempo_map_of_the_library() -> None:
     score = symusic.Score(480)
     score.tempos.append(symusic.Tempo(0, qpm=60.0))
     track = symusic.Track("", 0, False)
-    for place in range(4):
-        track.notes.append(symusic.Note(480 * place, 240, 60 + place % 2, 80))
+    for index in range(4):
+        track.notes.append(symusic.Note(480 * index, 240, 60 + index % 2, 80))
     score.tracks.append(track)
     moved = score.copy()
     moved.tracks[0].notes[2].time += 1
@@ -332,8 +332,8 @@ def test_onset_errors_do_not_use_the_tempo_map_of_the_library() -> None:
 
 def test_known_values_of_a_skipped_file_are_reported(tmp_path: Path) -> None:
     score = symusic.Score(96)
-    for place in range(40):
-        track = symusic.Track("", place, False)
+    for index in range(40):
+        track = symusic.Track("", index, False)
         track.notes.append(symusic.Note(0, BAR, 60, 80))
         score.tracks.append(track)
     path = save_score(score, tmp_path / "forty.mid")

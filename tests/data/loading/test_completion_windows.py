@@ -84,7 +84,7 @@ def groups_of(pieces: Iterable[Piece]) -> set[str]:
 
 
 def test_a_group_is_never_in_both_splits() -> None:
-    corpus = corpus_of([f"g{number % 40}" for number in range(120)])
+    corpus = corpus_of([f"g{index % 40}" for index in range(120)])
     train, valid = split_corpus(corpus, valid_fraction=0.25)
     assert groups_of(train).isdisjoint(groups_of(valid))
     assert len(train) + len(valid) == 120

@@ -29,8 +29,8 @@ MODEL = perturbed(ModelConfig(vocab_size=VOCABULARY, num_layers=2, dim=64))
 def pieces(lengths: list[int]) -> list[Piece]:
     rng = np.random.default_rng(0)
     return [
-        Piece(f"{number}", rng.integers(1, VOCABULARY, length).astype(np.uint16), f"{number}")
-        for number, length in enumerate(lengths)
+        Piece(f"{index}", rng.integers(1, VOCABULARY, length).astype(np.uint16), f"{index}")
+        for index, length in enumerate(lengths)
     ]
 
 
@@ -48,7 +48,7 @@ def test_an_epoch_reads_every_piece_once_without_padding(
     loader = LongContextLoader(music, batch_size=rows, context_length=context, seed=3)
     read: list[list[list[int]]] = [[] for _ in range(rows)]
     # Until every row is in the second epoch, so that the first is over.
-    while min(number for number, _ in loader.position()["rows"]) < len(usable):
+    while min(index for index, _ in loader.position()["rows"]) < len(usable):
         batch = next(loader)
         assert batch.tokens.shape == (rows, context)
         assert batch.completion_mask.all()
@@ -112,7 +112,7 @@ def test_a_long_context_loader_continues_from_a_position(
 def test_the_order_of_an_epoch_is_drawn_once() -> None:
     loader = LongContextLoader(pieces([5] * 40), batch_size=2, context_length=8, seed=3)
     with patch("numpy.random.default_rng", wraps=np.random.default_rng) as drawn:
-        while min(number for number, _ in loader.position()["rows"]) < 3 * 40:
+        while min(index for index, _ in loader.position()["rows"]) < 3 * 40:
             next(loader)
     assert [call.args[0] for call in drawn.call_args_list[:3]] == [[3, 0], [3, 1], [3, 2]]
     assert len(drawn.call_args_list) <= 4
@@ -129,8 +129,8 @@ def test_the_loss_of_spans_equals_that_of_one_long_forward() -> None:
     stretched = torch.cat([nats for _, nats in read])
     start = 0
     order = [0, 1] if read[0][0].tokens[0, 0] == int(music[0].ids[0]) else [1, 0]
-    for number in order:
-        ids = torch.from_numpy(music[number].ids.astype("int64"))[None]
+    for index in order:
+        ids = torch.from_numpy(music[index].ids.astype("int64"))[None]
         hidden, _ = MODEL.hidden(ids[:, :-1])
         mask = torch.ones_like(ids[:, 1:], dtype=torch.bool)
         alone = completion_nats(hidden, MODEL.head.weight, ids[:, 1:], mask)

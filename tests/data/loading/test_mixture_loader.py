@@ -142,10 +142,10 @@ def test_a_mixture_of_whole_pieces_continues_from_a_position() -> None:
     weights=st.lists(st.floats(0.01, 100), min_size=1, max_size=6),
 )
 def test_quotas_are_within_one_of_the_exact_numbers(total: int, weights: list[float]) -> None:
-    numbers = quotas(total, weights)
-    assert sum(numbers) == total
-    for number, weight in zip(numbers, weights, strict=True):
-        assert abs(number - total * weight / sum(weights)) < 1
+    values = quotas(total, weights)
+    assert sum(values) == total
+    for quota, weight in zip(values, weights, strict=True):
+        assert abs(quota - total * weight / sum(weights)) < 1
 
 
 def test_evaluated_windows_are_spread_over_the_sets() -> None:

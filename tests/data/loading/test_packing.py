@@ -75,8 +75,10 @@ def test_packing_keeps_the_completions(lengths: list[int], seed: int) -> None:
 
 def completions(batch: Batch) -> list[tuple[int, int]]:
     """What is read and what is to be said, wherever that is scored; in no order."""
-    places = batch.completion_mask
-    return sorted(zip(batch.tokens[places].tolist(), batch.targets[places].tolist(), strict=True))
+    positions = batch.completion_mask
+    return sorted(
+        zip(batch.tokens[positions].tolist(), batch.targets[positions].tolist(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("backend", available_backends())
@@ -104,9 +106,9 @@ def loss_and_gradients(model: RWKV7, batch: Batch) -> tuple[Tensor, dict[str, Te
     loss = completion_objective(
         hidden, model.head.weight, batch.targets, batch.completion_mask
     ).objective
-    found = torch.autograd.grad(loss, list(model.parameters()))
+    actual = torch.autograd.grad(loss, list(model.parameters()))
     names = [name for name, _ in model.named_parameters()]
-    return loss.detach(), dict(zip(names, found, strict=True))
+    return loss.detach(), dict(zip(names, actual, strict=True))
 
 
 def test_without_resets_the_loss_of_a_packed_row_differs() -> None:

@@ -35,14 +35,14 @@ def test_every_item_is_in_exactly_one_shard(lengths: list[int], num_shards: int)
 
 def scored_of(batch: Batch) -> list[tuple[int, ...]]:
     """Return the scored targets of each example of a packed batch, in any row."""
-    found = []
+    actual = []
     for row in range(len(batch.tokens)):
         begins = [0] if batch.resets is None else batch.resets[row].nonzero().flatten().tolist()
         for start, stop in zip(begins, [*begins[1:], None], strict=True):
             mask = batch.completion_mask[row, start:stop]
             if mask.any():
-                found.append(tuple(batch.targets[row, start:stop][mask].tolist()))
-    return sorted(found)
+                actual.append(tuple(batch.targets[row, start:stop][mask].tolist()))
+    return sorted(actual)
 
 
 @settings(max_examples=20)

@@ -16,9 +16,9 @@ TOKENIZER = Tokenizer()
 
 def window(seed: int) -> Example:
     score = random_score(np.random.default_rng(seed), parts=4)
-    found = BarIndex(TOKENIZER.encode(score), TOKENIZER).window(0, 1, completion_bar=0)
+    actual = BarIndex(TOKENIZER.encode(score), TOKENIZER).window(0, 1, completion_bar=0)
     ids = TOKENIZER.encode(score)
-    return Example(ids=ids, completion_start=found.completion_start)
+    return Example(ids=ids, completion_start=actual.completion_start)
 
 
 def test_the_asked_fraction_of_the_windows_become_holes() -> None:

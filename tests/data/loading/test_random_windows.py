@@ -25,9 +25,9 @@ def test_every_random_window_is_a_window_of_a_piece() -> None:
         for piece in PIECES
         for bar in range(TOKENIZER.num_bars(piece.ids))
     }
-    found = [ids.tobytes() for ids in take(500)]
-    assert set(found) <= possible
-    assert len(set(found)) == len(possible)
+    actual = [ids.tobytes() for ids in take(500)]
+    assert set(actual) <= possible
+    assert len(set(actual)) == len(possible)
     assert max(len(ids) for ids in take(500)) <= 120
 
 

@@ -264,9 +264,9 @@ def test_the_progress_log_keeps_the_traceback_of_a_bug(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def shards(music: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("shards")
-    stores = [folder / str(number) for number in range(2)]
-    for number, store in enumerate(stores):
-        prepare_store(music, store, workers=1, shard=Shard(number, 2))
+    stores = [folder / str(index) for index in range(2)]
+    for index, store in enumerate(stores):
+        prepare_store(music, store, workers=1, shard=Shard(index, 2))
     return stores
 
 

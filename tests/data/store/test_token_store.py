@@ -47,10 +47,10 @@ def test_pieces_are_read_back_with_their_names_in_order(folder: Path, store: Pat
         assert [piece.name for piece in split] == [
             name for name in pieces if name in {piece.name for piece in split}
         ]
-    found = {piece.name: piece.ids for piece in (*opened.train, *opened.valid)}
-    assert found.keys() == pieces.keys()
+    actual = {piece.name: piece.ids for piece in (*opened.train, *opened.valid)}
+    assert actual.keys() == pieces.keys()
     for name, ids in pieces.items():
-        np.testing.assert_array_equal(found[name], ids)
+        np.testing.assert_array_equal(actual[name], ids)
 
 
 def test_a_reader_of_binidx_opens_both_splits(store: Path) -> None:

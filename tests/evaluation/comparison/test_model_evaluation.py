@@ -30,11 +30,11 @@ def new_model(seed: int, tokenizer: Tokenizer = TOKENIZER) -> MusicModel:
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("evaluated")
+    folder = tmp_path_factory.mktemp("evaluated")
     for seed in range(4):
-        save_score(tune(bars=14, seed=seed), place / "songs" / f"{seed}.mid")
-        save_score(tune(bars=6, seed=9 + seed), place / "short" / f"{seed}.mid")
-    return place
+        save_score(tune(bars=14, seed=seed), folder / "songs" / f"{seed}.mid")
+        save_score(tune(bars=6, seed=9 + seed), folder / "short" / f"{seed}.mid")
+    return folder
 
 
 def test_each_subfolder_of_music_is_a_set(music: Path) -> None:

@@ -40,8 +40,8 @@ def joint_batches() -> list[list[Example]]:
     """Examples of a step's batches, each with so many scored tokens."""
     return [
         [
-            Example(ids=PIECES[4 - place].ids, completion_start=len(PIECES[4 - place].ids) - scored)
-            for place, scored in enumerate(batch)
+            Example(ids=PIECES[4 - index].ids, completion_start=len(PIECES[4 - index].ids) - scored)
+            for index, scored in enumerate(batch)
         ]
         for batch in SCORED
     ]
@@ -50,7 +50,7 @@ def joint_batches() -> list[list[Example]]:
 def batches_of(share: ProcessShard) -> list[Batch]:
     """One process's part of them."""
     parts = [
-        [joint[place] for place in share.select([len(example.ids) for example in joint])]
+        [joint[position] for position in share.select([len(example.ids) for example in joint])]
         for joint in joint_batches()
     ]
     return [pack(part) if part else empty_batch() for part in parts]

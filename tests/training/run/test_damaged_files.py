@@ -68,9 +68,9 @@ def resumed(run: RunDirectory) -> list[str]:
 def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor], dict[str, Any]], None]) -> None:
     """Change tensors and facts of a training file, with a checksum that is right."""
     header, tensors = read_safetensors(path)
-    facts = json.loads(header["facts"])
-    change(tensors, facts)
-    write_safetensors(tensors, path, {"step": header["step"], "facts": json.dumps(facts)})
+    metadata = json.loads(header["facts"])
+    change(tensors, metadata)
+    write_safetensors(tensors, path, {"step": header["step"], "facts": json.dumps(metadata)})
 
 
 def replaced(name: str, tensor: torch.Tensor | None) -> Callable[..., None]:
@@ -84,11 +84,11 @@ def replaced(name: str, tensor: torch.Tensor | None) -> Callable[..., None]:
 
 
 def without_fact(name: str, value: Any = None) -> Callable[..., None]:
-    def change(_tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+    def change(_tensors: dict[str, torch.Tensor], metadata: dict[str, Any]) -> None:
         if value is None:
-            del facts[name]
+            del metadata[name]
         else:
-            facts[name] = value
+            metadata[name] = value
 
     return change
 
@@ -147,10 +147,10 @@ def test_a_training_file_of_an_earlier_version_resumes_exactly(
 ) -> None:
     path = run.checkpoints().training_path(7)
     header, tensors = read_safetensors(path)
-    facts = json.loads(header["facts"])
-    best = facts.pop("early_stopping")
+    metadata = json.loads(header["facts"])
+    best = metadata.pop("early_stopping")
     best["looks_since"] = best.pop("evaluations_since_best")
-    old = {**facts, "best": best, "look_is_due": facts.pop("evaluation_is_due")}
+    old = {**metadata, "best": best, "look_is_due": metadata.pop("evaluation_is_due")}
     old.pop("evaluation_is_due")
     save_file(tensors, path, metadata={"step": "7", "facts": json.dumps(old)})
     assert "resumes from step 7" in resumed(run)[0]

@@ -106,8 +106,8 @@ def test_a_command_to_a_directory_that_vanished_is_one_sentence(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGTERM", "SIGINT"])
 def test_a_signal_finishes_the_step_and_saves(name: str, new_config: NewConfig) -> None:
     config = new_config(steps=9)
-    number = getattr(signal, name)
-    run = train(config, callbacks=at_step(3, lambda: os.kill(os.getpid(), number)))
+    signal_number = getattr(signal, name)
+    run = train(config, callbacks=at_step(3, lambda: os.kill(os.getpid(), signal_number)))
     assert (run.status()["state"], run.checkpoints().steps()) == ("stopped", [3])
     assert train(config, resume=True).status()["state"] == "finished"
 

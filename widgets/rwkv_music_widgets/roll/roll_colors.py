@@ -23,12 +23,12 @@ def note_color(part: int, velocity: int) -> str:
     """
     hue, saturation, band = PART_COLORS[part % len(PART_COLORS)]
     softest, loudest = _CONTRASTS[band]
-    wanted = softest + (loudest - softest) * min(1.0, velocity / 120)
+    lightness = softest + (loudest - softest) * min(1.0, velocity / 120)
     low, high = 0.0, 1.0
     for _ in range(20):
         middle = (low + high) / 2
         rgb = colorsys.hls_to_rgb(hue / 360, middle, saturation / 100)
-        if 1.05 / (_luminance(rgb) + 0.05) < wanted:
+        if 1.05 / (_luminance(rgb) + 0.05) < lightness:
             high = middle
         else:
             low = middle

@@ -62,10 +62,10 @@ class Autosave:
 
     def _unused_path(self, folder: Path) -> Path:
         taken = {path.name for path in (*self._saved_paths(), *self._paths.values())}
-        number = 1
-        while f"{number}{_SUFFIX}" in taken:
-            number += 1
-        return folder / f"{number}{_SUFFIX}"
+        suffix = 1
+        while f"{suffix}{_SUFFIX}" in taken:
+            suffix += 1
+        return folder / f"{suffix}{_SUFFIX}"
 
 
 def autosave_folder(model_name: str) -> Path | None:

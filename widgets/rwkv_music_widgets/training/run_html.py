@@ -110,11 +110,11 @@ def token_types_html(log: RunLog) -> str:
     beside = _losses(baseline.get("by_type"))
     largest = max([*losses.values(), *(beside.get(kind, 0.0) for kind in losses)])
     rows = [
-        f'<tr><td style="{_CELL}">{escaped(_TOKEN_TYPES.get(kind, kind.lower()))}</td>'
+        f'<tr><td style="{_CELL}">{escaped(_TOKEN_TYPES.get(name, name.lower()))}</td>'
         f'<td style="{_CELL};text-align:right">{_number(value)}</td>'
-        f'<td style="{_CELL};text-align:right;opacity:.6">{_number(beside.get(kind), missing="")}'
+        f'<td style="{_CELL};text-align:right;opacity:.6">{_number(beside.get(name), missing="")}'
         f'</td><td style="{_CELL}">{_bar(value / max(largest, 1e-9))}</td></tr>'
-        for kind, value in sorted(losses.items(), key=lambda item: -item[1])
+        for name, value in sorted(losses.items(), key=lambda item: -item[1])
     ]
     head = (
         f'<tr style="text-align:left"><th style="{_CELL}">token type</th>'
@@ -128,7 +128,7 @@ def _losses(by_type: object) -> dict[str, float]:
     if not isinstance(by_type, dict):
         return {}
     losses = renamed(by_type, TOKEN_TYPES)
-    return {str(kind): value for kind, value in losses.items() if is_number(value)}
+    return {str(name): value for name, value in losses.items() if is_number(value)}
 
 
 def _bar(fraction: float) -> str:

@@ -111,5 +111,5 @@ def _control(declared: Setting, value: Any) -> widgets.Widget:
         return widgets.Dropdown(options=declared.choices, **options)
     if declared.type is bool:
         return widgets.Checkbox(**options)
-    kinds = {int: widgets.IntText, float: widgets.FloatText, str: widgets.Text}
-    return kinds[declared.type](**options)
+    widget_types = {int: widgets.IntText, float: widgets.FloatText, str: widgets.Text}
+    return widget_types[declared.type](**options)
