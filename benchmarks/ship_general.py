@@ -36,11 +36,11 @@ def main() -> None:
     parser.add_argument("--holes", type=Path, required=True)
     given = parser.parse_args()
     runs = [RunDirectory(path) for path in (*given.earlier, given.run)]
-    facts = ship(runs, load_json(given.evaluation), load_json(given.holes))
-    text = json.dumps(facts, indent=1) + "\n"
+    record = ship(runs, load_json(given.evaluation), load_json(given.holes))
+    text = json.dumps(record, indent=1) + "\n"
     (MODELS / f"{NAME}.json").write_text(text, encoding="utf-8")
-    (MODELS / f"{NAME}.md").write_text(card(facts) + "\n", encoding="utf-8")
-    print(card(facts))
+    (MODELS / f"{NAME}.md").write_text(card(record) + "\n", encoding="utf-8")
+    print(card(record))
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -57,15 +57,15 @@ def ship(
     config = last.config()
     best = load_model(last.path)
     commands = [without_folders(run.config()["command"]) for run in runs]
-    facts = {"command": commands[-1], "step": best.metadata["step"], "card": f"{NAME}.md"}
+    record = {"command": commands[-1], "step": best.metadata["step"], "card": f"{NAME}.md"}
     path = MODELS / f"{NAME}.safetensors"
-    save_checkpoint(replace(best, metadata=facts), path, dtype=torch.bfloat16)
+    save_checkpoint(replace(best, metadata=record), path, dtype=torch.bfloat16)
     sets = [
         {key: value for key, value in member.items() if key in _FIGURES_OF_SETS or "_" in key}
         for member in config["corpus"]["sets"]
     ]
     return {
-        **facts,
+        **record,
         "name": NAME,
         "commands": commands,
         "steps": [run.metrics()[-1]["step"] for run in runs],
@@ -96,41 +96,41 @@ def without_folders(command: str) -> str:
     return re.sub(r"(--(?:out|init)) /\S*/", r"\1 runs/", command)
 
 
-def card(facts: dict[str, Any]) -> str:
+def card(record: dict[str, Any]) -> str:
     """Return the model card."""
-    minutes = sum(facts["training_seconds"]) / 60
-    commands = "\n".join(f"    {command}" for command in facts["commands"])
-    model = facts["model"]
+    minutes = sum(record["training_seconds"]) / 60
+    commands = "\n".join(f"    {command}" for command in record["commands"])
+    model = record["model"]
     parts = (
         f"# {NAME}: a small RWKV-7 that continues and fills music of many kinds",
-        f"""{facts["parameters"] / 1e6:.2f} million parameters ({model["num_layers"]} layers of
-{model["dim"]} channels), stored as bfloat16 in {facts["weights_bytes"] / 1e6:.1f} MB. It continues
+        f"""{record["parameters"] / 1e6:.2f} million parameters ({model["num_layers"]} layers of
+{model["dim"]} channels), stored as bfloat16 in {record["weights_bytes"] / 1e6:.1f} MB. It continues
 songs, piano music, chamber music, drums and band music in any order of tracks, writes bars in the
 middle of a piece, and writes parts to other parts. Every figure here was measured on the weights;
 `{NAME}.json` contains all settings and versions.""",
         "## How it was made",
         commands,
-        f"""The first run began with the weights of `pop`. {sum(facts["steps"])} steps of 8 windows,
-{minutes:.0f} minutes on {facts["machine"]}, of a machine with much other load: far less than this
+        f"""The first run began with the weights of `pop`. {sum(record["steps"])} steps of 8
+windows, {minutes:.0f} minutes on {record["machine"]}, of a machine with much other load: far less than this
 data deserves. Half of the windows are holes, half of which state controls; keys, tempos,
 velocities, and the layout of the parts are varied at random.""",
         "## Data",
         """Only music in the public domain, or under CC0, CC BY, MIT or BSD terms. The stores were
 made by `tools/prepare_public_mixture.py`; the same music is in the same split, also in another key
 or arrangement.""",
-        sets_table(facts["sets"]),
+        sets_table(record["sets"]),
         """Some songs of POP909 that are held out here were among the training songs of `pop`, with
 whose weights the first run began; `pop.json` lists the others.""",
         "## Likelihood of held-out completions",
         """Nats per note of eight bars after four, of pieces that are held out, by
 `rwkv-music evaluate` (docs/evaluation.md says what the layouts are).""",
-        likelihood_table(facts["evaluation"]),
+        likelihood_table(record["evaluation"]),
         "## Holes",
         """Bars in the middle of held-out windows, with four bars in front and four behind, by
 `benchmarks/holes.py`. Beside the model: what it writes when it only continues, a copy of the bars
 before, and what stands in the hole of another piece. Nats per note behind are those of the bars
 behind the hole, given what was written in it.""",
-        holes_table(facts["holes"]),
+        holes_table(record["holes"]),
         "## Limits",
         """The model was trained for a short time. It knows how parts and bars are laid out, and it
 keeps key and metre, but not the form of a piece. Do not expect a long continuation to go

@@ -69,8 +69,8 @@ def _note(pitch: int, ticks: int, *, delta: int = 0) -> bytes:
 
 def _flipped_bits(rng: np.random.Generator) -> bytes:
     content = bytearray(_valid(rng))
-    for place in rng.integers(0, len(content), int(rng.integers(1, 30))):
-        content[place] ^= 1 << int(rng.integers(8))
+    for position in rng.integers(0, len(content), int(rng.integers(1, 30))):
+        content[position] ^= 1 << int(rng.integers(8))
     return bytes(content)
 
 

@@ -113,15 +113,15 @@ def pins(text: str) -> dict[str, Requirement]:
     Raises:
         ValueError: If a package is pinned twice, which pip would refuse for some Python.
     """
-    found: dict[str, Requirement] = {}
+    pinned: dict[str, Requirement] = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
             pin = Requirement(line)
             name = canonicalize_name(pin.name)
-            if name in found:
-                raise ValueError(f"{name} is pinned twice: {found[name]} and {pin}")
-            found[name] = pin
-    return found
+            if name in pinned:
+                raise ValueError(f"{name} is pinned twice: {pinned[name]} and {pin}")
+            pinned[name] = pin
+    return pinned
 
 
 if __name__ == "__main__":

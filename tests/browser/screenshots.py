@@ -110,11 +110,11 @@ def take_pictures(server: LabServer, browser: "Browser", name: str, folder: Path
 def main(folder: Path, names: Sequence[str] = tuple(SHOWS)) -> None:
     """Take all pictures, or those of the notebooks that are named."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         for part in ("notebooks", "examples"):
-            shutil.copytree(REPOSITORY / part, Path(place) / part)
+            shutil.copytree(REPOSITORY / part, Path(temporary) / part)
         browser = playwright.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
-        with LabServer(Path(place)) as server:
+        with LabServer(Path(temporary)) as server:
             for name in names:
                 take_pictures(server, browser, name, folder)
         browser.close()

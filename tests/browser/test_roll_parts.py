@@ -133,5 +133,5 @@ def test_ten_thousand_notes_are_drawn_as_pixels_of_the_same_colours(page: Page) 
     assert num_drawn(page) == 6000
     many = page.evaluate(corner)
     colors = [set(zip(*[iter(text.split(","))] * 4, strict=True)) for text in (few, many)]
-    darkest = [min(found, key=lambda rgba: sum(map(int, rgba[:3]))) for found in colors]
+    darkest = [min(actual, key=lambda rgba: sum(map(int, rgba[:3]))) for actual in colors]
     assert np.abs(np.subtract(*[np.array(color, dtype=int) for color in darkest])).max() <= 2

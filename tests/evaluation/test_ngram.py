@@ -25,7 +25,7 @@ def test_a_unigram_interpolates_counts_with_the_uniform_distribution() -> None:
 def test_a_bigram_hands_an_unseen_context_down_to_the_unigram() -> None:
     model = NGramModel([ids(0, 0, 1)], vocab_size=4, order=2)
     p0, p1 = 2.5 / 5, 1.5 / 5
-    # The beginning was followed once, by 0. After 0 came 0 and 1 (c = 2, t = 2). 1 had no follower.
+    # The beginning was followed once, by 0. After 0 came 0 and 1 (c = 2, t = 2); after 1, nothing.
     expected = [-math.log((1 + p0) / 2), -math.log((1 + 2 * p1) / 4), -math.log(p0)]
     np.testing.assert_allclose(model.nats(ids(0, 1, 0)), expected)
 

@@ -141,10 +141,10 @@ def test_steps_equal_the_parallel_forward_of_the_model(backend: str) -> None:
     for index in range(25, 40):
         logits = decoder.step(IDS[:, index], state)
         torch.testing.assert_close(logits, whole[:, index], **CLOSE)
-    for found, expected in zip(state.to_model_state().layers, after.layers, strict=True):
-        torch.testing.assert_close(found.wkv, expected.wkv, **CLOSE)
-        torch.testing.assert_close(found.time_shift, expected.time_shift, **CLOSE)
-        torch.testing.assert_close(found.channel_shift, expected.channel_shift, **CLOSE)
+    for layer, expected in zip(state.to_model_state().layers, after.layers, strict=True):
+        torch.testing.assert_close(layer.wkv, expected.wkv, **CLOSE)
+        torch.testing.assert_close(layer.time_shift, expected.time_shift, **CLOSE)
+        torch.testing.assert_close(layer.channel_shift, expected.channel_shift, **CLOSE)
 
 
 @needs_native

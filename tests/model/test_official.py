@@ -338,8 +338,8 @@ def test_a_write_that_fails_half_way_leaves_the_old_file(
     path = official_file(tmp_path)
     model, old = load_pth(path), path.read_bytes()
 
-    def write(_: object, place: Path) -> None:
-        place.write_bytes(b"half")
+    def write(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
         raise problem
 
     monkeypatch.setattr(torch, "save", write)

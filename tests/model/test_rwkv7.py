@@ -26,10 +26,10 @@ def test_a_sequence_in_two_pieces_equals_the_whole() -> None:
     first, between = model(IDS[:, :29])
     second, last = model(IDS[:, 29:], between)
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
-    for found, expected in zip(last.layers, final.layers, strict=True):
-        torch.testing.assert_close(found.wkv, expected.wkv)
-        torch.testing.assert_close(found.time_shift, expected.time_shift)
-        torch.testing.assert_close(found.channel_shift, expected.channel_shift)
+    for actual, expected in zip(last.layers, final.layers, strict=True):
+        torch.testing.assert_close(actual.wkv, expected.wkv)
+        torch.testing.assert_close(actual.time_shift, expected.time_shift)
+        torch.testing.assert_close(actual.channel_shift, expected.channel_shift)
 
 
 def test_recurrent_steps_equal_the_parallel_forward() -> None:
@@ -118,8 +118,8 @@ def test_a_state_made_by_chunks_of_any_length_is_the_same() -> None:
     for piece in IDS.split([1, 2, 31, 32, 4], dim=1):
         _, state = model(piece, state)
     assert state is not None
-    for found, expected in zip(state.layers, whole.layers, strict=True):
-        torch.testing.assert_close(found.wkv, expected.wkv)
+    for actual, expected in zip(state.layers, whole.layers, strict=True):
+        torch.testing.assert_close(actual.wkv, expected.wkv)
 
 
 def test_gradients_flow_through_the_state() -> None:

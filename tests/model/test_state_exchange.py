@@ -56,8 +56,8 @@ def test_a_state_read_written_and_read_again_is_equal_bit_by_bit(tmp_path: Path)
     assert {name: (value.shape, value.dtype) for name, value in stored.items()} == {
         name: (value.shape, torch.float32) for name, value in tuned().items()
     }
-    for found, expected in zip(load_state(path, CONFIG).layers, state.layers, strict=True):
-        assert torch.equal(found.wkv, expected.wkv)
+    for actual, expected in zip(load_state(path, CONFIG).layers, state.layers, strict=True):
+        assert torch.equal(actual.wkv, expected.wkv)
 
 
 def test_a_tuned_state_starts_a_whole_batch(tmp_path: Path) -> None:

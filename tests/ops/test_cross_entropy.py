@@ -161,7 +161,7 @@ def test_loss_and_gradients_are_those_of_the_plain_form_whatever_the_chunk(
     targets = torch.randint(13, (2, 10), generator=generator)
     mask = (torch.randperm(20, generator=generator) < scored).view(2, 10)
     expected = plain(hidden, head, targets, mask, smoothing)
-    wanted = torch.autograd.grad(3 * expected, [hidden, head])
+    expected_gradients = torch.autograd.grad(3 * expected, [hidden, head])
     actual = completion_objective(
         hidden, head, targets, mask, label_smoothing=smoothing, chunk=chunk
     )
@@ -170,7 +170,7 @@ def test_loss_and_gradients_are_those_of_the_plain_form_whatever_the_chunk(
     torch.testing.assert_close(actual.nats, nats.detach())
     assert nats.shape == (scored,)
     for mine, theirs in zip(
-        torch.autograd.grad(3 * actual.objective, [hidden, head]), wanted, strict=True
+        torch.autograd.grad(3 * actual.objective, [hidden, head]), expected_gradients, strict=True
     ):
         torch.testing.assert_close(mine, theirs)
 

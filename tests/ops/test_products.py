@@ -60,8 +60,8 @@ def test_gradients_lie_in_memory_as_their_matrices_do() -> None:
 def test_slices_are_read_like_copies_of_them() -> None:
     wide, matrix = torch.randn(2, 40, 100).bfloat16(), torch.randn(70, 70)
     x, turned, first = wide[:, 1:38, 3:67], torch.randn(2, 64, 40).bfloat16().mT, matrix[1:65, 2:66]
-    wanted = [(x, first), (turned, first), (x[:, ::2], first.t())]
-    for sliced, weight in wanted:
+    requested = [(x, first), (turned, first), (x[:, ::2], first.t())]
+    for sliced, weight in requested:
         [actual] = products_native([sliced], [weight], [weight], [0])
         [expected] = products_native([sliced.clone()], [weight.clone()], [weight.clone()], [0])
         assert torch.equal(actual, expected)
@@ -80,8 +80,8 @@ def test_frozen_matrices_get_no_gradient_and_change_no_other(trained: Sequence[s
     torch.autograd.backward(results, weights)
     for name, leaves in (("input", inputs), ("first", firsts), ("second", seconds)):
         for index, leaf in enumerate(leaves):
-            wanted = expected[f"{name} {index}"] if leaf.requires_grad else None
-            assert leaf.grad is None if wanted is None else torch.equal(leaf.grad, wanted)
+            gradient = expected[f"{name} {index}"] if leaf.requires_grad else None
+            assert leaf.grad is None if gradient is None else torch.equal(leaf.grad, gradient)
 
 
 def test_a_result_that_nobody_uses_adds_empty_batch() -> None:
@@ -185,12 +185,12 @@ def test_tiles_take_what_fits_them_and_pytorch_the_rest(
     tiles: Door, first: Tensor, second: Tensor | None, in_tiles: int
 ) -> None:
     x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
-    wanted = [MatrixProduct(x, WEIGHT), MatrixProduct(x, first, second, "tanh")]
+    requested = [MatrixProduct(x, WEIGHT), MatrixProduct(x, first, second, "tanh")]
     with torch.autocast("cpu", torch.bfloat16):
-        actual = products(wanted)
+        actual = products(requested)
         assert tiles.in_tiles == in_tiles
         tiles.shut()
-        expected = products(wanted)
+        expected = products(requested)
     for value, other in zip(actual, expected, strict=True):
         assert value.dtype == other.dtype == torch.bfloat16
         assert relative_error(value, other.double()) < 1e-2

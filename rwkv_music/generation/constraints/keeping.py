@@ -268,7 +268,7 @@ def kept_notes(keep: Keep, prompt: HolePrompt, seed: int, vocabulary: Vocabulary
     old = _old_notes(prompt, vocabulary)
     drawn = np.random.default_rng(seed).permutation(len(old))[: round(keep.share * len(old))]
     chosen = {old[index] for index in drawn.tolist()}
-    by_place = {_place(prompt, note): note for note in old}
+    by_place = {_position(prompt, note): note for note in old}
     grid = _grid(prompt, vocabulary)
     for track, tick, pitch in keep.notes:
         position = (track, grid.round_one(tick) - grid.round_one(prompt.start), pitch)
@@ -288,7 +288,9 @@ def restore_notes(
     import symusic
 
     originals = _originals(prompt, vocabulary)
-    kept = {position: originals[position] for position in (_place(prompt, note) for note in notes)}
+    kept = {
+        position: originals[position] for position in (_position(prompt, note) for note in notes)
+    }
     grid = _grid(prompt, vocabulary)
     start = grid.round_one(prompt.start)
     for track in {track for track, _, _ in kept}:
@@ -319,7 +321,7 @@ def _grid(prompt: HolePrompt, vocabulary: Vocabulary) -> Grid:
     return Grid(prompt.score.ticks_per_quarter, vocabulary.steps_per_quarter)
 
 
-def _place(prompt: HolePrompt, note: OldNote) -> _Place:
+def _position(prompt: HolePrompt, note: OldNote) -> _Place:
     track = prompt.parts[note.part].track
     assert track is not None, "a new track has no old notes"
     return track, prompt.bar_steps[note.bar] + note.step, note.pitch
@@ -343,6 +345,6 @@ def _old_notes(prompt: HolePrompt, vocabulary: Vocabulary) -> list[OldNote]:
                 )
                 note = OldNote(bar, step, values[TokenType.PART], *sound)
                 # A note just before the first bar may be rounded into it; it stays anyway.
-                if _place(prompt, note) in originals:
+                if _position(prompt, note) in originals:
                     notes.append(note)
     return sorted(notes)

@@ -127,7 +127,7 @@ class Spelling:
 def spell(pitch: int, sharps: int) -> tuple[str, int, int]:
     """Return letter, alteration and octave of a pitch in a key.
 
-    The twelve names are neighbours on the circle of fifths; in C they are E flat to G sharp.
+    The twelve names are adjacent on the circle of fifths; in C they are E flat to G sharp.
 
     Args:
         pitch: MIDI number.

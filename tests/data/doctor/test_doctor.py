@@ -55,23 +55,23 @@ def note(pitch: int, quarters: int, *, velocity: int = 80) -> bytes:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good, repaired, unusable and other files; a copy and a transposed one."""
-    place = tmp_path_factory.mktemp("music")
+    music_folder = tmp_path_factory.mktemp("music")
     for seed in range(4):
-        save_score(tune(bars=12, seed=seed), place / f"tune {seed}.mid")
-    save_score(tune(bars=12, seed=0), place / "deeper" / "copy.MID")
-    save_score(transpose(tune(bars=12, seed=1), 3), place / "higher.mid")
-    save_score(tune(bars=1), place / "short.mid")
-    (place / "loud.mid").write_bytes(midi(*[note(60 + n % 5, 1) for n in range(9)],
+        save_score(tune(bars=12, seed=seed), music_folder / f"tune {seed}.mid")
+    save_score(tune(bars=12, seed=0), music_folder / "deeper" / "copy.MID")
+    save_score(transpose(tune(bars=12, seed=1), 3), music_folder / "higher.mid")
+    save_score(tune(bars=1), music_folder / "short.mid")
+    (music_folder / "loud.mid").write_bytes(midi(*[note(60 + n % 5, 1) for n in range(9)],
                                           note(60, 1, velocity=128)))  # fmt: skip
-    (place / "open.mid").write_bytes(midi(*[note(60 + n % 7, 1) for n in range(9)],
+    (music_folder / "open.mid").write_bytes(midi(*[note(60 + n % 7, 1) for n in range(9)],
                                           bytes((0, 0x90, 50, 80))))  # fmt: skip
-    (place / "broken.mid").write_bytes(b"MThd nothing more")
-    (place / "empty.xml").write_bytes(b"")
-    (place / "song.abc").write_text("X:1\nT:a\nM:4/4\nL:1/4\nK:C\nCDEF|GABc|cBAG|FEDC|\n")
-    (place / "notes.txt").write_text("not music")
-    (place / "cover.PNG").write_bytes(b"")
-    (place / "LICENSE").write_text("free")
-    return place
+    (music_folder / "broken.mid").write_bytes(b"MThd nothing more")
+    (music_folder / "empty.xml").write_bytes(b"")
+    (music_folder / "song.abc").write_text("X:1\nT:a\nM:4/4\nL:1/4\nK:C\nCDEF|GABc|cBAG|FEDC|\n")
+    (music_folder / "notes.txt").write_text("not music")
+    (music_folder / "cover.PNG").write_bytes(b"")
+    (music_folder / "LICENSE").write_text("free")
+    return music_folder
 
 
 @pytest.fixture(scope="module")

@@ -144,8 +144,8 @@ def test_a_process_of_another_machine_with_the_same_number_is_another_process(
 def test_a_run_of_the_first_version_can_be_read_but_not_resumed(tmp_path: Path) -> None:
     config = TrainingConfig.preset("tiny", corpus="bach", out=str(tmp_path))
     run = RunDirectory(tmp_path).create()
-    floor = {"order": 5, "nats_per_token": 0.9, "nats_per_note": 4.0}
-    old = {"schema": 1, "config": config.to_dict(), "floor": floor, "sample": {"seam_tick": 7}}
+    baseline = {"order": 5, "nats_per_token": 0.9, "nats_per_note": 4.0}
+    old = {"schema": 1, "config": config.to_dict(), "floor": baseline, "sample": {"seam_tick": 7}}
     run.config_path.write_text(json.dumps(old), encoding="utf-8")
     read = run.config()
     assert read["baselines"] == {"5-gram": {"nats_per_token": 0.9, "nats_per_note": 4.0}}

@@ -46,9 +46,9 @@ def num_lines(run: RunDirectory) -> int:
 
 def kill_after(run: TrainingRun, lines: int, delay: float) -> None:
     """SIGKILL, some time after the log has grown by some lines; a run that is over is left."""
-    wanted = num_lines(run.directory) + lines
+    num_expected = num_lines(run.directory) + lines
     deadline = time.monotonic() + SECONDS_AT_MOST
-    while num_lines(run.directory) < wanted and run.is_running:
+    while num_lines(run.directory) < num_expected and run.is_running:
         assert time.monotonic() < deadline
         time.sleep(0.002)
     time.sleep(delay)
@@ -148,17 +148,17 @@ def test_a_kill_while_settings_or_status_are_written_changes_no_number(
 
 
 def refused_for_want_of_room(
-    found: subprocess.CompletedProcess[str], config: TrainingConfig, expected: RunDirectory
+    finished: subprocess.CompletedProcess[str], config: TrainingConfig, expected: RunDirectory
 ) -> None:
     """The message names the checkpoint that is kept; with free space the run resumes from it."""
     run = RunDirectory(config.out_path)
-    assert found.returncode == 2, found.stderr
-    assert "cannot write the checkpoint" in found.stdout
-    assert "free some disk space" in found.stdout
-    assert "the last checkpoint" in found.stdout
-    assert "step-000008.safetensors, is kept: resume from it" in found.stdout
+    assert finished.returncode == 2, finished.stderr
+    assert "cannot write the checkpoint" in finished.stdout
+    assert "free some disk space" in finished.stdout
+    assert "the last checkpoint" in finished.stdout
+    assert "step-000008.safetensors, is kept: resume from it" in finished.stdout
     assert run.status()["state"] == "failed"
-    message, last_step = found.stdout.splitlines()
+    message, last_step = finished.stdout.splitlines()
     assert (run.status()["message"], last_step) == (message, "8")
     assert load_model(run.checkpoint_path("last")).metadata["step"] == 8
     assert not list(run.path.rglob("*.partial"))
