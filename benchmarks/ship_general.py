@@ -111,8 +111,8 @@ middle of a piece, and writes parts to other parts. Every figure here was measur
         "## How it was made",
         commands,
         f"""The first run began with the weights of `pop`. {sum(record["steps"])} steps of 8
-windows, {minutes:.0f} minutes on {record["machine"]}, of a machine with much other load: far less than this
-data deserves. Half of the windows are holes, half of which state controls; keys, tempos,
+windows, {minutes:.0f} minutes on {record["machine"]}, of a machine with much other load: far less
+than this data deserves. Half of the windows are holes, half of which state controls; keys, tempos,
 velocities, and the layout of the parts are varied at random.""",
         "## Data",
         """Only music in the public domain, or under CC0, CC BY, MIT or BSD terms. The stores were

@@ -24,8 +24,6 @@ RETIRED_NAMES = {
     "openings", "mend", "mended", "set_aside", "alike", "examination", "doctor_words", "likeness",
     # files
     "written_aside", "write_whole", "journal",
-    # variables that say nothing of what they hold
-    "each", "place", "places", "wanted", "thing",
 }  # fmt: skip
 
 RETIRED_WORDS = re.compile(

@@ -117,7 +117,11 @@ class Stream:
                 for candidate in self._candidates
             ]
         newest = self._candidates[-len(self._batch.candidates) :]
-        kept = [each for each in self._candidates if each in newest or not self._is_silent(each)]
+        kept = [
+            candidate
+            for candidate in self._candidates
+            if candidate in newest or not self._is_silent(candidate)
+        ]
         return [as_filling(prompt, candidate, self._request.keep) for candidate in kept]
 
     def _run(self) -> Generator[NewNote | BarEnd, None, None]:

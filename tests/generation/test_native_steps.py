@@ -75,8 +75,14 @@ def finished(batch: CandidateBatch, *, most: int = 400) -> list[tuple[Any, ...]]
         if step == most:
             break
     return [
-        (each.tokens, each.token_nats, each.removed, each.tokens_in_bar, each.is_complete)
-        for each in batch.candidates
+        (
+            candidate.tokens,
+            candidate.token_nats,
+            candidate.removed,
+            candidate.tokens_in_bar,
+            candidate.is_complete,
+        )
+        for candidate in batch.candidates
     ]
 
 

@@ -69,8 +69,8 @@ def test_locked_notes_and_parts_stay(session: ContinuationSession) -> None:
     assert request.parts == [1]
     assert request.keep == Keep(notes=[(1, note.time, note.pitch)])
     for node in session.fill(request):
-        places = [(each.time, each.pitch) for each in node.score.tracks[1].notes]
-        assert (note.time, note.pitch) in places
+        positions = [(note.time, note.pitch) for note in node.score.tracks[1].notes]
+        assert (note.time, note.pitch) in positions
     session.roll.locked_parts = [0, 1]
     with pytest.raises(InputError, match="all selected parts are locked: unlock one"):
         session.tools.rewriting.rewriting()

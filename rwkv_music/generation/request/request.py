@@ -82,15 +82,15 @@ class Request:
 def _changed_settings(settings: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass of a request
     """Return the fields of a dataclass that differ from its defaults, with those of nested ones."""
     default, changed = type(settings)(), {}
-    for each in fields(settings):
-        value = getattr(settings, each.name)
-        if value == getattr(default, each.name):
+    for setting in fields(settings):
+        value = getattr(settings, setting.name)
+        if value == getattr(default, setting.name):
             continue
-        if each.name == "parts" and isinstance(value, Mapping):
+        if setting.name == "parts" and isinstance(value, Mapping):
             value = {str(part): _changed_settings(own) for part, own in value.items()}
         elif is_dataclass(value):
             value = _changed_settings(value)
-        changed[each.name] = value
+        changed[setting.name] = value
     return changed
 
 

@@ -120,12 +120,12 @@ class TokenSampler:
         """Return the arguments of the native library; they hold the addresses of the arrays."""
         return TokenSampling(
             *self.legal.shape,
-            *(each.ctypes.data for each in (logits, self.legal, self.allowed)),
+            *(mask.ctypes.data for mask in (logits, self.legal, self.allowed)),
             ctypes.addressof(self._twisters),
             self._settings.temperature,
             self._settings.top_p,
             self._settings.top_k or 0,
-            *(each.ctypes.data for each in (self.tokens, *self.numbers)),
+            *(array.ctypes.data for array in (self.tokens, *self.numbers)),
         )
 
     def sample(
