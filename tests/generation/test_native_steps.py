@@ -14,7 +14,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.generation import Request
 from rwkv_music.generation.constraints.rules import ConstraintRule
 from rwkv_music.generation.continuation import begin
-from rwkv_music.generation.filling import begin_filling
+from rwkv_music.generation.hole_filling import begin_filling
 from rwkv_music.generation.prompts.hole_prompt import HolePrompt
 from rwkv_music.generation.prompts.prompt import Prompt
 from rwkv_music.generation.sampling import engine

@@ -80,12 +80,12 @@ def scale_of(name: str) -> tuple[int, PitchMask]:
         InputError: If the name is unknown.
     """
     match = _SCALE.fullmatch(name.strip())
-    chord_type = match[3].strip().lower() if match else ""
-    if match is None or chord_type not in SCALES:
+    scale = match[3].strip().lower() if match else ""
+    if match is None or scale not in SCALES:
         known = ", ".join(SCALES)
         raise InputError(f"'{name}' is no scale: write a tonic and one of {known}, as in 'A minor'")
     tonic = _pitch_class(match[1], match[2])
-    return tonic, _pitches_of({(tonic + step) % 12 for step in SCALES[chord_type]})
+    return tonic, _pitches_of({(tonic + step) % 12 for step in SCALES[scale]})
 
 
 def chord_of(name: str) -> PitchMask:
