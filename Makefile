@@ -18,7 +18,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 WHEELS ?= linux-x86-64 linux-arm64 windows-x86-64 macos-x86-64 macos-arm64 any
 
 .DEFAULT_GOAL := help
-.PHONY: help lab demo test test-quick test-long lint screenshots wheels constraints native install install-dev install-wheels clean
+.PHONY: help lab demo test test-quick test-long lint screenshots site wheels constraints native install install-dev install-wheels clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,10 @@ lint: install-dev  ## Style, types and floors only
 
 screenshots: install-dev  ## Renew the pictures under docs/images/ (needs Chromium)
 	$(BIN)/python -m tests.browser.screenshots docs/images
+	$(BIN)/python -m tests.browser.moving_picture docs/images/continue.gif
+
+site: install-dev  ## Build the documentation into site/, with the pages of the gallery
+	$(BIN)/mkdocs build --quiet
 
 wheels: install-wheels  ## Compile wheels for five kinds of machines into dist/, and check them
 	rm -f dist/*.whl

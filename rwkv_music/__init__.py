@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rwkv_music.tokenizer import Tokenizer
     from rwkv_music.training import TrainingConfig, attach, start_training
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = {
     "Constraints": "generation",

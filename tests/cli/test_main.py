@@ -19,7 +19,7 @@ CLI = Path(terminal.__file__).parent
 def test_version_shows_folders_and_kernels(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version", "--verbose"]) == 0
     output = capsys.readouterr().out
-    assert "rwkv-music 0.1.0" in output
+    assert "rwkv-music 0.2.0" in output
     assert "cache folder:" in output
     assert "chunked" in output
     assert "tokenizer loops: n" in output

@@ -72,13 +72,27 @@ def save_page(
     Example:
         save_page("song.html", [PagePiece(score, "My song")])
     """
+    html = page_html(pieces, title=title, soundfont=soundfont)
+    path = Path(path)
+    with write_errors(path):
+        write_atomic(path, html.encode())
+    return path
+
+
+def page_html(
+    pieces: Sequence[PagePiece], *, title: str = "Music", soundfont: Path | None = None
+) -> str:
+    """Return the text of the page that `save_page` writes, with the same arguments.
+
+    Raises:
+        InputError: If a piece has no note, or there is no piece.
+    """
     if not pieces:
         raise InputError("a page needs at least 1 piece, got 0")
-    path = Path(path)
     chosen = soundfont if soundfont is not None else choose_soundfont()[0]
     # "<" could end the script element.
     data = json.dumps([_piece_data(piece, chosen) for piece in pieces]).replace("<", "\\u003c")
-    html = f"""<!DOCTYPE html>
+    return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escaped(title)}</title>
@@ -89,9 +103,6 @@ def save_page(
 <script type="module">{bundled("page.mjs")}</script>
 </body></html>
 """
-    with write_errors(path):
-        write_atomic(path, html.encode())
-    return path
 
 
 def _piece_html(piece: PagePiece) -> str:

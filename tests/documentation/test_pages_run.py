@@ -8,7 +8,7 @@ from pathlib import Path
 from rwkv_music.score import save_score
 from tests.music import tune
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def test_the_page_on_tuning_runs_from_top_to_bottom(tmp_path: Path) -> None:
