@@ -67,7 +67,7 @@ def test_a_wrong_argument_is_reported_without_its_escape_sequences(
 def test_a_failing_disk_is_reported_in_one_line(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_path: Path) -> None:
+    def fail(_path: Path, **_options: object) -> None:
         raise OSError(number, os.strerror(number), "runs/a/control")
 
     monkeypatch.setattr("rwkv_music.playback.play_file", fail)
