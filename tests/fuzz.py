@@ -261,11 +261,20 @@ def _shared_channels(rng: np.random.Generator) -> bytes:
     return _file(*tracks, division=int(rng.choice([1, 96, 480])))
 
 
+def _smpte_frames(rng: np.random.Generator) -> bytes:
+    """Time in frames, some of rates that do not exist, with notes that other tracks end."""
+    rate = int(rng.choice([24, 25, 29, 30, 31, 128]))
+    starts = b"".join(bytes((5, 0x90, int(rng.integers(60, 64)), 64)) for _ in range(20))
+    ends = b"".join(bytes((9, 0x80, int(rng.integers(60, 64)), 0)) for _ in range(20))
+    division = (256 - rate) << 8 | int(rng.integers(256))
+    return _file(b"\x00\xff\x51\x03\x07\xa1\x20" + starts + END, ends + END, division=division)
+
+
 _MUTATIONS = (
     _flipped_bits, _replaced_bytes, _truncated, _cut_out, _put_in, _shuffled_chunks, _wrong_header,
     _wrong_lengths, _wrapped,
 )  # fmt: skip
 _ODDITIES = (
     _noise, _huge_numbers, _many_tempos, _odd_meters, _many_tracks, _running_status,
-    _empty_and_overlapping, _never_ended, _sequences, _odd_events, _shared_channels,
+    _empty_and_overlapping, _never_ended, _sequences, _odd_events, _shared_channels, _smpte_frames,
 )  # fmt: skip

@@ -174,6 +174,7 @@ _HOSTILE_WORDS = (
     "99999999", "-1", "0", "1/0", "\x00", "\ufeff", "(3", "[", "]", "<", ">", "&lol;", "*^", "*v",
     "[M:0/4]", "Q:0", "*M0/0", "*^99", "*x", "*+", "[[", "]]", "P:A9(B9)9", "m:n=nn", "<cue/>",
     '<tie type="start"/>', "<double/>",
+    '<double above="yes"/>', '<tied type="continue"/>', "K:D =c", "middle=d",
     "<divisions>0</divisions>", "<duration>-7</duration>", "\t", "|:",
 )  # fmt: skip
 
