@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt16
 
 from rwkv_music.errors import InputError
+from rwkv_music.generation.constraints.edge_rule import EdgeRule
 from rwkv_music.generation.constraints.keeping import keep_rule, kept_notes, restore_notes
 from rwkv_music.generation.prompts.hole_prompt import HolePrompt
 from rwkv_music.generation.prompts.hole_score import filled_score
@@ -86,6 +87,9 @@ def begin_filling(
             (*rule, keep_rule(request.keep, prompt, seed, vocabulary))
             for rule, seed in zip(rules, request.seeds, strict=True)
         ]
+    if prompt.edges:
+        edge = EdgeRule(prompt.edges, first_bar=prompt.first_bar)
+        rules = [(*rule, edge) for rule in rules]
     model.network.eval()
     decoder = model.decoder(request.precision)
     start = None if style is None else style.state(model)

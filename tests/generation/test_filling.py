@@ -139,6 +139,14 @@ def test_a_version_does_not_depend_on_the_number_of_versions() -> None:
     assert alone[0].nats == pytest.approx(both[1].nats, rel=1e-5)
 
 
+def test_spaces_around_the_name_of_a_track_do_not_matter() -> None:
+    score = band()
+    score.tracks[1].name = " Bass "
+    for name in ("bass", " Bass "):
+        prompt = HolePrompt.of(score, TOKENIZER, bars=(2, 2), parts=[name])
+        assert [choice.track for choice in prompt.parts.values()] == [1]
+
+
 def test_an_instrument_that_the_score_does_not_have_gets_a_track() -> None:
     score = band()
     piece = fill_score(MODEL, score, bars=(2, 3), parts=["cello"], candidates=1)[0]
@@ -184,6 +192,20 @@ def test_a_request_that_cannot_be_met_is_refused(request_: dict[str, object], me
 def test_more_than_8_bars_at_once_are_refused() -> None:
     with pytest.raises(InputError, match="bars 1 to 9 are 9 bars, at most 8"):
         fill_score(MODEL, band(12), bars=(1, 9))
+
+
+def test_time_signatures_that_change_twice_in_a_hole_do_not_break_its_stream() -> None:
+    """In 2/4 a reader expects the end before the one expected in 4/4, and before the real one."""
+    score = symusic.Score(480)
+    for tick, numerator in ((0, 4), (3840, 2), (4800, 4)):
+        score.time_signatures.append(symusic.TimeSignature(tick, numerator, 4))
+    track = symusic.Track("Lead", 0)
+    for onset in range(0, 12480, 480):
+        track.notes.append(symusic.Note(onset, 470, 60 + onset // 480 % 7, 81))
+    score.tracks.append(track)
+    pieces = fill_score(MODEL, score, bars=(2, 4), candidates=16, temperature=1.5)
+    ends = [note.time + note.duration for piece in pieces for note in piece.new.tracks[0].notes]
+    assert 1920 + 4 * 480 < max(ends) <= 1920 + 960 + 1920
 
 
 def test_two_tracks_of_one_name_are_told_apart_by_index() -> None:

@@ -173,7 +173,9 @@ def part_index(part: str | int, names: Sequence[str]) -> int:
         if 0 <= part < len(names):
             return part
         raise InputError(f"there is no part {part}: the parts are {known}")
-    matches = [index for index, name in enumerate(names) if name.lower() == part.lower()]
+    matches = [
+        index for index, name in enumerate(names) if name.strip().lower() == part.strip().lower()
+    ]
     if not matches:
         raise InputError(f"there is no part '{part}': the parts are {known}")
     if len(matches) > 1:

@@ -19,7 +19,7 @@ from rwkv_music.tokenizer.events import EventType
 from rwkv_music.tokenizer.hole_grammar import HoleGrammar
 from rwkv_music.tokenizer.holes import cut_hole
 from rwkv_music.tokenizer.holes.control_levels import ControlLevels, Notes
-from rwkv_music.tokenizer.holes.edge import bar_ends
+from rwkv_music.tokenizer.holes.edge import bar_ends, earliest_ends
 from rwkv_music.tokenizer.holes.empty_parts import with_empty_parts
 from rwkv_music.tokenizer.holes.write import HoleRuns, hole_runs
 from rwkv_music.tokenizer.parts import parts_of
@@ -54,6 +54,9 @@ class HolePrompt:
     """Name of each part of the tokens."""
     offsets: Int64[np.ndarray, "parts pitches"]
     """Grid step of the hole at which the newest note of each part and pitch in front of it ends."""
+    edges: list[int]
+    """Grid step at which notes that begin in each bar of the hole end at the latest; empty if the
+    grammar says so."""
     bar_steps: list[int]
     """Grid step at which each bar of the hole begins, counted from the first one."""
 
@@ -184,11 +187,25 @@ class HolePrompt:
         grammar = tokenizer.grammar()
         grammar.feed(np.concatenate([runs.opening, runs.given[0]]))
         fill = read_whole(hole.fill, tokenizer.vocabulary)
-        grammar.end_hole_at(int(bar_ends(fill, tokenizer.vocabulary)[1][-1]))
+        ends = bar_ends(fill, tokenizer.vocabulary)[1]
+        grammar.end_hole_at(int(ends[-1]))
         offsets = _offsets_behind(hole.prefix, index.num_parts, tokenizer.vocabulary)
         hole_lines = lines[bars[0] - 1 : bars[1] + 1]
+        edges = earliest_ends(ends)
+        is_known = bool((edges == np.minimum(ends, ends[-1])).all())
+        needed = [] if is_known else edges.tolist()
         bar_steps = fill.values.times[fill.values.types == EventType.BAR].tolist()
-        return cls(score, chosen, hole_lines, runs, grammar, names, offsets, bar_steps)
+        return cls(
+            score,
+            chosen,
+            hole_lines,
+            runs,
+            grammar,
+            names,
+            offsets,
+            needed,
+            bar_steps,
+        )
 
 
 def _bar_lines(score: "symusic.Score", bars: tuple[int, int]) -> list[int]:

@@ -57,7 +57,8 @@ def _choose(score: "symusic.Score", part: str | int) -> PartChoice:
             )
         return _of_track(score, part)
     folded_name = part.strip().casefold()
-    by_name = [i for i, track in enumerate(score.tracks) if track.name.casefold() == folded_name]
+    names = [track.name.strip().casefold() for track in score.tracks]
+    by_name = [index for index, name in enumerate(names) if name == folded_name]
     by_instrument = [
         index
         for index, track in enumerate(score.tracks)

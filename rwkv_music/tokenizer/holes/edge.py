@@ -17,8 +17,8 @@ def end_notes_at_edge(ids: Ids, vocabulary: Vocabulary) -> Ids:
     """Return a window in which no note sounds beyond its end.
 
     A reader expects that the time signature stays, so that a note in front of a change may not
-    sound beyond the end expected there either. A note that would gets the longest duration that
-    fits.
+    sound beyond the end expected before or behind it either. A note that would gets the longest
+    duration that fits.
     """
     table = read_whole(ids, vocabulary)
     durations, values = vocabulary.durations, table.values
@@ -26,7 +26,7 @@ def end_notes_at_edge(ids: Ids, vocabulary: Vocabulary) -> Ids:
     lengths = durations[values.third_tokens[notes] - vocabulary.duration.start]
     bar_times, ends = bar_ends(table, vocabulary)
     bars = bar_times.searchsorted(values.times[notes], side="right") - 1
-    fits = np.minimum(ends[bars], ends[-1]) - values.times[notes]
+    fits = earliest_ends(ends)[bars] - values.times[notes]
     is_long = lengths > fits
     if not is_long.any():
         return ids
@@ -36,6 +36,15 @@ def end_notes_at_edge(ids: Ids, vocabulary: Vocabulary) -> Ids:
     keys[rows] = (keys[rows] & ~np.int64(TOKEN_MASK)) | (vocabulary.duration.start + shorter)
     keys.sort()
     return write_events(EventTable(table.header, keys, is_complete=table.is_complete), vocabulary)
+
+
+def earliest_ends(ends: Int64[np.ndarray, " bars"]) -> Int64[np.ndarray, " bars"]:
+    """Return for each bar the earliest of the ends that are expected in it and in later bars.
+
+    Args:
+        ends: The second result of `bar_ends`.
+    """
+    return np.asarray(np.minimum.accumulate(ends[::-1])[::-1])
 
 
 def bar_ends(
