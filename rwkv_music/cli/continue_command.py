@@ -5,15 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rwkv_music.cli.candidate_output import (
-    add_output_options,
-    add_style_options,
-    given_style,
-    output_folder,
-    write_candidates,
-)
+from rwkv_music.cli.candidate_output import add_output_options, add_style_options
 from rwkv_music.cli.options import (
-    EXIT_INTERRUPTED,
     add_command,
     add_model_option,
     add_settings,
@@ -21,8 +14,18 @@ from rwkv_music.cli.options import (
     given_settings,
     whole_number,
 )
-from rwkv_music.cli.request_options import add_constraint_options, given_constraints
-from rwkv_music.cli.terminal import print_message
+from rwkv_music.cli.request_options import (
+    add_constraint_options,
+    add_control_options,
+    given_constraints,
+    given_controls,
+)
+from rwkv_music.cli.writing import (
+    add_draw_option,
+    add_parts_option,
+    given_parts,
+    write_request,
+)
 from rwkv_music.errors import InputError
 from rwkv_music.generation.request.generation_settings import ContinuationSettings, SamplingSettings
 from rwkv_music.settings import declared_settings
@@ -30,10 +33,9 @@ from rwkv_music.settings import declared_settings
 if TYPE_CHECKING:
     import symusic
 
-    from rwkv_music.generation import Stream
-
 _REPORTED = (
     "model", "style", "style_weight", "bars", "candidates", "temperature", "top_p", "top_k", "seed",
+    "parts",
 )  # fmt: skip
 """Settings that report.json records."""
 
@@ -60,9 +62,12 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         metavar=("FIRST", "LAST"),
         help="bars of PROMPT to continue, counted from 1 (default: all)",
     )
+    add_parts_option(parser)
     add_settings(parser, declared_settings(ContinuationSettings))
+    add_draw_option(parser)
     add_settings(parser, declared_settings(SamplingSettings))
     add_constraint_options(parser)
+    add_control_options(parser)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -72,7 +77,7 @@ def run(given: argparse.Namespace) -> int:
     prompt = load_score(given.prompt, unfold_repeats=given.unfold_repeats)
     if given.prompt_bars:
         prompt = _chosen_bars(prompt, *given.prompt_bars)
-    from rwkv_music.generation import Request, stream
+    from rwkv_music.generation import Request
     from rwkv_music.model import load_model
 
     amount = ContinuationSettings(**given_settings(given, declared_settings(ContinuationSettings)))
@@ -80,18 +85,11 @@ def run(given: argparse.Namespace) -> int:
     settings = {**asdict(amount), **asdict(sampling)}
     reported = {name: {**vars(given), **settings}[name] for name in _REPORTED}
     model = load_model(given.model)
-    request = Request(**settings, constraints=given_constraints(given))
-    with output_folder(given.output):
-        events = stream(model, prompt, request, style=given_style(given, model))
-        is_interrupted = _run_until_ctrl_c(events)
-        pieces = [piece for piece in events.results() if len(piece.tokens)]
-        if is_interrupted:
-            if not pieces:
-                raise KeyboardInterrupt
-            print_message("stopped by Ctrl-C: the complete bars are kept")
-        bars = [piece.num_bars for piece in pieces]
-        write_candidates(pieces, given.prompt, given, bars=bars, settings=reported)
-    return EXIT_INTERRUPTED if is_interrupted else 0
+    parts, controls = given_parts(given), given_controls(given)
+    request = Request(
+        **settings, parts=parts, controls=controls, constraints=given_constraints(given)
+    )
+    return write_request(model, prompt, request, given, source=given.prompt, settings=reported)
 
 
 def _chosen_bars(prompt: "symusic.Score", first: int, last: int) -> "symusic.Score":
@@ -104,14 +102,3 @@ def _chosen_bars(prompt: "symusic.Score", first: int, last: int) -> "symusic.Sco
             f"`prompt_bars` are {first} to {last}, but the prompt has the bars 1 to {bars}"
         )
     return take_bars(prompt, first - 1, last)
-
-
-def _run_until_ctrl_c(events: "Stream") -> bool:
-    """Sample everything; return whether Ctrl-C ended it early."""
-    try:
-        for _ in events:
-            pass
-    except KeyboardInterrupt:
-        events.close()
-        return True
-    return False

@@ -6,13 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rwkv_music.cli.candidate_output import (
-    add_output_options,
-    add_style_options,
-    given_style,
-    output_folder,
-    write_candidates,
-)
+from rwkv_music.cli.candidate_output import add_output_options, add_style_options
 from rwkv_music.cli.options import (
     add_command,
     add_model_option,
@@ -26,6 +20,7 @@ from rwkv_music.cli.request_options import (
     given_constraints,
     given_controls,
 )
+from rwkv_music.cli.writing import add_draw_option, add_parts_option, given_parts, write_request
 from rwkv_music.generation.request.generation_settings import ContinuationSettings, SamplingSettings
 from rwkv_music.settings import declared_settings
 
@@ -42,7 +37,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         "fill",
         run,
         summary="Write bars or parts of PIECE anew; all else stays as it is. Write each version as "
-        "MIDI.",
+        "MIDI. Ctrl-C keeps the bars that are complete.",
         example="rwkv-music fill song.mid --bars 5-8 --parts Bass --candidates 4 -o out/",
     )
     parser.add_argument("piece", metavar="PIECE", type=Path, help="music file")
@@ -53,18 +48,13 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse's own
         metavar="FIRST-LAST",
         help="bars to write, counted from 1, both included; at most 8",
     )
-    parser.add_argument(
-        "--parts",
-        nargs="+",
-        metavar="PART",
-        help="parts to write: names of tracks or instruments, or numbers of tracks, counted from "
-        "0; an instrument that the piece does not have gets a new track (default: all parts)",
-    )
+    add_parts_option(parser)
     add_unfold_option(parser)
     add_output_options(parser)
     add_model_option(parser)
     add_style_options(parser)
     add_settings(parser, _AMOUNT)
+    add_draw_option(parser)
     add_settings(parser, declared_settings(SamplingSettings))
     add_constraint_options(parser)
     add_control_options(parser)
@@ -75,30 +65,23 @@ def run(given: argparse.Namespace) -> int:
     from rwkv_music.score import load_score
 
     score = load_score(given.piece, unfold_repeats=given.unfold_repeats)
-    from rwkv_music.generation import fill_score
+    from rwkv_music.generation import Request
     from rwkv_music.model import load_model
 
     model = load_model(given.model)
     amount = ContinuationSettings(**given_settings(given, _AMOUNT))
     sampling = SamplingSettings(**given_settings(given, declared_settings(SamplingSettings)))
     settings = {"candidates": amount.candidates, "seed": amount.seed, **asdict(sampling)}
-    parts = None if given.parts is None else [_part(part) for part in given.parts]
-    first, last = given.bars
-    request = {**settings, "bars": [first, last], "parts": parts, "model": given.model}
-    with output_folder(given.output):
-        pieces = fill_score(
-            model,
-            score,
-            bars=given.bars,
-            parts=parts,
-            style=given_style(given, model),
-            constraints=given_constraints(given),
-            controls=given_controls(given),
-            **settings,
-        )
-        bars = [last - first + 1] * len(pieces)
-        write_candidates(pieces, given.piece, given, bars=bars, settings=request)
-    return 0
+    parts = given_parts(given)
+    request = Request(
+        bars=given.bars,
+        parts=parts,
+        controls=given_controls(given),
+        constraints=given_constraints(given),
+        **settings,
+    )
+    reported = {**settings, "bars": list(given.bars), "parts": parts, "model": given.model}
+    return write_request(model, score, request, given, source=given.piece, settings=reported)
 
 
 def _bars(text: str) -> tuple[int, int]:
@@ -109,7 +92,3 @@ def _bars(text: str) -> tuple[int, int]:
             f"must be the first and last bar, such as 5-8, got '{text}'"
         )
     return int(match[1]), int(match[2] or match[1])
-
-
-def _part(text: str) -> str | int:
-    return int(text) if text.isdigit() else text

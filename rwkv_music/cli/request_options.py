@@ -33,6 +33,12 @@ def add_constraint_options(parser: argparse.ArgumentParser) -> None:
         help="a chord for each bar, such as C Am7 N (any); repeated from the beginning",
     )
     group.add_argument(
+        "--chord-length",
+        choices=("bar", "beat"),
+        default="bar",
+        help="how long each of --chords lasts (default: bar)",
+    )
+    group.add_argument(
         "--max-polyphony",
         type=whole_number(at_least=1),
         metavar="N",
@@ -68,6 +74,7 @@ def given_constraints(given: argparse.Namespace) -> "Constraints":
             for part, low, high in given.pitch_range
         },
         "chords": tuple(given.chords),
+        "chord_length": given.chord_length,
         "max_polyphony": given.max_polyphony,
         "drums": given.drums,
         "end_on_tonic": given.end_on_tonic,

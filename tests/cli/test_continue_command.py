@@ -207,6 +207,20 @@ def test_ctrl_c_keeps_the_bars_that_are_complete(
     assert (out / row["file"]).exists()
 
 
+def test_more_versions_are_drawn_than_are_written(
+    prompt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["continue", str(prompt), "--bars", "1", "--candidates", "2", "-o", str(out)]
+    assert main([*arguments, "--draw", "5"]) == 0
+    report = json.loads((out / "report.json").read_text())
+    assert len(report["candidates"]) == 2
+    assert report["settings"]["draw"] == 5
+    assert "drew 5 versions, discarded" in capsys.readouterr().err
+    assert main([*arguments, "--draw", "1"]) == 2
+    assert "--draw must be at least 2, got 1" in capsys.readouterr().err
+
+
 def test_continuing_without_pictures_loads_neither_a_compiler_nor_matplotlib(
     prompt: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rwkv_music.cli import main
+from rwkv_music.generation import BarEnd, Stream
 from rwkv_music.model import load_model, save_checkpoint
 from rwkv_music.score import load_score
 
@@ -64,6 +65,35 @@ def test_a_request_that_cannot_be_met_is_refused_in_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_keeps_the_complete_bars_of_a_fill(
+    filler: Path, prompt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Stream.__next__
+
+    def interrupted(events: Stream) -> object:
+        event = real(events)
+        if isinstance(event, BarEnd):
+            raise KeyboardInterrupt
+        return event
+
+    monkeypatch.setattr(Stream, "__next__", interrupted)
+    out = tmp_path / "out"
+    arguments = ["fill", str(prompt), "--bars", "1-2", "--parts", "cello", "--candidates", "1"]
+    assert main([*arguments, "--model", str(filler), "-o", str(out)]) == 130
+    [row] = json.loads((out / "report.json").read_text())["candidates"]
+    assert row["bars"] == 1
+    assert (out / row["file"]).exists()
+
+
+def test_a_part_can_be_continued_alone(filler: Path, prompt: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["continue", str(prompt), "--bars", "2", "--parts", "cello", "--candidates", "1"]
+    assert main([*arguments, "--model", str(filler), "-o", str(out)]) == 0
+    before, after = load_score(prompt), load_score(out / "prompt-1.mid")
+    assert after.note_num() > before.note_num()
+    assert after.tracks[-1].program == 42
 
 
 def test_a_model_that_was_trained_without_holes_is_refused(
