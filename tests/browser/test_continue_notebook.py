@@ -63,6 +63,20 @@ def test_a_chorale_is_chosen_continued_kept_and_exported(
     notebook.wait_for_python("session.current.parent is None")
 
 
+def test_the_main_button_is_on_the_first_screen(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook("notebooks/01_continue.ipynb")
+    notebook.page.set_viewport_size({"width": 1280, "height": 800})
+    notebook.run_cell("open-session")
+    notebook.python_value("session.wait()")
+    output = notebook.output("open-session")
+    generate = output.get_by_role("button", name="Generate")
+    generate.wait_for()
+    output.evaluate("area => area.closest('.jp-Cell').scrollIntoView({block: 'start'})")
+    box = generate.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 800
+
+
 def test_the_cells_of_the_notebook_leave_files_that_load(
     lab_root: Path, open_notebook: OpenNotebook
 ) -> None:

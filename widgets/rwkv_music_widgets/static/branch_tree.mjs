@@ -44,7 +44,9 @@ export default {
       const board = document.createElement("div");
       board.style.height = `${high}px`;
       board.append(lines, ...buttons);
-      el.replaceChildren(board);
+      const caption = document.createElement("span");
+      caption.textContent = nodes.length ? "Versions: click one to make it the current score" : "";
+      el.replaceChildren(caption, board);
     };
     model.on("change:nodes", draw);
     model.on("change:current", draw);
