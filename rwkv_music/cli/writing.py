@@ -80,6 +80,7 @@ def write_request(
         settings = {**settings, "draw": draw}
     with output_folder(given.output):
         events = stream(model, score, request, style=given_style(given, model))
+        _warn_of_unknown_music(given.model, model, score)
         is_interrupted = _run_until_ctrl_c(events)
         pieces: Pieces = [piece for piece in events.results() if piece.num_bars]
         if is_interrupted:
@@ -91,6 +92,19 @@ def write_request(
         bars = [piece.num_bars for piece in pieces]
         write_candidates(pieces, source, given, bars=bars, settings=settings)
     return EXIT_INTERRUPTED if is_interrupted else 0
+
+
+def _warn_of_unknown_music(name: str, model: "MusicModel", score: "symusic.Score") -> None:
+    """Say so if the score is less likely than the held-out music of a shipped model."""
+    from rwkv_music.evaluation.familiarity import held_out_limit, prompt_nats
+
+    limit = held_out_limit(str(name))
+    nats = None if limit is None else prompt_nats(model, score)
+    if limit is not None and nats is not None and nats > limit:
+        print_message(
+            f"warning: {name} hardly knows music like this ({nats:.1f} nats per token; 99 of 100 "
+            f"held-out pieces have less than {limit:.1f}): another model may do better"
+        )
 
 
 def _run_until_ctrl_c(events: "Stream") -> bool:
