@@ -21,6 +21,7 @@ import pytest
 
 from rwkv_music.cli import lab_command, main
 from rwkv_music.errors import InputError
+from tests.skips import NO_JUPYTERLAB
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOBODY = "65534"
@@ -116,7 +117,7 @@ def listening_elsewhere(pid: int, port: int) -> set[str]:
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no root, and make lab needs a shell")
 @pytest.mark.parametrize("root", [True, False], ids=["root", "another user"])
 def test_make_lab_starts_a_server_on_this_machine_only(root: bool, home: Path) -> None:
-    pytest.importorskip("jupyterlab")
+    pytest.importorskip("jupyterlab", reason=NO_JUPYTERLAB)
     prefix = prefix_for(AS_ROOT if root else AS_OTHER, root=root)
     port = free_port()
     command = make_lab_command(f"--no-browser --port={port}")
@@ -224,7 +225,7 @@ def test_notebooks_of_an_installed_package_are_found(
 def test_a_file_is_no_folder_for_notebooks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("jupyterlab")
+    pytest.importorskip("jupyterlab", reason=NO_JUPYTERLAB)
     (tmp_path / "file").touch()
     assert main(["lab", str(tmp_path / "file")]) == 2
     assert "file is a file: give a folder for your notebooks" in capsys.readouterr().err

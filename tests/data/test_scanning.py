@@ -112,7 +112,8 @@ def test_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="run by root, who may read every folder"
+    not hasattr(os, "geteuid") or os.geteuid() == 0,
+    reason="root may read everything: run as another user",
 )
 def test_files_without_permission_are_reported(tmp_path: Path) -> None:
     music = write_tunes(tmp_path / "music", 3, first=1)

@@ -26,11 +26,10 @@ from rwkv_music.tokenizer import Grammar, TokenType
 from tests.generation.test_constraints import prompt
 from tests.generation.test_continuation import MODEL, TOKENIZER, in_signature
 from tests.generation.test_filling import band
+from tests.skips import NO_NATIVE_LIBRARY
 from tests.tokens import random_score
 
-pytestmark = pytest.mark.skipif(
-    load_library().functions is None, reason="the native library is not built"
-)
+pytestmark = pytest.mark.skipif(load_library().functions is None, reason=NO_NATIVE_LIBRARY)
 FREE = {
     "keep_tempo": False,
     "keep_time_signature": False,

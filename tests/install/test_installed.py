@@ -22,7 +22,8 @@ from tests.install.environments import (
 from tests.install.journey import Journey
 
 needs_compiler = pytest.mark.skipif(
-    build.find_compiler(build.host_target()) is None, reason="no C++ compiler is installed"
+    build.find_compiler(build.host_target()) is None,
+    reason="there is no C++ compiler: install g++",
 )
 
 

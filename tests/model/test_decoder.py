@@ -8,6 +8,7 @@ from rwkv_music.errors import InputError
 from rwkv_music.model import RWKV7, Decoder, DecoderState, ModelConfig, initialize
 from rwkv_music.native import load_library
 from rwkv_music.ops.decoding import PRECISIONS, dequantized, pack
+from tests.skips import NO_NATIVE_LIBRARY
 
 VOCABULARY = 61  # not a multiple of 16: the last panel of the head is not full
 CONFIG = ModelConfig(vocab_size=VOCABULARY, num_layers=3, dim=128)
@@ -15,9 +16,7 @@ IDS = torch.randint(VOCABULARY, (2, 40), generator=torch.Generator().manual_seed
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 """For sums of float32 in another order, which take a tenth of it. One number of one row of any
 parameter set to zero moves a logit or a state by 60 times as much, and most by far more."""
-needs_native = pytest.mark.skipif(
-    load_library().functions is None, reason=f"no native library: {load_library().explanation}"
-)
+needs_native = pytest.mark.skipif(load_library().functions is None, reason=NO_NATIVE_LIBRARY)
 
 
 def perturbed(config: ModelConfig = CONFIG) -> RWKV7:
@@ -131,7 +130,7 @@ def test_nan_stays_nan(precision: str, number: float) -> None:
 @pytest.mark.parametrize("backend", ["native", "torch"])
 def test_steps_equal_the_parallel_forward_of_the_model(backend: str) -> None:
     if backend == "native" and load_library().functions is None:
-        pytest.skip(load_library().explanation)
+        pytest.skip(NO_NATIVE_LIBRARY)
     decoder = Decoder(MODEL, backend=backend)
     with torch.no_grad():
         whole, after = MODEL(IDS)

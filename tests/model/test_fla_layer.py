@@ -13,7 +13,10 @@ from tests.benchmarks.quick import REPOSITORY
 missing = [name for name in ("fla", "triton") if importlib.util.find_spec(name) is None]
 
 
-@pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
+@pytest.mark.skipif(
+    bool(missing),
+    reason=f"the judge is missing: pip install {' '.join(missing)}",
+)
 def test_time_mixing_equals_flash_linear_attention() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.model.fla_layer"],

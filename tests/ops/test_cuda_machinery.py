@@ -25,7 +25,7 @@ class Argument(ctypes.Structure):
 def fake_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("no C compiler for the fake driver")
+        pytest.skip("no C compiler to build the fake driver with: install gcc")
     path = tmp_path_factory.mktemp("driver") / "fake_driver.so"
     source = Path(__file__).with_name("fake_driver.c")
     subprocess.run([compiler, "-shared", "-fPIC", str(source), "-o", str(path)], check=True)

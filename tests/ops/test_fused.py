@@ -13,10 +13,9 @@ from rwkv_music.ops.time_mixing import HeadParameters, TimeMixingInputs, mix_hea
 from rwkv_music.ops.token_shift import token_shift
 from tests.ops.plain_layers import plain_mix_heads, plain_token_shift
 from tests.ops.recurrence import relative_error
+from tests.skips import NO_NATIVE_LIBRARY
 
-pytestmark = pytest.mark.skipif(
-    load_library().functions is None, reason=f"no native library: {load_library().explanation}"
-)
+pytestmark = pytest.mark.skipif(load_library().functions is None, reason=NO_NATIVE_LIBRARY)
 GENERATOR = torch.Generator().manual_seed(0)
 LENGTHS = (1, 2, 31, 32, 33, 65, 70)
 HEADS, WIDTH = 3, 192

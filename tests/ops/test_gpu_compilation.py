@@ -12,6 +12,7 @@ import torch
 
 from rwkv_music.ops.cuda import Gpu, KernelUnavailable, nvrtc
 from rwkv_music.ops.wkv7 import cuda
+from tests.skips import NO_TRITON
 
 REPOSITORY = Path(__file__).parents[2]
 SHARED_MEMORY = {75: 64, 80: 163, 86: 99, 89: 99, 90: 227, 100: 227, 120: 99}
@@ -148,7 +149,7 @@ for arch in map(int, sys.argv[1:]):
 
 
 def test_triton_kernels_compile_without_spilling(tmp_path: Path) -> None:
-    pytest.importorskip("triton", reason="Triton is not installed")
+    pytest.importorskip("triton", reason=NO_TRITON)
     archs = [str(arch) for arch in SHARED_MEMORY if arch != 75]  # Triton wants 8.0 for bfloat16
     done = subprocess.run(
         [sys.executable, "-c", TRITON, *archs], cwd=REPOSITORY, capture_output=True, text=True,

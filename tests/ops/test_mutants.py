@@ -44,7 +44,7 @@ def worst_error(folder: Path, mutant: Mutant | None) -> float:
     """What the gate finds in a library with the mutant, or in the sources as they are."""
     compiler = find_compiler(host_target())
     if compiler is None:
-        pytest.skip("no C++ compiler: nothing can be planted")
+        pytest.skip("faults are planted in C++ sources, and no compiler is installed: install g++")
     sources = folder / "source"
     shutil.copytree(PACKAGE / "native/source", sources)
     if mutant is not None:

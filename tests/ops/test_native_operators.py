@@ -14,10 +14,9 @@ from torch.library import opcheck
 from rwkv_music.native import load_library
 from rwkv_music.ops.wkv7 import wkv7
 from tests.ops.recurrence import inputs
+from tests.skips import NO_NATIVE_LIBRARY
 
-pytestmark = pytest.mark.skipif(
-    load_library().functions is None, reason=f"no native library: {load_library().explanation}"
-)
+pytestmark = pytest.mark.skipif(load_library().functions is None, reason=NO_NATIVE_LIBRARY)
 GENERATOR = torch.Generator().manual_seed(0)
 B, T, H, N = 2, 35, 1, 64
 """35 steps: more than one chunk of 32."""

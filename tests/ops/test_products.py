@@ -23,10 +23,9 @@ from rwkv_music.ops.registry import BACKEND_VARIABLE
 from rwkv_music.training.finetuning.lora import with_lora
 from tests.ops.product_cases import ALL_ACTIVATIONS, EXACT, Case, Given, numbers
 from tests.ops.recurrence import relative_error
+from tests.skips import NO_NATIVE_LIBRARY
 
-pytestmark = pytest.mark.skipif(
-    load_library().functions is None, reason=f"no native library: {load_library().explanation}"
-)
+pytestmark = pytest.mark.skipif(load_library().functions is None, reason=NO_NATIVE_LIBRARY)
 LENGTHS = (1, 31, 32, 33, 127, 129, 300)
 """Below and above a block of 32 tokens and a stretch of 128."""
 
@@ -281,7 +280,7 @@ def random_model(*, num_layers: int, width: int) -> RWKV7:
 
 
 def test_tuning_with_lora_reaches_a_model_in_tiles(tiles: Door) -> None:
-    pytest.importorskip("peft", reason="LoRA is peft's")
+    pytest.importorskip("peft", reason="peft is an extra: pip install 'rwkv-music[tune]'")
     model = random_model(num_layers=1, width=64)
     adapted = with_lora(model, rank=4)
     ids = torch.arange(10)[None]

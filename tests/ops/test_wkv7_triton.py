@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
-)
+from tests.skips import NO_TRITON
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason=NO_TRITON)
 REPOSITORY = Path(__file__).parents[2]
 
 PROGRAM = """
@@ -20,6 +20,7 @@ import torch
 from rwkv_music.ops import Backend, register_backend, unregister_backend
 from rwkv_music.ops.wkv7 import triton, wkv7
 from tests.ops.recurrence import inputs, relative_error, results_and_gradients
+from tests.skips import NO_TRITON
 
 unregister_backend("triton")  # and register it for tensors on the CPU
 register_backend(Backend("triton", triton.wkv7_triton, reads_bfloat16=True))

@@ -22,7 +22,10 @@ from rwkv_music.playback.soundfont_worker import SAMPLE_RATE
 from tests.playback.test_playback_sound import PITCHES, heard_pitches, scale
 
 CHOICES = [
-    pytest.param(True, marks=pytest.mark.skipif(sys.platform == "win32", reason="no FluidSynth")),
+    pytest.param(
+        True,
+        marks=pytest.mark.skipif(sys.platform == "win32", reason="Windows: no FluidSynth"),
+    ),
     False,
 ]
 
@@ -140,7 +143,7 @@ def test_a_sentence_says_what_plays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("suffix", [".wav", ".mp3", ".ogg", ".flac"])
 def test_a_sound_file_holds_the_notes(tmp_path: Path, suffix: str) -> None:
-    soundfile = pytest.importorskip("soundfile")
+    soundfile = pytest.importorskip("soundfile", reason="missing: pip install soundfile")
     path = save_sound(scale(PITCHES[:3]), tmp_path / f"song{suffix}")
     sound, rate = soundfile.read(io.BytesIO(path.read_bytes()))
     assert rate == SAMPLE_RATE

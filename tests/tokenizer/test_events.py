@@ -9,6 +9,7 @@ from rwkv_music.tokenizer.encode import events_of
 from rwkv_music.tokenizer.events import EventTable, EventType
 from rwkv_music.tokenizer.reader import read_events, read_whole
 from rwkv_music.tokenizer.writer import write_events
+from tests.skips import NO_NATIVE_LIBRARY
 from tests.tokens import random_score
 
 TOKENIZER = Tokenizer()
@@ -18,7 +19,7 @@ V = TOKENIZER.vocabulary
 @pytest.fixture(params=["numpy", "native"])
 def loops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "native" and native._loops() is None:
-        pytest.skip("no native library")
+        pytest.skip(NO_NATIVE_LIBRARY)
     monkeypatch.setenv(native.VARIABLE, request.param)
     return str(request.param)
 

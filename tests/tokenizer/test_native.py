@@ -23,6 +23,7 @@ from rwkv_music.tokenizer.quantize import ControlColumns, Grid, NoteColumns, not
 from rwkv_music.tokenizer.reader import read_with_numpy
 from rwkv_music.tokenizer.vocabulary import Vocabulary
 from rwkv_music.tokenizer.writer import header_tokens, write_with_numpy
+from tests.skips import NO_NATIVE_LIBRARY
 from tests.tokens import random_score, random_stream
 
 TOKENIZERS = [
@@ -31,10 +32,6 @@ TOKENIZERS = [
     Tokenizer(steps_per_quarter=48, velocities=64, max_parts=31),
 ]
 V = TOKENIZERS[0].vocabulary
-NO_LIBRARY = (
-    "the native library is not built, so there is nothing to compare: install g++ and run "
-    "python rwkv_music/native/build.py"
-)
 NO_CONTROLS = ControlColumns.of([])
 
 
@@ -42,7 +39,7 @@ NO_CONTROLS = ControlColumns.of([])
 def loops() -> native.NativeLoops:
     actual = native._loops()
     if actual is None:
-        pytest.skip(NO_LIBRARY)
+        pytest.skip(NO_NATIVE_LIBRARY)
     return actual
 
 
@@ -125,7 +122,7 @@ def damaged(ids: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 def test_native_and_numpy_encode_alike(seed: int, ticks: int) -> None:
     loops = native._loops()
     if loops is None:
-        pytest.skip(NO_LIBRARY)
+        pytest.skip(NO_NATIVE_LIBRARY)
     rng = np.random.default_rng(seed)
     for score in (random_score(rng, ticks=ticks, free=True), fluttering_pedals(rng)):
         assert_same_encoding(score, loops)
@@ -295,7 +292,7 @@ def test_every_tick_is_rounded_as_whole_numbers_are(
     """The native loop divides in double precision: no quotient may differ."""
     loops = native._loops()
     if loops is None:
-        pytest.skip(NO_LIBRARY)
+        pytest.skip(NO_NATIVE_LIBRARY)
     vocabulary = tokenizer.vocabulary
     columns = NoteColumns(
         np.array(notes, np.int32).T.copy(),
@@ -317,7 +314,7 @@ def test_every_tick_is_rounded_as_whole_numbers_are(
 def test_keys_are_sorted(seed: int, count: int) -> None:
     loops = native._loops()
     if loops is None:
-        pytest.skip(NO_LIBRARY)
+        pytest.skip(NO_NATIVE_LIBRARY)
     rng = np.random.default_rng(seed)
     keys = rng.integers(0, 1 << int(rng.integers(40, 63)), count, np.int64)
     expected = np.sort(keys)

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from rwkv_music.native import load_library
 from rwkv_music.tokenizer import Grammar, Tokenizer
 from rwkv_music.tokenizer.native_grammar import native_grammar_tables, native_state
+from tests.skips import NO_NATIVE_LIBRARY
 from tests.tokenizer.test_hole_grammar import random_filling
 from tests.tokens import random_score, random_stream
 
-pytestmark = pytest.mark.skipif(
-    load_library().functions is None, reason="the native library is not built"
-)
+pytestmark = pytest.mark.skipif(load_library().functions is None, reason=NO_NATIVE_LIBRARY)
 TOKENIZERS = [Tokenizer(), Tokenizer(steps_per_quarter=48, velocities=128, max_parts=4)]
 
 

@@ -29,6 +29,7 @@ from rwkv_music.training.memory import (
     require_memory,
 )
 from rwkv_music.training.setup import check_memory
+from tests.skips import NO_NATIVE_LIBRARY
 from tests.training.conftest import NewConfig
 
 GIB = 2**30
@@ -75,7 +76,7 @@ def test_each_saving_saves_and_memory_grows_with_the_batch() -> None:
 
 @pytest.mark.skipif(
     "native" not in available_backends(),
-    reason="the native CPU library is not built: python rwkv_music/native/build.py, with g++",
+    reason=NO_NATIVE_LIBRARY,
 )
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

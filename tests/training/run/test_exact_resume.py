@@ -184,7 +184,7 @@ def own_small_disk(folder: Path, megabytes: int) -> list[str]:
             and not subprocess.run([*command, "true"], capture_output=True, check=False).returncode
         ):
             return command
-    pytest.skip("this machine lets nobody mount a small disk")
+    pytest.skip("a small disk cannot be mounted here: run as root on Linux")
 
 
 def test_a_mounted_full_disk_keeps_the_checkpoint_before(new_config: NewConfig) -> None:
