@@ -32,6 +32,16 @@ def test_noise_is_beyond_the_held_out_range_and_a_pop_prompt_is_not(name: str) -
     assert known < limit < unknown
 
 
+def test_pop_is_beyond_the_range_of_the_chorales() -> None:
+    limit = held_out_limit("bach")
+    nats = prompt_nats(
+        load_model("bach"), load_score(REPOSITORY / "rwkv_music" / "prompts" / "ballad.mid")
+    )
+    assert limit is not None
+    assert nats is not None
+    assert nats > 2 * limit
+
+
 def test_models_of_ones_own_and_short_prompts_say_nothing() -> None:
     assert held_out_limit("runs/mine") is None
     assert held_out_limit("mine") is None
