@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from rwkv_music.native import load_library
 from rwkv_music.tokenizer import Grammar, Tokenizer
+from rwkv_music.tokenizer.holes import write_hole
 from rwkv_music.tokenizer.native_grammar import native_grammar_tables, native_state
 from tests.skips import NO_NATIVE_LIBRARY
-from tests.tokenizer.test_hole_grammar import random_filling
+from tests.tokenizer.holes import random_hole
 from tests.tokens import random_score, random_stream
 
 pytestmark = pytest.mark.skipif(load_library().functions is None, reason=NO_NATIVE_LIBRARY)
@@ -80,7 +81,8 @@ def test_masks_of_real_streams_are_those_of_the_reference(seed: int) -> None:
 @given(st.integers(0, 2**32 - 1), st.none() | st.integers(0, 4000))
 def test_masks_of_holes_are_those_of_the_reference(seed: int, hole_end: int | None) -> None:
     # An earlier end than that of the hole forbids some of its tokens, but the masks stay the same.
-    assert compared_masks(TOKENIZERS[0], random_filling(seed), hole_end) > 1
+    stream = write_hole(random_hole(TOKENIZERS[0], seed), TOKENIZERS[0].vocabulary)
+    assert compared_masks(TOKENIZERS[0], stream.ids, hole_end) > 1
 
 
 def test_random_walks_reach_bars() -> None:
