@@ -1,11 +1,13 @@
 """Turn the last run of the general model into the shipped `general`, and write its card.
 
-    python -m benchmarks.ship_general runs/general --earlier runs/general-1
+    python -m benchmarks.ship_general runs/general-4 --earlier runs/general-3
+        --before rwkv_music/models/general.json --stores stores/*
         --evaluation evaluation/report.json --holes holes.json
 
 Writes general.safetensors (bfloat16), general.json and general.md into rwkv_music/models. The
 evaluation is that of `rwkv-music evaluate`, on the held-out pieces of the stores, with `pop` beside
-it; the figures of holes are those of `benchmarks.holes`.
+it; the figures of holes are those of `benchmarks.holes`. `--before` is the record of the model with
+whose weights the first of the runs began.
 """
 
 import argparse
@@ -16,14 +18,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.model_card import reflowed, sets_table
 from benchmarks.ship_model import MODELS, threads_in_words
-from rwkv_music.model import load_model, save_checkpoint
+from rwkv_music.data import Store
+from rwkv_music.evaluation.familiarity import prompt_nats
+from rwkv_music.model import MusicModel, load_model, save_checkpoint
 from rwkv_music.training.run.directory import RunDirectory
 
 NAME = "general"
+PIECES_FOR_LIMIT = 10
+"""Held-out pieces of each store whose likelihood sets the limit of what the model knows."""
 _FIGURES_OF_SETS = ("name", "weight", "content_sha256", "title", "licence", "attribution", "url")
 
 
@@ -32,11 +39,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="runs before this one")
+    parser.add_argument("--before", type=Path, required=True, help="record of an earlier model")
+    parser.add_argument("--stores", type=Path, nargs="+", required=True)
     parser.add_argument("--evaluation", type=Path, required=True)
     parser.add_argument("--holes", type=Path, required=True)
     given = parser.parse_args()
     runs = [RunDirectory(path) for path in (*given.earlier, given.run)]
-    record = ship(runs, load_json(given.evaluation), load_json(given.holes))
+    before = load_json(given.before)
+    record = ship(runs, before, load_json(given.evaluation), load_json(given.holes))
+    record["held_out_nats_per_token_99"] = held_out_limit(load_model(NAME), given.stores)
     text = json.dumps(record, indent=1) + "\n"
     (MODELS / f"{NAME}.json").write_text(text, encoding="utf-8")
     (MODELS / f"{NAME}.md").write_text(card(record) + "\n", encoding="utf-8")
@@ -49,8 +60,23 @@ def load_json(path: Path) -> dict[str, Any]:
     return report
 
 
+def held_out_limit(model: MusicModel, stores: list[Path]) -> float:
+    """Return the nats per token that the beginnings of 99 of 100 held-out pieces stay below."""
+    nats = []
+    for path in stores:
+        store = Store(path)
+        for piece in store.valid[:PIECES_FOR_LIMIT]:
+            value = prompt_nats(model, store.tokenizer.decode(piece.ids))
+            if value is not None:
+                nats.append(value)
+    return round(float(np.quantile(nats, 0.99)), 2)
+
+
 def ship(
-    runs: list[RunDirectory], evaluation: dict[str, Any], holes: dict[str, Any]
+    runs: list[RunDirectory],
+    before: dict[str, Any],
+    evaluation: dict[str, Any],
+    holes: dict[str, Any],
 ) -> dict[str, Any]:
     """Store the best checkpoint of the last run, and return all that the card says."""
     last = runs[-1]
@@ -67,9 +93,10 @@ def ship(
     return {
         **record,
         "name": NAME,
-        "commands": commands,
-        "steps": [run.metrics()[-1]["step"] for run in runs],
-        "training_seconds": [round(run.metrics()[-1]["elapsed_seconds"]) for run in runs],
+        "commands": before["commands"] + commands,
+        "steps": before["steps"] + [run.metrics()[-1]["step"] for run in runs],
+        "training_seconds": before["training_seconds"]
+        + [round(run.metrics()[-1]["elapsed_seconds"]) for run in runs],
         "weights_bytes": path.stat().st_size,
         "parameters": config["parameters"],
         "model": config["model"],
@@ -111,9 +138,10 @@ middle of a piece, and writes parts to other parts. Every figure here was measur
         "## How it was made",
         commands,
         f"""The first run began with the weights of `pop`. {sum(record["steps"])} steps of 8
-windows, {minutes:.0f} minutes on {record["machine"]}, of a machine with much other load: far less
-than this data deserves. Half of the windows are holes, half of which state controls; keys, tempos,
-velocities, and the layout of the parts are varied at random.""",
+windows, {minutes:.0f} minutes on {record["machine"]}, of a machine with much other load: less than
+this data deserves. Each run begins with the weights of the one before. Half of the
+windows are holes, half of which state controls; keys, tempos, velocities, and
+the layout of the parts are varied at random.""",
         "## Data",
         """Only music in the public domain, or under CC0, CC BY, MIT or BSD terms. The stores were
 made by `tools/prepare_public_mixture.py`; the same music is in the same split, also in another key
