@@ -135,7 +135,7 @@ def test_the_playhead_moves_and_hides_at_the_end(page: Page) -> None:
 
 def test_cleaning_up_leaves_no_listener(page: Page) -> None:
     roll_on(page)
-    assert page.evaluate("model.listeners()") == 8
+    assert page.evaluate("model.listeners()") == 13
     page.evaluate("cleanup()")
     assert page.evaluate("model.listeners()") == 0
 
