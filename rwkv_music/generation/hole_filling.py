@@ -75,8 +75,8 @@ def begin_filling(
     """
     if model.hole_fraction == 0:
         raise InputError(
-            "this model was trained to continue music only: choose one that was trained with "
-            "hole_fraction above 0"
+            "this model can only continue music: choose another, such as 'general', to rewrite or "
+            "fill bars"
         )
     rules: list[tuple[TokenRule, ...]] = [
         (prompt.rule(request.constraints),) for _ in request.seeds

@@ -16,7 +16,7 @@ from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model.foreign_files import likely_cause
 from rwkv_music.model.initialization import without_weights
 from rwkv_music.model.model_config import ModelConfig
-from rwkv_music.model.music_model import MusicModel
+from rwkv_music.model.music_model import MusicModel, hole_fraction
 from rwkv_music.model.official import load_pth, save_pth
 from rwkv_music.model.safetensors_files import (
     read_safetensors,
@@ -134,6 +134,26 @@ def load_model(
     require_model_file(path)
     load = load_pth if is_torch_file(path) else load_checkpoint
     return load(path, tokenizer_settings=tokenizer_settings)
+
+
+def stored_hole_fraction(source: str | Path) -> float | None:
+    """Return `MusicModel.hole_fraction` of a model without loading its weights.
+
+    Args:
+        source: As for `load_model`.
+
+    Returns:
+        The fraction; None if the file does not say.
+
+    Raises:
+        CheckpointError: If there is no such model, or it is incomplete.
+    """
+    path = _checkpoint_path(source)
+    require_model_file(path)
+    if is_torch_file(path):
+        return None
+    header, _ = read_safetensors_header(path)
+    return hole_fraction(_entry(header, "metadata")) if "metadata" in header else None
 
 
 def _checkpoint_path(source: str | Path) -> Path:

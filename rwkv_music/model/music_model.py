@@ -71,14 +71,7 @@ class MusicModel:
 
         A model that was trained without them can continue music but not fill it.
         """
-        settings, command = self.metadata.get("run"), self.metadata.get("command")
-        if isinstance(settings, Mapping):
-            return float(settings.get("data", settings).get("hole_fraction", 0.0))
-        if isinstance(command, str):  # that of a shipped model
-            words = command.split()
-            option = "--hole-fraction"
-            return float(words[words.index(option) + 1]) if option in words else 0.0
-        return None
+        return hole_fraction(self.metadata)
 
     @property
     def device(self) -> torch.device:
@@ -129,3 +122,22 @@ class MusicModel:
                 "another checkpoint"
             )
         return tokenizer
+
+
+def hole_fraction(metadata: Mapping[str, Any]) -> float | None:
+    """Return the fraction of holes in the training that a checkpoint's metadata describes.
+
+    Args:
+        metadata: As `MusicModel.metadata`.
+
+    Returns:
+        The fraction; None if unknown.
+    """
+    settings, command = metadata.get("run"), metadata.get("command")
+    if isinstance(settings, Mapping):
+        return float(settings.get("data", settings).get("hole_fraction", 0.0))
+    if isinstance(command, str):  # that of a shipped model
+        words = command.split()
+        option = "--hole-fraction"
+        return float(words[words.index(option) + 1]) if option in words else 0.0
+    return None

@@ -101,7 +101,7 @@ def test_a_model_that_was_trained_without_holes_is_refused(
 ) -> None:
     arguments = ["fill", str(prompt), "--bars", "1", "--model", str(trained)]
     assert main([*arguments, "-o", str(tmp_path / "out")]) == 2
-    assert "trained to continue music only" in capsys.readouterr().err
+    assert "this model can only continue music" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("flags", "num_bars"), [([], 2), (["--unfold-repeats"], 4)])

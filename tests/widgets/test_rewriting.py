@@ -198,3 +198,18 @@ def test_bars_and_parts_of_candidates_are_taken_into_the_current_score(
     )  # fmt: skip
     session.undo()
     assert session.current is made
+
+
+@pytest.mark.parametrize(("name", "can_fill"), [("bach", False), ("general", True)])
+def test_a_model_that_can_only_continue_says_so_instead_of_rewriting(
+    name: str, can_fill: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RWKV_MUSIC_SOUNDFONT", "nowhere.sf2")
+    made = ContinuationSession(name, tune(bars=2), prompt_bars=2, autosave=False)
+    panel = made.tools.rewriting
+    made.controls.show_idle()  # a generation ends
+    buttons = (panel.rewrite_button, panel.rhythm_button, panel.vary_button, panel.write_button)
+    assert [button.disabled for button in buttons] == [not can_fill] * 4
+    sentence = "This model can only continue. Choose general to rewrite bars."
+    assert (sentence in panel.region.value) != can_fill
+    made.close()

@@ -73,15 +73,14 @@ class ContinuationSession(widgets.VBox):  # type: ignore[misc] # ipywidgets has 
         self._is_updating = False
         self.candidates: list[SessionNode] = []
         """The newest continuations of the current prompt."""
-        self.controls = SessionControls(
-            model="" if isinstance(model, MusicModel) else str(model), prompt_bars=prompt_bars
-        )
+        self.controls = SessionControls(model=self._model.name, prompt_bars=prompt_bars)
         self.roll = PianoRoll(height=240)
         self.player = Player(self.roll)
         self.message_box = MessageBox()
         self._work = BackgroundWork(self.message_box)
         self.tools = SessionTools(
             self.roll,
+            can_fill=self._model.can_fill,
             fill=lambda request: self._work.start(lambda: self.fill(request())),
             go=lambda node_id: self._work.guarded(partial(self._keep_node, node_id)),
         )

@@ -40,16 +40,27 @@ class FillRequest:
         return f"session.session.fill({arguments_text({**own, **keep, **settings})})"
 
 
+ONLY_CONTINUES = "This model can only continue. Choose general to rewrite bars."
+
+
 class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Says what is selected on a roll, and has the buttons that write it anew.
 
     Args:
         roll: The roll; it is made editable.
         fill: Called with the request when a button is pressed.
+        can_fill: Whether the model can rewrite bars; the buttons stay disabled when False.
     """
 
-    def __init__(self, roll: PianoRoll, fill: Callable[[Callable[[], FillRequest]], None]) -> None:
+    def __init__(
+        self,
+        roll: PianoRoll,
+        fill: Callable[[Callable[[], FillRequest]], None],
+        *,
+        can_fill: bool,
+    ) -> None:
         self.roll = roll
+        self._can_fill = can_fill
         roll.can_edit = True
         self.region = widgets.HTML()
         """What is selected, in words."""
@@ -77,6 +88,7 @@ class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
             (self.vary_button, self.variation),
             (self.write_button, self.part_request),
         ):
+            button.disabled = not can_fill
             button.on_click(lambda _button, request=request: fill(request))
         roll.observe(
             lambda _change: self.show(),
@@ -96,6 +108,8 @@ class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
     @property
     def buttons(self) -> tuple[widgets.Button, ...]:
         """Buttons that are disabled while something is generated."""
+        if not self._can_fill:  # they stay disabled
+            return ()
         return self.rewrite_button, self.rhythm_button, self.vary_button, self.write_button
 
     def rewriting(self) -> FillRequest:
@@ -146,6 +160,8 @@ class RewritePanel(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self.region.value = f'<span role="status">{escaped(self._region_text(names))}</span>'
 
     def _region_text(self, names: list[str]) -> str:
+        if not self._can_fill:
+            return ONLY_CONTINUES
         bars, parts = self.roll.selected_bars, self.roll.selected_parts
         if bars is None:
             return (

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from rwkv_music.errors import CheckpointError, InputError
 from rwkv_music.model import MusicModel, Style, load_model, load_style
+from rwkv_music.model.checkpoint import stored_hole_fraction
 
 
 class SessionModel:
@@ -18,6 +20,16 @@ class SessionModel:
         self._style = style
         self.name = "" if isinstance(model, MusicModel) else str(model)
         """Name or path; empty for a model that was loaded before."""
+
+    @property
+    def can_fill(self) -> bool:
+        """Whether the model can rewrite bars, as far as is known before it is loaded."""
+        if isinstance(self._model, MusicModel):
+            return self._model.hole_fraction != 0
+        try:
+            return stored_hole_fraction(self._model) != 0
+        except (CheckpointError, InputError):
+            return True  # `load` reports what is wrong with the file
 
     def load(self, strength: float) -> tuple[MusicModel, Style | None]:
         """Return the model and the style at a strength."""

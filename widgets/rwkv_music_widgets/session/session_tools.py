@@ -16,6 +16,7 @@ class SessionTools(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
 
     Args:
         roll: Shows the current score.
+        can_fill: Whether the model can rewrite bars.
         fill: Called with the request of a button of the rewriting panel.
         go: Called with the id of a node that is clicked in the tree.
     """
@@ -24,10 +25,11 @@ class SessionTools(widgets.VBox):  # type: ignore[misc] # ipywidgets has no type
         self,
         roll: PianoRoll,
         *,
+        can_fill: bool,
         fill: Callable[[Callable[[], FillRequest]], None],
         go: Callable[[int], object],
     ) -> None:
-        self.rewriting = RewritePanel(roll, fill)
+        self.rewriting = RewritePanel(roll, fill, can_fill=can_fill)
         self.wishes = WishesPanel()
         self.tree = BranchTree(go)
         wishes = widgets.Accordion([self.wishes], titles=("Key, range, density",))
