@@ -10,8 +10,8 @@ from torch import nn
 
 from rwkv_music.evaluation.benchmarks.chorale_grid import read_chorales, with_new_soprano
 from rwkv_music.evaluation.benchmarks.frames import read_polyphonic_set
-from rwkv_music.evaluation.benchmarks.jsb import JSBSettings, nats_a_slot, train_chorales
-from rwkv_music.evaluation.benchmarks.polyphonic import FrameSettings, nats_a_frame, train_frames
+from rwkv_music.evaluation.benchmarks.jsb import JSBSettings, nats_per_slot, train_chorales
+from rwkv_music.evaluation.benchmarks.polyphonic import FrameSettings, nats_per_frame, train_frames
 
 Progress = Callable[[str], None]
 _PROGRESS_EVERY = 50
@@ -51,9 +51,9 @@ def jsb_report(
                 "part": name,
                 "pieces": len(chorales),
                 "slots": sum(chorale.symbols.size for chorale in chorales),
-                "first model, own key": nats_a_slot(models[:1], chorales, keys=False),
-                "first model, all keys": nats_a_slot(models[:1], chorales),
-                "all models, all keys": nats_a_slot(models, chorales),
+                "first model, own key": nats_per_slot(models[:1], chorales, keys=False),
+                "first model, all keys": nats_per_slot(models[:1], chorales),
+                "all models, all keys": nats_per_slot(models, chorales),
             }
         )
         progress(f"{name}: {rows[-1]['all models, all keys']:.4f} nats per slot")
@@ -93,8 +93,8 @@ def polyphonic_report(
         keys = [key for key in _KEYS if abs(key) <= settings.semitones]
         row = {"set": name, "minutes": round(minutes, 1)}
         for split, pieces in (("valid", parts.valid), ("test", parts.test)):
-            row[split] = nats_a_frame(models, pieces)
-            row[f"{split}, {len(keys)} keys"] = nats_a_frame(models, pieces, keys)
+            row[split] = nats_per_frame(models, pieces)
+            row[f"{split}, {len(keys)} keys"] = nats_per_frame(models, pieces, keys)
         progress(f"{name}: {row['test']:.3f} nats per frame of the test part")
         about = _about(settings, seeds, models, minutes)
         rows.append(row)

@@ -128,9 +128,9 @@ def chorale_nats(
     return math.log(count) - mixed
 
 
-def nats_a_slot(
+def nats_per_slot(
     models: Sequence[ChoraleModel], chorales: Sequence[ChoraleGrid], *, keys: bool = True
 ) -> float:
-    """Return the nats a slot of chorales: the sum over 4 x steps."""
+    """Return the nats per slot of chorales: the sum over 4 x steps."""
     nats = [chorale_nats(models, chorale, keys=keys) for chorale in chorales]
     return sum(float(piece.sum()) for piece in nats) / sum(piece.numel() for piece in nats)

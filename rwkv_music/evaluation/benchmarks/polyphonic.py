@@ -1,4 +1,4 @@
-"""`polyphonic`: nats a frame of four sets of piano-roll frames, jointly over the 88 keys.
+"""`polyphonic`: nats per frame of four sets of piano-roll frames, jointly over the 88 keys.
 
 Each frame is scored given all frames before it, and each piece from an empty state; the first frame
 is not scored: the sum of -ln p over the number of scored frames, on the test part.
@@ -100,10 +100,10 @@ def transposed(piece: Frames, semitones: int) -> Frames:
 
 
 @torch.no_grad()
-def nats_a_frame(
+def nats_per_frame(
     models: Sequence[FrameModel], pieces: Sequence[Frames], semitones: Sequence[int] = (0,)
 ) -> float:
-    """Return the nats a frame of whole pieces, by the mean of the probabilities of models and keys.
+    """Return the nats per frame of whole pieces, by the mean probability of models and keys.
 
     Args:
         models: Trained with several seeds.

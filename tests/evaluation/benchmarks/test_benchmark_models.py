@@ -17,12 +17,12 @@ from rwkv_music.evaluation.benchmarks.jsb import (
     JSBSettings,
     batch_of,
     chorale_nats,
-    nats_a_slot,
+    nats_per_slot,
     train_chorales,
 )
 from rwkv_music.evaluation.benchmarks.polyphonic import (
     FrameSettings,
-    nats_a_frame,
+    nats_per_frame,
     train_frames,
     transposed,
 )
@@ -90,7 +90,7 @@ def test_the_mean_over_keys_is_that_of_probabilities() -> None:
     expected = -torch.stack(rows).mean(dim=0).log()
     assert len(rows) == 12
     torch.testing.assert_close(chorale_nats([model], piece), expected)
-    assert nats_a_slot([model, model], [piece]) == pytest.approx(float(expected.mean()))
+    assert nats_per_slot([model, model], [piece]) == pytest.approx(float(expected.mean()))
 
 
 @pytest.mark.parametrize("key", [0, 40, NUM_KEYS - 1])
@@ -115,7 +115,7 @@ def test_a_frame_costs_the_sum_over_its_keys() -> None:
     torch.testing.assert_close(model.nats(frames), -likelihood.log().sum(-1))
     piece = frames[0].numpy() == 1
     mean = model.nats(frames).mean().item()
-    assert nats_a_frame([model], [piece]) == pytest.approx(mean, rel=1e-5)
+    assert nats_per_frame([model], [piece]) == pytest.approx(mean, rel=1e-5)
 
 
 def test_pieces_are_not_transposed_over_the_edge_of_the_keyboard() -> None:
@@ -140,7 +140,7 @@ def test_a_model_learns_a_chorale_that_repeats() -> None:
     losses: list[float] = []
     model = train_chorales(pieces, settings, seed=0, progress=lambda _, loss: losses.append(loss))
     assert losses[0] == pytest.approx(np.log(NUM_SYMBOLS), rel=0.3)
-    assert nats_a_slot([model], pieces[:1], keys=False) < 0.5 * losses[0]
+    assert nats_per_slot([model], pieces[:1], keys=False) < 0.5 * losses[0]
 
 
 def test_a_model_learns_frames_that_repeat() -> None:
@@ -154,7 +154,7 @@ def test_a_model_learns_frames_that_repeat() -> None:
     )  # fmt: skip
     losses: list[float] = []
     model = train_frames([piece], settings, seed=0, progress=lambda _, loss: losses.append(loss))
-    assert nats_a_frame([model], [piece]) < 0.5 * losses[0]
+    assert nats_per_frame([model], [piece]) < 0.5 * losses[0]
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_its_step() -> None:
