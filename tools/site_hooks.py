@@ -43,7 +43,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     starts = json.loads((Path(config.docs_dir) / "gallery/continuation_starts.json").read_text())
     for name, start in starts.items():
         path = Path(config.docs_dir) / "gallery" / f"{name}.mid"
-        content = _listening_page(path, start) if config.extra["gallery"] == "on" else name
+        content = _listening_page(path, start) if config.extra["gallery"] == "full" else name
         files.append(File.generated(config, f"gallery/{name}.html", content=content))
     return files
 

@@ -34,7 +34,7 @@ def build(folder: Path, *, gallery: str) -> Path:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, with empty pages in place of the music."""
-    return build(tmp_path_factory.mktemp("site"), gallery="off")
+    return build(tmp_path_factory.mktemp("site"), gallery="empty")
 
 
 class Page(HTMLParser):
@@ -95,7 +95,7 @@ def test_the_reference_names_every_command_and_every_public_name(site: Path) -> 
 
 @pytest.mark.long
 def test_the_gallery_plays(tmp_path: Path) -> None:
-    site = build(tmp_path / "site", gallery="on")
+    site = build(tmp_path / "site", gallery="full")
     pages = list((site / "gallery").glob("*.html"))
     assert len(pages) >= 24
     for page in pages:
