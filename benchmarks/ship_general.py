@@ -148,7 +148,8 @@ made by `tools/prepare_public_mixture.py`; the same music is in the same split, 
 or arrangement.""",
         sets_table(record["sets"]),
         """Some songs of POP909 that are held out here were among the training songs of `pop`, with
-whose weights the first run began; `pop.json` lists the others.""",
+whose weights the first run began; `pop.json` lists the others. Two of the 13 held-out pieces of
+Chopin (055-1-BH-001 and -002) were training pieces of the first two runs.""",
         "## Likelihood of held-out completions",
         """Nats per note of eight bars after four, of pieces that are held out, by
 `rwkv-music evaluate` (docs/evaluation.md says what the layouts are).""",
